@@ -1,0 +1,12 @@
+// Builds the package twice, as ES modules and as CommonJS: Jest on Node 20 cannot require() an ESM-only package.
+import { execFileSync } from 'node:child_process';
+import { rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+
+const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin', 'tsc');
+rmSync('dist', { recursive: true, force: true });
+for (const project of ['src/tsconfig.json', 'src/tsconfig.cjs.json']) {
+  execFileSync(process.execPath, [tsc, '-p', project], { stdio: 'inherit' });
+}
+writeFileSync('dist/cjs/package.json', '{ "type": "commonjs" }\n');

@@ -1,0 +1,387 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Job, JobsOptions } from 'bullmq';
+import { runInside } from '../context.js';
+import { BatchNotFoundError, BatchOptionsError, BatchTimeoutError } from '../errors.js';
+import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type MemberOptions } from '../options.js';
+import type { BatchDefinition } from '../redis/definition.js';
+import { batchKeys } from '../redis/keys.js';
+import type { AttachmentLink } from '../redis/register.js';
+import { sealBatch } from '../redis/seal.js';
+import { readSnapshot } from '../redis/snapshot.js';
+import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
+import { findQueue, type Home, type MemberQueue } from './home.js';
+import { freshIds, repeatableIds } from './ids.js';
+import { type Added, addMembers, type Destination, type Member } from './members.js';
+import type { DataOf, JobOf, NameOf, QueueLike, ResultOf } from './queue-like.js';
+import { type BatchFailure, type BatchResult, failuresOf, resultsOf } from './settled.js';
+import { type BatchStatus, statusOf } from './status.js';
+import { CHUNK_SIZE, inChunks } from './stream.js';
+
+/** A job to be added as a member: to the queue that the batch was opened through, or to the one that it names. */
+export type BatchJob<Q extends QueueLike = QueueLike> =
+  | {
+      readonly name: NameOf<Q>;
+      readonly data: DataOf<Q>;
+      readonly opts?: MemberOptions;
+      readonly queue?: undefined;
+    }
+  | {
+      readonly name: string;
+      readonly data: unknown;
+      readonly opts?: MemberOptions;
+      /** A queue's name (BullMQ's default job options apply), or the queue itself (its own do). */
+      readonly queue: string | QueueLike;
+    };
+
+/** What `addBulk` did: `known` jobs were members already, and were left alone. */
+export interface BulkAdded {
+  readonly added: number;
+  readonly known: number;
+}
+
+/** The queue that a handle was opened through, and where its batches live. */
+export interface Opener {
+  readonly own: MemberQueue;
+  readonly home: Home;
+}
+
+/** What the holder of a handle is, to the batch: nothing, or an outstanding part of it. */
+export interface Standing {
+  /** Proof that may be shown to the batch itself; without it, adding ends with the seal. */
+  readonly links: readonly AttachmentLink[];
+  /** Proof that may be passed on to its parent. A callback has only this one. */
+  readonly parentLinks: readonly AttachmentLink[];
+}
+
+const OUTSIDE: Standing = { links: [], parentLinks: [] };
+
+const JOB_KEYS = ['name', 'data', 'opts', 'queue'];
+
+/** How often `waitUntilFinished` looks: soon after it was called, then four times a second. */
+const WAIT_FROM_MS = 20;
+const WAIT_UP_TO_MS = 250;
+
+/**
+ * A handle on a batch: a group of jobs that is followed as one unit and calls back when it has finished. Handles are
+ * cheap, hold no state of the batch, and any number of them, in any process, may be used at the same time.
+ *
+ * @example
+ * const batch = await users.createBatch({ description: 'Import', on: { complete: { name: 'report' } } });
+ * await batch.addBulk(rows);
+ * await batch.seal();
+ */
+export class Batch<Q extends QueueLike = QueueLike> {
+  readonly id: string;
+  /** False when `createBatch` found a batch with this id, or when the handle comes from a look-up. */
+  readonly created: boolean;
+  readonly #opener: Opener;
+  readonly #definition: BatchDefinition;
+  readonly #standing: Standing;
+  readonly #parent: Batch | undefined;
+
+  /** Handles come from a wrapped queue: `createBatch`, `addBatch`, `getBatch`, `batchOf`. */
+  constructor(parts: {
+    id: string;
+    opener: Opener;
+    definition: BatchDefinition;
+    created?: boolean;
+    standing?: Standing;
+    parent?: Batch | undefined;
+  }) {
+    this.id = parts.id;
+    this.created = parts.created ?? false;
+    this.#opener = parts.opener;
+    this.#definition = parts.definition;
+    this.#standing = parts.standing ?? OUTSIDE;
+    this.#parent = parts.parent;
+  }
+
+  get parentId(): string | undefined {
+    return this.#definition.parentId;
+  }
+
+  get description(): string | undefined {
+    return this.#definition.description;
+  }
+
+  /**
+   * Adds one job as a member, and returns BullMQ's `Job`.
+   *
+   * Anyone may add while the batch is open. Once it is sealed, only what is itself outstanding in it: a running member
+   * through `queue.batchOf(job)`, and the callback of a child batch through `batchOf(job).parent()`.
+   *
+   * @throws BatchSealedError, BatchFinishedError when adding has ended for the caller; nothing was added.
+   * @throws BatchMemberError when the job could not be stored.
+   * @throws BatchOptionsError for options that break batches, e.g. `repeat` or another `parent`.
+   *
+   * @example
+   * const job = await batch.add('send', { to: 'ada@example.com' }, { attempts: 3 });
+   */
+  async add(name: NameOf<Q>, data: DataOf<Q>, opts?: MemberOptions): Promise<JobOf<Q>> {
+    const { jobs } = await this.addTo(this.#opener.own, [{ name, data, opts }]);
+    return jobs[0] as JobOf<Q>;
+  }
+
+  /**
+   * Adds many jobs as members, from an array, an iterable or an async iterable. The source is read as fast as Redis takes
+   * it: at most two chunks of 1,000 are in memory, however long it is.
+   *
+   * @returns how many were added, and how many `known` were members already (ids given with `opts.jobId`).
+   * @throws as `add`; what was stored before the error stays in the batch.
+   *
+   * @example
+   * await batch.addBulk(rows.map((row) => ({ name: 'import-row', data: row })));
+   */
+  async addBulk(jobs: Iterable<BatchJob<Q>> | AsyncIterable<BatchJob<Q>>): Promise<BulkAdded> {
+    checkIterable('addBulk', jobs);
+    return this.#addStream(jobs, freshIds(), true);
+  }
+
+  /** As `addBulk`, with ids that are the same when the same source is read again. */
+  async addRepeatable(jobs: Iterable<BatchJob<Q>> | AsyncIterable<BatchJob<Q>>): Promise<BulkAdded> {
+    return this.#addStream(jobs, repeatableIds(this.id, this.#definition.nonce), false);
+  }
+
+  async #addStream(
+    jobs: Iterable<BatchJob<Q>> | AsyncIterable<BatchJob<Q>>,
+    nextId: () => string,
+    freshIfUnnamed: boolean,
+  ): Promise<BulkAdded> {
+    const { own, home } = this.#opener;
+    let [added, known, position] = [0, 0, 0];
+    await inChunks(jobs as Iterable<unknown>, async (chunk) => {
+      let fresh = freshIfUnnamed;
+      const members = chunk.map((job) => {
+        const what = `job ${position++}`;
+        checkObject(what, job);
+        checkKeys(what, job, JOB_KEYS);
+        const queue = findQueue(`${what}.queue`, job.queue, home, own);
+        fresh &&= (job.opts as MemberOptions | undefined)?.jobId === undefined;
+        return this.#member(what, queue, job, nextId);
+      });
+      const done = await addMembers(this.#destination, members, fresh);
+      added += done.added;
+      known += done.known;
+    });
+    return { added, known };
+  }
+
+  /** Adds jobs that a wrapped queue was given inside of `jobs(fn)`; the queue's own methods return them. */
+  async addTo(
+    queue: MemberQueue,
+    jobs: readonly { name: string; data: unknown; opts?: unknown }[],
+  ): Promise<Pick<Added, 'jobs'>> {
+    if (queue.prefix !== this.#opener.own.prefix) {
+      throw new BatchOptionsError(
+        `Queue '${queue.name}' has the prefix '${queue.prefix}', batch '${this.id}' has '${this.#opener.own.prefix}'. A batch, ` +
+          `its members and its callbacks share one prefix.`,
+      );
+    }
+    const nextId = freshIds();
+    const members = jobs.map((job, i) => this.#member(jobs.length === 1 ? 'the job' : `job ${i}`, queue, job, nextId));
+    const fresh = members.every((_, i) => (jobs[i]?.opts as MemberOptions | undefined)?.jobId === undefined);
+    const added: Job[] = [];
+    for (let from = 0; from < members.length; from += CHUNK_SIZE) {
+      added.push(...(await addMembers(this.#destination, members.slice(from, from + CHUNK_SIZE), fresh)).jobs);
+    }
+    return { jobs: added };
+  }
+
+  #member(
+    what: string,
+    queue: MemberQueue,
+    { name, data, opts }: { readonly name?: unknown; readonly data?: unknown; readonly opts?: unknown },
+    nextId: () => string,
+  ): Member {
+    checkName(`The name of ${what}`, name);
+    const { jobOptions } = this.#definition;
+    const id = nextId();
+    if (opts === undefined) {
+      return { queue, name, data, opts: jobOptions ?? {}, id };
+    }
+    checkMemberOptions(`The options of ${what}`, opts);
+    const { jobId, ...own } = opts;
+    return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions) }, id: jobId ?? id };
+  }
+
+  get #destination(): Destination {
+    return { home: this.#opener.home, batchId: this.id, links: this.#standing.links };
+  }
+
+  /**
+   * Runs `fn`, in which `add` and `addBulk` of any wrapped queue add to this batch, and `createBatch` creates a child of
+   * it: existing code becomes a batch without being rewritten. Returns what `fn` returns. Seal the batch afterwards.
+   *
+   * @example
+   * await batch.jobs(() => importCustomers(file));   // code that calls users.add(…)
+   * await batch.seal();
+   */
+  async jobs<T>(fn: () => T | Promise<T>): Promise<T> {
+    if (typeof fn !== 'function') {
+      throw new BatchOptionsError(
+        `jobs() needs a function that adds the jobs, not ${describe(fn)}: batch.jobs(() => queue.add(…)).`,
+      );
+    }
+    return runInside(this, async () => fn());
+  }
+
+  /**
+   * Creates a child batch: it is one member of this batch, and settles when its own callbacks have run.
+   *
+   * @throws as `add` and `queue.createBatch`.
+   *
+   * @example
+   * const users = await batch.createBatch({ description: 'Users of ACME', on: { complete: { name: 'cs-import' } } });
+   */
+  async createBatch(options: BatchOptions = {}): Promise<Batch<Q>> {
+    checkBatchOptions(options);
+    if (options.parent !== undefined && options.parent !== this) {
+      throw new BatchOptionsError(
+        `batch.createBatch() creates a child of batch '${this.id}': it takes no other 'parent'.`,
+      );
+    }
+    return createBatch(this.#opener, { ...options, parent: this });
+  }
+
+  /** Creates a child of this batch through the queue that was asked for it. */
+  async createChild<C extends QueueLike>(opener: Opener, options: BatchOptions): Promise<Batch<C>> {
+    const defined = await defineBatch(opener, options, this.#destination);
+    return new Batch<C>({ ...defined, opener, parent: this });
+  }
+
+  /**
+   * Says that everything has been added: from now on the batch can finish. Sealing again does nothing. An empty sealed
+   * batch calls back at once.
+   *
+   * @throws BatchNotFoundError when the batch has been removed.
+   */
+  async seal(): Promise<void> {
+    if (!(await sealBatch(this.#opener.home.redis, this.id))) {
+      throw new BatchNotFoundError(this.id);
+    }
+  }
+
+  /**
+   * The parent batch, or undefined. In a callback, or in a member, this is how work is added further up the tree: the right
+   * to do so comes from the job that `batchOf` was asked about, and ends with it.
+   *
+   * @example
+   * const parent = await (await users.batchOf(job))?.parent();
+   * await parent?.add('cs-import', { org: 7 });
+   */
+  async parent(): Promise<Batch<Q> | undefined> {
+    if (this.#parent !== undefined) {
+      return this.#parent as Batch<Q>;
+    }
+    const { parentId } = this;
+    if (parentId === undefined) {
+      return undefined;
+    }
+    const { prefix } = this.#opener.home.redis;
+    const { parentLinks } = this.#standing;
+    const link = { dependencies: batchKeys(prefix, parentId).dependencies, memberKey: batchKeys(prefix, this.id).job };
+    const links = parentLinks.length === 0 ? [] : [...parentLinks, link];
+    return loadBatch<Q>(this.#opener, parentId, { links, parentLinks: links });
+  }
+
+  /**
+   * Reads where the batch stands, in one round trip and in the same time for a batch of any size.
+   *
+   * @throws BatchNotFoundError when the batch has been removed.
+   */
+  async status(): Promise<BatchStatus> {
+    const snapshot = await readSnapshot(this.#opener.home.redis, this.id);
+    if (snapshot === undefined) {
+      throw new BatchNotFoundError(this.id);
+    }
+    return statusOf(this.id, snapshot);
+  }
+
+  /**
+   * Yields the members that succeeded, with what they returned; page by page, in no particular order. While the batch is
+   * running a member may be yielded twice.
+   *
+   * @example
+   * for await (const { id, value } of batch.results()) sheet.addRow([id, value]);
+   */
+  results(): AsyncGenerator<BatchResult<ResultOf<Q>>, void> {
+    return resultsOf(this.#opener.home, this.id, this.#definition);
+  }
+
+  /**
+   * Yields the members that failed for good, with the reason and, while the job exists, its data; as `results()`.
+   *
+   * @example
+   * for await (const { data, reason } of batch.failures()) errorSheet.addRow([data, reason]);
+   */
+  failures(): AsyncGenerator<BatchFailure<DataOf<Q>>, void> {
+    return failuresOf(this.#opener.home, this.id, this.#definition);
+  }
+
+  /**
+   * Waits until the batch and its callbacks have finished, and resolves with the final status whatever the outcome.
+   *
+   * @param ttl how many milliseconds to wait at most; without it, as long as it takes.
+   * @throws BatchTimeoutError when `ttl` has passed.
+   */
+  async waitUntilFinished(ttl?: number): Promise<BatchStatus> {
+    if (ttl !== undefined && !(typeof ttl === 'number' && ttl >= 0)) {
+      throw new BatchOptionsError(`waitUntilFinished(ttl): ttl is a number of milliseconds, not ${describe(ttl)}.`);
+    }
+    const until = ttl === undefined ? Number.POSITIVE_INFINITY : performance.now() + ttl;
+    for (let wait = WAIT_FROM_MS; ; wait = Math.min(wait * 1.5, WAIT_UP_TO_MS)) {
+      const status = await this.status();
+      if (status.finishedAt !== undefined) {
+        return status;
+      }
+      const left = until - performance.now();
+      if (left <= 0) {
+        throw new BatchTimeoutError(
+          `Batch '${this.id}' has not finished after ${ttl} ms: it is ${status.state}, with ${status.pending} of ${status.total} members pending.`,
+          { batchId: this.id },
+        );
+      }
+      await pause(Math.min(wait, left));
+    }
+  }
+}
+
+/** Creates a batch, or finds the one that has the id. */
+export async function createBatch<Q extends QueueLike>(opener: Opener, options: BatchOptions): Promise<Batch<Q>> {
+  checkBatchOptions(options);
+  const { parent } = options;
+  if (parent === undefined) {
+    return new Batch<Q>({ ...(await defineBatch(opener, options, undefined)), opener });
+  }
+  if (!(parent instanceof Batch)) {
+    throw new BatchOptionsError(
+      `'parent' must be a Batch, not ${describe(parent)}: pass what createBatch() or getBatch() returned.`,
+    );
+  }
+  return parent.createChild<Q>(opener, options);
+}
+
+/** The handle of a batch that exists. */
+export async function loadBatch<Q extends QueueLike>(
+  opener: Opener,
+  id: string,
+  standing?: Standing,
+): Promise<Batch<Q>> {
+  const snapshot = await readSnapshot(opener.home.redis, id);
+  if (snapshot === undefined) {
+    throw new BatchNotFoundError(id);
+  }
+  return new Batch<Q>({ id, opener, definition: snapshot.definition, ...(standing === undefined ? {} : { standing }) });
+}
+
+export function checkIterable(method: string, jobs: unknown): void {
+  const source = jobs as Partial<Iterable<unknown> & AsyncIterable<unknown>> | null | undefined;
+  if (
+    typeof jobs === 'string' ||
+    (typeof source?.[Symbol.iterator] !== 'function' && typeof source?.[Symbol.asyncIterator] !== 'function')
+  ) {
+    throw new BatchOptionsError(
+      `${method}() takes an array, an iterable or an async iterable of { name, data, opts?, queue? }, not ${describe(jobs)}.`,
+    );
+  }
+}

@@ -1,0 +1,111 @@
+import type { JobsOptions } from 'bullmq';
+import { BatchOptionsError } from '../errors.js';
+import { type CallbackJobOptions, checkJobOptions, checkJson, checkKeys, checkName, checkObject } from '../options.js';
+import { type BatchDefinition, type BatchEvent, EVENTS, type StoredCallback } from '../redis/definition.js';
+import type { CallbackSnapshot, Counts, Snapshot } from '../redis/snapshot.js';
+import { findQueue, type Home, type MemberQueue } from './home.js';
+import type { QueueLike } from './queue-like.js';
+import { missingOf } from './rules.js';
+
+/** A job that is enqueued once when the event happens, and then is a BullMQ job like any other. */
+export interface Callback {
+  /** Which queue: its name (BullMQ's default job options apply), or the queue itself (its own do). Default: the queue that the batch is created from. */
+  readonly queue?: string | QueueLike;
+  /** The job's name. */
+  readonly name: string;
+  /** The job's data, a JSON object; `batch` is added to it (see {@link CallbackBatch}). */
+  readonly data?: Readonly<Record<string, unknown>>;
+  /** BullMQ's job options, e.g. `attempts` and `backoff`: a callback is retried under its own. */
+  readonly opts?: CallbackJobOptions;
+}
+
+/** Callbacks by event, one or several each. */
+export type Callbacks = { readonly [event in BatchEvent]?: Callback | readonly Callback[] };
+
+/** What the job of a callback finds in `job.data.batch`. */
+export interface CallbackBatch {
+  readonly id: string;
+  readonly event: BatchEvent;
+  readonly description?: string;
+  readonly parentId?: string;
+  /** Members, jobs and child batches alike, as they stood when the event happened. */
+  readonly total: number;
+  readonly succeeded: number;
+  readonly failed: number;
+  /** Members that vanished without settling: removed, drained, evicted. */
+  readonly missing: number;
+}
+
+const CALLBACK_KEYS = ['queue', 'name', 'data', 'opts'];
+
+/** Checks the callbacks of a batch and resolves what only the creating process knows: queues and their default options. */
+export function storeCallbacks(on: unknown, home: Home, own: MemberQueue): BatchDefinition['on'] {
+  if (on === undefined) {
+    return {};
+  }
+  checkObject(`'on'`, on);
+  checkKeys(`'on'`, on, EVENTS);
+  const stored: { [event in BatchEvent]?: StoredCallback[] } = {};
+  for (const event of EVENTS) {
+    const registered = on[event];
+    if (registered !== undefined) {
+      const list: unknown[] = Array.isArray(registered) ? registered : [registered];
+      stored[event] = list.map((callback, i) =>
+        storeCallback(Array.isArray(registered) ? `on.${event}[${i}]` : `on.${event}`, callback, home, own),
+      );
+    }
+  }
+  return stored;
+}
+
+function storeCallback(what: string, callback: unknown, home: Home, own: MemberQueue): StoredCallback {
+  checkObject(what, callback);
+  checkKeys(what, callback, CALLBACK_KEYS);
+  const { name, data, opts = {} } = callback;
+  checkName(`${what}.name`, name);
+  if (data !== undefined) {
+    checkObject(`${what}.data`, data);
+    checkJson(`${what}.data`, data);
+    if ('batch' in data) {
+      throw new BatchOptionsError(
+        `${what}.data must not have a property 'batch': the callback's job finds the batch's counts there.`,
+      );
+    }
+  }
+  checkJobOptions(`${what}.opts`, opts);
+  checkJson(`${what}.opts`, opts);
+  for (const option of ['jobId', 'removeOnComplete', 'removeOnFail'] as const) {
+    if (option in opts) {
+      throw new BatchOptionsError(
+        `${what}.opts must not have '${option}': a callback's job has the id, and the life, that its batch gives it.`,
+      );
+    }
+  }
+  const queue = findQueue(`${what}.queue`, callback.queue, home, own);
+  const { removeOnComplete, removeOnFail, ...defaults } = queue.queue.defaultJobOptions;
+  const resolved: JobsOptions = { ...defaults, ...opts };
+  return {
+    queue: queue.name,
+    name,
+    ...(data === undefined ? {} : { data }),
+    ...(Object.keys(resolved).length === 0 ? {} : { opts: resolved }),
+  };
+}
+
+/** The job of one callback, as it is enqueued. */
+export function callbackJob(batchId: string, { definition, completedCounts, counts }: Snapshot, due: CallbackSnapshot) {
+  const { event, index } = due;
+  const callback = definition.on[event]?.[index];
+  const batch: CallbackBatch = {
+    id: batchId,
+    event,
+    ...(definition.description === undefined ? {} : { description: definition.description }),
+    ...(definition.parentId === undefined ? {} : { parentId: definition.parentId }),
+    ...told(event === 'complete' ? (completedCounts ?? counts) : counts),
+  };
+  return { name: due.name, data: { ...callback?.data, batch }, opts: { ...callback?.opts } };
+}
+
+function told(counts: Counts) {
+  return { total: counts.total, succeeded: counts.succeeded, failed: counts.failed, missing: missingOf(counts) };
+}

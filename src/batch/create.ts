@@ -1,0 +1,185 @@
+import type { JobsOptions } from 'bullmq';
+import { BatchConflictError, BatchMemberError, BatchNotFoundError, BatchOptionsError } from '../errors.js';
+import {
+  checkBatchId,
+  checkJobOptions,
+  checkJson,
+  checkKeys,
+  checkName,
+  checkObject,
+  type MemberDefaults,
+} from '../options.js';
+import { type BatchDefinition, EVENTS } from '../redis/definition.js';
+import { jobKey } from '../redis/keys.js';
+import { registerMembers, unregisterAbsent } from '../redis/register.js';
+import { readSnapshot } from '../redis/snapshot.js';
+import type { Batch, Opener } from './batch.js';
+import { type Callbacks, storeCallbacks } from './callbacks.js';
+import type { Home } from './home.js';
+import { newBatchId, newNonce } from './ids.js';
+import { type Destination, refusal } from './members.js';
+
+/** How long an open batch job sleeps before a BatchWorker looks whether it is still open. */
+export const OPEN_CHECK_MS = 24 * 60 * 60 * 1000;
+
+/** After an error of the infrastructure a step is tried again for as long as it takes. */
+const STEP_OPTIONS = {
+  attempts: 1_000_000_000,
+  backoff: { type: 'fixed', delay: 1000 },
+  stackTraceLimit: 3,
+  ignoreDependencyOnFailure: true,
+} satisfies JobsOptions;
+
+/** What a new batch is to be. Everything is optional. */
+export interface BatchOptions {
+  /**
+   * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. No ':' and no '~', and not an
+   * integer. Default: a generated one.
+   */
+  readonly id?: string;
+  /** What people read in lists, e.g. 'Import of ACME'. */
+  readonly description?: string;
+  /** The callbacks by event. Default: none. */
+  readonly on?: Callbacks;
+  /** The batch that this one becomes a member of. Default: inside of `batch.jobs()` that batch, otherwise none. */
+  readonly parent?: Batch;
+  /** Defaults for the members' job options: `attempts`, `backoff`, `priority`, `delay`, … */
+  readonly jobOptions?: MemberDefaults;
+}
+
+const OPTION_KEYS = ['id', 'description', 'on', 'parent', 'jobOptions'];
+
+/** Checks all but the callbacks and the parent, without asking Redis. */
+export function checkBatchOptions(options: unknown): asserts options is BatchOptions {
+  checkObject('The options of a batch', options);
+  checkKeys('A batch', options, OPTION_KEYS);
+  const { id, description, jobOptions } = options;
+  if (id !== undefined) {
+    checkBatchId(id);
+  }
+  if (description !== undefined) {
+    checkName('description', description);
+  }
+  if (jobOptions !== undefined) {
+    checkJobOptions('jobOptions', jobOptions);
+    checkJson('jobOptions', jobOptions);
+    if ('jobId' in jobOptions) {
+      throw new BatchOptionsError(`jobOptions must not have 'jobId': it would be the same for all members.`);
+    }
+  }
+}
+
+/** Creates the batch job, or finds the batch that has this id. */
+export async function defineBatch(
+  { home, own }: Opener,
+  { id, description, on, jobOptions }: BatchOptions,
+  parent: Destination | undefined,
+): Promise<{ id: string; definition: BatchDefinition; created: boolean }> {
+  const batchId = id ?? newBatchId();
+  const definition: BatchDefinition = {
+    ...(description === undefined ? {} : { description }),
+    ...(parent === undefined ? {} : { parentId: parent.batchId }),
+    queue: own.name,
+    on: storeCallbacks(on, home, own),
+    ...(jobOptions === undefined ? {} : { jobOptions: jobOptions as JobsOptions }),
+    nonce: newNonce(),
+  };
+  const existing = id === undefined ? undefined : await findDefinition(home, id);
+  if (existing !== undefined) {
+    return { id: batchId, definition: agree(batchId, existing, definition), created: false };
+  }
+  if (parent === undefined || (await registerChild(parent, batchId, id === undefined))) {
+    await addBatchJob(home, batchId, definition, parent);
+  }
+  if (id === undefined) {
+    return { id: batchId, definition, created: true };
+  }
+  // Two processes may have created it at the same time: the one whose definition is stored has.
+  const stored = await findDefinition(home, batchId);
+  if (stored === undefined) {
+    throw new BatchNotFoundError(batchId);
+  }
+  return { id: batchId, definition: agree(batchId, stored, definition), created: stored.nonce === definition.nonce };
+}
+
+async function findDefinition(home: Home, batchId: string): Promise<BatchDefinition | undefined> {
+  return (await readSnapshot(home.redis, batchId))?.definition;
+}
+
+/** The batch that exists, if it is the one that is meant. */
+function agree(batchId: string, existing: BatchDefinition, wanted: BatchDefinition): BatchDefinition {
+  if (existing.parentId !== wanted.parentId) {
+    throw new BatchConflictError(
+      `Batch '${batchId}' exists with ${parentName(existing)}, and was now asked for with ${parentName(wanted)}. Use another id, or getBatch('${batchId}').`,
+      { batchId },
+    );
+  }
+  for (const event of EVENTS) {
+    const names = [existing, wanted].map(({ on }) =>
+      (on[event] ?? []).map(({ queue, name }) => `${queue}/${name}`).join(', '),
+    );
+    if (names[0] !== names[1]) {
+      throw new BatchConflictError(
+        `Batch '${batchId}' exists with the ${event} callbacks [${names[0]}], and was now asked for with [${names[1]}]. Use another id, or getBatch('${batchId}').`,
+        { batchId },
+      );
+    }
+  }
+  return existing;
+}
+
+function parentName({ parentId }: BatchDefinition): string {
+  return parentId === undefined ? 'no parent' : `the parent '${parentId}'`;
+}
+
+/** Registers a child batch as a member of its parent; false when its batch job is there already. */
+async function registerChild(parent: Destination, batchId: string, fresh: boolean): Promise<boolean> {
+  const memberKeys = [childKey(parent, batchId)];
+  const registered = await registerMembers(parent.home.redis, parent.batchId, {
+    fresh,
+    links: parent.links,
+    memberKeys,
+  });
+  if ('refused' in registered) {
+    throw refusal(parent.batchId, registered.refused);
+  }
+  const [registration] = registered.members;
+  return registration === 'new' || registration === 'vacant';
+}
+
+const childKey = ({ home }: Destination, batchId: string) => jobKey(home.redis.prefix, home.batches.name, batchId);
+
+async function addBatchJob(
+  home: Home,
+  batchId: string,
+  definition: BatchDefinition,
+  parent: Destination | undefined,
+): Promise<void> {
+  try {
+    await home.batches.add(definition.description ?? `batch of ${definition.queue}`, definition, {
+      ...STEP_OPTIONS,
+      jobId: batchId,
+      delay: OPEN_CHECK_MS,
+      ...(parent === undefined ? {} : { parent: { id: parent.batchId, queue: home.batches.qualifiedName } }),
+    });
+  } catch (cause) {
+    if (parent !== undefined) {
+      await unregisterAbsent(home.redis, parent.batchId, [childKey(parent, batchId)]);
+    }
+    if (await conflicts(home, batchId, definition)) {
+      return;
+    }
+    const because = cause instanceof Error ? cause.message : String(cause);
+    throw new BatchMemberError(`Batch '${batchId}' was not created: ${because}.`, {
+      batchId,
+      jobIds: [batchId],
+      cause,
+    });
+  }
+}
+
+/** BullMQ refuses an id that another process has just used under another parent; `agree` says so in our words. */
+async function conflicts(home: Home, batchId: string, definition: BatchDefinition): Promise<boolean> {
+  const existing = await findDefinition(home, batchId);
+  return existing !== undefined && existing.nonce !== definition.nonce;
+}

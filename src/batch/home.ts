@@ -1,0 +1,131 @@
+import { type Job, type JobsOptions, Queue } from 'bullmq';
+import { BatchOptionsError } from '../errors.js';
+import { checkJobOptions, checkName } from '../options.js';
+import { BatchRedis } from '../redis/batch-redis.js';
+import { rawClientOf, scriptClientOf } from '../redis/client.js';
+import { BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
+import type { QueueLike } from './queue-like.js';
+
+/** A queue as members are added to it: by BullMQ's own methods, whether or not the queue is wrapped. */
+export interface MemberQueue {
+  readonly name: string;
+  readonly prefix: string;
+  readonly queue: QueueLike;
+  add(name: string, data: unknown, opts: JobsOptions): Promise<Job>;
+  addBulk(jobs: readonly { name: string; data: unknown; opts: JobsOptions }[]): Promise<Job[]>;
+}
+
+/** Where batches live: one Redis and prefix, with the queue of the batch jobs. */
+export interface Home {
+  readonly redis: BatchRedis;
+  readonly batches: Queue;
+  /** The queue of this name in this Redis and prefix. */
+  queueNamed(name: string): MemberQueue;
+}
+
+const memberQueues = new WeakMap<object, MemberQueue>();
+
+/** The queue as it was before it was wrapped; asked for the first time by the wrapping itself. */
+export function memberQueueOf(queue: QueueLike): MemberQueue {
+  const known = memberQueues.get(queue);
+  if (known !== undefined) {
+    return known;
+  }
+  checkJobOptions(`The defaultJobOptions of queue '${queue.name}'`, queue.defaultJobOptions);
+  checkNotBatches(queue.name);
+  const { add, addBulk } = queue as unknown as Queue;
+  const member: MemberQueue = {
+    name: queue.name,
+    prefix: queue.opts.prefix ?? DEFAULT_PREFIX,
+    queue,
+    add: (name, data, opts) => add.call(queue, name, data, opts),
+    addBulk: (jobs) => addBulk.call(queue, jobs as Parameters<Queue['addBulk']>[0]),
+  };
+  memberQueues.set(queue, member);
+  return member;
+}
+
+function checkNotBatches(name: string): void {
+  if (name === BATCHES_QUEUE) {
+    throw new BatchOptionsError(
+      `The queue '${BATCHES_QUEUE}' holds the batches themselves: BullMQ deletes a parent that shares a queue with its ` +
+        `children when that queue is drained. Give your queue another name.`,
+    );
+  }
+}
+
+/** Finds the queue that a member or callback names; both must be reachable from one batch. */
+export function findQueue(what: string, wanted: unknown, home: Home, own: MemberQueue): MemberQueue {
+  if (wanted === undefined || wanted === own.name || wanted === own.queue) {
+    return own;
+  }
+  if (typeof wanted === 'string') {
+    checkName(what, wanted);
+    checkNotBatches(wanted);
+    return home.queueNamed(wanted);
+  }
+  if (!isQueue(wanted)) {
+    throw new BatchOptionsError(`${what} must be the name of a queue or a BullMQ Queue.`);
+  }
+  const queue = memberQueueOf(wanted);
+  if (queue.prefix !== own.prefix) {
+    throw new BatchOptionsError(
+      `${what}: queue '${queue.name}' has the prefix '${queue.prefix}', the batch has '${own.prefix}'. A batch, its ` +
+        `members and its callbacks share one prefix.`,
+    );
+  }
+  return queue;
+}
+
+export function isQueue(value: unknown): value is QueueLike {
+  const queue = value as Partial<QueueLike> | null | undefined;
+  return (
+    typeof queue === 'object' &&
+    queue !== null &&
+    typeof queue.name === 'string' &&
+    typeof queue.add === 'function' &&
+    typeof queue.addBulk === 'function' &&
+    typeof queue.opts === 'object'
+  );
+}
+
+const homes = new WeakMap<object, Map<string, Home>>();
+
+/** The home of a queue's batches; queues that share a client share it. */
+export async function homeOf(queue: QueueLike): Promise<Home> {
+  return homeOn(await rawClientOf(queue), queue.opts.prefix ?? DEFAULT_PREFIX);
+}
+
+export function homeOn(client: object, prefix: string): Home {
+  const byPrefix = homes.get(client) ?? new Map<string, Home>();
+  homes.set(client, byPrefix);
+  const home = byPrefix.get(prefix) ?? createHome(client, prefix);
+  byPrefix.set(prefix, home);
+  return home;
+}
+
+function createHome(client: object, prefix: string): Home {
+  const queues = new Map<string, MemberQueue>();
+  return {
+    redis: new BatchRedis(scriptClientOf(client), prefix),
+    batches: borrowQueue(BATCHES_QUEUE, client, prefix),
+    queueNamed(name) {
+      const queue = queues.get(name) ?? memberQueueOf(borrowQueue(name, client, prefix) as unknown as QueueLike);
+      queues.set(name, queue);
+      return queue;
+    },
+  };
+}
+
+/**
+ * A queue on a connection that belongs to somebody else, who closes it. Without the update of the queue's meta key, which
+ * would overwrite the stream length that the user's own queue has set.
+ */
+function borrowQueue(name: string, client: object, prefix: string): Queue {
+  const queue = new Queue(name, { connection: client, prefix, skipMetasUpdate: true } as ConstructorParameters<
+    typeof Queue
+  >[1]);
+  // The owner of the connection hears of its errors; without a listener BullMQ would print them a second time.
+  queue.on('error', () => {});
+  return queue;
+}

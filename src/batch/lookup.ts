@@ -1,0 +1,79 @@
+import type { Job, JobType } from 'bullmq';
+import { BatchOptionsError } from '../errors.js';
+import { describe } from '../options.js';
+import { type BatchDefinition, callbackKeys } from '../redis/definition.js';
+import { batchKeys } from '../redis/keys.js';
+import { readSnapshot } from '../redis/snapshot.js';
+import { Batch, type Opener } from './batch.js';
+import type { JobLike, QueueLike } from './queue-like.js';
+
+/** The states by which batches can be listed and counted, as BullMQ keeps them; `running` includes `finishing`. */
+export type ListedState = 'open' | 'running' | 'succeeded' | 'failed';
+
+export type BatchCounts = Readonly<Record<ListedState, number>>;
+
+const JOB_STATES: Readonly<Record<ListedState, readonly JobType[]>> = {
+  open: ['delayed'],
+  running: ['waiting-children', 'wait', 'active'],
+  succeeded: ['completed'],
+  failed: ['failed'],
+};
+
+const LISTED: readonly ListedState[] = ['open', 'running', 'succeeded', 'failed'];
+
+/** The batch that a job belongs to, with the job's own right to add: as a member, or as a callback (to the parent only). */
+export async function batchOf<Q extends QueueLike>(opener: Opener, job: JobLike): Promise<Batch<Q> | undefined> {
+  if (typeof job !== 'object' || job === null || typeof job.queueQualifiedName !== 'string') {
+    throw new BatchOptionsError(`batchOf(job) takes the BullMQ Job that a processor is given, not ${describe(job)}.`);
+  }
+  const { home } = opener;
+  if (job.parent?.queueKey !== home.batches.qualifiedName || job.id === undefined) {
+    return undefined;
+  }
+  const { id } = job.parent;
+  const snapshot = await readSnapshot(home.redis, id);
+  if (snapshot === undefined) {
+    return undefined;
+  }
+  const { prefix } = home.redis;
+  const memberKey = `${job.queueQualifiedName}:${job.id}`;
+  const link = { dependencies: batchKeys(prefix, id).dependencies, memberKey };
+  const isCallback = callbackKeys(prefix, id, snapshot.definition).has(memberKey);
+  return new Batch<Q>({
+    id,
+    opener,
+    definition: snapshot.definition,
+    standing: { links: isCallback ? [] : [link], parentLinks: [link] },
+  });
+}
+
+/** Lists batches by state, newest first, as BullMQ's `getJobs` does. */
+export async function getBatches<Q extends QueueLike>(
+  opener: Opener,
+  states: ListedState | readonly ListedState[] = LISTED,
+  start = 0,
+  end = -1,
+): Promise<Batch<Q>[]> {
+  const wanted = typeof states === 'string' ? [states] : states;
+  for (const state of wanted) {
+    if (!LISTED.includes(state)) {
+      throw new BatchOptionsError(
+        `Batches are listed by the states ${LISTED.join(', ')}; there is no state ${describe(state)}.`,
+      );
+    }
+  }
+  const jobs: (Job | undefined)[] = await opener.home.batches.getJobs(
+    wanted.flatMap((state) => [...JOB_STATES[state]]),
+    start,
+    end,
+  );
+  return jobs.flatMap((job) =>
+    job?.id === undefined ? [] : [new Batch<Q>({ id: job.id, opener, definition: job.data as BatchDefinition })],
+  );
+}
+
+export async function getBatchCounts({ home }: Opener): Promise<BatchCounts> {
+  const counts = await home.batches.getJobCounts(...Object.values(JOB_STATES).flat());
+  const sum = (state: ListedState) => JOB_STATES[state].reduce((total, name) => total + (counts[name] ?? 0), 0);
+  return { open: sum('open'), running: sum('running'), succeeded: sum('succeeded'), failed: sum('failed') };
+}

@@ -1,0 +1,30 @@
+import type { JobsOptions } from 'bullmq';
+import type { ClientOwner } from '../redis/client.js';
+
+/** A BullMQ queue, of version 5 or 6, with whatever types it was declared with. */
+export interface QueueLike extends ClientOwner {
+  readonly qualifiedName: string;
+  readonly defaultJobOptions: JobsOptions;
+  add(name: never, data: never, opts?: never): Promise<unknown>;
+  addBulk(jobs: never): Promise<unknown>;
+}
+
+type AddOf<Q> = Q extends { add(name: infer Name, data: infer Data, ...rest: never): Promise<infer Job> }
+  ? { name: Name; data: Data; job: Job }
+  : { name: string; data: unknown; job: unknown };
+
+/** The names that jobs of this queue may have. */
+export type NameOf<Q> = AddOf<Q>['name'] & string;
+/** The data of this queue's jobs. */
+export type DataOf<Q> = AddOf<Q>['data'];
+/** The `Job` that this queue's `add` returns. */
+export type JobOf<Q> = AddOf<Q>['job'];
+/** What this queue's jobs return. */
+export type ResultOf<Q> = JobOf<Q> extends { returnvalue: infer Result } ? Result : unknown;
+
+/** What we need of a job, in a processor: BullMQ's `Job`. */
+export interface JobLike {
+  readonly id?: string | undefined;
+  readonly queueQualifiedName: string;
+  readonly parent?: { readonly id: string; readonly queueKey: string } | undefined;
+}

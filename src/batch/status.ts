@@ -1,0 +1,61 @@
+import type { BatchEvent } from '../redis/definition.js';
+import type { CallbackState, Snapshot } from '../redis/snapshot.js';
+import { type BatchState, missingOf, progressOf, stateOf } from './rules.js';
+
+/** Where a batch stands. Members are jobs and child batches alike; the batch's own callbacks are never counted. Times are ms since the epoch. */
+export interface BatchStatus {
+  readonly id: string;
+  readonly description: string | undefined;
+  /** `open` → `running` → `finishing` (callbacks outstanding) → `succeeded` or `failed`. */
+  readonly state: BatchState;
+  readonly sealed: boolean;
+  /** `total` is always `pending + succeeded + failed + missing`. */
+  readonly total: number;
+  readonly pending: number;
+  readonly succeeded: number;
+  /** Members that failed for good; one with attempts left is pending. */
+  readonly failed: number;
+  /** Members that vanished without settling: removed, drained, evicted. */
+  readonly missing: number;
+  /** Settled ÷ total in whole percent; 100 only when the batch has finished. */
+  readonly progress: number;
+  readonly parentId: string | undefined;
+  readonly createdAt: number;
+  readonly sealedAt: number | undefined;
+  /** When the last member was settled: when `complete` became due. */
+  readonly completedAt: number | undefined;
+  /** When its callbacks were settled too. */
+  readonly finishedAt: number | undefined;
+  readonly callbacks: readonly CallbackStatus[];
+  /** Why the batch failed, in a sentence. */
+  readonly failedReason: string | undefined;
+}
+
+export interface CallbackStatus {
+  readonly event: BatchEvent;
+  readonly queue: string;
+  readonly name: string;
+  readonly jobId: string;
+  /** `pending`: its event has not happened; `enqueued`: waiting, running or retrying. */
+  readonly state: CallbackState;
+}
+
+export function statusOf(id: string, snapshot: Snapshot): BatchStatus {
+  const { definition, counts, ended } = snapshot;
+  return {
+    id,
+    description: definition.description,
+    state: stateOf(snapshot),
+    sealed: snapshot.sealedAt !== undefined,
+    ...counts,
+    missing: missingOf(counts),
+    progress: progressOf(counts, ended !== undefined),
+    parentId: definition.parentId,
+    createdAt: snapshot.createdAt,
+    sealedAt: snapshot.sealedAt,
+    completedAt: snapshot.completedAt,
+    finishedAt: snapshot.finishedAt,
+    callbacks: snapshot.callbacks.map(({ event, queue, name, jobId, state }) => ({ event, queue, name, jobId, state })),
+    failedReason: ended === 'failed' ? snapshot.failedReason : undefined,
+  };
+}

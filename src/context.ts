@@ -1,0 +1,15 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+
+/*
+ * Which batch the running code is in: set by `batch.jobs(fn)`, read by the wrapped queues. It knows nothing of batches,
+ * so that everything may depend on it.
+ */
+const storage = new AsyncLocalStorage<unknown>();
+
+export function runInside<T>(enclosing: unknown, fn: () => T): T {
+  return storage.run(enclosing, fn);
+}
+
+export function enclosing(): unknown {
+  return storage.getStore();
+}

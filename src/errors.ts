@@ -1,0 +1,83 @@
+/** What an error of this library tells besides its message. */
+export interface BatchErrorDetails {
+  /** The batch that the error is about. */
+  readonly batchId?: string;
+  /** The error that led to this one. */
+  readonly cause?: unknown;
+}
+
+/** Everything that this library throws is a `BatchError`: one `catch` for all of them. */
+export class BatchError extends Error {
+  override readonly name: string = 'BatchError';
+  /** The batch that the error is about, where there is one. */
+  readonly batchId: string | undefined;
+
+  constructor(message: string, details: BatchErrorDetails = {}) {
+    super(message, 'cause' in details ? { cause: details.cause } : undefined);
+    this.batchId = details.batchId;
+  }
+}
+
+/** Bad input, refused before anything was written. */
+export class BatchOptionsError extends BatchError {
+  override readonly name = 'BatchOptionsError';
+}
+
+/** There is no batch with this id (any more). */
+export class BatchNotFoundError extends BatchError {
+  override readonly name = 'BatchNotFoundError';
+
+  constructor(batchId: string) {
+    super(`There is no batch '${batchId}': it was never created in this Redis and prefix, or it has been removed.`, {
+      batchId,
+    });
+  }
+}
+
+/** The batch exists already, with another parent or with other callbacks. */
+export class BatchConflictError extends BatchError {
+  override readonly name = 'BatchConflictError';
+}
+
+/** The batch is sealed, and the caller is not an outstanding part of it: nothing was added. */
+export class BatchSealedError extends BatchError {
+  override readonly name = 'BatchSealedError';
+
+  constructor(batchId: string) {
+    super(
+      `Batch '${batchId}' is sealed: only its running members may still add to it, with batchOf(job).add(), and the ` +
+        `callbacks of its child batches, with (await batchOf(job)).parent(). Add before seal(), or create a new batch.`,
+      { batchId },
+    );
+  }
+}
+
+/** The batch has finished: nothing can be added any more, and nothing was. */
+export class BatchFinishedError extends BatchError {
+  override readonly name = 'BatchFinishedError';
+
+  constructor(batchId: string) {
+    super(
+      `Batch '${batchId}' has finished: nothing can be added to it. Follow-up work goes into its parent, from a ` +
+        `callback, with (await batchOf(job)).parent(), or into a new batch.`,
+      { batchId },
+    );
+  }
+}
+
+/** One or more jobs could not be added as members; `jobIds` names them. */
+export class BatchMemberError extends BatchError {
+  override readonly name = 'BatchMemberError';
+  /** The ids of the jobs that are not in the batch. */
+  readonly jobIds: readonly string[];
+
+  constructor(message: string, details: BatchErrorDetails & { readonly jobIds: readonly string[] }) {
+    super(message, details);
+    this.jobIds = details.jobIds;
+  }
+}
+
+/** `waitUntilFinished(ttl)`: the batch had not finished when `ttl` milliseconds had passed. */
+export class BatchTimeoutError extends BatchError {
+  override readonly name = 'BatchTimeoutError';
+}

@@ -1,0 +1,24 @@
+export type { Batch, BatchJob, BulkAdded } from './batch/batch.js';
+export type { Callback, CallbackBatch, Callbacks } from './batch/callbacks.js';
+export type { BatchOptions } from './batch/create.js';
+export type { BatchCounts, ListedState } from './batch/lookup.js';
+export type { DataOf, JobLike, JobOf, NameOf, QueueLike, ResultOf } from './batch/queue-like.js';
+export type { BatchState } from './batch/rules.js';
+export type { BatchFailure, BatchResult } from './batch/settled.js';
+export type { BatchStatus, CallbackStatus } from './batch/status.js';
+export {
+  BatchConflictError,
+  BatchError,
+  BatchFinishedError,
+  BatchMemberError,
+  BatchNotFoundError,
+  BatchOptionsError,
+  BatchSealedError,
+  BatchTimeoutError,
+} from './errors.js';
+export type { CallbackJobOptions, MemberDefaults, MemberOptions } from './options.js';
+export type { BatchEvent } from './redis/definition.js';
+export type { CallbackState } from './redis/snapshot.js';
+export { type BatchMethods, type BatchQueue, withBatches } from './with-batches.js';
+export { BatchWorker, type BatchWorkerEvents, type BatchWorkerOptions } from './worker/batch-worker.js';
+export type { BatchRepair } from './worker/reconciler.js';

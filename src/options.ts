@@ -1,0 +1,170 @@
+import type { BulkJobOptions, JobsOptions } from 'bullmq';
+import { BatchOptionsError } from './errors.js';
+
+/** The options of BullMQ that decide what becomes of a parent; the batch sets them itself. */
+type ReservedJobOption =
+  | 'parent'
+  | 'failParentOnFailure'
+  | 'continueParentOnFailure'
+  | 'removeDependencyOnFailure'
+  | 'ignoreDependencyOnFailure'
+  | 'repeat'
+  | 'deduplication'
+  | 'debounce';
+
+/** BullMQ's job options, without those that would take the job out of its batch. */
+export type MemberOptions = Omit<BulkJobOptions, ReservedJobOption>;
+
+/** Defaults for the members of a batch: BullMQ's job options without an id. */
+export type MemberDefaults = Omit<MemberOptions, 'jobId'>;
+
+/** BullMQ's options of a callback job: its id and its removal belong to the batch. */
+export type CallbackJobOptions = Omit<MemberDefaults, 'removeOnComplete' | 'removeOnFail'>;
+
+const RESERVED: readonly (readonly [option: string, why: string])[] = [
+  ['parent', 'a member has one parent, its batch'],
+  ['failParentOnFailure', 'a failed member is counted, and the callbacks run'],
+  ['continueParentOnFailure', 'a failed member is counted, and the callbacks run'],
+  ['removeDependencyOnFailure', 'a failed member would vanish from the counts'],
+  ['repeat', 'BullMQ does not attach repeated jobs to a parent'],
+  ['deduplication', 'BullMQ does not deduplicate jobs with a parent; give the member a jobId instead'],
+  ['debounce', 'BullMQ does not debounce jobs with a parent; give the member a jobId instead'],
+];
+
+/** Refuses unknown properties, and suggests what may have been meant. */
+export function checkKeys(what: string, value: object, known: readonly string[]): void {
+  for (const key of Object.keys(value)) {
+    if (!known.includes(key)) {
+      const near = nearest(key, known);
+      const hint = near === undefined ? `Known are: ${known.join(', ')}.` : `Did you mean '${near}'?`;
+      throw new BatchOptionsError(`${what} has no option '${key}'. ${hint}`);
+    }
+  }
+}
+
+export function checkObject(what: string, value: unknown): asserts value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new BatchOptionsError(`${what} must be an object, not ${describe(value)}.`);
+  }
+}
+
+export function checkName(what: string, value: unknown): asserts value is string {
+  if (typeof value !== 'string' || value === '') {
+    throw new BatchOptionsError(`${what} must be a non-empty string, not ${describe(value)}.`);
+  }
+}
+
+/** An id that BullMQ's parent/child scripts, and our callback ids, can carry. */
+export function checkBatchId(id: unknown): asserts id is string {
+  checkName('The id of a batch', id);
+  if (/[:~]/.test(id)) {
+    throw new BatchOptionsError(
+      `The id of a batch must not contain ':' or '~', which are Redis's and our own separators: '${id}'.`,
+    );
+  }
+  if (String(Number.parseInt(id, 10)) === id) {
+    throw new BatchOptionsError(
+      `The id of a batch must not be an integer, those are BullMQ's own: '${id}'. Use e.g. 'import-${id}'.`,
+    );
+  }
+}
+
+/** Refuses job options that break batches, wherever they come from. */
+export function checkJobOptions(what: string, opts: unknown): asserts opts is JobsOptions {
+  checkObject(what, opts);
+  for (const [option, why] of RESERVED) {
+    if (opts[option]) {
+      throw new BatchOptionsError(`${what} must not have '${option}' in a batch: ${why}.`);
+    }
+  }
+  if (opts.ignoreDependencyOnFailure === false) {
+    throw new BatchOptionsError(
+      `${what} must not switch 'ignoreDependencyOnFailure' off: the batch needs it to go on after a failure.`,
+    );
+  }
+}
+
+export function checkMemberOptions(what: string, opts: unknown): asserts opts is MemberOptions {
+  checkJobOptions(what, opts);
+  const { jobId } = opts;
+  if (jobId === undefined) {
+    return;
+  }
+  checkName(`${what}.jobId`, jobId);
+  if (String(Number.parseInt(jobId, 10)) === jobId) {
+    throw new BatchOptionsError(
+      `${what}.jobId must not be an integer, those are BullMQ's own: '${jobId}'. Use e.g. 'row-${jobId}'.`,
+    );
+  }
+  if (jobId.startsWith('0:') || (jobId.includes(':') && jobId.split(':').length !== 3)) {
+    throw new BatchOptionsError(`${what}.jobId must not contain ':', BullMQ's separator: '${jobId}'.`);
+  }
+}
+
+/** Refuses what JSON cannot carry, by path. */
+export function checkJson(path: string, value: unknown, seen: ReadonlySet<unknown> = new Set()): void {
+  if (value === null || typeof value === 'string' || typeof value === 'boolean' || value === undefined) {
+    return;
+  }
+  if (typeof value === 'number') {
+    if (!Number.isFinite(value)) {
+      throw new BatchOptionsError(`${path} is ${value}, which JSON cannot carry.`);
+    }
+    return;
+  }
+  if (typeof value !== 'object') {
+    throw new BatchOptionsError(`${path} is ${describe(value)}, which JSON cannot carry.`);
+  }
+  if (seen.has(value)) {
+    throw new BatchOptionsError(`${path} refers back to what contains it, which JSON cannot carry.`);
+  }
+  if ('toJSON' in value) {
+    return;
+  }
+  if (!Array.isArray(value) && !isPlain(value)) {
+    throw new BatchOptionsError(`${path} is ${describe(value)}, which JSON cannot carry. Pass a plain object.`);
+  }
+  const inside = new Set(seen).add(value);
+  for (const [key, item] of Object.entries(value)) {
+    checkJson(Array.isArray(value) ? `${path}[${key}]` : `${path}.${key}`, item, inside);
+  }
+}
+
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype || Object.getPrototypeOf(prototype) === null;
+}
+
+export function describe(value: unknown): string {
+  if (value === null || value === undefined) {
+    return String(value);
+  }
+  if (Array.isArray(value)) {
+    return 'an array';
+  }
+  if (typeof value === 'object') {
+    const name = value.constructor?.name;
+    return name === undefined || name === 'Object' ? 'an object' : `a ${name}`;
+  }
+  return typeof value === 'string' ? `'${value}'` : `a ${typeof value}`;
+}
+
+function nearest(key: string, known: readonly string[]): string | undefined {
+  const [best] = known
+    .map((candidate) => ({ candidate, distance: editDistance(key.toLowerCase(), candidate.toLowerCase()) }))
+    .sort((a, b) => a.distance - b.distance);
+  return best !== undefined && best.distance <= Math.max(2, best.candidate.length / 3) ? best.candidate : undefined;
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(substitution, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}

@@ -1,0 +1,41 @@
+/** The queue that holds the batch jobs. Members and callbacks never share it: BullMQ's drain and clean delete a parent in the same queue. */
+export const BATCHES_QUEUE = 'batches';
+
+export const DEFAULT_PREFIX = 'bull';
+
+/** The key of a job's hash, which is also how BullMQ names a child in its parent's collections. */
+export const jobKey = (prefix: string, queue: string, jobId: string) => `${prefix}:${queue}:${jobId}`;
+
+/** A key of the batches queue that belongs to no batch, such as `completed` or `marker`. */
+export const batchesKey = (prefix: string, name: string) => jobKey(prefix, BATCHES_QUEUE, name);
+
+/** The four keys in which BullMQ keeps one batch. */
+export function batchKeys(prefix: string, batchId: string) {
+  const job = jobKey(prefix, BATCHES_QUEUE, batchId);
+  return { job, dependencies: `${job}:dependencies`, processed: `${job}:processed`, failed: `${job}:failed` };
+}
+
+export interface MemberName {
+  readonly queue: string;
+  readonly id: string;
+}
+
+/** Splits a member's key; queue names have no colon, job ids may have. */
+export function memberName(prefix: string, key: string): MemberName {
+  const name = key.slice(prefix.length + 1);
+  const colon = name.indexOf(':');
+  return { queue: name.slice(0, colon), id: name.slice(colon + 1) };
+}
+
+/** The fields that we add to BullMQ's batch job; the prefix keeps them apart from fields that BullMQ may come to use. */
+export const FIELD = {
+  /** How many distinct members were ever registered. */
+  total: 'b:total',
+  /** When the producer said that it has added everything. */
+  sealedAt: 'b:sealedAt',
+  /** When members were last registered (Redis's clock). */
+  registeredAt: 'b:registeredAt',
+  /** When `complete` became due, and the counts that its callbacks are given; both written once. */
+  completedAt: 'b:completedAt',
+  completedCounts: 'b:completedCounts',
+} as const;

@@ -1,0 +1,145 @@
+import type { BatchRedis } from './batch-redis.js';
+import { batchesKey, batchKeys, FIELD } from './keys.js';
+import { LUA_NOW, LUA_WAKE, script } from './script.js';
+
+/** A sealed batch job that is delayed for longer than this is not in the backoff of a failed step. */
+const LONGEST_BACKOFF_MS = 60_000;
+
+/** What one slice of a repair found and mended. */
+export interface Repair {
+  /** Where the next slice of this batch's dependencies starts; '0' when this was the last one. */
+  readonly cursor: string;
+  /** Dependencies whose job is gone for good: they are missing from now on. */
+  readonly missing: number;
+  /** Dependencies whose job had finished already: they are settled now. */
+  readonly settled: number;
+  /** 1 when the batch job was made to run. */
+  readonly woken: number;
+}
+
+/**
+ * Mends one sealed batch as far as no event tells of the damage, looking at some of its dependencies:
+ * - a dependency without a job is released, unless members were registered so recently that its job may be on the way;
+ * - a dependency whose job has finished is settled: BullMQ puts a failed or completed job that is added once more (a
+ *   command sent twice by a reconnecting client) back into the dependencies, and would wait for it for ever;
+ * - a sealed batch that is delayed as if it were open, or that waits for nothing, is woken.
+ *
+ * KEYS: batch job, its dependencies, processed, failed.
+ * ARGV: batch id, key prefix of the batches queue, cursor, how many dependencies to look at, ms for which a dependency
+ *       may be without a job, key prefix of all queues.
+ * Returns { cursor, missing, settled, woken }.
+ */
+const REPAIR = script(
+  'repair',
+  4,
+  `${LUA_NOW}${LUA_WAKE}
+local batch = redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}', '${FIELD.registeredAt}')
+if not batch[1] then
+  return { '0', 0, 0, 0 }
+end
+local isQuiet = now() - tonumber(batch[2] or 0) >= tonumber(ARGV[5])
+local missing, settled, woken = 0, 0, 0
+local page = redis.call('SSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])
+for _, key in ipairs(page[2]) do
+  local job = redis.call('HMGET', key, 'name', 'finishedOn', 'returnvalue', 'failedReason', 'parentKey')
+  if not job[1] then
+    if isQuiet then
+      missing = missing + redis.call('SREM', KEYS[2], key)
+    end
+  elseif job[2] and job[5] == KEYS[1] then
+    local queueKey = string.match(key, '^' .. string.rep('.', #ARGV[6]) .. ':[^:]+:')
+    local id = string.sub(key, #queueKey + 1)
+    if redis.call('ZSCORE', queueKey .. 'completed', id) then
+      redis.call('SREM', KEYS[2], key)
+      redis.call('HSET', KEYS[3], key, job[3] or 'null')
+      settled = settled + 1
+    elseif redis.call('ZSCORE', queueKey .. 'failed', id) then
+      redis.call('SREM', KEYS[2], key)
+      redis.call('HSET', KEYS[4], key, job[4] or '')
+      settled = settled + 1
+    end
+  end
+end
+local isIdle = redis.call('SCARD', KEYS[2]) == 0 and redis.call('ZSCORE', ARGV[2] .. 'waiting-children', ARGV[1])
+local score = redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1])
+local isStranded = score and tonumber(score) / 4096 > now() + ${LONGEST_BACKOFF_MS}
+if isIdle or isStranded then
+  woken = wake(ARGV[2], KEYS[1], ARGV[1])
+end
+return { page[1], missing, settled, woken }`,
+);
+
+export async function repairSlice(
+  redis: BatchRedis,
+  batchId: string,
+  { cursor, count, graceMs }: { cursor: string; count: number; graceMs: number },
+): Promise<Repair> {
+  const { job, dependencies, processed, failed } = batchKeys(redis.prefix, batchId);
+  const args = [
+    job,
+    dependencies,
+    processed,
+    failed,
+    batchId,
+    batchesKey(redis.prefix, ''),
+    cursor,
+    count,
+    graceMs,
+    redis.prefix,
+  ];
+  const [next, missing, settled, woken] = (await redis.run(REPAIR, args)) as [string, number, number, number];
+  return { cursor: next, missing, settled, woken };
+}
+
+/**
+ * KEYS: the batches queue's delayed and waiting-children. ARGV: from, to (ranks over both, delayed first).
+ * Returns ids of unfinished batches.
+ */
+const UNFINISHED = script(
+  'unfinished',
+  2,
+  `
+local from, to = tonumber(ARGV[1]), tonumber(ARGV[2])
+local ids = redis.call('ZRANGE', KEYS[1], from, to)
+local delayed = redis.call('ZCARD', KEYS[1])
+if to >= delayed then
+  for _, id in ipairs(redis.call('ZRANGE', KEYS[2], math.max(0, from - delayed), to - delayed)) do
+    ids[#ids + 1] = id
+  end
+end
+return ids`,
+);
+
+/** A page of the batches that have not finished, by rank. */
+export async function unfinishedBatches(redis: BatchRedis, from: number, to: number): Promise<string[]> {
+  const keys = [batchesKey(redis.prefix, 'delayed'), batchesKey(redis.prefix, 'waiting-children')];
+  return (await redis.run(UNFINISHED, [...keys, from, to])) as string[];
+}
+
+/**
+ * KEYS: the lease. ARGV: who asks, for how many ms.
+ * Returns 1 when it is theirs now.
+ */
+const LEAD = script(
+  'lead',
+  1,
+  `
+local leader = redis.call('GET', KEYS[1])
+if leader and leader ~= ARGV[1] then
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1`,
+);
+
+/** Takes or keeps the lead among all reconcilers of this prefix. The colon keeps the key from BullMQ's removeOrphanedJobs. */
+export async function takeLead(redis: BatchRedis, who: string, ttlMs: number): Promise<boolean> {
+  return (await redis.run(LEAD, [batchesKey(redis.prefix, 'reconciler:leader'), who, ttlMs])) === 1;
+}
+
+const RESIGN = script('resign', 1, `if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end`);
+
+/** Gives the lead back, so that another reconciler need not wait for the lease to end. */
+export async function resignLead(redis: BatchRedis, who: string): Promise<void> {
+  await redis.run(RESIGN, [batchesKey(redis.prefix, 'reconciler:leader'), who]);
+}

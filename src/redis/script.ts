@@ -1,0 +1,54 @@
+import { createHash } from 'node:crypto';
+import type { ScriptClient } from './client.js';
+
+/** A Lua script with its name in Redis. `keys` is how many of the arguments are KEYS. */
+export interface Script {
+  readonly name: string;
+  readonly keys: number;
+  readonly lua: string;
+}
+
+export type ScriptArgument = string | number;
+
+/** The content is part of the name, so that two versions of this library can share one client. */
+export function script(name: string, keys: number, lua: string): Script {
+  const hash = createHash('sha1').update(lua).digest('hex').slice(0, 8);
+  return { name: `bullmqBatches_${name}_${hash}`, keys, lua };
+}
+
+const defined = new WeakMap<ScriptClient, Set<string>>();
+
+/** Runs a script by its hash, in one round trip; the client sends the text when Redis does not know it. */
+export async function run(client: ScriptClient, { name, keys, lua }: Script, args: readonly ScriptArgument[]) {
+  const names = defined.get(client) ?? new Set();
+  if (!names.has(name)) {
+    client.defineCommand(name, { numberOfKeys: keys, lua });
+    defined.set(client, names.add(name));
+  }
+  return client.runCommand(name, args);
+}
+
+/** Lua: the milliseconds of Redis's own clock, the only one that all processes share. */
+export const LUA_NOW = `
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+`;
+
+/**
+ * Lua: makes a batch job run now, from 'delayed' (open) or 'waiting-children', wherever it is. It goes through 'delayed'
+ * with a score that is due for every clock: BullMQ then moves it on itself, the same way in 5 and 6, paused or not.
+ */
+export const LUA_WAKE = `
+local function wake(queueKey, jobKey, id)
+  local delayed = queueKey .. 'delayed'
+  if redis.call('ZREM', queueKey .. 'waiting-children', id) == 0 and not redis.call('ZSCORE', delayed, id) then
+    return 0
+  end
+  redis.call('HSET', jobKey, 'delay', 0)
+  redis.call('ZADD', delayed, 0, id)
+  redis.call('ZADD', queueKey .. 'marker', 0, '0')
+  return 1
+end
+`;

@@ -1,0 +1,46 @@
+import type { BatchRedis } from './batch-redis.js';
+import { batchKeys } from './keys.js';
+import { script } from './script.js';
+
+export interface SettledMember {
+  readonly key: string;
+  /** The return value as JSON, or the failure's reason. */
+  readonly value: string;
+  /** The job's data as JSON, where it was asked for and the job still exists. */
+  readonly data: string | undefined;
+}
+
+/**
+ * KEYS: processed or failed. ARGV: cursor, count, '1' to look up the members' data too.
+ * Returns { cursor, { key, value, data, … } }; data is '' without a job.
+ */
+const SETTLED = script(
+  'settled',
+  1,
+  `
+local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+local members = {}
+for i = 1, #page[2], 2 do
+  local data = ARGV[3] == '1' and redis.call('HGET', page[2][i], 'data') or ''
+  members[#members + 1] = page[2][i]
+  members[#members + 1] = page[2][i + 1]
+  members[#members + 1] = data
+end
+return { page[1], members }`,
+);
+
+/** A page of the members that succeeded or failed; a member may be on two pages while the batch is running. */
+export async function settledPage(
+  redis: BatchRedis,
+  batchId: string,
+  { which, cursor, count }: { which: 'processed' | 'failed'; cursor: string; count: number },
+): Promise<{ cursor: string; members: SettledMember[] }> {
+  const key = batchKeys(redis.prefix, batchId)[which];
+  const reply = (await redis.run(SETTLED, [key, cursor, count, which === 'failed' ? '1' : '0'])) as [string, string[]];
+  const [next, flat] = reply;
+  const members: SettledMember[] = [];
+  for (let i = 0; i + 2 < flat.length; i += 3) {
+    members.push({ key: flat[i] ?? '', value: flat[i + 1] ?? '', data: flat[i + 2] || undefined });
+  }
+  return { cursor: next, members };
+}

@@ -1,0 +1,199 @@
+import type { BatchRedis } from './batch-redis.js';
+import type { BatchDefinition, BatchEvent } from './definition.js';
+import { EVENTS } from './definition.js';
+import { batchesKey, batchKeys, FIELD } from './keys.js';
+import { LUA_NOW, script } from './script.js';
+
+/** The members of a batch by how they stand; the batch's own callbacks are in none of them. */
+export interface Counts {
+  readonly total: number;
+  readonly pending: number;
+  readonly succeeded: number;
+  readonly failed: number;
+}
+
+/** `pending`: not enqueued yet; `enqueued`: waiting, running or retrying. */
+export type CallbackState = 'pending' | 'enqueued' | 'succeeded' | 'failed';
+
+export interface CallbackSnapshot {
+  readonly event: BatchEvent;
+  readonly index: number;
+  readonly queue: string;
+  readonly name: string;
+  readonly jobId: string;
+  readonly state: CallbackState;
+  readonly failedReason: string | undefined;
+}
+
+/** Everything that is known of one batch at one instant. */
+export interface Snapshot {
+  readonly definition: BatchDefinition;
+  readonly createdAt: number;
+  readonly sealedAt: number | undefined;
+  readonly completedAt: number | undefined;
+  /** The counts when `complete` became due: what its callbacks are told. */
+  readonly completedCounts: Counts | undefined;
+  readonly finishedAt: number | undefined;
+  /** How the batch job ended in BullMQ. */
+  readonly ended: 'completed' | 'failed' | undefined;
+  readonly failedReason: string | undefined;
+  readonly counts: Counts;
+  readonly callbacks: readonly CallbackSnapshot[];
+}
+
+/*
+ * readBatch(jobKey, dependencies, processed, failed, completedSet, failedSet, prefix, id)
+ * returns nil without a batch job, otherwise { fields, { total, pending, succeeded, failed }, callbacks }.
+ * `total` is never less than what is there: a job that somebody attached behind our back counts as a member.
+ */
+const LUA_READ_BATCH = `
+local function readBatch(jobKey, dependencies, processed, failed, completedSet, failedSet, prefix, id)
+  local fields = redis.call('HMGET', jobKey, 'data', 'timestamp', 'finishedOn', 'failedReason',
+    '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}')
+  if not fields[1] then
+    return nil
+  end
+  local pending = redis.call('SCARD', dependencies)
+  local succeeded = redis.call('HLEN', processed)
+  local lost = redis.call('HLEN', failed)
+  local callbacks = {}
+  local definition = cjson.decode(fields[1])
+  for _, event in ipairs({ ${EVENTS.map((event) => `'${event}'`).join(', ')} }) do
+    for index, callback in ipairs(definition.on[event] or {}) do
+      local jobId = id .. '~' .. event .. '~' .. (index - 1) .. '~' .. definition.nonce
+      local key = prefix .. ':' .. callback.queue .. ':' .. jobId
+      local state, reason = 'pending', ''
+      if redis.call('HEXISTS', processed, key) == 1 then
+        succeeded = succeeded - 1
+        state = 'succeeded'
+      end
+      local failure = redis.call('HGET', failed, key)
+      if failure then
+        lost = lost - 1
+        state, reason = 'failed', failure
+      end
+      if redis.call('SISMEMBER', dependencies, key) == 1 then
+        pending = pending - 1
+        state = redis.call('EXISTS', key) == 1 and 'enqueued' or 'pending'
+      elseif state == 'pending' and redis.call('EXISTS', key) == 1 then
+        -- Somebody detached it from its batch: its own outcome is all there is.
+        local job = redis.call('HMGET', key, 'finishedOn', 'returnvalue', 'failedReason')
+        state = not job[1] and 'enqueued' or job[2] and 'succeeded' or 'failed'
+        reason = job[3] or ''
+      end
+      callbacks[#callbacks + 1] = { event, index - 1, callback.queue, callback.name, jobId, state, reason }
+    end
+  end
+  local ended = redis.call('ZSCORE', completedSet, id) and 'completed' or redis.call('ZSCORE', failedSet, id) and 'failed' or ''
+  local total = math.max(tonumber(fields[5] or 0), pending + succeeded + lost)
+  return { fields, { total, pending, succeeded, lost }, callbacks, ended }
+end
+`;
+
+/**
+ * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
+ * ARGV: prefix, batch id.
+ * Returns nil, or { fields, counts, callbacks, ended }.
+ */
+const READ = script(
+  'read',
+  6,
+  `${LUA_READ_BATCH}
+return readBatch(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], ARGV[2])`,
+);
+
+/**
+ * The decide step: the same, for the holder of the batch job's lock only, and with the counts of `complete` frozen when
+ * they are due, so that a BatchWorker that takes over after a crash tells the callbacks the same numbers.
+ *
+ * KEYS: as above. ARGV: prefix, batch id, lock token.
+ * Returns nil without a batch, 0 when the lock is not held (any more), or as above.
+ */
+const DECIDE = script(
+  'decide',
+  6,
+  `${LUA_NOW}${LUA_READ_BATCH}
+if redis.call('GET', KEYS[1] .. ':lock') ~= ARGV[3] then
+  return redis.call('EXISTS', KEYS[1]) == 1 and 0 or nil
+end
+local batch = readBatch(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], ARGV[2])
+if batch and batch[1][6] and not batch[1][7] and redis.call('SCARD', KEYS[2]) == 0 then
+  local counts = batch[2]
+  batch[1][7] = tostring(now())
+  batch[1][8] = cjson.encode(counts)
+  redis.call('HSET', KEYS[1], '${FIELD.completedAt}', batch[1][7], '${FIELD.completedCounts}', batch[1][8])
+end
+return batch`,
+);
+
+type Field = string | null;
+type Row = readonly [
+  event: BatchEvent,
+  index: number,
+  queue: string,
+  name: string,
+  jobId: string,
+  CallbackState,
+  reason: string,
+];
+type CountsReply = readonly [total: number, pending: number, succeeded: number, failed: number];
+type Reply = readonly [
+  fields: readonly Field[],
+  counts: CountsReply,
+  callbacks: readonly Row[],
+  ended: 'completed' | 'failed' | '',
+];
+
+export async function readSnapshot(redis: BatchRedis, batchId: string): Promise<Snapshot | undefined> {
+  const reply = await redis.run(READ, [...snapshotKeys(redis, batchId), redis.prefix, batchId]);
+  return reply === null ? undefined : parseSnapshot(reply as Reply);
+}
+
+export async function decideSnapshot(
+  redis: BatchRedis,
+  batchId: string,
+  token: string,
+): Promise<Snapshot | 'lock lost' | undefined> {
+  const reply = await redis.run(DECIDE, [...snapshotKeys(redis, batchId), redis.prefix, batchId, token]);
+  if (reply === 0) {
+    return 'lock lost';
+  }
+  return reply === null ? undefined : parseSnapshot(reply as Reply);
+}
+
+function snapshotKeys({ prefix }: BatchRedis, batchId: string): string[] {
+  const { job, dependencies, processed, failed } = batchKeys(prefix, batchId);
+  return [job, dependencies, processed, failed, batchesKey(prefix, 'completed'), batchesKey(prefix, 'failed')];
+}
+
+function parseSnapshot([fields, counts, callbacks, ended]: Reply): Snapshot {
+  const [data, timestamp, finishedOn, failedReason, , sealedAt, completedAt, completedCounts] = fields;
+  return {
+    definition: JSON.parse(data ?? '{}'),
+    createdAt: Number(timestamp),
+    sealedAt: time(sealedAt),
+    completedAt: time(completedAt),
+    completedCounts: completedCounts ? parseCounts(JSON.parse(completedCounts)) : undefined,
+    finishedAt: ended === '' ? undefined : time(finishedOn),
+    ended: ended === '' ? undefined : ended,
+    failedReason: failedReason ?? undefined,
+    counts: parseCounts(counts),
+    callbacks: callbacks.map(([event, index, queue, name, jobId, state, reason]) => ({
+      event,
+      index,
+      queue,
+      name,
+      jobId,
+      state,
+      failedReason: reason === '' ? undefined : reason,
+    })),
+  };
+}
+
+function parseCounts([total, pending, succeeded, failed]: CountsReply): Counts {
+  return { total, pending, succeeded, failed };
+}
+
+function time(field: Field | undefined): number | undefined {
+  return field ? Number(field) : undefined;
+}

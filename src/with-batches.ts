@@ -1,0 +1,147 @@
+import type { Job } from 'bullmq';
+import { Batch, type BatchJob, checkIterable, createBatch, loadBatch, type Opener } from './batch/batch.js';
+import type { BatchOptions } from './batch/create.js';
+import { homeOf, isQueue, type MemberQueue, memberQueueOf } from './batch/home.js';
+import { type BatchCounts, batchOf, getBatchCounts, getBatches, type ListedState } from './batch/lookup.js';
+import type { JobLike, QueueLike } from './batch/queue-like.js';
+import { enclosing } from './context.js';
+import { BatchOptionsError } from './errors.js';
+import { checkName, describe } from './options.js';
+import { checkBackend } from './redis/client.js';
+
+/** What `withBatches` adds to a queue. */
+export interface BatchMethods<Q extends QueueLike> {
+  /**
+   * Creates an open batch: add its members, then `seal()` it.
+   *
+   * @throws BatchOptionsError for bad options, before anything is written.
+   * @throws BatchConflictError when `id` exists with another parent or other callbacks.
+   *
+   * @example
+   * const batch = await users.createBatch({ on: { success: { name: 'mark-visible', data: { product: 7 } } } });
+   */
+  createBatch(options?: BatchOptions): Promise<Batch<Q>>;
+
+  /**
+   * Creates a batch, adds its members and seals it. With an `id` it can be run again after a crash: the source must then
+   * yield the same sequence, and what is there already is left alone.
+   *
+   * @throws as `createBatch` and `batch.addBulk`.
+   *
+   * @example
+   * await images.addBatch({ on: { success: { name: 'mark-visible' } } }, files.map((file) => ({ name: 'upload', data: { file } })));
+   */
+  addBatch(options: BatchOptions, jobs: Iterable<BatchJob<Q>> | AsyncIterable<BatchJob<Q>>): Promise<Batch<Q>>;
+
+  /**
+   * Returns the handle of a batch that exists.
+   *
+   * @throws BatchNotFoundError
+   */
+  getBatch(id: string): Promise<Batch<Q>>;
+
+  /**
+   * Returns the batch that a job belongs to, as a member or as a callback, or undefined. The handle carries the job's
+   * right to add: a running member may add to its batch, also when it is sealed; a callback to `parent()`.
+   *
+   * @example
+   * new Worker('users', async (job) => {
+   *   const batch = await users.batchOf(job);
+   *   await batch?.add('send-invitation', { user: job.data.id });
+   * });
+   */
+  batchOf(job: JobLike): Promise<Batch<Q> | undefined>;
+
+  /**
+   * Lists the batches of this Redis and prefix by state, newest first; `start` and `end` are inclusive, as in BullMQ.
+   *
+   * @example
+   * const [latest] = await users.getBatches('failed', 0, 0);
+   */
+  getBatches(states?: ListedState | readonly ListedState[], start?: number, end?: number): Promise<Batch<Q>[]>;
+
+  /** Counts the batches of this Redis and prefix by state. */
+  getBatchCounts(): Promise<BatchCounts>;
+}
+
+/** A queue with batch methods: the same queue, for BullMQ and for everything that uses it. */
+export type BatchQueue<Q extends QueueLike> = Q & BatchMethods<Q>;
+
+const wrapped = new WeakSet<object>();
+
+/**
+ * Gives a BullMQ queue batch methods. It stays the same object: jobs that are added outside of `batch.jobs()` are added
+ * as before, and wrapping it again does nothing.
+ *
+ * @throws BatchOptionsError when it is not a queue, or one that cannot hold batches (PostgreSQL; Redis Cluster without a
+ * hash tag in the prefix).
+ *
+ * @example
+ * const users = withBatches(new Queue('users', { connection }));
+ */
+export function withBatches<Q extends QueueLike>(queue: Q): BatchQueue<Q> {
+  if (!isQueue(queue)) {
+    throw new BatchOptionsError(
+      `withBatches() takes a BullMQ Queue, not ${describe(queue)}: withBatches(new Queue('users', { connection })).`,
+    );
+  }
+  if (wrapped.has(queue)) {
+    return queue as BatchQueue<Q>;
+  }
+  checkBackend(queue);
+  const own = memberQueueOf(queue);
+  const methods = { ...batchMethods(queue, own), ...addingInsideJobs(own) };
+  for (const [name, value] of Object.entries(methods)) {
+    Object.defineProperty(queue, name, { value, writable: true, configurable: true });
+  }
+  wrapped.add(queue);
+  return queue as BatchQueue<Q>;
+}
+
+function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMethods<Q> {
+  const opener = async (): Promise<Opener> => ({ own, home: await homeOf(queue) });
+  const create = async (options: BatchOptions = {}) => {
+    const parent = options.parent ?? enclosingBatch();
+    return createBatch<Q>(await opener(), parent === undefined ? options : { ...options, parent });
+  };
+  return {
+    createBatch: create,
+    async addBatch(options, jobs) {
+      checkIterable('addBatch', jobs);
+      const batch = await create(options);
+      await (options.id === undefined ? batch.addBulk(jobs) : batch.addRepeatable(jobs));
+      await batch.seal();
+      return batch;
+    },
+    async getBatch(id) {
+      checkName('The id of a batch', id);
+      return loadBatch<Q>(await opener(), id);
+    },
+    batchOf: async (job) => batchOf<Q>(await opener(), job),
+    getBatches: async (states, start, end) => getBatches<Q>(await opener(), states, start, end),
+    getBatchCounts: async () => getBatchCounts(await opener()),
+  };
+}
+
+/** The queue's own `add` and `addBulk`: inside of `batch.jobs(fn)` they add members, everywhere else they are BullMQ's. */
+function addingInsideJobs(own: MemberQueue): Record<'add' | 'addBulk', (...args: never[]) => Promise<unknown>> {
+  return {
+    async add(name: string, data: unknown, opts?: object): Promise<Job> {
+      const batch = enclosingBatch();
+      if (batch === undefined) {
+        return own.add(name, data, opts as never);
+      }
+      const { jobs } = await batch.addTo(own, [{ name, data, opts }]);
+      return jobs[0] as Job;
+    },
+    async addBulk(jobs: { name: string; data: unknown; opts: object }[]): Promise<readonly Job[]> {
+      const batch = enclosingBatch();
+      return batch === undefined ? own.addBulk(jobs) : (await batch.addTo(own, jobs)).jobs;
+    },
+  };
+}
+
+function enclosingBatch(): Batch | undefined {
+  const batch = enclosing();
+  return batch instanceof Batch ? batch : undefined;
+}

@@ -1,0 +1,152 @@
+import { EventEmitter } from 'node:events';
+import { type ConnectionOptions, type Job, Worker } from 'bullmq';
+import { type Home, homeOn } from '../batch/home.js';
+import type { BatchStatus } from '../batch/status.js';
+import { BatchOptionsError } from '../errors.js';
+import { checkKeys, checkName, checkObject, describe } from '../options.js';
+import { checkBackend, rawClientOf } from '../redis/client.js';
+import { BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
+import { runBatchJob } from './lifecycle.js';
+import { type BatchRepair, Reconciler } from './reconciler.js';
+
+export interface BatchWorkerOptions {
+  /** BullMQ's connection: ioredis options or an instance, as for a `Worker`. */
+  readonly connection: ConnectionOptions;
+  /** The prefix of the queues whose batches it drives. Default: BullMQ's, 'bull'. */
+  readonly prefix?: string;
+  /** How many batches it moves on at the same time; each takes milliseconds. Default: 10. */
+  readonly concurrency?: number;
+  /** After how many ms without a sign of life another BatchWorker takes a batch over. Default: 10,000. */
+  readonly lockDuration?: number;
+  /** How often, in ms, it looks for batches whose BatchWorker died. Default: 5,000. */
+  readonly stalledInterval?: number;
+  /** How often, in ms, the leading BatchWorker looks for damage that no event tells. Default: 5,000. */
+  readonly reconcileInterval?: number;
+  /** After how many ms a member of a sealed batch that has no job counts as missing. Default: 30,000. */
+  readonly missingAfter?: number;
+}
+
+export interface BatchWorkerEvents {
+  /** A batch has finished; `succeeded` says how. */
+  finished: [batch: { readonly batchId: string; readonly succeeded: boolean }];
+  /** The reconciler mended something. */
+  repaired: [repair: BatchRepair];
+  /** Something went wrong and will be tried again. Without a listener it is printed; it never ends the process. */
+  error: [error: Error];
+}
+
+const DEFAULTS = {
+  concurrency: 10,
+  lockDuration: 10_000,
+  stalledInterval: 5_000,
+  reconcileInterval: 5_000,
+  missingAfter: 30_000,
+};
+
+/** A batch is woken any number of times in its life, and may lose its worker at each: that is no reason to give it up. */
+const UNLIMITED = 1_000_000_000;
+
+const OPTION_KEYS = ['connection', 'prefix', ...Object.keys(DEFAULTS)];
+
+/**
+ * Drives the batches of one Redis and prefix: enqueues callbacks, finishes batches, repairs. Start at least one in any of
+ * your worker processes, and several for availability: they share the work.
+ *
+ * @throws BatchOptionsError for bad options.
+ *
+ * @example
+ * const batchWorker = new BatchWorker({ connection });
+ * batchWorker.on('error', (error) => log.error(error));
+ * process.once('SIGTERM', () => batchWorker.close());
+ */
+export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
+  readonly #worker: Worker;
+  readonly #home: Promise<Home>;
+  readonly #reconciler: Promise<Reconciler>;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: BatchWorkerOptions) {
+    super();
+    checkOptions(options);
+    const { connection, prefix = DEFAULT_PREFIX } = options;
+    const { concurrency, lockDuration, stalledInterval, reconcileInterval, missingAfter } = { ...DEFAULTS, ...options };
+    this.#worker = new Worker(BATCHES_QUEUE, (job: Job, token?: string) => this.#process(job, token ?? ''), {
+      connection,
+      prefix,
+      concurrency,
+      lockDuration,
+      stalledInterval,
+      maxStalledCount: UNLIMITED,
+    });
+    this.#worker.on('error', (error) => this.#report(error));
+    this.#worker.on('completed', (job) => this.emit('finished', { batchId: job.id ?? '', succeeded: true }));
+    this.#worker.on('failed', (job, error) => this.#onFailed(job, error));
+    checkBackend(this.#worker);
+    this.#home = rawClientOf(this.#worker).then((client) => homeOn(client, prefix));
+    this.#reconciler = this.#home.then(({ redis }) => {
+      const reconciler = new Reconciler(
+        redis,
+        { intervalMs: reconcileInterval, missingAfterMs: missingAfter },
+        { onRepair: (repair) => void this.emit('repaired', repair), onError: (error) => this.#report(error) },
+      );
+      if (this.#closing === undefined) {
+        reconciler.start();
+      }
+      return reconciler;
+    });
+    this.#reconciler.catch((error) => this.#report(error));
+  }
+
+  /** Resolves when the connection is ready and batches are being driven. */
+  async waitUntilReady(): Promise<void> {
+    await Promise.all([this.#worker.waitUntilReady(), this.#reconciler]);
+  }
+
+  /** Finishes the steps that are under way and closes the connection. Batches go on with any other BatchWorker. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await this.#reconciler.then((reconciler) => reconciler.close()).catch(() => {});
+    await this.#worker.close();
+  }
+
+  async #process(job: Job, token: string): Promise<BatchStatus> {
+    return runBatchJob(await this.#home, job, token);
+  }
+
+  /** A batch that failed has finished; a step that failed is an error of the infrastructure, and is tried again. */
+  #onFailed(job: Job | undefined, error: Error): void {
+    if (error.name === 'UnrecoverableError') {
+      this.emit('finished', { batchId: job?.id ?? '', succeeded: false });
+    } else {
+      this.#report(error);
+    }
+  }
+
+  #report(error: unknown): void {
+    const reported = error instanceof Error ? error : new Error(String(error));
+    if (this.listenerCount('error') > 0) {
+      this.emit('error', reported);
+    } else {
+      console.error('bullmq-batches: BatchWorker:', reported);
+    }
+  }
+}
+
+function checkOptions(options: BatchWorkerOptions): void {
+  checkObject('The options of BatchWorker', options);
+  checkKeys('BatchWorker', options, OPTION_KEYS);
+  checkObject('BatchWorker: connection', options.connection);
+  if (options.prefix !== undefined) {
+    checkName('BatchWorker: prefix', options.prefix);
+  }
+  for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
+    const value = options[name];
+    if (value !== undefined && !(Number.isInteger(value) && value > 0)) {
+      throw new BatchOptionsError(`BatchWorker: ${name} must be a positive integer, not ${describe(value)}.`);
+    }
+  }
+}

@@ -1,0 +1,93 @@
+import { DelayedError, type Job, UnrecoverableError, WaitingChildrenError } from 'bullmq';
+import { callbackJob } from '../batch/callbacks.js';
+import { OPEN_CHECK_MS } from '../batch/create.js';
+import type { Home } from '../batch/home.js';
+import { nextStep, type Step } from '../batch/rules.js';
+import { type BatchStatus, statusOf } from '../batch/status.js';
+import { BatchError } from '../errors.js';
+import { sealBatch } from '../redis/seal.js';
+import { type CallbackSnapshot, decideSnapshot, readSnapshot, type Snapshot } from '../redis/snapshot.js';
+
+/** How long to wait for a callback that somebody detached from its batch: nothing will tell when it has run. */
+const DETACHED_CHECK_MS = 1000;
+
+/**
+ * Runs one batch job as far as it goes now: the processor of the batches queue.
+ *
+ * Every run, and every turn in it, starts from what Redis says and stores no step of its own: a BatchWorker may be killed
+ * between any two commands, and the next one recomputes. Waiting for dependencies first is what makes a member count that
+ * was added or retried after an earlier decision.
+ */
+export async function runBatchJob(home: Home, job: Job, token: string): Promise<BatchStatus> {
+  const batchId = job.id ?? '';
+  let previous: Step['kind'] | undefined;
+  for (;;) {
+    if (await job.moveToWaitingChildren(token)) {
+      throw new WaitingChildrenError();
+    }
+    const snapshot = await decideSnapshot(home.redis, batchId, token);
+    if (snapshot === undefined || snapshot === 'lock lost') {
+      throw new BatchError(
+        `Batch '${batchId}' is not this BatchWorker's to run any more; another one goes on with it.`,
+        { batchId },
+      );
+    }
+    const step = nextStep(snapshot);
+    switch (step.kind) {
+      case 'await seal':
+        await backToOpen(home, job, token);
+        throw new DelayedError();
+      case 'await members':
+      case 'await callbacks':
+        if (previous === step.kind) {
+          await job.moveToDelayed(Date.now() + DETACHED_CHECK_MS, token);
+          throw new DelayedError();
+        }
+        break;
+      case 'enqueue':
+        for (const due of step.due) {
+          await enqueueCallback(home, batchId, snapshot, due);
+        }
+        break;
+      case 'succeed':
+        return finalStatus(batchId, snapshot);
+      case 'fail':
+        throw new UnrecoverableError(step.reason);
+    }
+    previous = step.kind;
+  }
+}
+
+/** A producer that seals between our look and our move finds the batch job active, and wakes nothing: look again. */
+async function backToOpen(home: Home, job: Job, token: string): Promise<void> {
+  await job.moveToDelayed(Date.now() + OPEN_CHECK_MS, token);
+  const batchId = job.id ?? '';
+  if ((await readSnapshot(home.redis, batchId))?.sealedAt !== undefined) {
+    await sealBatch(home.redis, batchId);
+  }
+}
+
+/** Adds the job of a callback as one more child of the batch job: the batch finishes when it has run. */
+async function enqueueCallback(home: Home, batchId: string, snapshot: Snapshot, due: CallbackSnapshot): Promise<void> {
+  const { name, data, opts } = callbackJob(batchId, snapshot, due);
+  const job = await home.queueNamed(due.queue).add(name, data, {
+    ...opts,
+    jobId: due.jobId,
+    parent: { id: batchId, queue: home.batches.qualifiedName },
+    ignoreDependencyOnFailure: true,
+    // As long as the batch lives: a BatchWorker that was frozen between look-up and add would enqueue a removed one again.
+    removeOnComplete: false,
+    removeOnFail: false,
+  });
+  if (job.id !== due.jobId) {
+    throw new BatchError(
+      `The ${due.event} callback '${name}' of batch '${batchId}' was not enqueued: BullMQ returned ${job.id}.`,
+      { batchId },
+    );
+  }
+}
+
+/** What the batch job returns, and so what a parent finds in its `results()`. */
+function finalStatus(batchId: string, snapshot: Snapshot): BatchStatus {
+  return statusOf(batchId, { ...snapshot, ended: 'completed', finishedAt: Date.now() });
+}

@@ -1,0 +1,15 @@
+import type { TestProject } from 'vitest/node';
+import { startPrivateRedis } from './private-redis.js';
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    redisUrl: string;
+  }
+}
+
+/** One private Redis for the whole run; every test has a prefix of its own in it. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const redis = await startPrivateRedis();
+  project.provide('redisUrl', redis.url);
+  return () => redis.stop();
+}

@@ -1,0 +1,119 @@
+import { randomUUID } from 'node:crypto';
+import { type Job, type Processor, Queue, type QueueOptions, Worker, type WorkerOptions } from 'bullmq';
+import { Redis } from 'ioredis';
+import { test as base, inject } from 'vitest';
+import { type BatchQueue, BatchWorker, type BatchWorkerOptions, withBatches } from '../../src/index.js';
+
+export { describe, expect } from 'vitest';
+
+/** The queue types that tests use: anything goes in and out. */
+// biome-ignore lint/suspicious/noExplicitAny: a test's jobs have whatever data the test needs
+export type AnyQueue = Queue<any, any, string>;
+// biome-ignore lint/suspicious/noExplicitAny: as above
+export type AnyJob = Job<any, any, string>;
+
+export interface Bench {
+  readonly prefix: string;
+  readonly connection: { host: string; port: number };
+  readonly redis: Redis;
+  queue(name: string, options?: Partial<QueueOptions>): BatchQueue<AnyQueue>;
+  plainQueue(name: string, options?: Partial<QueueOptions>): AnyQueue;
+  worker(name: string, processor: Processor, options?: Partial<WorkerOptions>): Worker;
+  batchWorker(options?: Partial<BatchWorkerOptions>): BatchWorker;
+  /** Closes on the end of the test. */
+  use<T extends { close(): Promise<unknown> }>(closable: T): T;
+}
+
+/** A prefix of its own, and everything that was opened is closed; afterwards only keys of the test's own queues may be there. */
+export const test = base.extend<{ bench: Bench }>({
+  // biome-ignore lint/correctness/noEmptyPattern: vitest wants a pattern
+  bench: async ({}, use) => {
+    const { hostname: host, port, username, password, pathname } = new URL(inject('redisUrl'));
+    const connection = {
+      host,
+      port: Number(port || 6379),
+      ...(username ? { username } : {}),
+      ...(password ? { password } : {}),
+      ...(pathname.length > 1 ? { db: Number(pathname.slice(1)) } : {}),
+    };
+    const prefix = `test-${randomUUID().slice(0, 13)}`;
+    const redis = new Redis(connection);
+    const closables: { close(): Promise<unknown> }[] = [];
+    const names = new Set(['batches']);
+    const bench: Bench = {
+      prefix,
+      connection,
+      redis,
+      use(closable) {
+        closables.push(closable);
+        return closable;
+      },
+      plainQueue(name, options = {}) {
+        names.add(name);
+        return bench.use(new Queue(name, { connection, prefix, ...options }) as AnyQueue);
+      },
+      queue(name, options) {
+        return withBatches(bench.plainQueue(name, options));
+      },
+      worker(name, processor, options = {}) {
+        names.add(name);
+        const worker = new Worker(name, processor, { connection, prefix, ...options });
+        worker.on('error', () => {});
+        return bench.use(worker);
+      },
+      batchWorker(options = {}) {
+        return bench.use(new BatchWorker({ connection, prefix, ...options }));
+      },
+    };
+    await use(bench);
+    await Promise.all(closables.map((closable) => closable.close()));
+    const keys = await keysOf(redis, prefix);
+    const strays = keys.filter((key) => !names.has(key.slice(prefix.length + 1).split(':')[0] ?? ''));
+    for (let i = 0; i < keys.length; i += 1000) {
+      await redis.del(...keys.slice(i, i + 1000));
+    }
+    await redis.quit();
+    if (strays.length > 0) {
+      throw new Error(`Keys of no queue of this test were left behind: ${strays.join(', ')}`);
+    }
+  },
+});
+
+export async function keysOf(redis: Redis, prefix: string): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const page of redis.scanStream({ match: `${prefix}:*`, count: 1000 })) {
+    keys.push(...(page as string[]));
+  }
+  return keys;
+}
+
+/** Polls until `probe` stops throwing and returns something truthy; the last error says what was missing. */
+export async function eventually<T>(probe: () => Promise<T> | T, timeoutMs = 15_000): Promise<T> {
+  const until = Date.now() + timeoutMs;
+  for (;;) {
+    try {
+      const value = await probe();
+      if (value || Date.now() > until) {
+        if (!value) {
+          throw new Error(`still ${String(value)} after ${timeoutMs} ms`);
+        }
+        return value;
+      }
+    } catch (error) {
+      if (Date.now() > until) {
+        throw error;
+      }
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+    await new Promise((resolve) => globalThis.setTimeout(resolve, 10));
+  }
+}
+
+/** A gate that jobs wait at until the test opens it. */
+export function gate(): { readonly opened: Promise<void>; open(): void } {
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open: () => open() };
+}
