@@ -68,7 +68,7 @@ export const test = base.extend<{ bench: Bench }>({
     await use(bench);
     await Promise.all(closables.map((closable) => closable.close()));
     const keys = await keysOf(redis, prefix);
-    const strays = keys.filter((key) => !names.has(key.slice(prefix.length + 1).split(':')[0] ?? ''));
+    const strays = keys.filter((key) => !names.has(key.split(':')[1] ?? ''));
     for (let i = 0; i < keys.length; i += 1000) {
       await redis.del(...keys.slice(i, i + 1000));
     }
@@ -81,7 +81,7 @@ export const test = base.extend<{ bench: Bench }>({
 
 export async function keysOf(redis: Redis, prefix: string): Promise<string[]> {
   const keys: string[] = [];
-  for await (const page of redis.scanStream({ match: `${prefix}:*`, count: 1000 })) {
+  for await (const page of redis.scanStream({ match: `${prefix}*`, count: 1000 })) {
     keys.push(...(page as string[]));
   }
   return keys;

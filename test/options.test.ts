@@ -1,0 +1,70 @@
+import { describe, expect, test } from 'vitest';
+import { checkBatchId, checkJson, checkKeys, checkMemberOptions } from '../src/options.js';
+
+describe('unknown options', () => {
+  test.each([
+    ['descripton', "Did you mean 'description'?"],
+    ['jobOpts', "Did you mean 'jobOptions'?"],
+    ['ID', "Did you mean 'id'?"],
+    ['retries', 'Known are: id, description, jobOptions.'],
+  ])('%s is answered with a hint', (key, hint) => {
+    expect(() => checkKeys('A batch', { [key]: 1 }, ['id', 'description', 'jobOptions'])).toThrow(hint);
+  });
+});
+
+test.each([
+  ['a:b', "must not contain ':'"],
+  ['a~b', "must not contain ':' or '~'"],
+  ['42', 'must not be an integer'],
+  ['', 'non-empty string'],
+  [42, 'non-empty string, not a number'],
+  [null, 'non-empty string, not null'],
+])('the batch id %o is refused', (id, message) => {
+  expect(() => checkBatchId(id)).toThrow(message);
+});
+
+test('batch ids that only look like numbers are fine', () => {
+  for (const id of ['import-42', '42a', '4.2', '007']) {
+    expect(() => checkBatchId(id)).not.toThrow();
+  }
+});
+
+test.each<[what: string, value: unknown, message: string]>([
+  ['a function', { a: { b: () => 1 } }, 'data.a.b is a function'],
+  ['a BigInt', { rows: [1n] }, 'data.rows[0] is a bigint'],
+  ['not a number', { n: Number.NaN }, 'data.n is NaN'],
+  ['a Map', { m: new Map() }, 'data.m is a Map'],
+  ['a symbol', { s: Symbol('x') }, 'data.s is a symbol'],
+])('data with %s is refused by path', (_, value, message) => {
+  expect(() => checkJson('data', value)).toThrow(message);
+});
+
+test('data that refers to itself is refused, data that uses an object twice is not', () => {
+  const shared = { x: 1 };
+  expect(() => checkJson('data', { a: shared, b: shared })).not.toThrow();
+  const circle: Record<string, unknown> = {};
+  circle.self = circle;
+  expect(() => checkJson('data', circle)).toThrow('data.self refers back');
+});
+
+test('dates, null, nested arrays and absent values are JSON', () => {
+  expect(() =>
+    checkJson('data', { at: new Date(0), none: null, absent: undefined, list: [[1, 'a', true]] }),
+  ).not.toThrow();
+});
+
+test.each([
+  [{ parent: { id: 'x', queue: 'y' } }, "must not have 'parent'"],
+  [{ failParentOnFailure: true }, "must not have 'failParentOnFailure'"],
+  [{ continueParentOnFailure: true }, "must not have 'continueParentOnFailure'"],
+  [{ removeDependencyOnFailure: true }, "must not have 'removeDependencyOnFailure'"],
+  [{ ignoreDependencyOnFailure: false }, "must not switch 'ignoreDependencyOnFailure' off"],
+  [{ repeat: { every: 1000 } }, "must not have 'repeat'"],
+  [{ deduplication: { id: 'x' } }, "must not have 'deduplication'"],
+  [{ jobId: '17' }, 'must not be an integer'],
+  [{ jobId: 'a:b' }, "must not contain ':'"],
+  [{ jobId: '0:1:2' }, "must not contain ':'"],
+  ['fast', "must be an object, not 'fast'"],
+])('member options %o are refused', (opts, message) => {
+  expect(() => checkMemberOptions('The options', opts)).toThrow(message);
+});
