@@ -6,7 +6,7 @@ export interface BatchErrorDetails {
   readonly cause?: unknown;
 }
 
-/** Everything that this library throws is a `BatchError`: one `catch` for all of them. */
+/** The base of all errors that this library makes. Errors of Redis and BullMQ reach you as they are, or as `cause`. */
 export class BatchError extends Error {
   override readonly name: string = 'BatchError';
   /** The batch that the error is about, where there is one. */

@@ -27,10 +27,10 @@ export async function batchOf<Q extends QueueLike>(opener: Opener, job: JobLike)
     throw new BatchOptionsError(`batchOf(job) takes the BullMQ Job that a processor is given, not ${describe(job)}.`);
   }
   const { home } = opener;
-  if (job.parent?.queueKey !== home.batches.qualifiedName || job.id === undefined) {
+  const { id, queueKey } = job.parent ?? {};
+  if (queueKey !== home.batches.qualifiedName || id === undefined) {
     return undefined;
   }
-  const { id } = job.parent;
   const snapshot = await readSnapshot(home.redis, id);
   if (snapshot === undefined) {
     return undefined;

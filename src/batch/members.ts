@@ -50,6 +50,12 @@ export async function addMembers(to: Destination, members: readonly Member[], fr
     fresh: fresh && unique,
     links,
     memberKeys: keys,
+  }).catch((cause: Error) => {
+    throw new BatchMemberError(`${count(members.length)} not added to batch '${batchId}': ${cause.message}.`, {
+      batchId,
+      jobIds: members.map(({ id }) => id),
+      cause,
+    });
   });
   if ('refused' in registered) {
     throw refusal(batchId, registered.refused);

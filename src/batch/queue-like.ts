@@ -26,5 +26,5 @@ export type ResultOf<Q> = JobOf<Q> extends { returnvalue: infer Result } ? Resul
 export interface JobLike {
   readonly id?: string | undefined;
   readonly queueQualifiedName: string;
-  readonly parent?: { readonly id: string; readonly queueKey: string } | undefined;
+  readonly parent?: { readonly id?: string | undefined; readonly queueKey?: string | undefined } | undefined;
 }

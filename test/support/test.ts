@@ -88,7 +88,7 @@ export async function keysOf(redis: Redis, prefix: string): Promise<string[]> {
 }
 
 /** Polls until `probe` stops throwing and returns something truthy; the last error says what was missing. */
-export async function eventually<T>(probe: () => Promise<T> | T, timeoutMs = 15_000): Promise<T> {
+export async function eventually<T>(probe: () => Promise<T> | T, timeoutMs = 15_000): Promise<NonNullable<T>> {
   const until = Date.now() + timeoutMs;
   for (;;) {
     try {

@@ -1,0 +1,427 @@
+import {
+  BatchFinishedError,
+  BatchMemberError,
+  BatchNotFoundError,
+  BatchOptionsError,
+  BatchSealedError,
+} from '../../src/index.js';
+import { startPrivateRedis } from '../support/private-redis.js';
+import { type AnyJob, describe, eventually, expect, gate, test } from '../support/test.js';
+
+const rows = (n: number) => Array.from({ length: n }, (_, i) => ({ name: 'row', data: { i } }));
+
+describe('adding members', () => {
+  test('returns the job, and counts it', async ({ bench }) => {
+    const users = bench.queue('users', { defaultJobOptions: { attempts: 7 } });
+    const batch = await users.createBatch({ jobOptions: { priority: 5 } });
+    const job = await batch.add('welcome', { to: 'ada' }, { delay: 1000 });
+    expect(job).toMatchObject({ name: 'welcome', data: { to: 'ada' } });
+    const stored: AnyJob | undefined = await users.getJob(job.id ?? '');
+    expect(stored?.opts).toMatchObject({ attempts: 7, priority: 5, delay: 1000 });
+    expect(await batch.status()).toMatchObject({ total: 1, pending: 1, state: 'open', sealed: false });
+  });
+
+  test('takes an array, an iterable and an async iterable, of any length', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    expect(await batch.addBulk([])).toEqual({ added: 0, known: 0 });
+    expect(await batch.addBulk(rows(3))).toEqual({ added: 3, known: 0 });
+    expect(await batch.addBulk(new Set(rows(1500)))).toEqual({ added: 1500, known: 0 });
+    async function* stream() {
+      yield* rows(2000);
+    }
+    expect(await batch.addBulk(stream())).toEqual({ added: 2000, known: 0 });
+    expect(await batch.status()).toMatchObject({ total: 3503, pending: 3503 });
+    expect(await users.getWaitingCount()).toBe(3503);
+  });
+
+  test('reads a source no faster than Redis takes it: at most two chunks are in memory', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    let most = 0;
+    async function* source() {
+      for (let i = 0; i < 8000; i++) {
+        if (i % 1000 === 0) {
+          most = Math.max(most, i - (await users.getWaitingCount()));
+        }
+        yield { name: 'row', data: i };
+      }
+    }
+    await batch.addBulk(source());
+    expect(most).toBeLessThanOrEqual(2000);
+    expect(most).toBeGreaterThan(0);
+  });
+
+  test('stops reading, and closes the source, when a chunk fails', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    let read = 0;
+    let closed = false;
+    function* source() {
+      try {
+        for (; read < 10_000; read++) {
+          yield { name: read === 1500 ? '' : 'row', data: read };
+        }
+      } finally {
+        closed = true;
+      }
+    }
+    await expect(batch.addBulk(source())).rejects.toThrow('The name of job 1500 must be a non-empty string');
+    expect(closed).toBe(true);
+    expect(read).toBeLessThan(4000);
+    expect(await batch.status()).toMatchObject({ total: 1000, pending: 1000 });
+  });
+
+  test('an error of the source reaches the caller, and what was read before is settled', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    async function* source() {
+      yield* rows(2000);
+      throw new Error('the file ended in the middle');
+    }
+    await expect(batch.addBulk(source())).rejects.toThrow('the file ended in the middle');
+    const { total, pending } = await batch.status();
+    expect({ total, pending }).toEqual({ total: 2000, pending: 2000 });
+  });
+
+  test('adds to other queues, by name or by the queue itself', async ({ bench }) => {
+    const users = bench.queue('users');
+    const mail = bench.plainQueue('mail', { defaultJobOptions: { attempts: 4 } });
+    bench.plainQueue('images');
+    const batch = await users.createBatch();
+    await batch.addBulk([
+      { name: 'a', data: 1 },
+      { name: 'b', data: 2, queue: mail },
+      { name: 'c', data: 3, queue: 'images' },
+    ]);
+    expect((await mail.getWaiting())[0]).toMatchObject({ name: 'b', data: 2, opts: { attempts: 4 } });
+    expect(await users.getWaitingCount()).toBe(1);
+    expect(await batch.status()).toMatchObject({ total: 3, pending: 3 });
+  });
+
+  test('an id that is a member already is left alone, also within one call', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    const row = { name: 'row', data: {}, opts: { jobId: 'row-1' } };
+    expect(await batch.addBulk([row, row, { name: 'row', data: {} }])).toEqual({ added: 2, known: 1 });
+    expect(await batch.addBulk([row])).toEqual({ added: 0, known: 1 });
+    expect((await batch.add('row', {}, { jobId: 'row-1' })).id).toBe('row-1');
+    expect(await batch.status()).toMatchObject({ total: 2, pending: 2 });
+  });
+
+  test('a member that has succeeded or failed is not added again, even when its job is gone', async ({ bench }) => {
+    const users = bench.queue('users', { defaultJobOptions: { removeOnComplete: true, removeOnFail: true } });
+    const runs: string[] = [];
+    bench.worker('users', async (job) => {
+      runs.push(job.id ?? '');
+      if (job.name === 'bad') {
+        throw new Error('no');
+      }
+    });
+    const batch = await users.createBatch();
+    const jobs = [
+      { name: 'good', data: {}, opts: { jobId: 'good' } },
+      { name: 'bad', data: {}, opts: { jobId: 'bad' } },
+    ];
+    await batch.addBulk(jobs);
+    await eventually(async () => (await batch.status()).pending === 0);
+    expect(await batch.addBulk(jobs)).toEqual({ added: 0, known: 2 });
+    expect(runs.sort()).toEqual(['bad', 'good']);
+    expect(await batch.status()).toMatchObject({ total: 2, succeeded: 1, failed: 1, missing: 0 });
+  });
+
+  test.for(['waiting', 'completed', 'failed', 'in another batch'])(
+    'a foreign job with the same id, %s, is refused by name, and nothing of its chunk is added',
+    async (kind, { bench }) => {
+      const users = bench.queue('users');
+      const other = await users.createBatch();
+      if (kind === 'in another batch') {
+        await other.add('theirs', {}, { jobId: 'taken' });
+      } else {
+        await users.add(kind, {}, { jobId: 'taken' });
+      }
+      if (kind === 'completed' || kind === 'failed') {
+        bench.worker('users', async () => {
+          if (kind === 'failed') throw new Error('no');
+        });
+        await eventually(async () => (await users.getJobState('taken')) === kind);
+      }
+      const batch = await users.createBatch();
+      const adding = batch.addBulk([
+        { name: 'row', data: {}, opts: { jobId: 'mine' } },
+        { name: 'row', data: {}, opts: { jobId: 'taken' } },
+      ]);
+      await expect(adding).rejects.toThrow(BatchMemberError);
+      await expect(adding).rejects.toMatchObject({ batchId: batch.id, jobIds: ['taken'] });
+      await expect(adding).rejects.toThrow("a job with the id 'taken' exists in queue 'users'");
+      expect(await batch.status()).toMatchObject({ total: 0, pending: 0, missing: 0 });
+      expect(await users.getJob('mine')).toBeUndefined();
+      bench.batchWorker();
+      await batch.seal();
+      expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded' });
+    },
+  );
+
+  test('data that is not JSON is an error that names the job, and its registration is taken back', async ({
+    bench,
+  }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    const adding = batch.addBulk([
+      { name: 'fine', data: 1 },
+      { name: 'broken', data: 1n, opts: { jobId: 'the-broken-one' } },
+    ]);
+    await expect(adding).rejects.toThrow("The data of job 'broken' (the-broken-one) is not JSON");
+    expect(await batch.status()).toMatchObject({ total: 0, pending: 0, missing: 0 });
+    await batch.add('fine', 1);
+    expect(await batch.status()).toMatchObject({ total: 1, pending: 1, missing: 0 });
+  });
+
+  test('options that BullMQ refuses are an error that names the jobs, and nothing of them is counted', async ({
+    bench,
+  }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    const adding = batch.add('row', {}, { priority: 1.5, jobId: 'r1' });
+    await expect(adding).rejects.toThrow("1 job was not added to queue 'users'");
+    await expect(adding).rejects.toThrow('Priority should not be float');
+    await expect(adding).rejects.toMatchObject({ jobIds: ['r1'] });
+    expect(await batch.status()).toMatchObject({ total: 0, missing: 0 });
+  });
+
+  test('a Redis that is full: what was stored is counted, what was not is named', async ({ bench }) => {
+    const small = bench.use(
+      await startPrivateRedis({ env: { ...process.env, REDIS_URL: '' }, args: ['--maxmemory', '6mb'] }).then(
+        (redis) => ({
+          ...redis,
+          close: redis.stop,
+        }),
+      ),
+    );
+    const connection = { host: '127.0.0.1', port: Number(new URL(small.url).port) };
+    const users = bench.queue('users', { connection });
+    const batch = await users.createBatch();
+    const failure = await batch
+      .addBulk(
+        Array.from({ length: 5000 }, (_, i) => ({ name: 'row', data: 'x'.repeat(1000), opts: { jobId: `r${i}` } })),
+      )
+      .then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+    expect(failure).toBeInstanceOf(BatchMemberError);
+    const { jobIds } = failure as BatchMemberError;
+    expect(jobIds.length).toBeGreaterThan(0);
+    for (const id of jobIds) {
+      expect(await users.getJob(id)).toBeUndefined();
+    }
+    expect(await batch.status()).toMatchObject({ total: await users.getWaitingCount(), missing: 0 });
+    await users.disconnect();
+  });
+
+  test.for([
+    [{ name: 'row', data: 1, delay: 5 }, "job 0 has no option 'delay'"],
+    [{ nam: 'row', data: 1 }, "job 0 has no option 'nam'. Did you mean 'name'?"],
+    [{ data: 1 }, 'The name of job 0 must be a non-empty string'],
+    ['row', "job 0 must be an object, not 'row'"],
+    [{ name: 'row', data: 1, queue: 5 }, 'job 0.queue must be the name of a queue or a BullMQ Queue'],
+    [{ name: 'row', data: 1, queue: 'batches' }, "The queue 'batches' holds the batches themselves"],
+    [{ name: 'row', data: 1, opts: { repeat: { every: 1 } } }, "The options of job 0 must not have 'repeat'"],
+    [{ name: 'row', data: 1, opts: { failParentOnFailure: true } }, "must not have 'failParentOnFailure'"],
+    [{ name: 'row', data: 1, opts: { deduplication: { id: 'a' } } }, "must not have 'deduplication'"],
+  ] as const)('refuses %o', async ([job, message], { bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    await expect(batch.addBulk([job as never])).rejects.toThrow(message);
+    expect(await batch.status()).toMatchObject({ total: 0 });
+  });
+
+  test('refuses what is not iterable', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    await expect(batch.addBulk('rows' as never)).rejects.toThrow(
+      'addBulk() takes an array, an iterable or an async iterable',
+    );
+    await expect(users.addBatch({}, undefined as never)).rejects.toThrow('addBatch() takes an array');
+    expect(await users.getBatchCounts()).toMatchObject({ open: 1 });
+  });
+
+  test('refuses a queue whose default options break batches, and one of another prefix', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    const strict = bench.plainQueue('strict', { defaultJobOptions: { failParentOnFailure: true } as never });
+    await expect(batch.addBulk([{ name: 'x', data: 1, queue: strict }])).rejects.toThrow(
+      "The defaultJobOptions of queue 'strict' must not have 'failParentOnFailure'",
+    );
+    const elsewhere = bench.plainQueue('elsewhere', { prefix: `${bench.prefix}x` });
+    await expect(batch.addBulk([{ name: 'x', data: 1, queue: elsewhere }])).rejects.toThrow('share one prefix');
+  });
+});
+
+describe('who may add', () => {
+  test('nobody from outside once the batch is sealed or finished', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    await batch.add('row', {}, { jobId: 'r1' });
+    await batch.seal();
+    await expect(batch.add('late', {})).rejects.toThrow(BatchSealedError);
+    await expect(batch.createBatch()).rejects.toThrow(BatchSealedError);
+    expect(await batch.addBulk([{ name: 'row', data: {}, opts: { jobId: 'r1' } }])).toEqual({ added: 0, known: 1 });
+    bench.worker('users', async () => {});
+    bench.batchWorker();
+    await batch.waitUntilFinished(10_000);
+    await expect(batch.add('late', {})).rejects.toThrow(BatchFinishedError);
+    await expect(batch.addBulk(rows(1))).rejects.toThrow(`Batch '${batch.id}' has finished`);
+    expect(await batch.status()).toMatchObject({ total: 1, succeeded: 1, missing: 0 });
+    expect(await users.getJobCountByTypes('waiting', 'completed')).toBe(1);
+  });
+
+  test('a running member, sealed or not, and never after it has ended', async ({ bench }) => {
+    const users = bench.queue('users');
+    const running = gate();
+    let handle: Awaited<ReturnType<typeof users.batchOf>>;
+    bench.worker('users', async (job) => {
+      if (job.name === 'seed') {
+        handle = await users.batchOf(job);
+        await running.opened;
+        await handle?.add('grown', { from: job.id });
+        await handle?.addBulk([{ name: 'grown', data: {} }]);
+      }
+    });
+    bench.batchWorker();
+    const batch = await users.createBatch();
+    await batch.add('seed', {});
+    await eventually(() => handle);
+    await batch.seal();
+    running.open();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 3, succeeded: 3 });
+    await expect(handle?.add('late', {})).rejects.toThrow(BatchFinishedError);
+  });
+
+  test('not a member of another batch, and not one that has ended while others run', async ({ bench }) => {
+    const users = bench.queue('users');
+    const held = gate();
+    const handles: Awaited<ReturnType<typeof users.batchOf>>[] = [];
+    bench.worker(
+      'users',
+      async (job) => {
+        handles.push(await users.batchOf(job));
+        if (job.name === 'held') await held.opened;
+      },
+      { concurrency: 5 },
+    );
+    bench.batchWorker();
+    const batch = await users.createBatch();
+    const first = await batch.add('short', {});
+    await eventually(async () => (await users.getJobState(first.id ?? '')) === 'completed');
+    await batch.add('held', {});
+    await batch.seal();
+    const [ended] = handles;
+    await expect(ended?.add('late', {})).rejects.toThrow(BatchSealedError);
+    held.open();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ total: 2, succeeded: 2 });
+  });
+
+  test('a callback adds to the parent, not to its own batch', async ({ bench }) => {
+    const users = bench.queue('users');
+    const order: string[] = [];
+    let refused: unknown;
+    bench.worker('users', async (job) => {
+      order.push(job.name);
+      if (job.name === 'child-complete') {
+        const own = await users.batchOf(job);
+        refused = await own?.add('nope', {}).catch((error: unknown) => error);
+        await (await own?.parent())?.add('cs', {});
+      }
+    });
+    bench.batchWorker();
+    const parent = await users.createBatch({ on: { complete: { name: 'parent-complete' } } });
+    const child = await parent.createBatch({ on: { complete: { name: 'child-complete' } } });
+    await child.add('row', {});
+    await child.seal();
+    await parent.seal();
+    expect(await parent.waitUntilFinished(15_000)).toMatchObject({ state: 'succeeded', total: 2, succeeded: 2 });
+    expect(refused).toBeInstanceOf(BatchSealedError);
+    expect(order).toEqual(['row', 'child-complete', 'cs', 'parent-complete']);
+  });
+
+  test('nobody, to a batch that does not exist', async ({ bench }) => {
+    const users = bench.queue('users');
+    await expect(users.getBatch('never')).rejects.toThrow(BatchNotFoundError);
+    await expect(users.getBatch('never')).rejects.toThrow("There is no batch 'never'");
+    const batch = await users.createBatch();
+    await (await bench.plainQueue('batches').getJob(batch.id))?.remove();
+    await expect(batch.add('row', {})).rejects.toThrow(BatchNotFoundError);
+    await expect(batch.seal()).rejects.toThrow(BatchNotFoundError);
+    await expect(batch.status()).rejects.toThrow(BatchNotFoundError);
+    expect(await bench.redis.exists(`${bench.prefix}:batches:${batch.id}`), 'no ghost').toBe(0);
+    expect(await users.getWaitingCount()).toBe(0);
+  });
+});
+
+describe('jobs(fn)', () => {
+  test('makes add and addBulk of any wrapped queue join the batch, and returns what fn returns', async ({ bench }) => {
+    const users = bench.queue('users');
+    const mail = bench.queue('mail');
+    const batch = await users.createBatch();
+    const job = await batch.jobs(async () => {
+      await mail.addBulk(rows(2));
+      const nested = await users.createBatch();
+      await nested.seal();
+      return users.add('row', {}, { attempts: 2 });
+    });
+    expect(job.opts).toMatchObject({ attempts: 2 });
+    await users.add('outside', {});
+    expect(await batch.status()).toMatchObject({ total: 4, pending: 4 });
+    expect(await users.getWaitingCount()).toBe(2);
+  });
+
+  test('the innermost batch counts, and two that run at once do not mix', async ({ bench }) => {
+    const users = bench.queue('users');
+    const [outer, inner, other] = [await users.createBatch(), await users.createBatch(), await users.createBatch()];
+    await Promise.all([
+      outer.jobs(async () => {
+        await users.add('outer', {});
+        await inner.jobs(() => users.addBulk(rows(2)));
+        await users.add('outer', {});
+      }),
+      other.jobs(() => users.addBulk(rows(5))),
+    ]);
+    const totals = await Promise.all([outer, inner, other].map(async (batch) => (await batch.status()).total));
+    expect(totals).toEqual([2, 2, 5]);
+  });
+
+  test('refuses what is not a function, another parent, and a queue of another prefix', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    await expect(batch.jobs(undefined as never)).rejects.toThrow(BatchOptionsError);
+    await expect(batch.jobs(() => users.add('x', {}, { parent: { id: 'a', queue: 'b' } }))).rejects.toThrow(
+      "must not have 'parent'",
+    );
+    const elsewhere = bench.queue('elsewhere', { prefix: `${bench.prefix}x` });
+    await expect(batch.jobs(() => elsewhere.add('x', {}))).rejects.toThrow('share one prefix');
+    expect(await batch.status()).toMatchObject({ total: 0 });
+  });
+
+  test('more jobs than one chunk, at once', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    const jobs = await batch.jobs(() => users.addBulk(rows(2500)));
+    expect(new Set(jobs.map(({ id }) => id)).size).toBe(2500);
+    expect(await batch.status()).toMatchObject({ total: 2500 });
+  });
+});
+
+test('jobs outside of batches are as before', async ({ bench }) => {
+  const users = bench.queue('users');
+  const plain = bench.plainQueue('users');
+  const [wrapped, unwrapped] = [await users.add('a', { x: 1 }), await plain.add('a', { x: 1 })];
+  const hash = async (id: string | undefined) => {
+    const { timestamp, ...rest } = await bench.redis.hgetall(`${bench.prefix}:users:${id}`);
+    return rest;
+  };
+  expect(await hash(wrapped.id)).toEqual(await hash(unwrapped.id));
+  await users.upsertJobScheduler('nightly', { every: 3_600_000 }, { name: 'run' });
+  expect(await users.getJobSchedulersCount()).toBe(1);
+  expect(await users.batchOf(wrapped)).toBeUndefined();
+});

@@ -1,0 +1,384 @@
+import type { BatchStatus, CallbackBatch } from '../../src/index.js';
+import { type AnyJob, describe, eventually, expect, gate, test } from '../support/test.js';
+
+type Told = { name: string; batch: CallbackBatch };
+const isCallback = (job: AnyJob) => job.data?.batch !== undefined;
+
+describe('callbacks', () => {
+  test('of an empty sealed batch run', async ({ bench }) => {
+    const users = bench.queue('users');
+    const ran: string[] = [];
+    bench.worker('users', async (job) => void ran.push(job.name));
+    bench.batchWorker();
+    const batch = await users.createBatch({ on: { complete: { name: 'complete' }, success: { name: 'success' } } });
+    await batch.seal();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 0, progress: 100 });
+    expect(ran).toEqual(['complete', 'success']);
+  });
+
+  test('of a batch whose members finish before seal() run at seal(), not before', async ({ bench }) => {
+    const users = bench.queue('users');
+    const ran: string[] = [];
+    bench.worker('users', async (job) => void ran.push(job.name));
+    bench.batchWorker();
+    const batch = await users.createBatch({ on: { complete: { name: 'complete' } } });
+    await batch.addBulk([
+      { name: 'a', data: 1 },
+      { name: 'b', data: 2 },
+    ]);
+    await eventually(async () => (await batch.status()).succeeded === 2);
+    expect(await batch.status()).toMatchObject({ state: 'open', progress: 99, callbacks: [{ state: 'pending' }] });
+    // A batch job that somebody promotes by hand goes back to waiting for its seal.
+    const [job] = await bench.plainQueue('batches').getDelayed();
+    await job?.promote();
+    await eventually(async () => (await bench.redis.hget(`${bench.prefix}:batches:${batch.id}`, 'ats')) === '1');
+    await eventually(async () => (await batch.status()).state === 'open');
+    expect(ran.sort()).toEqual(['a', 'b']);
+    await batch.seal();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded' });
+    expect(ran).toContain('complete');
+  });
+
+  test('several per event, on any queue, under their own options, with data and counts', async ({ bench }) => {
+    const users = bench.queue('users', { defaultJobOptions: { attempts: 3, removeOnComplete: true } });
+    const mail = bench.plainQueue('mail', { defaultJobOptions: { attempts: 5 } });
+    const told: Told[] = [];
+    const attempts: Record<string, number | undefined> = {};
+    const record = async (job: AnyJob) => {
+      if (isCallback(job)) {
+        told.push({ name: job.name, batch: job.data.batch });
+        attempts[job.name] = job.opts.attempts;
+      } else if (job.data.fails) {
+        throw new Error('no');
+      }
+    };
+    bench.worker('users', record);
+    bench.worker('mail', record);
+    bench.worker('audit', record);
+    bench.batchWorker();
+    const parent = await users.createBatch();
+    const batch = await users.createBatch({
+      parent,
+      description: 'Import of ACME',
+      on: {
+        complete: [
+          { name: 'summary', data: { org: 7 }, opts: { attempts: 9 } },
+          { name: 'mail', queue: mail },
+          { name: 'audit', queue: 'audit' },
+        ],
+        success: { name: 'never' },
+      },
+    });
+    await batch.addBulk([
+      { name: 'row', data: {} },
+      { name: 'row', data: { fails: true }, opts: { attempts: 1 } },
+      { name: 'row', data: {} },
+    ]);
+    await batch.seal();
+    const status = await batch.waitUntilFinished(10_000);
+    expect(status).toMatchObject({
+      state: 'failed',
+      failedReason: '1 of 3 members failed',
+      total: 3,
+      succeeded: 2,
+      failed: 1,
+    });
+    const counts = { total: 3, succeeded: 2, failed: 1, missing: 0 };
+    const batchData = {
+      id: batch.id,
+      event: 'complete',
+      description: 'Import of ACME',
+      parentId: parent.id,
+      ...counts,
+    };
+    expect(told.map(({ name }) => name).sort()).toEqual(['audit', 'mail', 'summary']);
+    for (const { batch: data } of told) {
+      expect(data).toEqual(batchData);
+    }
+    expect(attempts).toEqual({ summary: 9, mail: 5, audit: 0 });
+    const [complete] = status.callbacks;
+    const job = await users.getJob(complete?.jobId ?? '');
+    expect(job?.data, 'a callback is kept as long as its batch').toMatchObject({ org: 7, batch: batchData });
+    expect(await parent.status()).toMatchObject({ state: 'open', total: 1, failed: 1 });
+  });
+
+  test('success is enqueued only after the complete callbacks have succeeded', async ({ bench }) => {
+    const users = bench.queue('users');
+    const held = gate();
+    const ran: string[] = [];
+    bench.worker(
+      'users',
+      async (job) => {
+        if (job.name === 'complete') await held.opened;
+        ran.push(job.name);
+      },
+      { concurrency: 5 },
+    );
+    bench.batchWorker();
+    const batch = await users.addBatch({ on: { complete: { name: 'complete' }, success: { name: 'success' } } }, [
+      { name: 'row', data: {} },
+    ]);
+    const status = await eventually(async () => {
+      const now = await batch.status();
+      return now.state === 'finishing' && now.callbacks[0]?.state === 'enqueued' ? now : undefined;
+    });
+    expect(status.callbacks.map(({ state }) => state)).toEqual(['enqueued', 'pending']);
+    expect(status).toMatchObject({ progress: 99, pending: 0, succeeded: 1, finishedAt: undefined });
+    held.open();
+    await batch.waitUntilFinished(10_000);
+    expect(ran).toEqual(['row', 'complete', 'success']);
+  });
+
+  test('a callback is retried; one that fails for good fails the batch and withholds success, here and above', async ({
+    bench,
+  }) => {
+    const users = bench.queue('users');
+    const ran: string[] = [];
+    bench.worker('users', async (job) => {
+      ran.push(job.name);
+      if (job.name === 'complete') throw new Error('smtp is down');
+    });
+    bench.batchWorker();
+    const parent = await users.createBatch({ on: { success: { name: 'parent-success' } } });
+    const batch = await parent.createBatch({
+      on: { complete: { name: 'complete', opts: { attempts: 3 } }, success: { name: 'success' } },
+    });
+    await batch.add('row', {});
+    await batch.seal();
+    await parent.seal();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({
+      state: 'failed',
+      failedReason: "the complete callback 'complete' in queue 'users' failed: smtp is down",
+      succeeded: 1,
+      failed: 0,
+      callbacks: [{ state: 'failed' }, { state: 'pending' }],
+    });
+    expect(await parent.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', failed: 1 });
+    expect(ran).toEqual(['row', 'complete', 'complete', 'complete']);
+  });
+
+  test('a member that fails, retries and succeeds leads to success, once', async ({ bench }) => {
+    const users = bench.queue('users');
+    const ran: string[] = [];
+    bench.worker('users', async (job) => {
+      ran.push(job.name);
+      if (job.name === 'flaky' && job.attemptsMade < 2) throw new Error('try again');
+    });
+    bench.batchWorker();
+    const batch = await users.addBatch({ on: { success: { name: 'success' } }, jobOptions: { attempts: 3 } }, [
+      { name: 'flaky', data: {} },
+    ]);
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({
+      state: 'succeeded',
+      total: 1,
+      succeeded: 1,
+      failed: 0,
+    });
+    expect(ran).toEqual(['flaky', 'flaky', 'flaky', 'success']);
+  });
+});
+
+describe('nesting', () => {
+  test('callbacks of a child run before those of its parent, four levels deep, without callbacks in between', async ({
+    bench,
+  }) => {
+    const users = bench.queue('users');
+    const ran: string[] = [];
+    bench.worker('users', async (job) => void ran.push(job.name), { concurrency: 10 });
+    bench.batchWorker();
+    const on = (level: number) => ({ complete: { name: `complete ${level}` }, success: { name: `success ${level}` } });
+    const one = await users.createBatch({ on: on(1) });
+    const two = await one.createBatch({ on: on(2) });
+    const three = await two.createBatch();
+    const four = await three.createBatch({ on: on(4) });
+    await four.add('leaf', {});
+    for (const batch of [one, two, three, four]) {
+      await batch.seal();
+    }
+    const status = await one.waitUntilFinished(20_000);
+    expect(status).toMatchObject({ state: 'succeeded', total: 1, succeeded: 1, parentId: undefined });
+    expect(ran).toEqual(['leaf', 'complete 4', 'success 4', 'complete 2', 'success 2', 'complete 1', 'success 1']);
+    expect((await four.parent())?.id).toBe(three.id);
+    expect((await (await users.getBatch(three.id)).parent())?.id).toBe(two.id);
+    expect(await one.parent()).toBeUndefined();
+    const results = [];
+    for await (const result of one.results()) results.push(result);
+    expect(results).toMatchObject([
+      { id: two.id, queue: 'batches', isBatch: true, value: { state: 'succeeded', total: 1 } },
+    ]);
+  });
+
+  test('a child that fails is a failed member of its parent, with the reason', async ({ bench }) => {
+    const users = bench.queue('users');
+    bench.worker('users', async () => {
+      throw new Error('no');
+    });
+    bench.batchWorker();
+    const parent = await users.createBatch();
+    const child = await parent.createBatch();
+    await child.add('row', { n: 1 });
+    await child.seal();
+    await parent.seal();
+    expect(await parent.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', total: 1, failed: 1 });
+    const failures = [];
+    for await (const failure of parent.failures()) failures.push(failure);
+    expect(failures).toEqual([{ id: child.id, queue: 'batches', reason: '1 of 1 member failed', isBatch: true }]);
+  });
+
+  test('an open child holds its sealed parent', async ({ bench }) => {
+    const users = bench.queue('users');
+    bench.worker('users', async () => {});
+    bench.batchWorker();
+    const parent = await users.createBatch();
+    const child = await parent.createBatch();
+    await parent.seal();
+    await eventually(async () => (await bench.plainQueue('batches').getWaitingChildrenCount()) === 1);
+    expect(await parent.status()).toMatchObject({ state: 'running', pending: 1 });
+    await child.add('row', {});
+    await child.seal();
+    expect(await parent.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded' });
+  });
+});
+
+describe('status', () => {
+  test('tells the whole life, in times that follow each other', async ({ bench }) => {
+    const users = bench.queue('users');
+    const held = gate();
+    bench.worker(
+      'users',
+      async (job) => {
+        if (job.name === 'held') await held.opened;
+      },
+      { concurrency: 2 },
+    );
+    bench.batchWorker();
+    const batch = await users.createBatch({ description: 'A life' });
+    const seen: BatchStatus[] = [await batch.status()];
+    await batch.addBulk([
+      { name: 'held', data: 1 },
+      { name: 'quick', data: 2 },
+    ]);
+    await eventually(async () => (await batch.status()).succeeded === 1);
+    seen.push(await batch.status());
+    await batch.seal();
+    seen.push(await batch.status());
+    held.open();
+    seen.push(await batch.waitUntilFinished(10_000));
+    expect(seen.map(({ state, progress, sealed }) => [state, progress, sealed])).toEqual([
+      ['open', 0, false],
+      ['open', 50, false],
+      ['running', 50, true],
+      ['succeeded', 100, true],
+    ]);
+    const [, , running, last] = seen;
+    expect(running).toMatchObject({
+      id: batch.id,
+      description: 'A life',
+      completedAt: undefined,
+      finishedAt: undefined,
+    });
+    const times = [last?.createdAt, last?.sealedAt, last?.completedAt, last?.finishedAt];
+    expect(times.every((time) => typeof time === 'number')).toBe(true);
+    expect([...times].sort()).toEqual(times);
+  });
+
+  test('takes one command, however large the batch', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch({ on: { complete: [{ name: 'a' }, { name: 'b' }] } });
+    await batch.status();
+    const calls = async () => Number(/cmdstat_evalsha:calls=(\d+)/.exec(await bench.redis.info('commandstats'))?.[1]);
+    // Other tests use the same server: the smallest difference seen is what one status costs.
+    const costs = [];
+    for (let i = 0; i < 20; i++) {
+      const before = await calls();
+      await batch.status();
+      costs.push((await calls()) - before);
+    }
+    expect(Math.min(...costs)).toBe(1);
+  });
+
+  test('counts a job that was attached behind our back as a member', async ({ bench }) => {
+    const users = bench.queue('users');
+    bench.worker('users', async () => {});
+    bench.batchWorker();
+    const batch = await users.createBatch();
+    await users.add('by-hand', {}, { parent: { id: batch.id, queue: `${bench.prefix}:batches` } });
+    expect(await batch.status()).toMatchObject({ total: 1, pending: 1, missing: 0 });
+    await batch.seal();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ total: 1, succeeded: 1, missing: 0 });
+  });
+});
+
+describe('a member that vanishes', () => {
+  test('is missing, and success is withheld', async ({ bench }) => {
+    const users = bench.queue('users');
+    const ran: string[] = [];
+    const batch = await users.createBatch({ on: { complete: { name: 'complete' }, success: { name: 'success' } } });
+    await batch.add('stays', {});
+    const removed = await batch.add('goes', {});
+    await removed.remove();
+    await batch.seal();
+    bench.worker('users', async (job) => void ran.push(job.name));
+    bench.batchWorker();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({
+      state: 'failed',
+      total: 2,
+      succeeded: 1,
+      missing: 1,
+      failedReason: '1 of 2 members is missing',
+    });
+    expect(ran).toEqual(['stays', 'complete']);
+  });
+});
+
+describe('waitUntilFinished', () => {
+  test('rejects when the time has passed, and says where the batch is', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    await batch.add('row', {});
+    await expect(batch.waitUntilFinished(0)).rejects.toThrow(
+      'has not finished after 0 ms: it is open, with 1 of 1 members pending',
+    );
+    await expect(batch.waitUntilFinished('1s' as never)).rejects.toThrow("ttl is a number of milliseconds, not '1s'");
+  });
+});
+
+describe('results and failures', () => {
+  test('are paged: every member once, with values, reasons and data', async ({ bench }) => {
+    const users = bench.queue('users', { defaultJobOptions: { removeOnComplete: true } });
+    bench.worker(
+      'users',
+      async (job) => {
+        if (job.name === 'bad') throw new Error(`row ${job.data.n} is bad`);
+        return job.data.n;
+      },
+      { concurrency: 50 },
+    );
+    bench.batchWorker();
+    const batch = await users.createBatch({ on: { complete: { name: 'done' } } });
+    await batch.addBulk(Array.from({ length: 2400 }, (_, n) => ({ name: n % 2 === 0 ? 'good' : 'bad', data: { n } })));
+    await batch.seal();
+    await batch.waitUntilFinished(20_000);
+    const values = new Map<string, unknown>();
+    for await (const { id, queue, value, isBatch } of batch.results()) {
+      expect({ queue, isBatch }).toEqual({ queue: 'users', isBatch: false });
+      values.set(id, value);
+    }
+    expect([...values.values()].sort((a, b) => Number(a) - Number(b))).toEqual(
+      Array.from({ length: 1200 }, (_, i) => 2 * i),
+    );
+    let failures = 0;
+    for await (const { reason, data } of batch.failures()) {
+      expect(reason).toBe(`row ${data?.n} is bad`);
+      failures++;
+    }
+    expect(failures).toBe(1200);
+    const [first] = await users.getFailed(0, 0);
+    await first?.remove();
+    let withoutData = 0;
+    for await (const { data } of batch.failures()) {
+      withoutData += data === undefined ? 1 : 0;
+    }
+    expect(withoutData, 'a failure is listed when its job is gone, without data').toBe(1);
+  });
+});

@@ -1,0 +1,251 @@
+import { Queue } from 'bullmq';
+import { Cluster } from 'ioredis';
+import { BatchConflictError, BatchError, BatchOptionsError, withBatches } from '../src/index.js';
+import { describe, eventually, expect, test } from './support/test.js';
+
+describe('withBatches', () => {
+  test('returns the same queue; wrapping it again changes nothing', async ({ bench }) => {
+    const queue = bench.plainQueue('users');
+    const before = queue.add;
+    const users = withBatches(queue);
+    expect(users).toBe(queue);
+    expect(users).toBeInstanceOf(Queue);
+    const { add, createBatch } = users;
+    expect(add).not.toBe(before);
+    expect(withBatches(users)).toBe(users);
+    expect(users.add).toBe(add);
+    expect(users.createBatch).toBe(createBatch);
+    expect(Object.keys(users), 'nothing new shows in a listing of the queue').not.toContain('createBatch');
+  });
+
+  test('leaves other queues of the same name alone', async ({ bench }) => {
+    bench.queue('users');
+    const other = bench.plainQueue('users');
+    expect(Object.hasOwn(other, 'add')).toBe(false);
+    expect('createBatch' in other).toBe(false);
+  });
+
+  test("does not overwrite the stream length that the user's queue has set, when it borrows the queue", async ({
+    bench,
+  }) => {
+    const mail = bench.plainQueue('mail', { streams: { events: { maxLen: 77 } } });
+    await mail.waitUntilReady();
+    const maxLen = () => bench.redis.hget(`${bench.prefix}:mail:meta`, 'opts.maxLenEvents');
+    await eventually(async () => (await maxLen()) === '77');
+    const users = bench.queue('users');
+    bench.batchWorker();
+    const batch = await users.createBatch({ on: { complete: { name: 'sent', queue: 'mail' } } });
+    await batch.addBulk([{ name: 'send', data: {}, queue: 'mail' }]);
+    await batch.seal();
+    bench.worker('mail', async () => {});
+    await batch.waitUntilFinished(10_000);
+    expect(await maxLen()).toBe('77');
+  });
+
+  test.for([
+    [undefined, 'not undefined'],
+    ['users', "not 'users'"],
+    [{ name: 'users' }, 'not an object'],
+  ] as const)('refuses %o', ([value, message]) => {
+    expect(() => withBatches(value as never)).toThrow(BatchOptionsError);
+    expect(() => withBatches(value as never)).toThrow(`withBatches() takes a BullMQ Queue, ${message}`);
+  });
+
+  test('refuses a queue that is not on Redis', async ({ bench }) => {
+    const queue = bench.plainQueue('users');
+    const postgres = Object.create(queue, { getBackend: { value: () => ({ qualifiedName: 'users' }) } });
+    expect(() => withBatches(postgres)).toThrow("Queue 'users' does not use BullMQ's Redis backend");
+  });
+
+  test('refuses a Redis Cluster without a common hash tag, and takes one with it', async ({ bench }) => {
+    const cluster = new Cluster([bench.connection], { lazyConnect: true });
+    const queue = bench.plainQueue('users');
+    const on = (prefix: string) =>
+      Object.create(queue, { opts: { value: { ...queue.opts, connection: cluster, prefix } } });
+    expect(() => withBatches(on('shop'))).toThrow(
+      "Give all queues of an application the same prefix with a hash tag, e.g. { prefix: '{shop}' }",
+    );
+    expect(() => withBatches(on('{shop}'))).not.toThrow();
+    cluster.disconnect();
+  });
+
+  test('refuses the queue of the batches, and default options that break batches', async ({ bench }) => {
+    expect(() => bench.queue('batches')).toThrow("The queue 'batches' holds the batches themselves");
+    expect(() => bench.queue('users', { defaultJobOptions: { failParentOnFailure: true } as never })).toThrow(
+      "must not have 'failParentOnFailure'",
+    );
+  });
+});
+
+describe('createBatch', () => {
+  test('makes an id, or takes one; description and callbacks are stored', async ({ bench }) => {
+    const users = bench.queue('users');
+    bench.plainQueue('mail');
+    const batch = await users.createBatch({
+      description: 'Import of ACME',
+      on: { complete: { name: 'done', queue: 'mail' }, success: [{ name: 'a' }, { name: 'b' }] },
+    });
+    expect(batch).toMatchObject({ created: true, description: 'Import of ACME', parentId: undefined });
+    expect(batch.id).toMatch(/^\w{20}$/);
+    const again = await users.getBatch(batch.id);
+    expect(again).toMatchObject({ id: batch.id, created: false, description: 'Import of ACME' });
+    expect(
+      (await again.status()).callbacks.map(({ event, queue, name, state }) => [event, queue, name, state]),
+    ).toEqual([
+      ['complete', 'mail', 'done', 'pending'],
+      ['success', 'users', 'a', 'pending'],
+      ['success', 'users', 'b', 'pending'],
+    ]);
+    expect((await users.createBatch({ id: 'import-42' })).id).toBe('import-42');
+  });
+
+  test('of an id that exists returns that batch', async ({ bench }) => {
+    const users = bench.queue('users');
+    const options = { id: 'nightly', on: { complete: { name: 'done', data: { run: 1 } } } };
+    const first = await users.createBatch(options);
+    await first.add('row', {});
+    const second = await users.createBatch(options);
+    expect([first.created, second.created]).toEqual([true, false]);
+    expect(await second.status()).toMatchObject({ total: 1 });
+    await expect(users.createBatch({ id: 'nightly' })).rejects.toThrow(BatchConflictError);
+    await expect(users.createBatch({ ...options, on: { complete: { name: 'other' } } })).rejects.toThrow(
+      "Batch 'nightly' exists with the complete callbacks [users/done], and was now asked for with [users/other]",
+    );
+    const parent = await users.createBatch();
+    await expect(users.createBatch({ ...options, parent })).rejects.toThrow(
+      'exists with no parent, and was now asked for with the parent',
+    );
+    expect(await parent.status(), 'nothing was registered').toMatchObject({ total: 0 });
+  });
+
+  test('by twenty callers at once gives one batch, and one creator', async ({ bench }) => {
+    const users = bench.queue('users');
+    const others = bench.queue('users');
+    const parent = await users.createBatch();
+    const batches = await Promise.all(
+      Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? users : others).createBatch({ id: 'same', parent })),
+    );
+    expect(batches.filter(({ created }) => created)).toHaveLength(1);
+    await Promise.all(batches.map((batch, i) => batch.add('row', { i })));
+    expect(await batches[0]?.status()).toMatchObject({ total: 20 });
+    expect(await parent.status()).toMatchObject({ total: 1, pending: 1 });
+  });
+
+  test.for([
+    [{ descripton: 'x' }, "A batch has no option 'descripton'. Did you mean 'description'?"],
+    [{ id: 'a:b' }, "must not contain ':'"],
+    [{ id: '42' }, 'must not be an integer'],
+    [{ description: '' }, 'description must be a non-empty string'],
+    [{ on: { completed: { name: 'x' } } }, "'on' has no option 'completed'. Did you mean 'complete'?"],
+    [{ on: { complete: { data: {} } } }, 'on.complete.name must be a non-empty string'],
+    [
+      { on: { complete: [{ name: 'a' }, { name: 'b', dat: {} }] } },
+      "on.complete[1] has no option 'dat'. Did you mean 'data'?",
+    ],
+    [{ on: { complete: { name: 'a', data: { big: 1n } } } }, 'on.complete.data.big is a bigint'],
+    [{ on: { complete: { name: 'a', data: [1] } } }, 'on.complete.data must be an object, not an array'],
+    [{ on: { complete: { name: 'a', data: { batch: 1 } } } }, "must not have a property 'batch'"],
+    [{ on: { complete: { name: 'a', opts: { jobId: 'x' } } } }, "on.complete.opts must not have 'jobId'"],
+    [
+      { on: { complete: { name: 'a', opts: { removeOnComplete: true } } } },
+      "on.complete.opts must not have 'removeOnComplete'",
+    ],
+    [{ on: { complete: { name: 'a', opts: { repeat: { every: 1 } } } } }, "must not have 'repeat'"],
+    [{ on: { complete: { name: 'a', queue: 'batches' } } }, "The queue 'batches' holds the batches themselves"],
+    [{ jobOptions: { parent: { id: 'a', queue: 'b' } } }, "jobOptions must not have 'parent'"],
+    [{ jobOptions: { jobId: 'a' } }, "jobOptions must not have 'jobId'"],
+    [{ parent: 'import' }, "'parent' must be a Batch, not 'import'"],
+    ['import', "The options of a batch must be an object, not 'import'"],
+  ] as const)('refuses %o, and writes nothing', async ([options, message], { bench }) => {
+    const users = bench.queue('users');
+    await expect(users.createBatch(options as never)).rejects.toThrow(message);
+    await expect(users.createBatch(options as never)).rejects.toThrow(BatchError);
+    expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
+  });
+});
+
+describe('looking batches up', () => {
+  test('lists and counts them by state', async ({ bench }) => {
+    const users = bench.queue('users');
+    bench.worker('users', async (job) => {
+      if (job.name === 'bad') throw new Error('no');
+    });
+    bench.batchWorker();
+    const open = await users.createBatch();
+    const running = await users.createBatch();
+    await running.createBatch();
+    await running.seal();
+    const good = await users.addBatch({}, [{ name: 'good', data: {} }]);
+    const bad = await users.addBatch({}, [{ name: 'bad', data: {} }]);
+    await Promise.all([good.waitUntilFinished(10_000), bad.waitUntilFinished(10_000)]);
+    await eventually(async () => (await bench.plainQueue('batches').getWaitingChildrenCount()) === 1);
+    expect(await users.getBatchCounts()).toEqual({ open: 2, running: 1, succeeded: 1, failed: 1 });
+    const ids = async (...args: Parameters<typeof users.getBatches>) =>
+      (await users.getBatches(...args)).map(({ id }) => id);
+    expect(await ids('open')).toContain(open.id);
+    expect(await ids('running')).toEqual([running.id]);
+    expect(await ids(['succeeded', 'failed'])).toEqual([good.id, bad.id]);
+    expect(await ids()).toHaveLength(5);
+    expect(await ids('open', 0, 0)).toHaveLength(1);
+    await expect(ids('done' as never)).rejects.toThrow("there is no state 'done'");
+  });
+
+  test('batchOf finds the batch of members and callbacks, and of nothing else', async ({ bench }) => {
+    const users = bench.queue('users');
+    const found: Record<string, string | undefined> = {};
+    bench.worker('users', async (job) => {
+      found[job.name] = (await users.batchOf(job))?.id;
+    });
+    bench.batchWorker();
+    await users.add('outside', {});
+    const batch = await users.addBatch({ on: { complete: { name: 'callback' } } }, [{ name: 'member', data: {} }]);
+    await batch.waitUntilFinished(10_000);
+    await eventually(() => 'outside' in found);
+    expect(found).toEqual({ outside: undefined, member: batch.id, callback: batch.id });
+    await expect(users.batchOf('id' as never)).rejects.toThrow('batchOf(job) takes the BullMQ Job');
+  });
+});
+
+describe('addBatch', () => {
+  test('creates, adds and seals in one go', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.addBatch({ description: 'x' }, [{ name: 'row', data: 1 }]);
+    expect(await batch.status()).toMatchObject({ description: 'x', total: 1, sealed: true });
+  });
+
+  test('with an id, run again on the same source, adds nothing twice', async ({ bench }) => {
+    const users = bench.queue('users');
+    const runs: number[] = [];
+    bench.worker(
+      'users',
+      async (job) => {
+        runs.push(job.data);
+        if (job.data === 1) throw new Error('no');
+      },
+      { removeOnComplete: { count: 0 }, removeOnFail: { count: 0 } },
+    );
+    bench.batchWorker();
+    const source = Array.from({ length: 5 }, (_, i) => ({ name: 'row', data: i }));
+    const first = await users.addBatch({ id: 'import-42' }, source);
+    await first.waitUntilFinished(10_000);
+    const second = await users.addBatch({ id: 'import-42' }, source);
+    expect(second.created).toBe(false);
+    expect(await second.status()).toMatchObject({ state: 'failed', total: 5, succeeded: 4, failed: 1, missing: 0 });
+    expect(runs.sort()).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  test('an id that is used again after its batch was removed starts afresh', async ({ bench }) => {
+    const users = bench.queue('users');
+    const runs: number[] = [];
+    bench.worker('users', async (job) => void runs.push(job.data?.n ?? job.name));
+    bench.batchWorker();
+    const nightly = () =>
+      users.addBatch({ id: 'nightly', on: { complete: { name: 'done' } } }, [{ name: 'row', data: { n: 1 } }]);
+    await (await nightly()).waitUntilFinished(10_000);
+    await (await bench.plainQueue('batches').getJob('nightly'))?.remove({ removeChildren: false });
+    const again = await nightly();
+    expect(again.created).toBe(true);
+    expect(await again.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1, succeeded: 1 });
+    expect(runs).toEqual([1, 'done', 1, 'done']);
+  });
+});

@@ -1,0 +1,226 @@
+import { BatchWorker } from '../../src/index.js';
+import { describe, eventually, expect, gate, test } from '../support/test.js';
+
+describe('BatchWorker', () => {
+  test('any number of them share the work: every callback is enqueued once', async ({ bench }) => {
+    const users = bench.queue('users');
+    const ran: string[] = [];
+    bench.worker(
+      'users',
+      async (job) => {
+        if (job.name !== 'row') ran.push(`${job.name} ${job.data.batch.id}`);
+      },
+      { concurrency: 20 },
+    );
+    for (let i = 0; i < 5; i++) {
+      bench.batchWorker();
+    }
+    const batches = await Promise.all(
+      Array.from({ length: 40 }, () =>
+        users.addBatch({ on: { complete: { name: 'complete' }, success: { name: 'success' } } }, [
+          { name: 'row', data: {} },
+          { name: 'row', data: {} },
+        ]),
+      ),
+    );
+    await Promise.all(batches.map((batch) => batch.waitUntilFinished(20_000)));
+    expect(ran.sort()).toEqual(batches.flatMap(({ id }) => [`complete ${id}`, `success ${id}`]).sort());
+  });
+
+  test('tells when a batch has finished, and how', async ({ bench }) => {
+    const users = bench.queue('users');
+    bench.worker('users', async (job) => {
+      if (job.data.fails) throw new Error('no');
+    });
+    const finished: { batchId: string; succeeded: boolean }[] = [];
+    bench.batchWorker().on('finished', (batch) => finished.push(batch));
+    const good = await users.addBatch({}, [{ name: 'row', data: {} }]);
+    await good.waitUntilFinished(10_000);
+    const bad = await users.addBatch({}, [{ name: 'row', data: { fails: true } }]);
+    await bad.waitUntilFinished(10_000);
+    await eventually(() => finished.length === 2);
+    expect(finished).toEqual([
+      { batchId: good.id, succeeded: true },
+      { batchId: bad.id, succeeded: false },
+    ]);
+  });
+
+  test('close() leaves unfinished batches to the next one', async ({ bench }) => {
+    const users = bench.queue('users');
+    const held = gate();
+    bench.worker('users', async (job) => {
+      if (job.name === 'row') await held.opened;
+    });
+    const first = bench.batchWorker();
+    await first.waitUntilReady();
+    const batch = await users.addBatch({ on: { complete: { name: 'done' } } }, [{ name: 'row', data: {} }]);
+    await eventually(async () => (await bench.plainQueue('batches').getWaitingChildrenCount()) === 1);
+    await first.close();
+    await first.close();
+    held.open();
+    await eventually(async () => (await batch.status()).pending === 0);
+    expect((await batch.status()).state).toBe('finishing');
+    bench.batchWorker();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded' });
+  });
+
+  test('an error of a step reaches the error event, and the step is tried again', async ({ bench }) => {
+    const users = bench.queue('users');
+    const ran: string[] = [];
+    bench.worker('users', async (job) => void ran.push(job.name));
+    const errors: Error[] = [];
+    // The queue of the callback is unusable for a while: its wait list is not a list.
+    const blocked = `${bench.prefix}:mail:wait`;
+    await bench.redis.set(blocked, 'not a list');
+    bench.worker('mail', async (job) => void ran.push(job.name));
+    bench.batchWorker().on('error', (error) => errors.push(error));
+    const batch = await users.addBatch({ on: { complete: { name: 'mailed', queue: 'mail' } } }, [
+      { name: 'row', data: {} },
+    ]);
+    await eventually(() => errors.length > 0);
+    expect(errors[0]?.message).toContain('WRONGTYPE');
+    expect((await batch.status()).finishedAt).toBeUndefined();
+    await bench.redis.del(blocked);
+    // The refused attempt may have stored the job before it failed half-way: BullMQ's script is not undone.
+    const status = await eventually(async () => {
+      const now = await batch.status();
+      return now.finishedAt !== undefined ||
+        (await bench.redis.exists(`${bench.prefix}:mail:${now.callbacks[0]?.jobId}`)) === 1
+        ? now
+        : undefined;
+    });
+    expect(['finishing', 'succeeded']).toContain(status.state);
+  });
+
+  test('an error without a listener is printed and does not end the process', async ({ bench }) => {
+    const worker = bench.batchWorker({ connection: { host: '127.0.0.1', port: 1, retryStrategy: () => null } });
+    const printed: unknown[] = [];
+    const { error } = console;
+    console.error = (...args: unknown[]) => void printed.push(args);
+    try {
+      await eventually(() => printed.length > 0);
+    } finally {
+      console.error = error;
+    }
+    expect(String(printed[0])).toContain('bullmq-batches: BatchWorker');
+    await worker.close();
+  });
+
+  test.for([
+    [{ concurency: 3 }, "BatchWorker has no option 'concurency'. Did you mean 'concurrency'?"],
+    [{ concurrency: 0 }, 'concurrency must be a positive integer, not a number'],
+    [{ stalledInterval: '5s' }, "stalledInterval must be a positive integer, not '5s'"],
+    [{ prefix: '' }, 'prefix must be a non-empty string'],
+    [{ connection: undefined }, 'connection must be an object, not undefined'],
+  ] as const)('refuses %o', ([options, message], { bench }) => {
+    expect(() => new BatchWorker({ connection: bench.connection, ...options } as never)).toThrow(message);
+  });
+});
+
+describe('the reconciler', () => {
+  const eager = { reconcileInterval: 20, missingAfter: 1 };
+
+  test('wakes a sealed batch that is delayed as if it were open', async ({ bench }) => {
+    const users = bench.queue('users');
+    bench.worker('users', async () => {});
+    const batch = await users.addBatch({}, [{ name: 'row', data: {} }]);
+    // What a BatchWorker leaves that is killed after it has put an unsealed batch back, and before it looks again.
+    const key = `${bench.prefix}:batches`;
+    await bench.redis.zadd(`${key}:delayed`, (Date.now() + 86_400_000) * 4096, batch.id);
+    const repaired: unknown[] = [];
+    bench.batchWorker(eager).on('repaired', (repair) => repaired.push(repair));
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded' });
+    expect(repaired).toContainEqual({ batchId: batch.id, missing: 0, settled: 0, woken: true });
+  });
+
+  test('calls a member without a job missing, when the batch is sealed', async ({ bench }) => {
+    const users = bench.queue('users');
+    const ran: string[] = [];
+    bench.worker('users', async (job) => void ran.push(job.name));
+    const repaired: unknown[] = [];
+    bench.batchWorker(eager).on('repaired', (repair) => repaired.push(repair));
+    const batch = await users.createBatch({ on: { complete: { name: 'complete' }, success: { name: 'success' } } });
+    await batch.add('row', {});
+    const gone = await batch.add('gone', {}, { delay: 3_600_000 });
+    // Evicted, or deleted by hand: nothing tells the batch.
+    await bench.redis.del(`${bench.prefix}:users:${gone.id}`);
+    await batch.seal();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({
+      state: 'failed',
+      total: 2,
+      succeeded: 1,
+      missing: 1,
+    });
+    expect(ran).toEqual(['row', 'complete']);
+    expect(repaired).toContainEqual({ batchId: batch.id, missing: 1, settled: 0, woken: true });
+  });
+
+  test('leaves a member without a job alone while the batch is open, or was just added to', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    const gone = await batch.add('gone', {});
+    await bench.redis.del(`${bench.prefix}:users:${gone.id}`);
+    const sealed = await users.createBatch();
+    const late = await sealed.add('late', {});
+    await bench.redis.del(`${bench.prefix}:users:${late.id}`);
+    await sealed.seal();
+    // A batch behind them in the round, with damage that is mended at once, shows that the reconciler has been there.
+    const witness = await users.createBatch();
+    await witness.add('witness', {}, { jobId: 'witness' });
+    bench.worker('users', async () => {});
+    await eventually(async () => (await users.getJobState('witness')) === 'completed');
+    await bench.redis.sadd(`${bench.prefix}:batches:${witness.id}:dependencies`, `${bench.prefix}:users:witness`);
+    await witness.seal();
+    const repaired: string[] = [];
+    const worker = bench.batchWorker({ reconcileInterval: 20, missingAfter: 3_600_000 });
+    worker.on('repaired', ({ batchId }) => repaired.push(batchId));
+    await witness.waitUntilFinished(10_000);
+    expect(repaired).toEqual([witness.id]);
+    expect(await batch.status()).toMatchObject({ pending: 1, missing: 0, state: 'open' });
+    expect(await sealed.status()).toMatchObject({ pending: 1, missing: 0, state: 'running' });
+  });
+
+  test.for(['completed', 'failed'])(
+    'settles a member that was added once more after it had %s',
+    async (outcome, { bench }) => {
+      const users = bench.queue('users');
+      bench.worker('users', async () => {
+        if (outcome === 'failed') throw new Error('no');
+        return 7;
+      });
+      const batch = await users.createBatch();
+      const job = await batch.add('row', {}, { jobId: 'row-1' });
+      await eventually(async () => (await users.getJobState('row-1')) === outcome);
+      // What a reconnecting client does to a command whose answer it missed: BullMQ puts the job back into the dependencies.
+      await bench.redis.sadd(`${bench.prefix}:batches:${batch.id}:dependencies`, `${bench.prefix}:users:${job.id}`);
+      await batch.seal();
+      bench.batchWorker(eager);
+      expect(await batch.waitUntilFinished(10_000)).toMatchObject({
+        state: outcome === 'failed' ? 'failed' : 'succeeded',
+        total: 1,
+        failed: outcome === 'failed' ? 1 : 0,
+        missing: 0,
+      });
+    },
+  );
+
+  test('goes through the members of a large batch in slices, and one reconciler leads', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    await batch.addBulk(Array.from({ length: 3000 }, (_, i) => ({ name: 'row', data: i, opts: { jobId: `r${i}` } })));
+    const gone = Array.from({ length: 300 }, (_, i) => `${bench.prefix}:users:r${i * 10}`);
+    await bench.redis.del(...gone);
+    await batch.seal();
+    let missing = 0;
+    const byWorker = [0, 0];
+    byWorker.forEach((_, i) => {
+      bench.batchWorker(eager).on('repaired', (repair) => {
+        missing += repair.missing;
+        byWorker[i] = (byWorker[i] ?? 0) + repair.missing;
+      });
+    });
+    await eventually(() => missing === 300);
+    expect(await batch.status()).toMatchObject({ total: 3000, pending: 2700, missing: 300 });
+    expect([...byWorker].sort((a, b) => a - b)).toEqual([0, 300]);
+  });
+});
