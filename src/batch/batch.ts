@@ -79,7 +79,11 @@ export class Batch<Q extends QueueLike = QueueLike> {
   readonly #standing: Standing;
   readonly #parent: Batch | undefined;
 
-  /** Handles come from a wrapped queue: `createBatch`, `addBatch`, `getBatch`, `batchOf`. */
+  /**
+   * Handles come from a wrapped queue: `createBatch`, `addBatch`, `getBatch`, `batchOf`.
+   *
+   * @internal
+   */
   constructor(parts: {
     id: string;
     opener: Opener;
@@ -137,7 +141,11 @@ export class Batch<Q extends QueueLike = QueueLike> {
     return this.#addStream(jobs, freshIds(), true);
   }
 
-  /** As `addBulk`, with ids that are the same when the same source is read again. */
+  /**
+   * As `addBulk`, with ids that are the same when the same source is read again.
+   *
+   * @internal
+   */
   async addRepeatable(jobs: Iterable<BatchJob<Q>> | AsyncIterable<BatchJob<Q>>): Promise<BulkAdded> {
     return this.#addStream(jobs, repeatableIds(this.id, this.#definition.nonce), false);
   }
@@ -166,7 +174,11 @@ export class Batch<Q extends QueueLike = QueueLike> {
     return { added, known };
   }
 
-  /** Adds jobs that a wrapped queue was given inside of `jobs(fn)`; the queue's own methods return them. */
+  /**
+   * Adds jobs that a wrapped queue was given inside of `jobs(fn)`; the queue's own methods return them.
+   *
+   * @internal
+   */
   async addTo(
     queue: MemberQueue,
     jobs: readonly { name: string; data: unknown; opts?: unknown }[],
@@ -243,7 +255,11 @@ export class Batch<Q extends QueueLike = QueueLike> {
     return createBatch(this.#opener, { ...options, parent: this });
   }
 
-  /** Creates a child of this batch through the queue that was asked for it. */
+  /**
+   * Creates a child of this batch through the queue that was asked for it.
+   *
+   * @internal
+   */
   async createChild<C extends QueueLike>(opener: Opener, options: BatchOptions): Promise<Batch<C>> {
     const defined = await defineBatch(opener, options, this.#destination);
     return new Batch<C>({ ...defined, opener, parent: this });

@@ -20,6 +20,8 @@ export interface Bench {
   plainQueue(name: string, options?: Partial<QueueOptions>): AnyQueue;
   worker(name: string, processor: Processor, options?: Partial<WorkerOptions>): Worker;
   batchWorker(options?: Partial<BatchWorkerOptions>): BatchWorker;
+  /** Says that keys of this queue are the test's own, which a child process has made. */
+  owns(name: string): void;
   /** Closes on the end of the test. */
   use<T extends { close(): Promise<unknown> }>(closable: T): T;
 }
@@ -48,15 +50,16 @@ export const test = base.extend<{ bench: Bench }>({
         closables.push(closable);
         return closable;
       },
+      owns: (name) => void names.add(name),
       plainQueue(name, options = {}) {
-        names.add(name);
+        bench.owns(name);
         return bench.use(new Queue(name, { connection, prefix, ...options }) as AnyQueue);
       },
       queue(name, options) {
         return withBatches(bench.plainQueue(name, options));
       },
       worker(name, processor, options = {}) {
-        names.add(name);
+        bench.owns(name);
         const worker = new Worker(name, processor, { connection, prefix, ...options });
         worker.on('error', () => {});
         return bench.use(worker);

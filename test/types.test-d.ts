@@ -1,0 +1,71 @@
+// Checked by the compiler (npm run typecheck); nothing here runs.
+import { type Job, Queue } from 'bullmq';
+import { Queue as Queue5 } from 'bullmq5';
+import { expectTypeOf } from 'vitest';
+import { type Batch, type BatchStatus, withBatches } from '../src/index.js';
+
+type Upload = { file: string };
+type Uploaded = { bytes: number };
+const connection = {};
+
+async function typesFlowFromTheQueue() {
+  const images = withBatches(new Queue<Upload, Uploaded, 'upload' | 'thumbnail'>('images', { connection }));
+  expectTypeOf(images).toExtend<Queue<Upload, Uploaded, 'upload' | 'thumbnail'>>();
+
+  const batch = await images.createBatch();
+  const job = await batch.add('upload', { file: 'a.png' }, { attempts: 3 });
+  expectTypeOf(job).toEqualTypeOf<Job<Upload, Uploaded, 'upload' | 'thumbnail'>>();
+  // @ts-expect-error a name that the queue does not have
+  await batch.add('resize', { file: 'a.png' });
+  // @ts-expect-error data that the queue does not take
+  await batch.add('upload', { path: 'a.png' });
+  // @ts-expect-error an option that would take the job out of its batch
+  await batch.add('upload', { file: 'a.png' }, { repeat: { every: 1000 } });
+
+  await batch.addBulk([{ name: 'thumbnail', data: { file: 'a.png' } }]);
+  await batch.addBulk([{ name: 'anything', data: 17, queue: 'mail' }]);
+  // @ts-expect-error data that the queue does not take
+  await batch.addBulk([{ name: 'thumbnail', data: 17 }]);
+
+  for await (const result of batch.results()) {
+    if (result.isBatch) {
+      expectTypeOf(result.value).toEqualTypeOf<BatchStatus>();
+    } else {
+      expectTypeOf(result.value).toEqualTypeOf<Uploaded>();
+    }
+  }
+  for await (const failure of batch.failures()) {
+    expectTypeOf(failure.data).toEqualTypeOf<Upload | undefined>();
+  }
+  expectTypeOf(await batch.jobs(async () => 7)).toEqualTypeOf<number>();
+  expectTypeOf(await images.batchOf(job)).toEqualTypeOf<typeof batch | undefined>();
+  expectTypeOf<typeof batch>().toExtend<Batch>();
+
+  // @ts-expect-error an option that a batch does not have
+  await images.createBatch({ descripton: 'x' });
+  // @ts-expect-error a callback without a name
+  await images.createBatch({ on: { complete: { data: {} } } });
+  // @ts-expect-error an event that a batch does not have
+  await images.createBatch({ on: { completed: { name: 'x' } } });
+}
+
+async function queuesOfBullMQ5FitToo() {
+  const images = withBatches(new Queue5<Upload, Uploaded, 'upload'>('images', { connection }));
+  const batch = await images.createBatch();
+  expectTypeOf((await batch.add('upload', { file: 'a.png' })).returnvalue).toEqualTypeOf<Uploaded>();
+  // @ts-expect-error data that the queue does not take
+  await batch.add('upload', 17);
+  const mail = withBatches(new Queue('mail', { connection }));
+  await mail.createBatch({ parent: batch, on: { complete: { name: 'x', queue: images } } });
+}
+
+async function untypedQueuesTakeAnything() {
+  const queue = withBatches(new Queue('anything', { connection }));
+  const batch = await queue.createBatch();
+  await batch.add('a', { whatever: true });
+}
+
+// @ts-expect-error not a queue
+withBatches({ name: 'users' });
+
+void [typesFlowFromTheQueue, queuesOfBullMQ5FitToo, untypedQueuesTakeAnything];
