@@ -15,6 +15,8 @@ export interface Repair {
   readonly settled: number;
   /** 1 when the batch job was made to run. */
   readonly woken: number;
+  /** How many dependencies were looked at. */
+  readonly seen: number;
 }
 
 /**
@@ -27,7 +29,7 @@ export interface Repair {
  * KEYS: batch job, its dependencies, processed, failed.
  * ARGV: batch id, key prefix of the batches queue, cursor, how many dependencies to look at, ms for which a dependency
  *       may be without a job, key prefix of all queues.
- * Returns { cursor, missing, settled, woken }.
+ * Returns { cursor, missing, settled, woken, seen }.
  */
 const REPAIR = script(
   'repair',
@@ -35,27 +37,27 @@ const REPAIR = script(
   `${LUA_NOW}${LUA_WAKE}
 local batch = redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}', '${FIELD.registeredAt}')
 if not batch[1] then
-  return { '0', 0, 0, 0 }
+  return { '0', 0, 0, 0, 0 }
 end
 local isQuiet = now() - tonumber(batch[2] or 0) >= tonumber(ARGV[5])
 local missing, settled, woken = 0, 0, 0
 local page = redis.call('SSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])
 for _, key in ipairs(page[2]) do
-  local job = redis.call('HMGET', key, 'name', 'finishedOn', 'returnvalue', 'failedReason', 'parentKey')
+  local job = redis.call('HMGET', key, 'name', 'finishedOn')
   if not job[1] then
     if isQuiet then
       missing = missing + redis.call('SREM', KEYS[2], key)
     end
-  elseif job[2] and job[5] == KEYS[1] then
+  elseif job[2] and redis.call('HGET', key, 'parentKey') == KEYS[1] then
     local queueKey = string.match(key, '^' .. string.rep('.', #ARGV[6]) .. ':[^:]+:')
     local id = string.sub(key, #queueKey + 1)
     if redis.call('ZSCORE', queueKey .. 'completed', id) then
       redis.call('SREM', KEYS[2], key)
-      redis.call('HSET', KEYS[3], key, job[3] or 'null')
+      redis.call('HSET', KEYS[3], key, redis.call('HGET', key, 'returnvalue') or 'null')
       settled = settled + 1
     elseif redis.call('ZSCORE', queueKey .. 'failed', id) then
       redis.call('SREM', KEYS[2], key)
-      redis.call('HSET', KEYS[4], key, job[4] or '')
+      redis.call('HSET', KEYS[4], key, redis.call('HGET', key, 'failedReason') or '')
       settled = settled + 1
     end
   end
@@ -66,7 +68,7 @@ local isStranded = score and tonumber(score) / 4096 > now() + ${LONGEST_BACKOFF_
 if isIdle or isStranded then
   woken = wake(ARGV[2], KEYS[1], ARGV[1])
 end
-return { page[1], missing, settled, woken }`,
+return { page[1], missing, settled, woken, #page[2] }`,
 );
 
 export async function repairSlice(
@@ -87,8 +89,9 @@ export async function repairSlice(
     graceMs,
     redis.prefix,
   ];
-  const [next, missing, settled, woken] = (await redis.run(REPAIR, args)) as [string, number, number, number];
-  return { cursor: next, missing, settled, woken };
+  const reply = (await redis.run(REPAIR, args)) as [string, number, number, number, number];
+  const [next, missing, settled, woken, seen] = reply;
+  return { cursor: next, missing, settled, woken, seen };
 }
 
 /**

@@ -24,8 +24,10 @@ export interface ReconcilerOptions {
 /** How many batches, and how many dependencies of one batch, one command looks at. */
 const BATCHES_PER_SLICE = 100;
 const DEPENDENCIES_PER_SLICE = 500;
-/** How many commands one look may send: its cost is the same however much there is to look at. */
-const SLICES_PER_LOOK = 200;
+/** What one look may cost, in dependencies looked at, so that it is the same however much there is to look at. */
+const BUDGET_PER_LOOK = 25_000;
+/** What a command costs by itself, in the same unit. */
+const COST_OF_A_COMMAND = 50;
 /** A leader that misses this many looks has lost the lead. */
 const LEASE_INTERVALS = 3;
 
@@ -83,20 +85,22 @@ export class Reconciler {
     if (!(await takeLead(this.#redis, this.#who, LEASE_INTERVALS * this.#options.intervalMs))) {
       return;
     }
-    for (let slice = 0; slice < SLICES_PER_LOOK && !this.#stop.signal.aborted; slice++) {
-      if (!(await this.#slice())) {
+    for (let budget = BUDGET_PER_LOOK; budget > 0 && !this.#stop.signal.aborted; ) {
+      const seen = await this.#slice();
+      if (seen === undefined) {
         return;
       }
+      budget -= COST_OF_A_COMMAND + seen;
     }
   }
 
-  /** One command; false at the end of a round. */
-  async #slice(): Promise<boolean> {
+  /** One command: returns how many dependencies it looked at, undefined at the end of a round. */
+  async #slice(): Promise<number | undefined> {
     const [batchId] = this.#page;
     if (batchId === undefined) {
       this.#page = await unfinishedBatches(this.#redis, this.#rank, this.#rank + BATCHES_PER_SLICE - 1);
       this.#rank = this.#page.length === 0 ? 0 : this.#rank + BATCHES_PER_SLICE;
-      return this.#page.length > 0;
+      return this.#page.length === 0 ? undefined : 0;
     }
     const repair = await repairSlice(this.#redis, batchId, {
       cursor: this.#cursor,
@@ -110,6 +114,6 @@ export class Reconciler {
     if (repair.missing + repair.settled + repair.woken > 0) {
       this.#onRepair({ batchId, missing: repair.missing, settled: repair.settled, woken: repair.woken === 1 });
     }
-    return true;
+    return repair.seen;
   }
 }
