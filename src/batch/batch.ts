@@ -6,13 +6,14 @@ import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type M
 import type { BatchDefinition } from '../redis/definition.js';
 import { batchKeys } from '../redis/keys.js';
 import type { AttachmentLink } from '../redis/register.js';
-import { sealBatch } from '../redis/seal.js';
+import { sealBatch, touchBatch } from '../redis/seal.js';
 import { readSnapshot } from '../redis/snapshot.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
 import { findQueue, type Home, type MemberQueue } from './home.js';
 import { freshIds, repeatableIds } from './ids.js';
 import { type Added, addMembers, type Destination, type Member } from './members.js';
 import type { DataOf, JobOf, NameOf, QueueLike, ResultOf } from './queue-like.js';
+import { retryFailed, revive } from './retry.js';
 import { type BatchFailure, type BatchResult, failuresOf, resultsOf } from './settled.js';
 import { type BatchStatus, statusOf } from './status.js';
 import { CHUNK_SIZE, inChunks } from './stream.js';
@@ -60,6 +61,9 @@ const JOB_KEYS = ['name', 'data', 'opts', 'queue'];
 /** How often `waitUntilFinished` looks: soon after it was called, then four times a second. */
 const WAIT_FROM_MS = 20;
 const WAIT_UP_TO_MS = 250;
+
+/** The longest time that a timer can hold. */
+const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
 
 /**
  * A handle on a batch: a group of jobs that is followed as one unit and calls back when it has finished. Handles are
@@ -157,7 +161,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
   ): Promise<BulkAdded> {
     const { own, home } = this.#opener;
     let [added, known, position] = [0, 0, 0];
-    await inChunks(jobs as Iterable<unknown>, async (chunk) => {
+    const add = async (chunk: unknown[]) => {
       let fresh = freshIfUnnamed;
       const members = chunk.map((job) => {
         const what = `job ${position++}`;
@@ -170,8 +174,23 @@ export class Batch<Q extends QueueLike = QueueLike> {
       const done = await addMembers(this.#destination, members, fresh);
       added += done.added;
       known += done.known;
-    });
+    };
+    await this.#alive(() => inChunks(jobs as Iterable<unknown>, add));
     return { added, known };
+  }
+
+  /** Gives signs of life while a producer works, so that a slow one is not taken for dead. */
+  async #alive<T>(work: () => Promise<T>): Promise<T> {
+    const { redis } = this.#opener.home;
+    // A sign that does not get through is no error of the producer's: the next one may, and so may its jobs.
+    const beat = () => void touchBatch(redis, this.id).catch(() => {});
+    const heart = setInterval(beat, Math.min(this.#definition.openTimeout / 3, LONGEST_INTERVAL_MS));
+    heart.unref();
+    try {
+      return await work();
+    } finally {
+      clearInterval(heart);
+    }
   }
 
   /**
@@ -234,7 +253,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
         `jobs() needs a function that adds the jobs, not ${describe(fn)}: batch.jobs(() => queue.add(…)).`,
       );
     }
-    return runInside(this, async () => fn());
+    return this.#alive(() => runInside(this, async () => fn()));
   }
 
   /**
@@ -272,9 +291,32 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * @throws BatchNotFoundError when the batch has been removed.
    */
   async seal(): Promise<void> {
-    if (!(await sealBatch(this.#opener.home.redis, this.id))) {
+    const { home } = this.#opener;
+    const sealed = await sealBatch(home.redis, this.id);
+    if (sealed === 'not found') {
       throw new BatchNotFoundError(this.id);
     }
+    if (sealed === 'to be revived') {
+      await revive(home, this.id);
+    }
+  }
+
+  /**
+   * Runs again what has failed: the failed members, those of child batches too, and the failed callbacks. What succeeds now
+   * counts as succeeded; when everything has, `success` fires, here and above, and the status says `recovered`. `complete`
+   * does not fire again. Members whose job is gone stay failed, missing members stay missing.
+   *
+   * A failed member that is retried by hand (`job.retry()`, Bull Board) heals its batch in the same way, within seconds.
+   *
+   * @returns how many jobs run again.
+   * @throws BatchNotFoundError when the batch has been removed.
+   *
+   * @example
+   * const { retried } = await (await users.getBatch(id)).retry();
+   */
+  async retry(): Promise<{ readonly retried: number }> {
+    const { parentId } = await this.status();
+    return { retried: await retryFailed(this.#opener.home, this.id, parentId) };
   }
 
   /**

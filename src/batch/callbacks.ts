@@ -34,6 +34,8 @@ export interface CallbackBatch {
   readonly failed: number;
   /** Members that vanished without settling: removed, drained, evicted. */
   readonly missing: number;
+  /** Present, and true, when the batch was never sealed: its producer died. */
+  readonly abandoned?: true;
 }
 
 const CALLBACK_KEYS = ['queue', 'name', 'data', 'opts'];
@@ -93,7 +95,8 @@ function storeCallback(what: string, callback: unknown, home: Home, own: MemberQ
 }
 
 /** The job of one callback, as it is enqueued. */
-export function callbackJob(batchId: string, { definition, completedCounts, counts }: Snapshot, due: CallbackSnapshot) {
+export function callbackJob(batchId: string, snapshot: Snapshot, due: CallbackSnapshot) {
+  const { definition, completedCounts, counts, abandonedAt } = snapshot;
   const { event, index } = due;
   const callback = definition.on[event]?.[index];
   const batch: CallbackBatch = {
@@ -102,6 +105,7 @@ export function callbackJob(batchId: string, { definition, completedCounts, coun
     ...(definition.description === undefined ? {} : { description: definition.description }),
     ...(definition.parentId === undefined ? {} : { parentId: definition.parentId }),
     ...told(event === 'complete' ? (completedCounts ?? counts) : counts),
+    ...(abandonedAt === undefined ? {} : { abandoned: true as const }),
   };
   return { name: due.name, data: { ...callback?.data, batch }, opts: { ...callback?.opts } };
 }

@@ -7,6 +7,7 @@ import {
   checkKeys,
   checkName,
   checkObject,
+  describe,
   type MemberDefaults,
 } from '../options.js';
 import { type BatchDefinition, EVENTS } from '../redis/definition.js';
@@ -19,8 +20,7 @@ import type { Home } from './home.js';
 import { newBatchId, newNonce } from './ids.js';
 import { type Destination, refusal } from './members.js';
 
-/** How long an open batch job sleeps before a BatchWorker looks whether it is still open. */
-export const OPEN_CHECK_MS = 24 * 60 * 60 * 1000;
+const OPEN_TIMEOUT_MS = 24 * 60 * 60 * 1000;
 
 /** After an error of the infrastructure a step is tried again for as long as it takes. */
 const STEP_OPTIONS = {
@@ -45,20 +45,28 @@ export interface BatchOptions {
   readonly parent?: Batch;
   /** Defaults for the members' job options: `attempts`, `backoff`, `priority`, `delay`, … */
   readonly jobOptions?: MemberDefaults;
+  /**
+   * After how many ms without a sign of life of its producer (adding, or `jobs(fn)` running) an open batch is abandoned:
+   * `complete` fires with `abandoned: true`, and the batch fails. Adding to it, or sealing it, revives it. Default: 24 hours.
+   */
+  readonly openTimeout?: number;
 }
 
-const OPTION_KEYS = ['id', 'description', 'on', 'parent', 'jobOptions'];
+const OPTION_KEYS = ['id', 'description', 'on', 'parent', 'jobOptions', 'openTimeout'];
 
 /** Checks all but the callbacks and the parent, without asking Redis. */
 export function checkBatchOptions(options: unknown): asserts options is BatchOptions {
   checkObject('The options of a batch', options);
   checkKeys('A batch', options, OPTION_KEYS);
-  const { id, description, jobOptions } = options;
+  const { id, description, jobOptions, openTimeout } = options;
   if (id !== undefined) {
     checkBatchId(id);
   }
   if (description !== undefined) {
     checkName('description', description);
+  }
+  if (openTimeout !== undefined && !(Number.isInteger(openTimeout) && Number(openTimeout) > 0)) {
+    throw new BatchOptionsError(`openTimeout must be a positive integer, in ms, not ${describe(openTimeout)}.`);
   }
   if (jobOptions !== undefined) {
     checkJobOptions('jobOptions', jobOptions);
@@ -72,7 +80,7 @@ export function checkBatchOptions(options: unknown): asserts options is BatchOpt
 /** Creates the batch job, or finds the batch that has this id. */
 export async function defineBatch(
   { home, own }: Opener,
-  { id, description, on, jobOptions }: BatchOptions,
+  { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS }: BatchOptions,
   parent: Destination | undefined,
 ): Promise<{ id: string; definition: BatchDefinition; created: boolean }> {
   const batchId = id ?? newBatchId();
@@ -82,6 +90,7 @@ export async function defineBatch(
     queue: own.name,
     on: storeCallbacks(on, home, own),
     ...(jobOptions === undefined ? {} : { jobOptions: jobOptions as JobsOptions }),
+    openTimeout,
     nonce: newNonce(),
   };
   const existing = id === undefined ? undefined : await findDefinition(home, id);
@@ -159,7 +168,7 @@ async function addBatchJob(
     await home.batches.add(definition.description ?? `batch of ${definition.queue}`, definition, {
       ...STEP_OPTIONS,
       jobId: batchId,
-      delay: OPEN_CHECK_MS,
+      delay: definition.openTimeout,
       ...(parent === undefined ? {} : { parent: { id: parent.batchId, queue: home.batches.qualifiedName } }),
     });
   } catch (cause) {

@@ -12,6 +12,8 @@ export interface MemberQueue {
   readonly prefix: string;
   readonly queue: QueueLike;
   add(name: string, data: unknown, opts: JobsOptions): Promise<Job>;
+  /** The job with this id, if it exists. */
+  queueJob(id: string): Promise<Job | undefined>;
   addBulk(jobs: readonly { name: string; data: unknown; opts: JobsOptions }[]): Promise<Job[]>;
 }
 
@@ -39,6 +41,7 @@ export function memberQueueOf(queue: QueueLike): MemberQueue {
     prefix: queue.opts.prefix ?? DEFAULT_PREFIX,
     queue,
     add: (name, data, opts) => add.call(queue, name, data, opts),
+    queueJob: (id) => (queue as unknown as Queue).getJob(id),
     addBulk: (jobs) => addBulk.call(queue, jobs as Parameters<Queue['addBulk']>[0]),
   };
   memberQueues.set(queue, member);

@@ -9,6 +9,7 @@ import {
 import { jobKey } from '../redis/keys.js';
 import { type AttachmentLink, type Registered, registerMembers, unregisterAbsent } from '../redis/register.js';
 import type { Home, MemberQueue } from './home.js';
+import { revive } from './retry.js';
 
 /** A job on its way into a batch. */
 export interface Member {
@@ -61,6 +62,9 @@ export async function addMembers(to: Destination, members: readonly Member[], fr
     throw refusal(batchId, registered.refused);
   }
   refuseForeign(batchId, members, registered.members);
+  if (registered.toBeRevived) {
+    await revive(home, batchId);
+  }
 
   const seen = new Set<string>();
   const wanted: { member: Member; key: string; position: number }[] = [];

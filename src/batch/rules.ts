@@ -21,11 +21,16 @@ export function progressOf(counts: Counts, isFinished: boolean): number {
   return counts.total === 0 ? 0 : Math.min(99, Math.floor((100 * settled) / counts.total));
 }
 
-export function stateOf({ ended, sealedAt, counts }: Pick<Snapshot, 'ended' | 'sealedAt' | 'counts'>): BatchState {
+export function stateOf({
+  ended,
+  sealedAt,
+  abandonedAt,
+  counts,
+}: Pick<Snapshot, 'ended' | 'sealedAt' | 'abandonedAt' | 'counts'>): BatchState {
   if (ended !== undefined) {
     return ended === 'completed' ? 'succeeded' : 'failed';
   }
-  if (sealedAt === undefined) {
+  if (sealedAt === undefined && abandonedAt === undefined) {
     return 'open';
   }
   return counts.pending > 0 ? 'running' : 'finishing';
@@ -41,16 +46,19 @@ export type Step =
 
 /**
  * Says what a batch needs. `success` comes after the `complete` callbacks have succeeded, and only when no member failed
- * or is missing; a callback that failed for good fails the batch, and so holds back the `success` of its ancestors.
+ * or is missing; a callback that failed for good fails the batch, and so holds back the `success` of its ancestors. A batch
+ * that was abandoned goes the same way, without `success`.
  */
-export function nextStep({ sealedAt, counts, callbacks }: Pick<Snapshot, 'sealedAt' | 'counts' | 'callbacks'>): Step {
-  if (sealedAt === undefined) {
+export function nextStep(snapshot: Pick<Snapshot, 'sealedAt' | 'abandonedAt' | 'counts' | 'callbacks'>): Step {
+  const { sealedAt, abandonedAt, counts, callbacks } = snapshot;
+  const isAbandoned = sealedAt === undefined && abandonedAt !== undefined;
+  if (sealedAt === undefined && !isAbandoned) {
     return { kind: 'await seal' };
   }
   if (counts.pending > 0) {
     return { kind: 'await members' };
   }
-  const allSucceeded = counts.succeeded === counts.total;
+  const allSucceeded = counts.succeeded === counts.total && !isAbandoned;
   for (const event of allSucceeded ? (['complete', 'success'] as const) : (['complete'] as const)) {
     const ofEvent = callbacks.filter((callback) => callback.event === event);
     const due = ofEvent.filter(({ state }) => state === 'pending');
@@ -61,16 +69,17 @@ export function nextStep({ sealedAt, counts, callbacks }: Pick<Snapshot, 'sealed
       return { kind: 'await callbacks' };
     }
     if (ofEvent.some(({ state }) => state === 'failed')) {
-      return { kind: 'fail', reason: failureReason(counts, callbacks) };
+      return { kind: 'fail', reason: failureReason(counts, callbacks, isAbandoned) };
     }
   }
-  return allSucceeded ? { kind: 'succeed' } : { kind: 'fail', reason: failureReason(counts, callbacks) };
+  return allSucceeded ? { kind: 'succeed' } : { kind: 'fail', reason: failureReason(counts, callbacks, isAbandoned) };
 }
 
 /** A sentence for people, e.g. "2 of 30 members failed, 1 is missing". */
-export function failureReason(counts: Counts, callbacks: readonly CallbackSnapshot[]): string {
+export function failureReason(counts: Counts, callbacks: readonly CallbackSnapshot[], isAbandoned = false): string {
   const missing = missingOf(counts);
   const reasons = [
+    ...(isAbandoned ? ['abandoned: it was never sealed, and its producer gives no sign of life'] : []),
     ...(counts.failed > 0 ? [`${counts.failed} of ${plural(counts.total, 'member')} failed`] : []),
     ...(missing > 0 ? [`${missing} of ${plural(counts.total, 'member')} ${missing === 1 ? 'is' : 'are'} missing`] : []),
     ...callbacks

@@ -27,6 +27,10 @@ export interface BatchStatus {
   /** When its callbacks were settled too. */
   readonly finishedAt: number | undefined;
   readonly callbacks: readonly CallbackStatus[];
+  /** It was never sealed and its producer gave no sign of life for `openTimeout`; sealing it, or adding to it, revives it. */
+  readonly abandoned: boolean;
+  /** It had finished with failures, and has succeeded since: after a retry of what had failed. */
+  readonly recovered: boolean;
   /** Why the batch failed, in a sentence. */
   readonly failedReason: string | undefined;
 }
@@ -56,6 +60,12 @@ export function statusOf(id: string, snapshot: Snapshot): BatchStatus {
     completedAt: snapshot.completedAt,
     finishedAt: snapshot.finishedAt,
     callbacks: snapshot.callbacks.map(({ event, queue, name, jobId, state }) => ({ event, queue, name, jobId, state })),
+    abandoned: snapshot.abandonedAt !== undefined,
+    recovered: ended === 'completed' && hadFailures(snapshot),
     failedReason: ended === 'failed' ? snapshot.failedReason : undefined,
   };
+}
+
+function hadFailures({ completedCounts }: Snapshot): boolean {
+  return completedCounts !== undefined && completedCounts.succeeded < completedCounts.total;
 }

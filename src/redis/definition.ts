@@ -23,6 +23,8 @@ export interface BatchDefinition {
   readonly queue: string;
   readonly on: { readonly [event in BatchEvent]?: readonly StoredCallback[] };
   readonly jobOptions?: JobsOptions;
+  /** Ms without a sign of life after which an open batch is abandoned. */
+  readonly openTimeout: number;
   /** Tells this batch from an earlier one with the same id. */
   readonly nonce: string;
 }

@@ -33,8 +33,10 @@ export const FIELD = {
   total: 'b:total',
   /** When the producer said that it has added everything. */
   sealedAt: 'b:sealedAt',
-  /** When members were last registered (Redis's clock). */
+  /** When the producer last gave a sign of life: when members were last registered (Redis's clock). */
   registeredAt: 'b:registeredAt',
+  /** When the batch was given up for want of such a sign; gone again when the producer comes back. */
+  abandonedAt: 'b:abandonedAt',
   /** When `complete` became due, and the counts that its callbacks are given; both written once. */
   completedAt: 'b:completedAt',
   completedCounts: 'b:completedCounts',

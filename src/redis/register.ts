@@ -19,7 +19,7 @@ export type Registration = 'new' | 'vacant' | 'known' | 'foreign';
 
 export type Registered =
   | { readonly refused: 'not found' | 'sealed' | 'finished' }
-  | { readonly members: readonly Registration[] };
+  | { readonly members: readonly Registration[]; readonly toBeRevived: boolean };
 
 const REFUSALS = { '-1': 'not found', '-2': 'sealed', '-3': 'finished' } as const;
 const REGISTRATIONS: readonly Registration[] = ['new', 'vacant', 'known', 'foreign'];
@@ -32,7 +32,8 @@ const REGISTRATIONS: readonly Registration[] = ['new', 'vacant', 'known', 'forei
  * KEYS: batch job, its dependencies, processed, failed.
  * ARGV: '1' when the ids are fresh (made for this call, so none can be known), the number of links, per link its
  *       dependencies key and member key, then the keys of the members.
- * Returns -1 without a batch, -2 sealed, -3 finished, or per member 0 new, 1 vacant, 2 known, 3 foreign.
+ * Returns -1 without a batch, -2 sealed, -3 finished, or a list: 1 when the batch had been abandoned and has failed for it
+ * (it is open again, its job must be retried) else 0, then per member 0 new, 1 vacant, 2 known, 3 foreign.
  */
 const REGISTER = script(
   'register',
@@ -53,7 +54,7 @@ if batch[2] then
     refusal = batch[3] and -3 or -2
   end
 end
-local verdicts, new, foreign = {}, {}, false
+local verdicts, new, foreign = { 0 }, {}, false
 for i = 3 + 2 * links, #ARGV do
   local key, verdict = ARGV[i], 0
   if ARGV[1] ~= '1' then
@@ -81,6 +82,9 @@ if #new > 0 and not foreign then
   end
   redis.call('HINCRBY', KEYS[1], '${FIELD.total}', added)
   redis.call('HSET', KEYS[1], '${FIELD.registeredAt}', now())
+  if redis.call('HDEL', KEYS[1], '${FIELD.abandonedAt}') == 1 and batch[3] then
+    verdicts[1] = 1
+  end
 end
 return verdicts`,
 );
@@ -101,7 +105,8 @@ export async function registerMembers(
   if (!Array.isArray(reply)) {
     return { refused: REFUSALS[`${reply}`] };
   }
-  return { members: reply.map((verdict) => REGISTRATIONS[verdict] ?? 'foreign') };
+  const [toBeRevived, ...members] = reply;
+  return { members: members.map((verdict) => REGISTRATIONS[verdict] ?? 'foreign'), toBeRevived: toBeRevived === 1 };
 }
 
 /**

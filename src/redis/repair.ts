@@ -20,7 +20,7 @@ export interface Repair {
 }
 
 /**
- * Mends one sealed batch as far as no event tells of the damage, looking at some of its dependencies:
+ * Mends one sealed, or abandoned, batch as far as no event tells of the damage, looking at some of its dependencies:
  * - a dependency without a job is released, unless members were registered so recently that its job may be on the way;
  * - a dependency whose job has finished is settled: BullMQ puts a failed or completed job that is added once more (a
  *   command sent twice by a reconnecting client) back into the dependencies, and would wait for it for ever;
@@ -35,8 +35,8 @@ const REPAIR = script(
   'repair',
   4,
   `${LUA_NOW}${LUA_WAKE}
-local batch = redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}', '${FIELD.registeredAt}')
-if not batch[1] then
+local batch = redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}', '${FIELD.registeredAt}', '${FIELD.abandonedAt}')
+if not batch[1] and not batch[3] then
   return { '0', 0, 0, 0, 0 }
 end
 local isQuiet = now() - tonumber(batch[2] or 0) >= tonumber(ARGV[5])
@@ -92,6 +92,58 @@ export async function repairSlice(
   const reply = (await redis.run(REPAIR, args)) as [string, number, number, number, number];
   const [next, missing, settled, woken, seen] = reply;
   return { cursor: next, missing, settled, woken, seen };
+}
+
+/**
+ * Looks again at members that failed. Usually BullMQ moves one that is retried from `failed` back into the dependencies, in
+ * the step that retries it; its `queue.retryJobs()` does not before 6.3.15: then the member runs outside of its batch, and
+ * its outcome is never recorded.
+ *
+ * KEYS: batch job, its dependencies, processed, failed. ARGV: cursor, count, key prefix of all queues.
+ * Returns { cursor, how many were put right, how many were looked at }.
+ */
+const RECHECK = script(
+  'recheck',
+  4,
+  `
+local page = redis.call('HSCAN', KEYS[4], ARGV[1], 'COUNT', ARGV[2])
+local moved = 0
+for i = 1, #page[2], 2 do
+  local key = page[2][i]
+  if redis.call('HGET', key, 'parentKey') == KEYS[1] then
+    local queueKey = string.match(key, '^' .. string.rep('.', #ARGV[3]) .. ':[^:]+:')
+    local id = string.sub(key, #queueKey + 1)
+    if not redis.call('ZSCORE', queueKey .. 'failed', id) then
+      redis.call('HDEL', KEYS[4], key)
+      if redis.call('ZSCORE', queueKey .. 'completed', id) then
+        redis.call('HSET', KEYS[3], key, redis.call('HGET', key, 'returnvalue') or 'null')
+      else
+        redis.call('SADD', KEYS[2], key)
+      end
+      moved = moved + 1
+    end
+  end
+end
+return { page[1], moved, #page[2] / 2 }`,
+);
+
+export async function recheckSlice(
+  redis: BatchRedis,
+  batchId: string,
+  { cursor, count }: { cursor: string; count: number },
+): Promise<{ readonly cursor: string; readonly moved: number; readonly seen: number }> {
+  const { job, dependencies, processed, failed } = batchKeys(redis.prefix, batchId);
+  const reply = await redis.run(RECHECK, [job, dependencies, processed, failed, cursor, count, redis.prefix]);
+  const [next, moved, seen] = reply as [string, number, number];
+  return { cursor: next, moved, seen };
+}
+
+/** KEYS: the batches queue's failed. ARGV: from, to (ranks, latest first). Returns ids of batches that have failed. */
+const FAILED = script('failed', 1, `return redis.call('ZREVRANGE', KEYS[1], ARGV[1], ARGV[2])`);
+
+/** A page of the batches that have failed, by rank. */
+export async function failedBatches(redis: BatchRedis, from: number, to: number): Promise<string[]> {
+  return (await redis.run(FAILED, [batchesKey(redis.prefix, 'failed'), from, to])) as string[];
 }
 
 /**

@@ -8,7 +8,7 @@ import { LUA_NOW, LUA_WAKE, script } from './script.js';
  * put back to 'delayed' between the two.
  *
  * KEYS: batch job. ARGV: batch id, key prefix of the batches queue.
- * Returns 1, or 0 without a batch.
+ * Returns 0 without a batch, 2 for one that was abandoned and has failed for it, otherwise 1.
  */
 const SEAL = script(
   'seal',
@@ -18,14 +18,32 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   return 0
 end
 redis.call('HSETNX', KEYS[1], '${FIELD.sealedAt}', now())
+local wasAbandoned = redis.call('HDEL', KEYS[1], '${FIELD.abandonedAt}') == 1
 if redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1]) then
   wake(ARGV[2], KEYS[1], ARGV[1])
 end
-return 1`,
+return wasAbandoned and redis.call('ZSCORE', ARGV[2] .. 'failed', ARGV[1]) and 2 or 1`,
 );
 
-/** Seals a batch; false when there is none. */
-export async function sealBatch(redis: BatchRedis, batchId: string): Promise<boolean> {
+export type Sealed = 'not found' | 'sealed' | 'to be revived';
+
+export async function sealBatch(redis: BatchRedis, batchId: string): Promise<Sealed> {
   const { job } = batchKeys(redis.prefix, batchId);
-  return (await redis.run(SEAL, [job, batchId, batchesKey(redis.prefix, '')])) === 1;
+  const reply = await redis.run(SEAL, [job, batchId, batchesKey(redis.prefix, '')]);
+  return reply === 0 ? 'not found' : reply === 2 ? 'to be revived' : 'sealed';
+}
+
+/** KEYS: batch job. A sign of life, if the batch is there. */
+const TOUCH = script(
+  'touch',
+  1,
+  `${LUA_NOW}
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  redis.call('HSET', KEYS[1], '${FIELD.registeredAt}', now())
+end`,
+);
+
+/** Tells an open batch that its producer lives, though it adds nothing at the moment. */
+export async function touchBatch(redis: BatchRedis, batchId: string): Promise<void> {
+  await redis.run(TOUCH, [batchKeys(redis.prefix, batchId).job]);
 }

@@ -36,6 +36,10 @@ export interface Snapshot {
   readonly finishedAt: number | undefined;
   /** How the batch job ended in BullMQ. */
   readonly ended: 'completed' | 'failed' | undefined;
+  /** When the batch was given up because its producer was: its members settle, and it fails. */
+  readonly abandonedAt: number | undefined;
+  /** Ms for which it may stay open without a sign of life. */
+  readonly openFor: number;
   readonly failedReason: string | undefined;
   readonly counts: Counts;
   readonly callbacks: readonly CallbackSnapshot[];
@@ -49,7 +53,7 @@ export interface Snapshot {
 const LUA_READ_BATCH = `
 local function readBatch(jobKey, dependencies, processed, failed, completedSet, failedSet, prefix, id)
   local fields = redis.call('HMGET', jobKey, 'data', 'timestamp', 'finishedOn', 'failedReason',
-    '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}')
+    '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}', '${FIELD.abandonedAt}')
   if not fields[1] then
     return nil
   end
@@ -86,14 +90,14 @@ local function readBatch(jobKey, dependencies, processed, failed, completedSet, 
   end
   local ended = redis.call('ZSCORE', completedSet, id) and 'completed' or redis.call('ZSCORE', failedSet, id) and 'failed' or ''
   local total = math.max(tonumber(fields[5] or 0), pending + succeeded + lost)
-  return { fields, { total, pending, succeeded, lost }, callbacks, ended }
+  return { fields, { total, pending, succeeded, lost }, callbacks, ended, definition.openTimeout }
 end
 `;
 
 /**
  * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
  * ARGV: prefix, batch id.
- * Returns nil, or { fields, counts, callbacks, ended }.
+ * Returns nil, or { fields, counts, callbacks, ended, ms that it may stay open }.
  */
 const READ = script(
   'read',
@@ -104,7 +108,8 @@ return readBatch(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], 
 
 /**
  * The decide step: the same, for the holder of the batch job's lock only, and with the counts of `complete` frozen when
- * they are due, so that a BatchWorker that takes over after a crash tells the callbacks the same numbers.
+ * they are due, so that a BatchWorker that takes over after a crash tells the callbacks the same numbers. An open batch
+ * whose producer has given no sign of life for too long is abandoned here.
  *
  * KEYS: as above. ARGV: prefix, batch id, lock token.
  * Returns nil without a batch, 0 when the lock is not held (any more), or as above.
@@ -117,7 +122,20 @@ if redis.call('GET', KEYS[1] .. ':lock') ~= ARGV[3] then
   return redis.call('EXISTS', KEYS[1]) == 1 and 0 or nil
 end
 local batch = readBatch(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], ARGV[2])
-if batch and batch[1][6] and not batch[1][7] and redis.call('SCARD', KEYS[2]) == 0 then
+if batch and not batch[1][6] and not batch[1][9] then
+  local since = redis.call('HGET', KEYS[1], '${FIELD.registeredAt}')
+  if not since then
+    -- Nothing was added yet, and the creation was timed by a clock that is not Redis's: start now.
+    since = now()
+    redis.call('HSET', KEYS[1], '${FIELD.registeredAt}', since)
+  end
+  batch[5] = batch[5] - (now() - tonumber(since))
+  if batch[5] <= 0 then
+    batch[1][9] = tostring(now())
+    redis.call('HSET', KEYS[1], '${FIELD.abandonedAt}', batch[1][9])
+  end
+end
+if batch and (batch[1][6] or batch[1][9]) and not batch[1][7] and redis.call('SCARD', KEYS[2]) == 0 then
   local counts = batch[2]
   batch[1][7] = tostring(now())
   batch[1][8] = cjson.encode(counts)
@@ -142,6 +160,7 @@ type Reply = readonly [
   counts: CountsReply,
   callbacks: readonly Row[],
   ended: 'completed' | 'failed' | '',
+  openFor: number,
 ];
 
 export async function readSnapshot(redis: BatchRedis, batchId: string): Promise<Snapshot | undefined> {
@@ -166,8 +185,8 @@ function snapshotKeys({ prefix }: BatchRedis, batchId: string): string[] {
   return [job, dependencies, processed, failed, batchesKey(prefix, 'completed'), batchesKey(prefix, 'failed')];
 }
 
-function parseSnapshot([fields, counts, callbacks, ended]: Reply): Snapshot {
-  const [data, timestamp, finishedOn, failedReason, , sealedAt, completedAt, completedCounts] = fields;
+function parseSnapshot([fields, counts, callbacks, ended, openFor]: Reply): Snapshot {
+  const [data, timestamp, finishedOn, failedReason, , sealedAt, completedAt, completedCounts, abandonedAt] = fields;
   return {
     definition: JSON.parse(data ?? '{}'),
     createdAt: Number(timestamp),
@@ -177,6 +196,8 @@ function parseSnapshot([fields, counts, callbacks, ended]: Reply): Snapshot {
     finishedAt: ended === '' ? undefined : time(finishedOn),
     ended: ended === '' ? undefined : ended,
     failedReason: failedReason ?? undefined,
+    abandonedAt: time(abandonedAt),
+    openFor,
     counts: parseCounts(counts),
     callbacks: callbacks.map(([event, index, queue, name, jobId, state, reason]) => ({
       event,

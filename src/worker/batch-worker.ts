@@ -83,9 +83,9 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
     this.#worker.on('failed', (job, error) => this.#onFailed(job, error));
     checkBackend(this.#worker);
     this.#home = rawClientOf(this.#worker).then((client) => homeOn(client, prefix));
-    this.#reconciler = this.#home.then(({ redis }) => {
+    this.#reconciler = this.#home.then((home) => {
       const reconciler = new Reconciler(
-        redis,
+        home,
         { intervalMs: reconcileInterval, missingAfterMs: missingAfter },
         { onRepair: (repair) => void this.emit('repaired', repair), onError: (error) => this.#report(error) },
       );

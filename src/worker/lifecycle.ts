@@ -1,6 +1,5 @@
 import { DelayedError, type Job, UnrecoverableError, WaitingChildrenError } from 'bullmq';
 import { callbackJob } from '../batch/callbacks.js';
-import { OPEN_CHECK_MS } from '../batch/create.js';
 import type { Home } from '../batch/home.js';
 import { nextStep, type Step } from '../batch/rules.js';
 import { type BatchStatus, statusOf } from '../batch/status.js';
@@ -35,7 +34,7 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
     const step = nextStep(snapshot);
     switch (step.kind) {
       case 'await seal':
-        await backToOpen(home, job, token);
+        await backToOpen(home, job, token, snapshot.openFor);
         throw new DelayedError();
       case 'await members':
       case 'await callbacks':
@@ -59,8 +58,8 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
 }
 
 /** A producer that seals between our look and our move finds the batch job active, and wakes nothing: look again. */
-async function backToOpen(home: Home, job: Job, token: string): Promise<void> {
-  await job.moveToDelayed(Date.now() + OPEN_CHECK_MS, token);
+async function backToOpen(home: Home, job: Job, token: string, openFor: number): Promise<void> {
+  await job.moveToDelayed(Date.now() + openFor, token);
   const batchId = job.id ?? '';
   if ((await readSnapshot(home.redis, batchId))?.sealedAt !== undefined) {
     await sealBatch(home.redis, batchId);

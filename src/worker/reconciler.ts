@@ -1,14 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { BatchRedis } from '../redis/batch-redis.js';
-import { repairSlice, resignLead, takeLead, unfinishedBatches } from '../redis/repair.js';
+import type { Home } from '../batch/home.js';
+import { revive } from '../batch/retry.js';
+import { nextStep } from '../batch/rules.js';
+import { failedBatches, recheckSlice, repairSlice, resignLead, takeLead, unfinishedBatches } from '../redis/repair.js';
+import { readSnapshot } from '../redis/snapshot.js';
 
 /** What the reconciler mended in one batch. */
 export interface BatchRepair {
   readonly batchId: string;
   /** Members whose job is gone: they are missing from now on. */
   readonly missing: number;
-  /** Members whose job had finished without the batch being told. */
+  /** Members whose job had finished, or was running again, without the batch being told. */
   readonly settled: number;
   /** Whether the batch job was made to run. */
   readonly woken: boolean;
@@ -23,37 +26,45 @@ export interface ReconcilerOptions {
 
 /** How many batches, and how many dependencies of one batch, one command looks at. */
 const BATCHES_PER_SLICE = 100;
-const DEPENDENCIES_PER_SLICE = 500;
-/** What one look may cost, in dependencies looked at, so that it is the same however much there is to look at. */
+const MEMBERS_PER_SLICE = 500;
+/** What one look may cost, in members looked at, so that it is the same however much there is to look at. */
 const BUDGET_PER_LOOK = 25_000;
 /** What a command costs by itself, in the same unit. */
 const COST_OF_A_COMMAND = 50;
 /** A leader that misses this many looks has lost the lead. */
 const LEASE_INTERVALS = 3;
 
+/** The parts of a round: what is looked at, of which batches. */
+const PARTS = [
+  { list: unfinishedBatches, checks: ['dependencies', 'failures'] },
+  { list: failedBatches, checks: ['failures', 'verdict'] },
+] as const;
+
 /**
- * Repairs what no event tells: see `repairSlice`. One reconciler leads at a time, and goes round all unfinished batches in
- * slices, a bounded number of them per look.
+ * Repairs what no event tells, see redis/repair.ts, and lets failed batches run again whose members were retried by hand.
+ * One reconciler leads at a time, and goes round all batches that have not succeeded, a bounded amount of work per look.
  */
 export class Reconciler {
-  readonly #redis: BatchRedis;
+  readonly #home: Home;
   readonly #options: ReconcilerOptions;
   readonly #onRepair: (repair: BatchRepair) => void;
   readonly #onError: (error: unknown) => void;
   readonly #who = randomUUID();
   readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
-  /** Where the round is: the rank of the next page of batches, this page's batches, and the cursor in the first of them. */
+  /** Where the round is: the part, the rank of its next page, this page's batches; the check and cursor in the first of them. */
+  #part = 0;
   #rank = 0;
   #page: string[] = [];
+  #check = 0;
   #cursor = '0';
 
   constructor(
-    redis: BatchRedis,
+    home: Home,
     options: ReconcilerOptions,
     { onRepair, onError }: { onRepair: (repair: BatchRepair) => void; onError: (error: unknown) => void },
   ) {
-    this.#redis = redis;
+    this.#home = home;
     this.#options = options;
     this.#onRepair = onRepair;
     this.#onError = onError;
@@ -78,42 +89,98 @@ export class Reconciler {
       }
       await pause(this.#options.intervalMs, undefined, { signal, ref: false }).catch(() => {});
     }
-    await resignLead(this.#redis, this.#who).catch(() => {});
+    await resignLead(this.#home.redis, this.#who).catch(() => {});
   }
 
   async #look(): Promise<void> {
-    if (!(await takeLead(this.#redis, this.#who, LEASE_INTERVALS * this.#options.intervalMs))) {
+    if (!(await takeLead(this.#home.redis, this.#who, LEASE_INTERVALS * this.#options.intervalMs))) {
       return;
     }
     for (let budget = BUDGET_PER_LOOK; budget > 0 && !this.#stop.signal.aborted; ) {
-      const seen = await this.#slice();
-      if (seen === undefined) {
+      const [batchId] = this.#page;
+      if (batchId === undefined && !(await this.#nextPage())) {
         return;
       }
-      budget -= COST_OF_A_COMMAND + seen;
+      budget -= COST_OF_A_COMMAND + (batchId === undefined ? 0 : await this.#slice(batchId));
     }
   }
 
-  /** One command: returns how many dependencies it looked at, undefined at the end of a round. */
-  async #slice(): Promise<number | undefined> {
-    const [batchId] = this.#page;
-    if (batchId === undefined) {
-      this.#page = await unfinishedBatches(this.#redis, this.#rank, this.#rank + BATCHES_PER_SLICE - 1);
-      this.#rank = this.#page.length === 0 ? 0 : this.#rank + BATCHES_PER_SLICE;
-      return this.#page.length === 0 ? undefined : 0;
+  /** False at the end of a round. */
+  async #nextPage(): Promise<boolean> {
+    const { list } = this.#currentPart;
+    this.#page = await list(this.#home.redis, this.#rank, this.#rank + BATCHES_PER_SLICE - 1);
+    this.#rank += BATCHES_PER_SLICE;
+    if (this.#page.length > 0) {
+      return true;
     }
-    const repair = await repairSlice(this.#redis, batchId, {
+    this.#rank = 0;
+    this.#part = (this.#part + 1) % PARTS.length;
+    return this.#part !== 0;
+  }
+
+  get #currentPart() {
+    return PARTS[this.#part] ?? PARTS[0];
+  }
+
+  /** One command's worth of one batch; returns how many members it looked at. */
+  async #slice(batchId: string): Promise<number> {
+    switch (this.#currentPart.checks[this.#check]) {
+      case 'dependencies':
+        return this.#checkDependencies(batchId);
+      case 'failures':
+        return this.#checkFailures(batchId);
+      default:
+        return this.#checkVerdict(batchId);
+    }
+  }
+
+  async #checkDependencies(batchId: string): Promise<number> {
+    const { cursor, missing, settled, woken, seen } = await repairSlice(this.#home.redis, batchId, {
       cursor: this.#cursor,
-      count: DEPENDENCIES_PER_SLICE,
+      count: MEMBERS_PER_SLICE,
       graceMs: this.#options.missingAfterMs,
     });
-    this.#cursor = repair.cursor;
-    if (repair.cursor === '0') {
+    this.#goOn(cursor);
+    if (missing + settled + woken > 0) {
+      this.#onRepair({ batchId, missing, settled, woken: woken === 1 });
+    }
+    return seen;
+  }
+
+  async #checkFailures(batchId: string): Promise<number> {
+    const { redis } = this.#home;
+    const { cursor, moved, seen } = await recheckSlice(redis, batchId, {
+      cursor: this.#cursor,
+      count: MEMBERS_PER_SLICE,
+    });
+    this.#goOn(cursor);
+    if (moved > 0) {
+      this.#onRepair({ batchId, missing: 0, settled: moved, woken: false });
+    }
+    return seen;
+  }
+
+  /** A batch that has failed, but would not fail now, runs again; in the next round its parent may. */
+  async #checkVerdict(batchId: string): Promise<number> {
+    const snapshot = await readSnapshot(this.#home.redis, batchId);
+    if (snapshot?.ended === 'failed' && nextStep(snapshot).kind !== 'fail') {
+      await revive(this.#home, batchId);
+      this.#onRepair({ batchId, missing: 0, settled: 0, woken: true });
+    }
+    this.#goOn('0');
+    return 1;
+  }
+
+  /** To the cursor in this check, or else to the next check or batch. */
+  #goOn(cursor: string): void {
+    this.#cursor = cursor;
+    if (cursor !== '0') {
+      return;
+    }
+    this.#check += 1;
+    if (this.#check >= this.#currentPart.checks.length) {
+      this.#check = 0;
       this.#page.shift();
     }
-    if (repair.missing + repair.settled + repair.woken > 0) {
-      this.#onRepair({ batchId, missing: repair.missing, settled: repair.settled, woken: repair.woken === 1 });
-    }
-    return repair.seen;
   }
 }

@@ -94,19 +94,21 @@ describe('the next step of a batch', () => {
       'enqueue success',
     ],
   ])('%s', (_, sealedAt, memberCounts, callbacks, expected) => {
-    const step = nextStep({ sealedAt, counts: memberCounts, callbacks });
+    const step = nextStep({ abandonedAt: undefined, sealedAt, counts: memberCounts, callbacks });
     expect(step.kind === 'enqueue' ? `enqueue ${step.due.map(({ event }) => event)}` : step.kind).toBe(expected);
   });
 
   test('enqueues only those callbacks of an event that are not there yet, as after a crash in between', () => {
     const callbacks = [callback('complete', 'enqueued', 0), callback('complete', 'pending', 1)];
-    const step = nextStep({ sealedAt: SEALED, counts: ALL_WELL, callbacks });
+    const step = nextStep({ abandonedAt: undefined, sealedAt: SEALED, counts: ALL_WELL, callbacks });
     expect(step).toEqual({ kind: 'enqueue', due: [callbacks[1]] });
   });
 
   test('waits for all callbacks of an event before it judges one that failed', () => {
     const callbacks = [callback('complete', 'failed', 0), callback('complete', 'enqueued', 1)];
-    expect(nextStep({ sealedAt: SEALED, counts: ALL_WELL, callbacks }).kind).toBe('await callbacks');
+    expect(nextStep({ abandonedAt: undefined, sealedAt: SEALED, counts: ALL_WELL, callbacks }).kind).toBe(
+      'await callbacks',
+    );
   });
 });
 
@@ -118,7 +120,7 @@ describe('the state of a batch', () => {
     ['succeeded', 'completed', SEALED, ALL_WELL],
     ['failed', 'failed', SEALED, ONE_FAILED],
   ] as const)('%s', (state, ended, sealedAt, memberCounts) => {
-    expect(stateOf({ ended, sealedAt, counts: memberCounts })).toBe(state);
+    expect(stateOf({ abandonedAt: undefined, ended, sealedAt, counts: memberCounts })).toBe(state);
   });
 });
 

@@ -1,0 +1,69 @@
+import type { Job } from 'bullmq';
+import { BATCHES_QUEUE, memberName } from '../redis/keys.js';
+import { settledPage } from '../redis/settled.js';
+import { readSnapshot } from '../redis/snapshot.js';
+import type { Home } from './home.js';
+
+const PAGE_SIZE = 100;
+
+/**
+ * Runs the failed members and callbacks of a batch again, then the batch job itself, then its ancestors': each level goes
+ * back into its parent's dependencies before the parent is asked to run. Killed anywhere in between, a batch is left that
+ * has failed and whose dependencies say otherwise, which the reconciler takes up.
+ */
+export async function retryFailed(home: Home, batchId: string, parentId: string | undefined): Promise<number> {
+  const retried = await retryMembers(home, batchId);
+  await revive(home, batchId);
+  for (
+    let above = parentId;
+    above !== undefined;
+    above = (await readSnapshot(home.redis, above))?.definition.parentId
+  ) {
+    await revive(home, above);
+  }
+  return retried;
+}
+
+async function retryMembers(home: Home, batchId: string): Promise<number> {
+  let retried = 0;
+  let cursor = '0';
+  do {
+    // Members leave the collection as they are retried; HSCAN still returns every one that stays.
+    const page = await settledPage(home.redis, batchId, { which: 'failed', cursor, count: PAGE_SIZE });
+    const counts = await Promise.all(page.members.map(({ key }) => retryMember(home, key)));
+    retried += counts.reduce((sum, count) => sum + count, 0);
+    cursor = page.cursor;
+  } while (cursor !== '0');
+  return retried;
+}
+
+async function retryMember(home: Home, key: string): Promise<number> {
+  const { queue, id } = memberName(home.redis.prefix, key);
+  if (queue === BATCHES_QUEUE) {
+    const retried = await retryMembers(home, id);
+    await revive(home, id);
+    return retried;
+  }
+  return (await retryIfFailed(await home.queueNamed(queue).queueJob(id))) ? 1 : 0;
+}
+
+/** Lets a batch that has failed run again: it waits for what is outstanding now, and judges afresh. */
+export async function revive(home: Home, batchId: string): Promise<void> {
+  await retryIfFailed(await home.batches.getJob(batchId));
+}
+
+/** BullMQ's `retry` refuses a job that has not failed: somebody else may have retried it just now. */
+async function retryIfFailed(job: Job | undefined): Promise<boolean> {
+  if (job === undefined) {
+    return false;
+  }
+  try {
+    await job.retry('failed', { resetAttemptsMade: true });
+    return true;
+  } catch (error) {
+    if (await job.isFailed()) {
+      throw error;
+    }
+    return false;
+  }
+}
