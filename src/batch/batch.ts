@@ -13,6 +13,7 @@ import { findQueue, type Home, type MemberQueue } from './home.js';
 import { freshIds, repeatableIds } from './ids.js';
 import { type Added, addMembers, type Destination, type Member } from './members.js';
 import type { DataOf, JobOf, NameOf, QueueLike, ResultOf } from './queue-like.js';
+import { removeBatch } from './remove.js';
 import { retryFailed, revive } from './retry.js';
 import { type BatchFailure, type BatchResult, failuresOf, resultsOf } from './settled.js';
 import { type BatchStatus, statusOf } from './status.js';
@@ -317,6 +318,19 @@ export class Batch<Q extends QueueLike = QueueLike> {
   async retry(): Promise<{ readonly retried: number }> {
     const { parentId } = await this.status();
     return { retried: await retryFailed(this.#opener.home, this.id, parentId) };
+  }
+
+  /**
+   * Removes the finished batch now, with its child batches and the jobs of its callbacks, in small steps. The members' jobs
+   * stay in your queues.
+   *
+   * @param options `members: true` removes the members' jobs too.
+   * @throws BatchError when the batch has not finished, BatchNotFoundError when there is none.
+   */
+  async remove(options: { readonly members?: boolean } = {}): Promise<void> {
+    checkObject('The options of remove', options);
+    checkKeys('remove()', options, ['members']);
+    await removeBatch(this.#opener.home, this.id, { members: options.members === true });
   }
 
   /**

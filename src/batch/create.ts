@@ -21,6 +21,7 @@ import { newBatchId, newNonce } from './ids.js';
 import { type Destination, refusal } from './members.js';
 
 const OPEN_TIMEOUT_MS = 24 * 60 * 60 * 1000;
+const KEEP = { age: 7 * 24 * 60 * 60 };
 
 /** After an error of the infrastructure a step is tried again for as long as it takes. */
 const STEP_OPTIONS = {
@@ -50,15 +51,21 @@ export interface BatchOptions {
    * `complete` fires with `abandoned: true`, and the batch fails. Adding to it, or sealing it, revives it. Default: 24 hours.
    */
   readonly openTimeout?: number;
+  /**
+   * How long the batch stays readable once it has finished, in the form of BullMQ's `removeOnComplete`: `age` in seconds,
+   * `count` for the latest so many of its state. Then it goes, with its child batches and the jobs of its callbacks; its
+   * members' jobs are yours. A child stays as long as its parent. Default: `{ age: 604800 }`, 7 days.
+   */
+  readonly keep?: { readonly age?: number; readonly count?: number };
 }
 
-const OPTION_KEYS = ['id', 'description', 'on', 'parent', 'jobOptions', 'openTimeout'];
+const OPTION_KEYS = ['id', 'description', 'on', 'parent', 'jobOptions', 'openTimeout', 'keep'];
 
 /** Checks all but the callbacks and the parent, without asking Redis. */
 export function checkBatchOptions(options: unknown): asserts options is BatchOptions {
   checkObject('The options of a batch', options);
   checkKeys('A batch', options, OPTION_KEYS);
-  const { id, description, jobOptions, openTimeout } = options;
+  const { id, description, jobOptions, openTimeout, keep } = options;
   if (id !== undefined) {
     checkBatchId(id);
   }
@@ -67,6 +74,9 @@ export function checkBatchOptions(options: unknown): asserts options is BatchOpt
   }
   if (openTimeout !== undefined && !(Number.isInteger(openTimeout) && Number(openTimeout) > 0)) {
     throw new BatchOptionsError(`openTimeout must be a positive integer, in ms, not ${describe(openTimeout)}.`);
+  }
+  if (keep !== undefined) {
+    checkKeep(keep);
   }
   if (jobOptions !== undefined) {
     checkJobOptions('jobOptions', jobOptions);
@@ -77,10 +87,24 @@ export function checkBatchOptions(options: unknown): asserts options is BatchOpt
   }
 }
 
+function checkKeep(keep: unknown): void {
+  checkObject('keep', keep);
+  checkKeys('keep', keep, ['age', 'count']);
+  const { age, count } = keep;
+  if (age === undefined && count === undefined) {
+    throw new BatchOptionsError(`keep needs 'age' (seconds) or 'count', or both: keep: { age: 86400 }.`);
+  }
+  for (const [name, value] of Object.entries({ age, count })) {
+    if (value !== undefined && !(Number.isInteger(value) && Number(value) >= 0)) {
+      throw new BatchOptionsError(`keep.${name} must be a whole number, not ${describe(value)}.`);
+    }
+  }
+}
+
 /** Creates the batch job, or finds the batch that has this id. */
 export async function defineBatch(
   { home, own }: Opener,
-  { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS }: BatchOptions,
+  { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS, keep = KEEP }: BatchOptions,
   parent: Destination | undefined,
 ): Promise<{ id: string; definition: BatchDefinition; created: boolean }> {
   const batchId = id ?? newBatchId();
@@ -91,6 +115,7 @@ export async function defineBatch(
     on: storeCallbacks(on, home, own),
     ...(jobOptions === undefined ? {} : { jobOptions: jobOptions as JobsOptions }),
     openTimeout,
+    keep,
     nonce: newNonce(),
   };
   const existing = id === undefined ? undefined : await findDefinition(home, id);

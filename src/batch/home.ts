@@ -14,6 +14,8 @@ export interface MemberQueue {
   add(name: string, data: unknown, opts: JobsOptions): Promise<Job>;
   /** The job with this id, if it exists. */
   queueJob(id: string): Promise<Job | undefined>;
+  /** Removes the job with this id, if it exists and is not running. */
+  removeJob(id: string): Promise<unknown>;
   addBulk(jobs: readonly { name: string; data: unknown; opts: JobsOptions }[]): Promise<Job[]>;
 }
 
@@ -42,6 +44,7 @@ export function memberQueueOf(queue: QueueLike): MemberQueue {
     queue,
     add: (name, data, opts) => add.call(queue, name, data, opts),
     queueJob: (id) => (queue as unknown as Queue).getJob(id),
+    removeJob: (id) => (queue as unknown as Queue).remove(id),
     addBulk: (jobs) => addBulk.call(queue, jobs as Parameters<Queue['addBulk']>[0]),
   };
   memberQueues.set(queue, member);

@@ -29,7 +29,12 @@ async function retryMembers(home: Home, batchId: string): Promise<number> {
   let cursor = '0';
   do {
     // Members leave the collection as they are retried; HSCAN still returns every one that stays.
-    const page = await settledPage(home.redis, batchId, { which: 'failed', cursor, count: PAGE_SIZE });
+    const page = await settledPage(home.redis, batchId, {
+      which: 'failed',
+      cursor,
+      count: PAGE_SIZE,
+      withData: false,
+    });
     const counts = await Promise.all(page.members.map(({ key }) => retryMember(home, key)));
     retried += counts.reduce((sum, count) => sum + count, 0);
     cursor = page.cursor;

@@ -53,7 +53,12 @@ async function* settledMembers(
   const callbacks = callbackKeys(home.redis.prefix, batchId, definition);
   let cursor = '0';
   do {
-    const page = await settledPage(home.redis, batchId, { which, cursor, count: PAGE_SIZE });
+    const page = await settledPage(home.redis, batchId, {
+      which,
+      cursor,
+      count: PAGE_SIZE,
+      withData: which === 'failed',
+    });
     yield* page.members.filter(({ key }) => !callbacks.has(key));
     cursor = page.cursor;
   } while (cursor !== '0');

@@ -25,6 +25,8 @@ export interface BatchDefinition {
   readonly jobOptions?: JobsOptions;
   /** Ms without a sign of life after which an open batch is abandoned. */
   readonly openTimeout: number;
+  /** For how long, in seconds, and among how many, a finished batch is kept. */
+  readonly keep: { readonly age?: number; readonly count?: number };
   /** Tells this batch from an earlier one with the same id. */
   readonly nonce: string;
 }

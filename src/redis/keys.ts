@@ -40,4 +40,6 @@ export const FIELD = {
   /** When `complete` became due, and the counts that its callbacks are given; both written once. */
   completedAt: 'b:completedAt',
   completedCounts: 'b:completedCounts',
+  /** Set while the parts of a removed batch go: it is gone for everybody but its removal. */
+  removed: 'b:removed',
 } as const;

@@ -141,9 +141,9 @@ export async function recheckSlice(
 /** KEYS: the batches queue's failed. ARGV: from, to (ranks, latest first). Returns ids of batches that have failed. */
 const FAILED = script('failed', 1, `return redis.call('ZREVRANGE', KEYS[1], ARGV[1], ARGV[2])`);
 
-/** A page of the batches that have failed, by rank. */
-export async function failedBatches(redis: BatchRedis, from: number, to: number): Promise<string[]> {
-  return (await redis.run(FAILED, [batchesKey(redis.prefix, 'failed'), from, to])) as string[];
+/** A page of the batches that have failed, by rank; undefined past the last one. */
+export async function failedBatches(redis: BatchRedis, from: number, to: number): Promise<string[] | undefined> {
+  return pageOf(await redis.run(FAILED, [batchesKey(redis.prefix, 'failed'), from, to]));
 }
 
 /**
@@ -165,10 +165,10 @@ end
 return ids`,
 );
 
-/** A page of the batches that have not finished, by rank. */
-export async function unfinishedBatches(redis: BatchRedis, from: number, to: number): Promise<string[]> {
+/** A page of the batches that have not finished, by rank; undefined past the last one. */
+export async function unfinishedBatches(redis: BatchRedis, from: number, to: number): Promise<string[] | undefined> {
   const keys = [batchesKey(redis.prefix, 'delayed'), batchesKey(redis.prefix, 'waiting-children')];
-  return (await redis.run(UNFINISHED, [...keys, from, to])) as string[];
+  return pageOf(await redis.run(UNFINISHED, [...keys, from, to]));
 }
 
 /**
@@ -197,4 +197,9 @@ const RESIGN = script('resign', 1, `if redis.call('GET', KEYS[1]) == ARGV[1] the
 /** Gives the lead back, so that another reconciler need not wait for the lease to end. */
 export async function resignLead(redis: BatchRedis, who: string): Promise<void> {
   await redis.run(RESIGN, [batchesKey(redis.prefix, 'reconciler:leader'), who]);
+}
+
+function pageOf(reply: unknown): string[] | undefined {
+  const ids = reply as string[];
+  return ids.length === 0 ? undefined : ids;
 }

@@ -33,10 +33,15 @@ return { page[1], members }`,
 export async function settledPage(
   redis: BatchRedis,
   batchId: string,
-  { which, cursor, count }: { which: 'processed' | 'failed'; cursor: string; count: number },
+  {
+    which,
+    cursor,
+    count,
+    withData,
+  }: { which: 'processed' | 'failed'; cursor: string; count: number; withData: boolean },
 ): Promise<{ cursor: string; members: SettledMember[] }> {
   const key = batchKeys(redis.prefix, batchId)[which];
-  const reply = (await redis.run(SETTLED, [key, cursor, count, which === 'failed' ? '1' : '0'])) as [string, string[]];
+  const reply = (await redis.run(SETTLED, [key, cursor, count, withData ? '1' : '0'])) as [string, string[]];
   const [next, flat] = reply;
   const members: SettledMember[] = [];
   for (let i = 0; i + 2 < flat.length; i += 3) {

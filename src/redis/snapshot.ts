@@ -53,8 +53,9 @@ export interface Snapshot {
 const LUA_READ_BATCH = `
 local function readBatch(jobKey, dependencies, processed, failed, completedSet, failedSet, prefix, id)
   local fields = redis.call('HMGET', jobKey, 'data', 'timestamp', 'finishedOn', 'failedReason',
-    '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}', '${FIELD.abandonedAt}')
-  if not fields[1] then
+    '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}', '${FIELD.abandonedAt}',
+    '${FIELD.removed}')
+  if not fields[1] or fields[10] then
     return nil
   end
   local pending = redis.call('SCARD', dependencies)

@@ -1,8 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Home } from '../batch/home.js';
+import { removeBatch } from '../batch/remove.js';
 import { revive } from '../batch/retry.js';
 import { nextStep } from '../batch/rules.js';
+import type { BatchRedis } from '../redis/batch-redis.js';
+import { expiredBatches, finishedBatches } from '../redis/purge.js';
 import { failedBatches, recheckSlice, repairSlice, resignLead, takeLead, unfinishedBatches } from '../redis/repair.js';
 import { readSnapshot } from '../redis/snapshot.js';
 
@@ -38,7 +41,14 @@ const LEASE_INTERVALS = 3;
 const PARTS = [
   { list: unfinishedBatches, checks: ['dependencies', 'failures'] },
   { list: failedBatches, checks: ['failures', 'verdict'] },
+  { list: expired, checks: ['removal'] },
 ] as const;
+
+/** Those of a page of finished batches that have had their time. Ranks shift as batches go: the next round finds the others. */
+async function expired(redis: BatchRedis, from: number, to: number): Promise<string[] | undefined> {
+  const finished = await finishedBatches(redis, from, to);
+  return finished === undefined ? undefined : expiredBatches(redis, finished);
+}
 
 /**
  * Repairs what no event tells, see redis/repair.ts, and lets failed batches run again whose members were retried by hand.
@@ -108,9 +118,10 @@ export class Reconciler {
   /** False at the end of a round. */
   async #nextPage(): Promise<boolean> {
     const { list } = this.#currentPart;
-    this.#page = await list(this.#home.redis, this.#rank, this.#rank + BATCHES_PER_SLICE - 1);
+    const page = await list(this.#home.redis, this.#rank, this.#rank + BATCHES_PER_SLICE - 1);
+    this.#page = page ?? [];
     this.#rank += BATCHES_PER_SLICE;
-    if (this.#page.length > 0) {
+    if (page !== undefined) {
       return true;
     }
     this.#rank = 0;
@@ -129,8 +140,10 @@ export class Reconciler {
         return this.#checkDependencies(batchId);
       case 'failures':
         return this.#checkFailures(batchId);
-      default:
+      case 'verdict':
         return this.#checkVerdict(batchId);
+      default:
+        return this.#remove(batchId);
     }
   }
 
@@ -169,6 +182,12 @@ export class Reconciler {
     }
     this.#goOn('0');
     return 1;
+  }
+
+  async #remove(batchId: string): Promise<number> {
+    await removeBatch(this.#home, batchId, { members: false });
+    this.#goOn('0');
+    return MEMBERS_PER_SLICE;
   }
 
   /** To the cursor in this check, or else to the next check or batch. */

@@ -1,0 +1,116 @@
+import { BatchError, BatchNotFoundError } from '../../src/index.js';
+import { type Bench, eventually, expect, keysOf, test } from '../support/test.js';
+
+/** Keys of batches and jobs; not the queues' own. */
+async function jobKeys(bench: Bench, queue: string): Promise<string[]> {
+  const keys = await keysOf(bench.redis, bench.prefix);
+  const own =
+    /:(meta|events|id|marker|completed|failed|delayed|wait|active|stalled-check|waiting-children|reconciler:leader|pc)$/;
+  return keys.filter((key) => key.startsWith(`${bench.prefix}:${queue}:`) && !own.test(key));
+}
+
+async function family(bench: Bench, keep?: { age?: number; count?: number }) {
+  const users = bench.queue('users');
+  bench.worker(
+    'users',
+    async (job) => {
+      if (job.name === 'bad') throw new Error('no');
+    },
+    { concurrency: 20 },
+  );
+  const on = { complete: { name: 'complete' } };
+  const parent = await users.createBatch({ on, ...(keep === undefined ? {} : { keep }) });
+  const child = await parent.createBatch({ on, ...(keep === undefined ? {} : { keep }) });
+  await child.addBulk(Array.from({ length: 1200 }, (_, i) => ({ name: i < 3 ? 'bad' : 'good', data: i })));
+  await child.seal();
+  await parent.add('good', {});
+  return { users, parent, child };
+}
+
+test.for([false, true])(
+  'remove({ members: %s }) leaves no key of the batch, its children and its callbacks',
+  async (members, { bench }) => {
+    const { users, parent, child } = await family(bench);
+    bench.batchWorker();
+    await parent.seal();
+    await parent.waitUntilFinished(20_000);
+    await parent.remove({ members });
+    await expect(parent.status()).rejects.toThrow(BatchNotFoundError);
+    await expect(child.status()).rejects.toThrow(BatchNotFoundError);
+    await expect(parent.remove()).rejects.toThrow(BatchNotFoundError);
+    expect(await jobKeys(bench, 'batches')).toEqual([]);
+    expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
+    expect(await users.getJobCountByTypes('completed', 'failed')).toBe(members ? 0 : 1201);
+  },
+);
+
+test('remove() refuses a batch that has not finished, and unknown options', async ({ bench }) => {
+  const users = bench.queue('users');
+  const batch = await users.createBatch();
+  await expect(batch.remove()).rejects.toThrow(BatchError);
+  await expect(batch.remove()).rejects.toThrow('has not finished: wait for it');
+  await expect(batch.remove({ member: true } as never)).rejects.toThrow("Did you mean 'members'?");
+  expect(await batch.status()).toMatchObject({ state: 'open' });
+});
+
+test('a batch expires, with its children and callbacks, and a child not before its parent', async ({ bench }) => {
+  const { users, parent, child } = await family(bench, { age: 0 });
+  bench.batchWorker({ reconcileInterval: 20 });
+  await eventually(async () => (await child.status()).state === 'failed');
+  // The reconciler goes round: a batch that expires at once is gone, the child of an open parent is not.
+  const witness = await users.createBatch({ keep: { age: 0 } });
+  await witness.seal();
+  await eventually(() =>
+    witness.status().then(
+      () => false,
+      (error: unknown) => error instanceof BatchNotFoundError,
+    ),
+  );
+  expect(await child.status()).toMatchObject({ state: 'failed', succeeded: 1197, failed: 3 });
+  await parent.seal();
+  await eventually(() =>
+    parent.status().then(
+      () => false,
+      (error: unknown) => error instanceof BatchNotFoundError,
+    ),
+  );
+  await eventually(async () => (await jobKeys(bench, 'batches')).length === 0);
+  expect(await users.getJobCountByTypes('completed', 'failed'), 'the members stay').toBe(1201);
+});
+
+test('keep.count keeps the latest', async ({ bench }) => {
+  const users = bench.queue('users');
+  bench.batchWorker({ reconcileInterval: 20 });
+  const ids: string[] = [];
+  for (let i = 0; i < 4; i++) {
+    const batch = await users.createBatch({ keep: { count: 2 } });
+    await batch.seal();
+    await eventually(() => batch.status().then(({ finishedAt }) => finishedAt !== undefined));
+    ids.push(batch.id);
+  }
+  await eventually(async () => (await users.getBatchCounts()).succeeded === 2);
+  expect((await users.getBatches('succeeded')).map(({ id }) => id).sort()).toEqual(ids.slice(2).sort());
+});
+
+test('a removal that was cut short is finished by the reconciler', async ({ bench }) => {
+  const users = bench.queue('users');
+  const first = bench.batchWorker();
+  const batch = await users.addBatch({ on: { complete: { name: 'complete' } } }, []);
+  bench.worker('users', async () => {});
+  await batch.waitUntilFinished(10_000);
+  await first.close();
+  // What a process leaves that is killed after the first step of remove().
+  await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:removed', 1);
+  await expect(batch.status()).rejects.toThrow(BatchNotFoundError);
+  bench.batchWorker({ reconcileInterval: 20 });
+  await eventually(async () => (await jobKeys(bench, 'batches')).length === 0);
+  expect(await jobKeys(bench, 'users')).toEqual([]);
+});
+
+test.for([
+  [{}, "keep needs 'age' (seconds) or 'count'"],
+  [{ age: -1 }, 'keep.age must be a whole number'],
+  [{ days: 7 }, "keep has no option 'days'"],
+] as const)('keep: %o is refused', async ([keep, message], { bench }) => {
+  await expect(bench.queue('users').createBatch({ keep: keep as never })).rejects.toThrow(message);
+});
