@@ -10,6 +10,8 @@ const ONCE = [
   'test/public-api.test.ts',
   'test/readme.test.ts',
   'test/batch/rules.test.ts',
+  'test/batch/stream.test.ts',
+  'test/batch/callbacks.test.ts',
 ];
 
 export default defineConfig({

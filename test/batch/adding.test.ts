@@ -189,6 +189,32 @@ describe('adding members', () => {
     expect(await batch.status()).toMatchObject({ total: 0, missing: 0 });
   });
 
+  test.for([1, 3])(
+    '%i jobs for a queue in another Redis than its batch: an error that names them',
+    async (n, { bench }) => {
+      const elsewhere = await startPrivateRedis({ env: { ...process.env, REDIS_URL: '' } });
+      bench.use({ close: elsewhere.stop });
+      const users = bench.queue('users');
+      const lost = bench.plainQueue('lost', {
+        connection: { host: '127.0.0.1', port: Number(new URL(elsewhere.url).port) },
+      });
+      const batch = await users.createBatch();
+      await batch.add('fine', {});
+      const jobs = Array.from({ length: n }, (_, i) => ({
+        name: 'row',
+        data: {},
+        queue: lost,
+        opts: { jobId: `r${i}` },
+      }));
+      const adding = batch.addBulk(jobs);
+      await expect(adding).rejects.toThrow(`not added to queue 'lost' in batch '${batch.id}'`);
+      await expect(adding).rejects.toMatchObject({ jobIds: jobs.map(({ opts }) => opts.jobId) });
+      expect(await lost.getWaitingCount()).toBe(0);
+      expect(await batch.status()).toMatchObject({ total: 1, pending: 1, missing: 0 });
+      await lost.disconnect();
+    },
+  );
+
   test('a Redis that is full: what was stored is counted, what was not is named', async ({ bench }) => {
     const small = bench.use(
       await startPrivateRedis({ env: { ...process.env, REDIS_URL: '' }, args: ['--maxmemory', '6mb'] }).then(
