@@ -59,7 +59,7 @@ const OUTSIDE: Standing = { links: [], parentLinks: [] };
 
 const JOB_KEYS = ['name', 'data', 'opts', 'queue'];
 
-/** How often `waitUntilFinished` looks: soon after it was called, then four times a second. */
+/** How often `waitUntilFinished` and `watch` look: soon after it was called, then four times a second. */
 const WAIT_FROM_MS = 20;
 const WAIT_UP_TO_MS = 250;
 
@@ -388,6 +388,32 @@ export class Batch<Q extends QueueLike = QueueLike> {
    */
   failures(): AsyncGenerator<BatchFailure<DataOf<Q>>, void> {
     return failuresOf(this.#opener.home, this.id, this.#definition);
+  }
+
+  /**
+   * Yields the status now, and again each time that it has changed, until the batch has finished; the last one is final.
+   * Changes that follow each other quickly are yielded as one.
+   *
+   * @throws BatchNotFoundError when the batch has been removed.
+   *
+   * @example
+   * for await (const { progress, state } of batch.watch()) console.log(`${state}: ${progress} %`);
+   */
+  async *watch(): AsyncGenerator<BatchStatus, void> {
+    let seen: string | undefined;
+    for (let wait = WAIT_FROM_MS; ; wait = Math.min(wait * 1.5, WAIT_UP_TO_MS)) {
+      const status = await this.status();
+      const shown = JSON.stringify(status);
+      if (shown !== seen) {
+        seen = shown;
+        wait = WAIT_FROM_MS;
+        yield status;
+      }
+      if (status.finishedAt !== undefined) {
+        return;
+      }
+      await pause(wait);
+    }
   }
 
   /**

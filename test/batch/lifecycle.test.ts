@@ -332,6 +332,27 @@ describe('a member that vanishes', () => {
   });
 });
 
+test('watch() yields every state that it sees once, and ends with the final one', async ({ bench }) => {
+  const users = bench.queue('users');
+  const held = gate();
+  bench.worker('users', async () => held.opened);
+  bench.batchWorker();
+  const batch = await users.createBatch();
+  await batch.add('row', {});
+  const seen: BatchStatus[] = [];
+  for await (const status of batch.watch()) {
+    seen.push(status);
+    if (status.state === 'open') await batch.seal();
+    if (status.state === 'running') held.open();
+  }
+  expect(seen.map(({ state }) => state).filter((state) => state !== 'finishing')).toEqual([
+    'open',
+    'running',
+    'succeeded',
+  ]);
+  expect(new Set(seen.map((status) => JSON.stringify(status))).size).toBe(seen.length);
+});
+
 describe('waitUntilFinished', () => {
   test('rejects when the time has passed, and says where the batch is', async ({ bench }) => {
     const users = bench.queue('users');
