@@ -1,0 +1,93 @@
+import { parseArgs } from 'node:util';
+import type { Scenario } from './scenario.js';
+
+export interface Options {
+  readonly scenario: Scenario;
+  readonly jobs: number;
+  readonly runs: number;
+  readonly json: boolean;
+  readonly check: boolean;
+}
+
+/** A mistake on the command line. */
+export class UsageError extends Error {}
+
+export const HELP = 'help';
+
+/** Reads the command line; `HELP` when that is what was asked for. */
+export function readOptions(args: readonly string[], scenarios: readonly Scenario[]): Options | typeof HELP {
+  const { values, positionals } = parse(args);
+  if (values.help) {
+    return HELP;
+  }
+  const [name, ...others] = positionals;
+  const scenario = scenarios.find((known) => known.name === name);
+  if (scenario === undefined) {
+    const mistake = name === undefined ? 'No scenario was given' : `There is no scenario '${name}'`;
+    throw new UsageError(`${mistake}.`);
+  }
+  if (others.length > 0) {
+    throw new UsageError(`One scenario at a time, not also '${others.join("', '")}'.`);
+  }
+  return {
+    scenario,
+    jobs: positive('--jobs', values.jobs) ?? scenario.jobs,
+    runs: positive('--runs', values.runs) ?? scenario.runs,
+    json: values.json ?? false,
+    check: values.check ?? false,
+  };
+}
+
+export function help(scenarios: readonly Scenario[]): string {
+  const width = Math.max(...scenarios.map(({ name }) => name.length));
+  return `Compares batches with plain BullMQ doing the same jobs, on the same Redis.
+
+  npm run bench -- ${scenarios.map(({ name }) => name).join('|')} [options]
+
+Scenarios:
+${scenarios.map(({ name, title }) => `  ${name.padEnd(width)}  ${title}`).join('\n')}
+
+Options:
+  --jobs N   how many jobs per run (${perScenario(scenarios, 'jobs')})
+  --runs N   how many runs of each side (${perScenario(scenarios, 'runs')})
+  --json     print one JSON object, as the last line
+  --check    exit with 1 when the target is missed
+  --help     print this
+
+Redis: REDIS_URL, or else a private one that is started for the time of the measurement. On a shared server, Redis's own
+figures include what others do there. What is written has the prefix 'bullmq-batches-bench-…', and is removed after each run.`;
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: {
+        jobs: { type: 'string' },
+        runs: { type: 'string' },
+        json: { type: 'boolean' },
+        check: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    });
+  } catch (error) {
+    // What follows is advice on how to pass it as a positional argument.
+    const [mistake = ''] = (error as Error).message.split('. ');
+    throw new UsageError(`${mistake}.`);
+  }
+}
+
+function positive(option: string, value: string | undefined): number | undefined {
+  if (value === undefined) {
+    return undefined;
+  }
+  if (!/^[1-9]\d*$/.test(value)) {
+    throw new UsageError(`${option} takes a positive integer, not '${value}'.`);
+  }
+  return Number(value);
+}
+
+function perScenario(scenarios: readonly Scenario[], field: 'jobs' | 'runs'): string {
+  return scenarios.map((scenario) => `${scenario.name}: ${scenario[field].toLocaleString('en')}`).join(', ');
+}

@@ -1,0 +1,107 @@
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { expect, inject, test } from 'vitest';
+
+test.each(['enqueue', 'drain'])('%s compares the jobs per second of both sides', async (scenario) => {
+  const { code, json } = await bench(scenario, '--jobs', '500', '--runs', '1', '--json');
+
+  const side = {
+    jobsPerSecond: { min: positive, median: positive, max: positive },
+    redisMicrosPerJob: positive,
+    nodeMicrosPerJob: positive,
+  };
+  expect(json).toEqual({
+    scenario,
+    jobs: 500,
+    dataBytes: 100,
+    runs: 1,
+    environment,
+    sides: { plain: side, batch: side },
+    ratio: positive,
+    pairs: { min: positive, median: positive, max: positive },
+    target: { atLeast: { enqueue: 0.65, drain: 0.9 }[scenario], met: expect.any(Boolean) },
+  });
+  expect(code).toBe(0);
+});
+
+test('memory reports what the producer of each side has grown by', async () => {
+  const { code, json } = await bench('memory', '--jobs', '5000', '--json');
+
+  const side = {
+    jobsPerSecond: positive,
+    redisMicrosPerJob: positive,
+    nodeMicrosPerJob: positive,
+    rssBeforeMB: positive,
+    rssMaxMB: positive,
+    rssPeakMB: positive,
+    rssGrowthMB: expect.any(Number),
+    redisMemoryMB: expect.any(Number),
+    redisBytesPerJob: expect.any(Number),
+  };
+  expect(json).toEqual({
+    scenario: 'memory',
+    jobs: 5000,
+    dataBytes: 100,
+    runs: 1,
+    environment,
+    sides: { plain: side, batch: side },
+    target: { belowMB: 150, met: true },
+  });
+  expect(code).toBe(0);
+});
+
+test('people get a table that says whether the target was met', async () => {
+  const { stdout } = await bench('enqueue', '--jobs', '100', '--runs', '1');
+
+  expect(stdout).toMatch(/^plain +\d.*\nbatch +\d/m);
+  expect(stdout).toMatch(/^target: ≥ 0\.65 — (met|NOT met)$/m);
+});
+
+test.each([
+  ['a scenario that does not exist', ['enquue'], `There is no scenario 'enquue'.`],
+  ['no scenario', [], 'No scenario was given.'],
+  ['an unknown option', ['drain', '--job', '5'], `Unknown option '--job'.`],
+  ['a number that is none', ['drain', '--jobs', 'many'], `--jobs takes a positive integer, not 'many'.`],
+])('%s is an error that says what there is', async (_, args, mistake) => {
+  const { code, stdout, stderr } = await bench(...args);
+
+  expect(stderr).toContain(mistake);
+  expect(stderr).toContain('Scenarios are: enqueue, drain, memory.');
+  expect(stdout).toBe('');
+  expect(code).toBe(1);
+});
+
+const positive = expect.toSatisfy((value) => typeof value === 'number' && value > 0, 'a positive number');
+
+const environment = {
+  node: process.versions.node,
+  bullmq: expect.stringMatching(/^\d+\.\d+\.\d+/),
+  redis: expect.stringMatching(/^\w+ \d+\.\d+/),
+  redisFrom: 'REDIS_URL',
+  cpus: positive,
+  cpuModel: expect.any(String),
+};
+
+interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** The last line of the standard output, where it is JSON. */
+  readonly json: unknown;
+}
+
+function bench(...args: string[]): Promise<Ended> {
+  const command = ['--import', 'tsx', fileURLToPath(new URL('../../bench/main.ts', import.meta.url)), ...args];
+  const env = { ...process.env, REDIS_URL: inject('redisUrl') };
+  return new Promise((done) => {
+    execFile(process.execPath, command, { env }, (error, stdout, stderr) => {
+      const lastLine = stdout.trimEnd().split('\n').pop() ?? '';
+      done({
+        code: error === null ? 0 : Number(error.code),
+        stdout,
+        stderr,
+        json: lastLine.startsWith('{') ? JSON.parse(lastLine) : undefined,
+      });
+    });
+  });
+}
