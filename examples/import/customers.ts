@@ -4,19 +4,26 @@ import { pipeline } from 'node:stream';
 import { CsvError, type Info, parse } from 'csv-parse';
 import { printable, shortened } from './text.js';
 
-/** One row of the file. */
+/** A row of the file; its values are trimmed. */
 export interface Customer {
-  /** As a spreadsheet numbers it: the header is row 1. */
+  /** As a spreadsheet counts them: the header is row 1. */
   readonly row: number;
   readonly organization: string;
   readonly name: string;
   readonly email: string;
   readonly country: string;
-  /** The earlier row that has imported this e-mail. */
+  /** The row that this e-mail is imported from, when it is an earlier one. */
   readonly duplicateOf?: number;
 }
 
-/** The file cannot be imported. */
+/** What the file contains, as far as it has to be known before the import begins. */
+export interface Contents {
+  readonly rows: number;
+  /** Rows per organization, in the order in which they appear. */
+  readonly organizations: ReadonlyMap<string, number>;
+}
+
+/** The file cannot be imported at all. The message is for the person who chose it. */
 export class CustomerFileError extends Error {
   override readonly name = 'CustomerFileError';
 }
@@ -26,10 +33,12 @@ type Column = (typeof COLUMNS)[number];
 
 const NO_ORGANIZATION = '(none)';
 const EMAIL = /^[^\s@]+@[^\s@]+\.[^\s@]+$/;
+
+/** More than this is not a customer but a quote that was never closed. */
 const BYTES_OF_LONGEST_ROW = 128 * 1024;
 
-/** Why a row cannot be imported, or undefined. */
-export function problemOf({ name, email, duplicateOf }: Customer): string | undefined {
+/** Says why a customer cannot be imported, or nothing. */
+export function problemOf({ name, email, duplicateOf }: Omit<Customer, 'row'>): string | undefined {
   if (name === '') return 'name is missing';
   if (email === '') return 'e-mail is missing';
   if (!EMAIL.test(email)) return 'e-mail is malformed';
@@ -37,11 +46,8 @@ export function problemOf({ name, email, duplicateOf }: Customer): string | unde
   return undefined;
 }
 
-/** Reads the file through once: counts its rows by organization, and finds out whether it can be read at all. */
-export async function surveyFile(
-  file: string,
-  signal: AbortSignal,
-): Promise<{ rows: number; organizations: ReadonlyMap<string, number> }> {
+/** Reads the whole file once: it is known to be well-formed before anything is imported from it. */
+export async function surveyFile(file: string, signal?: AbortSignal): Promise<Contents> {
   await checkIsFile(file);
   let rows = 0;
   const organizations = new Map<string, number>();
@@ -52,15 +58,19 @@ export async function surveyFile(
   return { rows, organizations };
 }
 
-/** Streams the rows of one organization: the same ones each time. */
-export async function* customersOf(file: string, organization: string, signal: AbortSignal): AsyncGenerator<Customer> {
+/** Streams the rows of one organization. Reading again gives the same rows, as long as nobody changes the file. */
+export async function* customersOf(file: string, organization: string, signal?: AbortSignal): AsyncGenerator<Customer> {
   for await (const customer of readCustomers(file, signal)) {
     if (customer.organization === organization) yield customer;
   }
 }
 
-/** Keeps the row of each imported e-mail, and nothing else, in memory. */
-async function* readCustomers(file: string, signal: AbortSignal): AsyncGenerator<Customer> {
+/**
+ * Streams all rows. Which of two rows with the same e-mail is the duplicate is decided here, by their order in the file,
+ * and not by which is imported first: so it is the same in each run, and a job that runs twice is not its own duplicate.
+ * It costs the only memory that grows with the file, an entry per distinct e-mail.
+ */
+async function* readCustomers(file: string, signal?: AbortSignal): AsyncGenerator<Customer> {
   const importedFrom = new Map<string, number>();
   for await (const { row, values } of readRows(file, signal)) {
     const customer = { row, ...values, organization: values.organization || NO_ORGANIZATION };
@@ -75,10 +85,9 @@ async function* readCustomers(file: string, signal: AbortSignal): AsyncGenerator
   }
 }
 
-async function* readRows(
-  file: string,
-  signal: AbortSignal,
-): AsyncGenerator<{ row: number; values: Record<Column, string> }> {
+type Row = { readonly row: number; readonly values: Record<Column, string> };
+
+async function* readRows(file: string, signal?: AbortSignal): AsyncGenerator<Row> {
   let hasHeader = false;
   const parser = parse({
     bom: true,
@@ -92,7 +101,7 @@ async function* readRows(
       return wantedColumns(file, header);
     },
   });
-  // An error comes out of the loop below.
+  // Errors of either stream come out of the parser.
   pipeline(createReadStream(file, { signal }), parser, () => {});
   try {
     for await (const { info, record } of parser as AsyncIterable<{ info: Info; record: Record<Column, string> }>) {
@@ -105,7 +114,8 @@ async function* readRows(
   if (!hasHeader) throw new CustomerFileError(`${file} is empty: its first line must name the columns.`);
 }
 
-function wantedColumns(file: string, header: readonly string[]) {
+/** The header, with false for the columns that are to be ignored. */
+function wantedColumns(file: string, header: readonly string[]): (Column | false)[] {
   const names = header.map((name) => name.trim());
   for (const column of COLUMNS) {
     const occurrences = names.filter((name) => name === column).length;
@@ -130,5 +140,6 @@ async function checkIsFile(file: string): Promise<void> {
     throw new CustomerFileError(`${file} cannot be read: ${why}.`, { cause: error });
   });
   if (found.isDirectory()) throw new CustomerFileError(`${file} is a directory, not a CSV file.`);
+  // It is read more than once, which a pipe cannot be.
   if (!found.isFile()) throw new CustomerFileError(`${file} is not an ordinary file.`);
 }

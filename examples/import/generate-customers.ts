@@ -1,15 +1,16 @@
-/*
- * Writes data/customers.csv, the same file each time: `npx tsx examples/import/generate-customers.ts`. It is as dirty as
- * exports are: names of all countries, commas, quotes and line breaks in values, spaces around them, e-mails that are
- * missing, malformed or there already.
- */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-const ROWS = 5000;
+/*
+ * Writes data/customers.csv, always the same 5,000 rows, with the dirt of a file that came out of a spreadsheet:
+ *
+ *   npx tsx examples/import/generate-customers.ts
+ */
+
+const ROWS = 5_000;
 const FILE = fileURLToPath(new URL('./data/customers.csv', import.meta.url));
 
-/** With their weight. */
+/** Each as often as its number says. */
 const ORGANIZATIONS: readonly (readonly [name: string, weight: number])[] = [
   ['Aurora Foods', 9],
   ['Brightwater, Hale & Co.', 7],
@@ -25,19 +26,19 @@ const ORGANIZATIONS: readonly (readonly [name: string, weight: number])[] = [
   ["O'Brien Logistics", 2],
 ];
 
-const FIRST_NAMES =
-  'Ada José Zoë Łukasz Anna Björn Chloé Dmitri Élodie Fatima Grace Hiroshi Inês Jürgen Katarzyna Liam Marta Noor Olga Paul Quentin Renée Søren Tomáš Ursula Víctor Wanjiru Xavier Yusuf Zuzanna'.split(
-    ' ',
-  );
-const LAST_NAMES =
-  "Lovelace García Müller Nowak Ødegård D'Angelo Fernández Háček Ivanov Jørgensen Kim Łuczak Martin Núñez O'Neill Petrov Quispe Rossi Smith Tanaka Ünal Varga Wójcik Xu Yılmaz Zimmermann".split(
-    ' ',
-  );
+const FIRST_NAMES = (
+  'Ada José Zoë Łukasz Anna Björn Chloé Dmitri Élodie Fatima Grace Hiroshi Inês Jürgen Katarzyna Liam Marta Noor Olga ' +
+  'Paul Quentin Renée Søren Tomáš Ursula Víctor Wanjiru Xavier Yusuf Zuzanna'
+).split(' ');
+const LAST_NAMES = (
+  "Lovelace García Müller Nowak Ødegård D'Angelo Fernández Háček Ivanov Jørgensen Kim Łuczak Martin Núñez O'Neill Petrov " +
+  'Quispe Rossi Smith Tanaka Ünal Varga Wójcik Xu Yılmaz Zimmermann'
+).split(' ');
 const HAN_NAMES = ['李小龙', '王芳', '张伟', '刘洋', '陈静', '杨光', '赵敏', '黄磊'];
 const COUNTRIES = ['DE', 'ES', 'FR', 'PL', 'SE', 'IT', 'GB', 'IE', 'CN', 'PE', 'KE', 'JP'];
 const DOMAINS = ['example.com', 'mail.example.org', 'post.example.net', 'büro.example'];
 
-/** Mulberry32. */
+/** Mulberry32: the same numbers for the same seed, on every machine. */
 function randomNumbers(seed: number): () => number {
   let state = seed;
   return () => {
@@ -89,6 +90,7 @@ function malformed(email: string): string {
   ]);
 }
 
+/** How the same address looks when somebody else has typed it. */
 function retyped(email: string): string {
   return pick([
     email,
@@ -137,4 +139,4 @@ function toCsv(records: readonly (readonly string[])[]): string {
 }
 
 const header = ['customer no.', 'name', 'phone', 'country', 'email', 'notes', 'organization'];
-writeFileSync(FILE, `\uFEFF${toCsv([header, ...rows()])}`);
+writeFileSync(FILE, `\ufeff${toCsv([header, ...rows()])}`);
