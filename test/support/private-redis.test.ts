@@ -264,7 +264,6 @@ test('after Ctrl-C an application still has its Redis to shut down with', { time
   skipWithoutServer(context);
   const parent = await runParent(`
     const redis = await startPrivateRedis();
-    console.log(redis.url);
     const waiting = setInterval(() => {}, 1_000);
     process.once('SIGINT', () => console.log('shutting down'));
     process.stdin.once('data', async () => {
@@ -272,6 +271,7 @@ test('after Ctrl-C an application still has its Redis to shut down with', { time
       clearInterval(waiting);
       process.stdin.destroy();
     });
+    console.log(redis.url);
   `);
   const url = await parent.nextLine();
 
