@@ -55,7 +55,7 @@ Options:
   --help     print this
 
 Redis: REDIS_URL, or else a private one that is started for the time of the measurement. On a shared server, Redis's own
-figures include what others do there. What is written has the prefix 'bullmq-batches-bench-…', and is removed after each run.`;
+figures include what others do there. What is written has the prefix 'bench-…', and is removed after each run.`;
 }
 
 function parse(args: readonly string[]) {

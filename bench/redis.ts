@@ -41,9 +41,9 @@ export class BenchRedis {
     return `${name} ${valkey_version ?? redis_version}`;
   }
 
-  /** Runs `fn` with a prefix that nobody else has, and removes what it has written. */
+  /** Runs `fn` with a prefix that nobody else has, and removes what it has written. A batch stores it with every member: it is short. */
   async withPrefix<T>(fn: (prefix: string) => Promise<T>): Promise<T> {
-    const prefix = `bullmq-batches-bench-${randomBytes(6).toString('hex')}`;
+    const prefix = `bench-${randomBytes(4).toString('hex')}`;
     try {
       return await fn(prefix);
     } finally {
