@@ -48,11 +48,25 @@ export function checkObject(what: string, value: unknown): asserts value is Reco
   }
 }
 
+/** Half of a surrogate pair, as a string cut in the middle of an emoji has, is JSON that Redis's Lua cannot read. */
+function checkWellFormed(what: string, text: string): void {
+  if (/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/.test(text)) {
+    throw new BatchOptionsError(
+      `${what} has half of a character in it (it was cut in the middle of an emoji?): ${JSON.stringify(text)}.`,
+    );
+  }
+}
+
 export function checkName(what: string, value: unknown): asserts value is string {
   if (typeof value !== 'string' || value === '') {
     throw new BatchOptionsError(`${what} must be a non-empty string, not ${describe(value)}.`);
   }
+  checkWellFormed(what, value);
 }
+
+/** Keys of a BullMQ queue: a job with such an id would overwrite them. */
+const QUEUE_KEYS =
+  /^(active|wait|waiting|waiting-children|paused|id|delayed|prioritized|stalled|stalled-check|completed|failed|repeat|limiter|meta|events|pc|marker|de|dn|metrics|priority|resumed|cleaned)$/;
 
 /** An id that BullMQ's parent/child scripts, and our callback ids, can carry. */
 export function checkBatchId(id: unknown): asserts id is string {
@@ -62,6 +76,12 @@ export function checkBatchId(id: unknown): asserts id is string {
       `The id of a batch must not contain ':' or '~', which are Redis's and our own separators: '${id}'.`,
     );
   }
+  if (QUEUE_KEYS.test(id)) {
+    throw new BatchOptionsError(
+      `The id of a batch must not be '${id}', the name of a key of BullMQ's. Use e.g. 'import-${id}'.`,
+    );
+  }
+  checkWellFormed('The id of a batch', id);
   if (String(Number.parseInt(id, 10)) === id) {
     throw new BatchOptionsError(
       `The id of a batch must not be an integer, those are BullMQ's own: '${id}'. Use e.g. 'import-${id}'.`,
@@ -103,7 +123,11 @@ export function checkMemberOptions(what: string, opts: unknown): asserts opts is
 
 /** Refuses what JSON cannot carry, by path. */
 export function checkJson(path: string, value: unknown, seen: ReadonlySet<unknown> = new Set()): void {
-  if (value === null || typeof value === 'string' || typeof value === 'boolean' || value === undefined) {
+  if (typeof value === 'string') {
+    checkWellFormed(path, value);
+    return;
+  }
+  if (value === null || typeof value === 'boolean' || value === undefined) {
     return;
   }
   if (typeof value === 'number') {

@@ -16,6 +16,8 @@ test.each([
   ['a:b', "must not contain ':'"],
   ['a~b', "must not contain ':' or '~'"],
   ['42', 'must not be an integer'],
+  ['failed', "the name of a key of BullMQ's"],
+  ['meta', "the name of a key of BullMQ's"],
   ['', 'non-empty string'],
   [42, 'non-empty string, not a number'],
   [null, 'non-empty string, not null'],
@@ -31,6 +33,7 @@ test('batch ids that only look like numbers are fine', () => {
 
 test.each<[what: string, value: unknown, message: string]>([
   ['a function', { a: { b: () => 1 } }, 'data.a.b is a function'],
+  ['half a character', { t: '😀'.slice(0, 1) }, 'data.t has half of a character'],
   ['a BigInt', { rows: [1n] }, 'data.rows[0] is a bigint'],
   ['not a number', { n: Number.NaN }, 'data.n is NaN'],
   ['a Map', { m: new Map() }, 'data.m is a Map'],

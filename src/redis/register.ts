@@ -59,7 +59,10 @@ for i = 3 + 2 * links, #ARGV do
   local key, verdict = ARGV[i], 0
   if ARGV[1] ~= '1' then
     if redis.call('SISMEMBER', KEYS[2], key) == 1 then
-      verdict = redis.call('EXISTS', key) == 1 and 2 or 1
+      -- Registered by a producer that was killed before it added the job: the id may have been used elsewhere since.
+      local exists = redis.call('EXISTS', key) == 1
+      verdict = not exists and 1 or redis.call('HGET', key, 'parentKey') == KEYS[1] and 2 or 3
+      foreign = foreign or verdict == 3
     elseif redis.call('HEXISTS', KEYS[3], key) == 1 or redis.call('HEXISTS', KEYS[4], key) == 1 then
       verdict = 2
     elseif redis.call('EXISTS', key) == 1 then

@@ -44,11 +44,11 @@ local missing, settled, woken = 0, 0, 0
 local page = redis.call('SSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])
 for _, key in ipairs(page[2]) do
   local job = redis.call('HMGET', key, 'name', 'finishedOn')
-  if not job[1] then
+  if not job[1] or redis.call('HGET', key, 'parentKey') ~= KEYS[1] then
     if isQuiet then
       missing = missing + redis.call('SREM', KEYS[2], key)
     end
-  elseif job[2] and redis.call('HGET', key, 'parentKey') == KEYS[1] then
+  elseif job[2] then
     local queueKey = string.match(key, '^' .. string.rep('.', #ARGV[6]) .. ':[^:]+:')
     local id = string.sub(key, #queueKey + 1)
     if redis.call('ZSCORE', queueKey .. 'completed', id) then

@@ -111,7 +111,7 @@ export class Reconciler {
       if (batchId === undefined && !(await this.#nextPage())) {
         return;
       }
-      budget -= COST_OF_A_COMMAND + (batchId === undefined ? 0 : await this.#slice(batchId));
+      budget -= COST_OF_A_COMMAND + (batchId === undefined ? 0 : await this.#sliceOrSkip(batchId));
     }
   }
 
@@ -131,6 +131,19 @@ export class Reconciler {
 
   get #currentPart() {
     return PARTS[this.#part] ?? PARTS[0];
+  }
+
+  /** One batch that cannot be looked at must not keep the others from being repaired: the next round tries it again. */
+  async #sliceOrSkip(batchId: string): Promise<number> {
+    try {
+      return await this.#slice(batchId);
+    } catch (error) {
+      this.#page.shift();
+      this.#check = 0;
+      this.#cursor = '0';
+      this.#onError(error);
+      return MEMBERS_PER_SLICE;
+    }
   }
 
   /** One command's worth of one batch; returns how many members it looked at. */
