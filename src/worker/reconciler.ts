@@ -118,7 +118,11 @@ export class Reconciler {
   /** False at the end of a round. */
   async #nextPage(): Promise<boolean> {
     const { list } = this.#currentPart;
-    const page = await list(this.#home.redis, this.#rank, this.#rank + BATCHES_PER_SLICE - 1);
+    const page = await list(this.#home.redis, this.#rank, this.#rank + BATCHES_PER_SLICE - 1).catch((error) => {
+      // As if the list ended here: the other parts of the round must not wait for it.
+      this.#onError(error);
+      return undefined;
+    });
     this.#page = page ?? [];
     this.#rank += BATCHES_PER_SLICE;
     if (page !== undefined) {

@@ -204,6 +204,42 @@ describe('the reconciler', () => {
     },
   );
 
+  test('calls a member missing whose id was used elsewhere before its job was added', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    await batch.add('row', {}, { jobId: 'taken' });
+    // What a producer leaves that is killed between registering and adding; then somebody else uses the id.
+    await bench.redis.del(`${bench.prefix}:users:taken`);
+    await bench.redis.del(`${bench.prefix}:users:wait`);
+    await users.add('theirs', {}, { jobId: 'taken', delay: 3_600_000 });
+    await expect(batch.add('row', {}, { jobId: 'taken' })).rejects.toThrow("a job with the id 'taken' exists");
+    await batch.seal();
+    bench.batchWorker(eager);
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', total: 1, missing: 1 });
+  });
+
+  test('goes on with the others when one batch cannot be looked at', async ({ bench }) => {
+    const users = bench.queue('users');
+    const broken = await users.addBatch({}, [{ name: 'row', data: {} }]);
+    bench.worker('users', async () => {
+      throw new Error('no');
+    });
+    const first = bench.batchWorker();
+    await broken.waitUntilFinished(10_000);
+    const good = await users.createBatch();
+    const member = await good.add('gone', {}, { delay: 3_600_000 });
+    await bench.redis.del(`${bench.prefix}:users:${member.id}`);
+    await bench.redis.hset(`${bench.prefix}:batches:${broken.id}`, 'data', 'not JSON');
+    await first.close();
+    await good.seal();
+    const errors: Error[] = [];
+    const worker = bench.batchWorker({ ...eager, missingAfter: 500 });
+    worker.on('error', (error) => errors.push(error));
+    // The broken one has been met, in the part of the round that comes after the good one's, before the good one is due.
+    await eventually(() => errors.length > 0);
+    expect(await good.waitUntilFinished(10_000)).toMatchObject({ missing: 1 });
+  });
+
   test('goes through the members of a large batch in slices, and one reconciler leads', async ({ bench }) => {
     const users = bench.queue('users');
     const batch = await users.createBatch();
