@@ -81,3 +81,8 @@ export class BatchMemberError extends BatchError {
 export class BatchTimeoutError extends BatchError {
   override readonly name = 'BatchTimeoutError';
 }
+
+/** An error's message as part of a sentence of ours. */
+export function because(cause: unknown): string {
+  return (cause instanceof Error ? cause.message : String(cause)).replace(/\.+$/, '');
+}

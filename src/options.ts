@@ -19,7 +19,7 @@ export type MemberOptions = Omit<BulkJobOptions, ReservedJobOption>;
 export type MemberDefaults = Omit<MemberOptions, 'jobId'>;
 
 /** BullMQ's options of a callback job: its id and its removal belong to the batch. */
-export type CallbackJobOptions = Omit<MemberDefaults, 'removeOnComplete' | 'removeOnFail'>;
+export type CallbackJobOptions = Omit<MemberDefaults, 'removeOnComplete' | 'removeOnFail' | 'sizeLimit'>;
 
 const RESERVED: readonly (readonly [option: string, why: string])[] = [
   ['parent', 'a member has one parent, its batch'],
@@ -102,6 +102,30 @@ export function checkJobOptions(what: string, opts: unknown): asserts opts is Jo
       `${what} must not switch 'ignoreDependencyOnFailure' off: the batch needs it to go on after a failure.`,
     );
   }
+  checkQuantities(what, opts);
+}
+
+/** The highest priority number that BullMQ can store. */
+const PRIORITY_LIMIT = 2 ** 21;
+
+/** What BullMQ refuses, or miscounts, when the job is added: for the job of a callback that is too late. */
+function checkQuantities(what: string, { priority, delay, backoff }: Record<string, unknown>): void {
+  if (priority !== undefined && !(Number.isInteger(priority) && between(priority, 0, PRIORITY_LIMIT))) {
+    throw new BatchOptionsError(
+      `${what}.priority must be an integer from 0 to ${PRIORITY_LIMIT}, not ${describe(priority)}.`,
+    );
+  }
+  if (delay !== undefined && !between(delay, 0, Number.MAX_SAFE_INTEGER)) {
+    throw new BatchOptionsError(`${what}.delay must be a number of milliseconds, not ${describe(delay)}.`);
+  }
+  const { jitter } = typeof backoff === 'object' && backoff !== null ? (backoff as { jitter?: unknown }) : {};
+  if (jitter !== undefined && !between(jitter, 0, 1)) {
+    throw new BatchOptionsError(`${what}.backoff.jitter must be a number from 0 to 1, not ${describe(jitter)}.`);
+  }
+}
+
+function between(value: unknown, least: number, most: number): boolean {
+  return typeof value === 'number' && value >= least && value <= most;
 }
 
 export function checkMemberOptions(what: string, opts: unknown): asserts opts is MemberOptions {
@@ -116,13 +140,24 @@ export function checkMemberOptions(what: string, opts: unknown): asserts opts is
       `${what}.jobId must not be an integer, those are BullMQ's own: '${jobId}'. Use e.g. 'row-${jobId}'.`,
     );
   }
+  if (QUEUE_KEYS.test(jobId)) {
+    throw new BatchOptionsError(
+      `${what}.jobId must not be '${jobId}', the name of a key of BullMQ's. Use e.g. 'row-${jobId}'.`,
+    );
+  }
   if (jobId.startsWith('0:') || (jobId.includes(':') && jobId.split(':').length !== 3)) {
     throw new BatchOptionsError(`${what}.jobId must not contain ':', BullMQ's separator: '${jobId}'.`);
   }
 }
 
+/** Redis's Lua reads JSON up to 1,000 levels; the batch's own definition is around what is checked here. */
+const DEEPEST_JSON = 500;
+
 /** Refuses what JSON cannot carry, by path. */
 export function checkJson(path: string, value: unknown, seen: ReadonlySet<unknown> = new Set()): void {
+  if (seen.size > DEEPEST_JSON) {
+    throw new BatchOptionsError(`${path.slice(0, 60)}… is nested more than ${DEEPEST_JSON} levels deep.`);
+  }
   if (typeof value === 'string') {
     checkWellFormed(path, value);
     return;
@@ -169,6 +204,9 @@ export function describe(value: unknown): string {
   if (typeof value === 'object') {
     const name = value.constructor?.name;
     return name === undefined || name === 'Object' ? 'an object' : `a ${name}`;
+  }
+  if (typeof value === 'number' || typeof value === 'boolean') {
+    return String(value);
   }
   return typeof value === 'string' ? `'${value}'` : `a ${typeof value}`;
 }

@@ -1,7 +1,8 @@
 import type { Job } from 'bullmq';
-import { Batch, type BatchJob, checkIterable, createBatch, loadBatch, type Opener } from './batch/batch.js';
-import type { BatchOptions } from './batch/create.js';
+import { Batch, createBatch, loadBatch } from './batch/batch.js';
+import { type BatchOptions, checkBatchOptions } from './batch/create.js';
 import { homeOf, isQueue, type MemberQueue, memberQueueOf } from './batch/home.js';
+import { type BatchJobs, checkIterable, checkJob, type Opener } from './batch/job.js';
 import { type BatchCounts, batchOf, getBatchCounts, getBatches, type ListedState } from './batch/lookup.js';
 import type { JobLike, QueueLike } from './batch/queue-like.js';
 import { enclosing } from './context.js';
@@ -31,7 +32,7 @@ export interface BatchMethods<Q extends QueueLike> {
    * @example
    * await images.addBatch({ on: { success: { name: 'mark-visible' } } }, files.map((file) => ({ name: 'upload', data: { file } })));
    */
-  addBatch(options: BatchOptions, jobs: Iterable<BatchJob<Q>> | AsyncIterable<BatchJob<Q>>): Promise<Batch<Q>>;
+  addBatch(options: BatchOptions, jobs: BatchJobs<Q>): Promise<Batch<Q>>;
 
   /**
    * Returns the handle of a batch that exists.
@@ -101,6 +102,7 @@ export function withBatches<Q extends QueueLike>(queue: Q): BatchQueue<Q> {
 function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMethods<Q> {
   const opener = async (): Promise<Opener> => ({ own, home: await homeOf(queue) });
   const create = async (options: BatchOptions = {}) => {
+    checkBatchOptions(options);
     const parent = options.parent ?? enclosingBatch();
     return createBatch<Q>(await opener(), parent === undefined ? options : { ...options, parent });
   };
@@ -108,6 +110,11 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
     createBatch: create,
     async addBatch(options, jobs) {
       checkIterable('addBatch', jobs);
+      checkBatchOptions(options);
+      if (Array.isArray(jobs)) {
+        const opened = await opener();
+        jobs.forEach((job, i) => void checkJob(`job ${i}`, job, opened));
+      }
       const batch = await create(options);
       await (options.id === undefined ? batch.addBulk(jobs) : batch.addRepeatable(jobs));
       await batch.seal();

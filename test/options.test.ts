@@ -19,7 +19,7 @@ test.each([
   ['failed', "the name of a key of BullMQ's"],
   ['meta', "the name of a key of BullMQ's"],
   ['', 'non-empty string'],
-  [42, 'non-empty string, not a number'],
+  [42, 'non-empty string, not 42'],
   [null, 'non-empty string, not null'],
 ])('the batch id %o is refused', (id, message) => {
   expect(() => checkBatchId(id)).toThrow(message);
@@ -50,6 +50,12 @@ test('data that refers to itself is refused, data that uses an object twice is n
   expect(() => checkJson('data', circle)).toThrow('data.self refers back');
 });
 
+test('data that Redis cannot read because it is nested too deeply is refused', () => {
+  const nested = (levels: number): unknown => (levels === 0 ? 'x' : { a: nested(levels - 1) });
+  expect(() => checkJson('data', nested(400))).not.toThrow();
+  expect(() => checkJson('data', nested(600))).toThrow('nested more than 500 levels deep');
+});
+
 test('dates, null, nested arrays and absent values are JSON', () => {
   expect(() =>
     checkJson('data', { at: new Date(0), none: null, absent: undefined, list: [[1, 'a', true]] }),
@@ -65,6 +71,9 @@ test.each([
   [{ repeat: { every: 1000 } }, "must not have 'repeat'"],
   [{ deduplication: { id: 'x' } }, "must not have 'deduplication'"],
   [{ jobId: '17' }, 'must not be an integer'],
+  [{ jobId: 'wait' }, "the name of a key of BullMQ's"],
+  [{ priority: 1.5 }, 'The options.priority must be an integer from 0 to 2097152, not 1.5'],
+  [{ delay: Number.NaN }, 'The options.delay must be a number of milliseconds, not NaN'],
   [{ jobId: 'a:b' }, "must not contain ':'"],
   [{ jobId: '0:1:2' }, "must not contain ':'"],
   ['fast', "must be an object, not 'fast'"],

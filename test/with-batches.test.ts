@@ -152,6 +152,14 @@ describe('createBatch', () => {
     ],
     [{ on: { complete: { name: 'a', opts: { repeat: { every: 1 } } } } }, "must not have 'repeat'"],
     [{ on: { complete: { name: 'a', queue: 'batches' } } }, "The queue 'batches' holds the batches themselves"],
+    [{ on: { complete: { name: 'a', opts: { priority: 1.5 } } } }, 'on.complete.opts.priority must be an integer'],
+    [{ on: { success: { name: 'a', opts: { priority: 2 ** 21 + 1 } } } }, 'from 0 to 2097152, not 2097153'],
+    [{ on: { complete: { name: 'a', opts: { priority: '1' } } } }, "must be an integer from 0 to 2097152, not '1'"],
+    [{ on: { complete: { name: 'a', opts: { delay: -1 } } } }, 'delay must be a number of milliseconds, not -1'],
+    [{ on: { complete: { name: 'a', opts: { backoff: { type: 'fixed', jitter: 2 } } } } }, 'jitter must be a number'],
+    [{ on: { complete: { name: 'a', opts: { sizeLimit: 10 } } } }, "on.complete.opts must not have 'sizeLimit'"],
+    [{ jobOptions: { priority: -1 } }, 'jobOptions.priority must be an integer'],
+    [null, 'The options of a batch must be an object, not null'],
     [{ jobOptions: { parent: { id: 'a', queue: 'b' } } }, "jobOptions must not have 'parent'"],
     [{ jobOptions: { jobId: 'a' } }, "jobOptions must not have 'jobId'"],
     [{ parent: 'import' }, "'parent' must be a Batch, not 'import'"],
@@ -187,7 +195,21 @@ describe('looking batches up', () => {
     expect(await ids(['succeeded', 'failed'])).toEqual([good.id, bad.id]);
     expect(await ids()).toHaveLength(5);
     expect(await ids('open', 0, 0)).toHaveLength(1);
+    await expect(ids('open', -1)).rejects.toThrow('start and end are ranks from 0');
     await expect(ids('done' as never)).rejects.toThrow("there is no state 'done'");
+  });
+
+  test('lists any number of them, page by page, and no job that is not a batch', async ({ bench }) => {
+    const users = bench.queue('users');
+    const made: string[] = [];
+    for (let i = 0; i < 230; i++) made.push((await users.createBatch()).id);
+    await bench.plainQueue('batches').add('not ours', {}, { delay: 3_600_000 });
+    const listed = async (start?: number, end?: number) =>
+      (await users.getBatches('open', start, end)).map(({ id }) => id).reverse();
+    expect(await listed()).toEqual(made);
+    expect(await listed(0, 149)).toHaveLength(150);
+    expect(await listed(100, 229)).toHaveLength(130);
+    expect(await listed(500, 600)).toEqual([]);
   });
 
   test('batchOf finds the batch of members and callbacks, and of nothing else', async ({ bench }) => {
@@ -207,6 +229,17 @@ describe('looking batches up', () => {
 });
 
 describe('addBatch', () => {
+  test('refuses bad options and bad jobs before there is a batch', async ({ bench }) => {
+    const users = bench.queue('users');
+    const good = { name: 'row', data: 1 };
+    await expect(users.addBatch(undefined as never, [good])).rejects.toThrow('must be an object, not undefined');
+    await expect(users.addBatch({}, [good, { name: '', data: 1 }])).rejects.toThrow('The name of job 1 must be');
+    await expect(users.addBatch({}, [good, { ...good, opts: { delay: '1s' } as never }])).rejects.toThrow(
+      "The options of job 1.delay must be a number of milliseconds, not '1s'",
+    );
+    expect(await users.getBatchCounts()).toMatchObject({ open: 0, running: 0 });
+  });
+
   test('creates, adds and seals in one go', async ({ bench }) => {
     const users = bench.queue('users');
     const batch = await users.addBatch({ description: 'x' }, [{ name: 'row', data: 1 }]);

@@ -1,16 +1,24 @@
-import { setTimeout as pause } from 'node:timers/promises';
 import type { Job, JobsOptions } from 'bullmq';
 import { runInside } from '../context.js';
-import { BatchNotFoundError, BatchOptionsError, BatchTimeoutError } from '../errors.js';
-import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type MemberOptions } from '../options.js';
+import { BatchNotFoundError, BatchOptionsError } from '../errors.js';
+import { checkKeys, checkObject, describe, type MemberOptions } from '../options.js';
 import type { BatchDefinition } from '../redis/definition.js';
 import { batchKeys } from '../redis/keys.js';
 import type { AttachmentLink } from '../redis/register.js';
 import { sealBatch, touchBatch } from '../redis/seal.js';
 import { readSnapshot } from '../redis/snapshot.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
-import { findQueue, type Home, type MemberQueue } from './home.js';
+import type { MemberQueue } from './home.js';
 import { freshIds, repeatableIds } from './ids.js';
+import {
+  type BatchJob,
+  type BatchJobs,
+  type CheckedJob,
+  checkIterable,
+  checkJob,
+  checkMember,
+  type Opener,
+} from './job.js';
 import { type Added, addMembers, type Destination, type Member } from './members.js';
 import type { DataOf, JobOf, NameOf, QueueLike, ResultOf } from './queue-like.js';
 import { removeBatch } from './remove.js';
@@ -18,33 +26,12 @@ import { retryFailed, revive } from './retry.js';
 import { type BatchFailure, type BatchResult, failuresOf, resultsOf } from './settled.js';
 import { type BatchStatus, statusOf } from './status.js';
 import { CHUNK_SIZE, inChunks } from './stream.js';
-
-/** A job to be added as a member: to the queue that the batch was opened through, or to the one that it names. */
-export type BatchJob<Q extends QueueLike = QueueLike> =
-  | {
-      readonly name: NameOf<Q>;
-      readonly data: DataOf<Q>;
-      readonly opts?: MemberOptions;
-      readonly queue?: undefined;
-    }
-  | {
-      readonly name: string;
-      readonly data: unknown;
-      readonly opts?: MemberOptions;
-      /** A queue's name (BullMQ's default job options apply), or the queue itself (its own do). */
-      readonly queue: string | QueueLike;
-    };
+import { waitUntilFinished, watch } from './wait.js';
 
 /** What `addBulk` did: `known` jobs were members already, and were left alone. */
 export interface BulkAdded {
   readonly added: number;
   readonly known: number;
-}
-
-/** The queue that a handle was opened through, and where its batches live. */
-export interface Opener {
-  readonly own: MemberQueue;
-  readonly home: Home;
 }
 
 /** What the holder of a handle is, to the batch: nothing, or an outstanding part of it. */
@@ -56,12 +43,6 @@ export interface Standing {
 }
 
 const OUTSIDE: Standing = { links: [], parentLinks: [] };
-
-const JOB_KEYS = ['name', 'data', 'opts', 'queue'];
-
-/** How often `waitUntilFinished` and `watch` look: soon after it was called, then four times a second. */
-const WAIT_FROM_MS = 20;
-const WAIT_UP_TO_MS = 250;
 
 /** The longest time that a timer can hold. */
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
@@ -141,7 +122,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * @example
    * await batch.addBulk(rows.map((row) => ({ name: 'import-row', data: row })));
    */
-  async addBulk(jobs: Iterable<BatchJob<Q>> | AsyncIterable<BatchJob<Q>>): Promise<BulkAdded> {
+  async addBulk(jobs: BatchJobs<Q>): Promise<BulkAdded> {
     checkIterable('addBulk', jobs);
     return this.#addStream(jobs, freshIds(), true);
   }
@@ -151,28 +132,23 @@ export class Batch<Q extends QueueLike = QueueLike> {
    *
    * @internal
    */
-  async addRepeatable(jobs: Iterable<BatchJob<Q>> | AsyncIterable<BatchJob<Q>>): Promise<BulkAdded> {
+  async addRepeatable(jobs: BatchJobs<Q>): Promise<BulkAdded> {
     return this.#addStream(jobs, repeatableIds(this.id, this.#definition.nonce), false);
   }
 
-  async #addStream(
-    jobs: Iterable<BatchJob<Q>> | AsyncIterable<BatchJob<Q>>,
-    nextId: () => string,
-    freshIfUnnamed: boolean,
-  ): Promise<BulkAdded> {
-    const { own, home } = this.#opener;
+  async #addStream(jobs: BatchJobs<Q>, nextId: () => string, freshIfUnnamed: boolean): Promise<BulkAdded> {
     let [added, known, position] = [0, 0, 0];
+    let previous: Promise<unknown> = Promise.resolve();
     const add = async (chunk: unknown[]) => {
-      let fresh = freshIfUnnamed;
-      const members = chunk.map((job) => {
-        const what = `job ${position++}`;
-        checkObject(what, job);
-        checkKeys(what, job, JOB_KEYS);
-        const queue = findQueue(`${what}.queue`, job.queue, home, own);
-        fresh &&= (job.opts as MemberOptions | undefined)?.jobId === undefined;
-        return this.#member(what, queue, job, nextId);
-      });
-      const done = await addMembers(this.#destination, members, fresh);
+      const members = chunk.map((job) => this.#member(checkJob(`job ${position++}`, job, this.#opener), nextId));
+      const isNamed = chunk.some((job) => (job as BatchJob).opts?.jobId !== undefined);
+      if (isNamed) {
+        // The same id may be in the chunk that is on its way: until that is stored, it looks like one that was left half-added.
+        await previous.catch(() => {});
+      }
+      const adding = addMembers(this.#destination, members, freshIfUnnamed && !isNamed);
+      previous = adding;
+      const done = await adding;
       added += done.added;
       known += done.known;
     };
@@ -210,7 +186,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
       );
     }
     const nextId = freshIds();
-    const members = jobs.map((job, i) => this.#member(jobs.length === 1 ? 'the job' : `job ${i}`, queue, job, nextId));
+    const members = jobs.map((job, i) =>
+      this.#member(checkMember(jobs.length === 1 ? 'the job' : `job ${i}`, queue, job), nextId),
+    );
     const fresh = members.every((_, i) => (jobs[i]?.opts as MemberOptions | undefined)?.jobId === undefined);
     const added: Job[] = [];
     for (let from = 0; from < members.length; from += CHUNK_SIZE) {
@@ -219,20 +197,10 @@ export class Batch<Q extends QueueLike = QueueLike> {
     return { jobs: added };
   }
 
-  #member(
-    what: string,
-    queue: MemberQueue,
-    { name, data, opts }: { readonly name?: unknown; readonly data?: unknown; readonly opts?: unknown },
-    nextId: () => string,
-  ): Member {
-    checkName(`The name of ${what}`, name);
+  #member({ queue, name, data, opts = {} }: CheckedJob, nextId: () => string): Member {
     const { jobOptions } = this.#definition;
-    const id = nextId();
-    if (opts === undefined) {
-      return { queue, name, data, opts: jobOptions ?? {}, id };
-    }
-    checkMemberOptions(`The options of ${what}`, opts);
     const { jobId, ...own } = opts;
+    const id = nextId();
     return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions) }, id: jobId ?? id };
   }
 
@@ -399,48 +367,22 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * @example
    * for await (const { progress, state } of batch.watch()) console.log(`${state}: ${progress} %`);
    */
-  async *watch(): AsyncGenerator<BatchStatus, void> {
-    let seen: string | undefined;
-    for (let wait = WAIT_FROM_MS; ; wait = Math.min(wait * 1.5, WAIT_UP_TO_MS)) {
-      const status = await this.status();
-      const shown = JSON.stringify(status);
-      if (shown !== seen) {
-        seen = shown;
-        wait = WAIT_FROM_MS;
-        yield status;
-      }
-      if (status.finishedAt !== undefined) {
-        return;
-      }
-      await pause(wait);
-    }
+  watch(): AsyncGenerator<BatchStatus, void> {
+    return watch(this);
   }
 
   /**
    * Waits until the batch and its callbacks have finished, and resolves with the final status whatever the outcome.
    *
    * @param ttl how many milliseconds to wait at most; without it, as long as it takes.
-   * @throws BatchTimeoutError when `ttl` has passed.
+   * @throws BatchTimeoutError when `ttl` has passed; a connection that is lost meanwhile, and comes back, is no error.
+   * @throws BatchNotFoundError when the batch has been removed.
    */
   async waitUntilFinished(ttl?: number): Promise<BatchStatus> {
     if (ttl !== undefined && !(typeof ttl === 'number' && ttl >= 0)) {
       throw new BatchOptionsError(`waitUntilFinished(ttl): ttl is a number of milliseconds, not ${describe(ttl)}.`);
     }
-    const until = ttl === undefined ? Number.POSITIVE_INFINITY : performance.now() + ttl;
-    for (let wait = WAIT_FROM_MS; ; wait = Math.min(wait * 1.5, WAIT_UP_TO_MS)) {
-      const status = await this.status();
-      if (status.finishedAt !== undefined) {
-        return status;
-      }
-      const left = until - performance.now();
-      if (left <= 0) {
-        throw new BatchTimeoutError(
-          `Batch '${this.id}' has not finished after ${ttl} ms: it is ${status.state}, with ${status.pending} of ${status.total} members pending.`,
-          { batchId: this.id },
-        );
-      }
-      await pause(Math.min(wait, left));
-    }
+    return waitUntilFinished(this, ttl);
   }
 }
 
@@ -470,16 +412,4 @@ export async function loadBatch<Q extends QueueLike>(
     throw new BatchNotFoundError(id);
   }
   return new Batch<Q>({ id, opener, definition: snapshot.definition, ...(standing === undefined ? {} : { standing }) });
-}
-
-export function checkIterable(method: string, jobs: unknown): void {
-  const source = jobs as Partial<Iterable<unknown> & AsyncIterable<unknown>> | null | undefined;
-  if (
-    typeof jobs === 'string' ||
-    (typeof source?.[Symbol.iterator] !== 'function' && typeof source?.[Symbol.asyncIterator] !== 'function')
-  ) {
-    throw new BatchOptionsError(
-      `${method}() takes an array, an iterable or an async iterable of { name, data, opts?, queue? }, not ${describe(jobs)}.`,
-    );
-  }
 }

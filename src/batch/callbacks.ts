@@ -83,8 +83,14 @@ function storeCallback(what: string, callback: unknown, home: Home, own: MemberQ
       );
     }
   }
+  if ('sizeLimit' in opts) {
+    throw new BatchOptionsError(
+      `${what}.opts must not have 'sizeLimit': a callback that is refused when its event happens would be lost.`,
+    );
+  }
   const queue = findQueue(`${what}.queue`, callback.queue, home, own);
-  const { removeOnComplete, removeOnFail, ...defaults } = queue.queue.defaultJobOptions;
+  const { removeOnComplete, removeOnFail, sizeLimit, ...defaults } = queue.queue.defaultJobOptions;
+  checkJson(`The defaultJobOptions of queue '${queue.name}'`, defaults);
   const resolved: JobsOptions = { ...defaults, ...opts };
   return {
     queue: queue.name,

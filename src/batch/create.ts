@@ -1,5 +1,5 @@
 import type { JobsOptions } from 'bullmq';
-import { BatchConflictError, BatchMemberError, BatchNotFoundError, BatchOptionsError } from '../errors.js';
+import { BatchConflictError, BatchMemberError, BatchNotFoundError, BatchOptionsError, because } from '../errors.js';
 import {
   checkBatchId,
   checkJobOptions,
@@ -10,14 +10,16 @@ import {
   describe,
   type MemberDefaults,
 } from '../options.js';
+import { isConnectionError } from '../redis/connection-error.js';
 import { type BatchDefinition, EVENTS } from '../redis/definition.js';
 import { jobKey } from '../redis/keys.js';
 import { registerMembers, unregisterAbsent } from '../redis/register.js';
 import { readSnapshot } from '../redis/snapshot.js';
-import type { Batch, Opener } from './batch.js';
+import type { Batch } from './batch.js';
 import { type Callbacks, storeCallbacks } from './callbacks.js';
 import type { Home } from './home.js';
 import { newBatchId, newNonce } from './ids.js';
+import type { Opener } from './job.js';
 import { type Destination, refusal } from './members.js';
 
 const OPEN_TIMEOUT_MS = 24 * 60 * 60 * 1000;
@@ -197,23 +199,20 @@ async function addBatchJob(
       ...(parent === undefined ? {} : { parent: { id: parent.batchId, queue: home.batches.qualifiedName } }),
     });
   } catch (cause) {
-    if (parent !== undefined) {
+    const isUnknown = isConnectionError(cause);
+    if (parent !== undefined && !isUnknown) {
       await unregisterAbsent(home.redis, parent.batchId, [childKey(parent, batchId)]);
     }
-    if (await conflicts(home, batchId, definition)) {
+    // It exists when only the answer was lost, or when another process has just used the id: BullMQ refuses one under
+    // another parent, and `agree` says so in our words.
+    if ((await findDefinition(home, batchId).catch(() => undefined)) !== undefined) {
       return;
     }
-    const because = cause instanceof Error ? cause.message : String(cause);
-    throw new BatchMemberError(`Batch '${batchId}' was not created: ${because}.`, {
-      batchId,
-      jobIds: [batchId],
-      cause,
-    });
+    throw new BatchMemberError(
+      isUnknown
+        ? `It is not known whether batch '${batchId}' was created: ${because(cause)}. Create it again with the same id.`
+        : `Batch '${batchId}' was not created: ${because(cause)}.`,
+      { batchId, jobIds: [batchId], cause },
+    );
   }
-}
-
-/** BullMQ refuses an id that another process has just used under another parent; `agree` says so in our words. */
-async function conflicts(home: Home, batchId: string, definition: BatchDefinition): Promise<boolean> {
-  const existing = await findDefinition(home, batchId);
-  return existing !== undefined && existing.nonce !== definition.nonce;
 }

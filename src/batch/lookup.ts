@@ -4,7 +4,8 @@ import { describe } from '../options.js';
 import { type BatchDefinition, callbackKeys } from '../redis/definition.js';
 import { batchKeys } from '../redis/keys.js';
 import { readSnapshot } from '../redis/snapshot.js';
-import { Batch, type Opener } from './batch.js';
+import { Batch } from './batch.js';
+import type { Opener } from './job.js';
 import type { JobLike, QueueLike } from './queue-like.js';
 
 /** The states by which batches can be listed and counted, as BullMQ keeps them; `running` includes `finishing`. */
@@ -47,6 +48,9 @@ export async function batchOf<Q extends QueueLike>(opener: Opener, job: JobLike)
   });
 }
 
+/** BullMQ loads a page of jobs in one script: 10,000 batches at once would keep Redis busy for a quarter of a second. */
+const PAGE_SIZE = 100;
+
 /** Lists batches by state, newest first, as BullMQ's `getJobs` does. */
 export async function getBatches<Q extends QueueLike>(
   opener: Opener,
@@ -55,6 +59,7 @@ export async function getBatches<Q extends QueueLike>(
   end = -1,
 ): Promise<Batch<Q>[]> {
   const wanted = typeof states === 'string' ? [states] : states;
+  checkRange(start, end);
   for (const state of wanted) {
     if (!LISTED.includes(state)) {
       throw new BatchOptionsError(
@@ -62,14 +67,35 @@ export async function getBatches<Q extends QueueLike>(
       );
     }
   }
-  const jobs: (Job | undefined)[] = await opener.home.batches.getJobs(
-    wanted.flatMap((state) => [...JOB_STATES[state]]),
-    start,
-    end,
-  );
-  return jobs.flatMap((job) =>
-    job?.id === undefined ? [] : [new Batch<Q>({ id: job.id, opener, definition: job.data as BatchDefinition })],
-  );
+  const found = new Map<string, Batch<Q>>();
+  for (const type of new Set(wanted.flatMap((state) => JOB_STATES[state]))) {
+    for (let from = start; end === -1 || from <= end; from += PAGE_SIZE) {
+      const to = from + PAGE_SIZE - 1;
+      const jobs: (Job | undefined)[] = await opener.home.batches.getJobs(
+        [type],
+        from,
+        end === -1 ? to : Math.min(to, end),
+      );
+      for (const job of jobs) {
+        if (job?.id !== undefined && (job.data as Partial<BatchDefinition> | null)?.nonce !== undefined) {
+          found.set(job.id, new Batch<Q>({ id: job.id, opener, definition: job.data as BatchDefinition }));
+        }
+      }
+      if (jobs.length === 0) {
+        break;
+      }
+    }
+  }
+  return [...found.values()];
+}
+
+function checkRange(start: unknown, end: unknown): void {
+  const isRank = (value: unknown) => Number.isInteger(value) && Number(value) >= 0;
+  if (!isRank(start) || !(isRank(end) || end === -1)) {
+    throw new BatchOptionsError(
+      `getBatches(states, start, end): start and end are ranks from 0, and end may be -1 for the last; not ${describe(start)} and ${describe(end)}.`,
+    );
+  }
 }
 
 export async function getBatchCounts({ home }: Opener): Promise<BatchCounts> {

@@ -5,7 +5,9 @@ import {
   BatchMemberError,
   BatchNotFoundError,
   BatchSealedError,
+  because,
 } from '../errors.js';
+import { isConnectionError } from '../redis/connection-error.js';
 import { jobKey } from '../redis/keys.js';
 import { type AttachmentLink, type Registered, registerMembers, unregisterAbsent } from '../redis/register.js';
 import type { Home, MemberQueue } from './home.js';
@@ -52,11 +54,14 @@ export async function addMembers(to: Destination, members: readonly Member[], fr
     links,
     memberKeys: keys,
   }).catch((cause: Error) => {
-    throw new BatchMemberError(`${count(members.length)} not added to batch '${batchId}': ${cause.message}.`, {
-      batchId,
-      jobIds: members.map(({ id }) => id),
-      cause,
-    });
+    const jobIds = members.map(({ id }) => id);
+    throw isConnectionError(cause)
+      ? notKnown(`to batch '${batchId}'`, batchId, jobIds, cause)
+      : new BatchMemberError(`${count(members.length)} not added to batch '${batchId}': ${because(cause)}.`, {
+          batchId,
+          jobIds,
+          cause,
+        });
   });
   if ('refused' in registered) {
     throw refusal(batchId, registered.refused);
@@ -163,7 +168,11 @@ function explainCodes(codes: ReadonlySet<string>): string {
   return `BullMQ returned ${[...codes].join(', ')} instead of the id`;
 }
 
-/** Takes back the registration of what was not stored, and says what is not in the batch. */
+/**
+ * Takes back the registration of what was not stored, and says what is not in the batch. After an error of the connection
+ * nothing is taken back: Redis may still get the command, or have got it, and a job would run that is not counted. What
+ * never arrives is missing then.
+ */
 async function takeBack(
   home: Home,
   batchId: string,
@@ -171,23 +180,37 @@ async function takeBack(
   group: readonly Wanted[],
   cause: unknown,
 ): Promise<BatchMemberError> {
-  const because = cause instanceof Error ? cause.message : String(cause);
+  const unknown = () =>
+    notKnown(
+      `to queue '${queue.name}' in batch '${batchId}'`,
+      batchId,
+      group.map(({ member }) => member.id),
+      cause,
+    );
+  if (isConnectionError(cause)) {
+    return unknown();
+  }
   try {
     const keys = group.map(({ key }) => key);
     const absent = await unregisterAbsent(home.redis, batchId, keys);
     const jobIds = group.filter(({ key }) => absent.has(key)).map(({ member }) => member.id);
     return new BatchMemberError(
-      `${count(jobIds.length)} not added to queue '${queue.name}' in batch '${batchId}': ${because}.${culprit(group)} ` +
+      `${count(jobIds.length)} not added to queue '${queue.name}' in batch '${batchId}': ${because(cause)}.${culprit(group)} ` +
         `The others of the same call that were stored stay in the batch.`,
       { batchId, jobIds, cause },
     );
   } catch {
-    return new BatchMemberError(
-      `It is not known which of ${group.length} jobs were added to queue '${queue.name}' in batch '${batchId}': ${because}. ` +
-        `Add them again with the same jobIds; what is there already is not added twice.`,
-      { batchId, jobIds: group.map(({ member }) => member.id), cause },
-    );
+    return unknown();
   }
+}
+
+function notKnown(where: string, batchId: string, jobIds: readonly string[], cause: unknown): BatchMemberError {
+  const what = jobIds.length === 1 ? 'whether 1 job was' : `which of ${jobIds.length} jobs were`;
+  return new BatchMemberError(
+    `It is not known ${what} added ${where}: ${because(cause)}. Add them again with the same jobIds: what is there already is ` +
+      `not added twice. What is not added again may be missing from the batch.`,
+    { batchId, jobIds, cause },
+  );
 }
 
 /** Names the job whose data cannot be stored: the queue's own error does not. */

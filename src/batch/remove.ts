@@ -11,12 +11,21 @@ const PAGE_SIZE = 500;
  * Removes a finished batch, its child batches and the jobs of its callbacks, a slice at a time: BullMQ's own removal would
  * take everything in one command. Only what is done already is forgotten, so it can be cut short at any point and repeated.
  */
-export async function removeBatch(
+export async function removeIfFinished(
   home: Home,
   batchId: string,
   { members }: { readonly members: boolean },
-): Promise<void> {
+): Promise<'marked' | 'not found' | 'not finished'> {
   const marked = await markRemoved(home.redis, batchId);
+  if (marked === 'marked') {
+    await purge(home, batchId, members);
+  }
+  return marked;
+}
+
+/** The same, for a caller who means this batch. */
+export async function removeBatch(home: Home, batchId: string, options: { readonly members: boolean }): Promise<void> {
+  const marked = await removeIfFinished(home, batchId, options);
   if (marked === 'not found') {
     throw new BatchNotFoundError(batchId);
   }
@@ -25,7 +34,6 @@ export async function removeBatch(
       batchId,
     });
   }
-  await purge(home, batchId, members);
 }
 
 async function purge(home: Home, batchId: string, members: boolean): Promise<void> {

@@ -6,7 +6,8 @@ const CHUNKS_IN_FLIGHT = 2;
 
 /**
  * Reads a source in chunks and hands each to `work`, in order; stops reading while two chunks are under way. After an
- * error nothing more is read, what is under way is waited for, and the first error is thrown.
+ * error nothing more is read, not even an item that the source is waiting for; what is under way is let end, and the first
+ * error is thrown.
  */
 export async function inChunks<T>(
   source: Iterable<T> | AsyncIterable<T>,
@@ -15,25 +16,31 @@ export async function inChunks<T>(
 ): Promise<void> {
   const underWay: Promise<void>[] = [];
   const failures: unknown[] = [];
+  const failed = new AbortController();
   const start = async (chunk: T[]) => {
-    underWay.push(work(chunk).catch((error) => void failures.push(error)));
+    underWay.push(
+      work(chunk).catch((error) => {
+        failures.push(error);
+        failed.abort();
+      }),
+    );
     if (underWay.length >= CHUNKS_IN_FLIGHT) {
       await underWay.shift();
     }
   };
   try {
     let chunk: T[] = [];
-    for await (const item of source) {
+    for await (const item of Symbol.asyncIterator in source ? until(failed.signal, source) : source) {
       chunk.push(item);
       if (chunk.length >= size) {
         await start(chunk);
         chunk = [];
-        if (failures.length > 0) {
+        if (failed.signal.aborted) {
           break;
         }
       }
     }
-    if (chunk.length > 0 && failures.length === 0) {
+    if (chunk.length > 0 && !failed.signal.aborted) {
       await start(chunk);
     }
   } finally {
@@ -41,5 +48,36 @@ export async function inChunks<T>(
   }
   if (failures.length > 0) {
     throw failures[0];
+  }
+}
+
+/** Yields what the source yields until the signal; a source may take hours to say the next thing. */
+async function* until<T>(signal: AbortSignal, source: AsyncIterable<T>): AsyncGenerator<T, void> {
+  const iterator = source[Symbol.asyncIterator]();
+  let isReading = false;
+  let isAtEnd = false;
+  try {
+    while (!signal.aborted) {
+      isReading = true;
+      const next = await new Promise<IteratorResult<T> | undefined>((resolve, reject) => {
+        signal.onabort = () => resolve(undefined);
+        iterator.next().then(resolve, reject);
+      });
+      if (next === undefined) {
+        return;
+      }
+      isReading = false;
+      if (next.done) {
+        isAtEnd = true;
+        return;
+      }
+      yield next.value;
+    }
+  } finally {
+    if (!isAtEnd) {
+      const closed = Promise.resolve(iterator.return?.()).catch(() => {});
+      // A source that is waiting for something closes when it has got it.
+      await (isReading ? undefined : closed);
+    }
   }
 }

@@ -113,20 +113,21 @@ export async function registerMembers(
 }
 
 /**
- * Takes back what was registered but is not there: the ids among them whose job was stored stay counted. Wakes the batch
- * when nothing else is outstanding, for a caller whose own right ended meanwhile.
+ * Takes back what was registered but is not there: the ids among them whose job was stored stay counted, also when it has
+ * run and is gone. Wakes the batch when nothing else is outstanding, for a caller whose own right ended meanwhile.
  *
- * KEYS: batch job, its dependencies. ARGV: batch id, key prefix of the batches queue, member keys.
+ * KEYS: batch job, its dependencies, processed, failed. ARGV: batch id, key prefix of the batches queue, member keys.
  * Returns the member keys that are not in the batch.
  */
 const UNREGISTER = script(
   'unregister',
-  2,
+  4,
   `${LUA_WAKE}
 local absent, removed = {}, 0
 for i = 3, #ARGV do
   local key = ARGV[i]
-  if redis.call('HGET', key, 'parentKey') ~= KEYS[1] then
+  local hasRun = redis.call('HEXISTS', KEYS[3], key) == 1 or redis.call('HEXISTS', KEYS[4], key) == 1
+  if not hasRun and redis.call('HGET', key, 'parentKey') ~= KEYS[1] then
     absent[#absent + 1] = key
     removed = removed + redis.call('SREM', KEYS[2], key)
   end
@@ -145,7 +146,7 @@ export async function unregisterAbsent(
   batchId: string,
   memberKeys: readonly string[],
 ): Promise<ReadonlySet<string>> {
-  const { job, dependencies } = batchKeys(redis.prefix, batchId);
-  const args = [job, dependencies, batchId, batchesKey(redis.prefix, ''), ...memberKeys];
+  const { job, dependencies, processed, failed } = batchKeys(redis.prefix, batchId);
+  const args = [job, dependencies, processed, failed, batchId, batchesKey(redis.prefix, ''), ...memberKeys];
   return new Set((await redis.run(UNREGISTER, args)) as string[]);
 }

@@ -1,4 +1,5 @@
 import type { BatchRedis } from './batch-redis.js';
+import { EVENTS } from './definition.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_NOW, LUA_WAKE, script } from './script.js';
 
@@ -28,7 +29,7 @@ export interface Repair {
  *
  * KEYS: batch job, its dependencies, processed, failed.
  * ARGV: batch id, key prefix of the batches queue, cursor, how many dependencies to look at, ms for which a dependency
- *       may be without a job, key prefix of all queues.
+ *       may be without a job, key prefix of all queues, then what the ids of the batch's own callbacks begin with.
  * Returns { cursor, missing, settled, woken, seen }.
  */
 const REPAIR = script(
@@ -40,19 +41,28 @@ if not batch[1] and not batch[3] then
   return { '0', 0, 0, 0, 0 }
 end
 local isQuiet = now() - tonumber(batch[2] or 0) >= tonumber(ARGV[5])
+local function isCallback(id)
+  for i = 7, #ARGV do
+    if string.sub(id, 1, #ARGV[i]) == ARGV[i] then
+      return true
+    end
+  end
+end
 local missing, settled, woken = 0, 0, 0
 local page = redis.call('SSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])
 for _, key in ipairs(page[2]) do
-  local job = redis.call('HMGET', key, 'name', 'finishedOn')
-  if not job[1] or redis.call('HGET', key, 'parentKey') ~= KEYS[1] then
+  local job = redis.call('HMGET', key, 'name', 'finishedOn', 'parentKey')
+  local queueKey = string.match(key, '^' .. string.rep('.', #ARGV[6]) .. ':[^:]+:')
+  local id = string.sub(key, #queueKey + 1)
+  if not job[1] or job[3] ~= KEYS[1] then
     if isQuiet then
-      missing = missing + redis.call('SREM', KEYS[2], key)
+      -- A callback that is gone is enqueued again: it is due.
+      missing = missing + redis.call('SREM', KEYS[2], key) * (isCallback(id) and 0 or 1)
     end
   elseif job[2] then
-    local queueKey = string.match(key, '^' .. string.rep('.', #ARGV[6]) .. ':[^:]+:')
-    local id = string.sub(key, #queueKey + 1)
     if redis.call('ZSCORE', queueKey .. 'completed', id) then
       redis.call('SREM', KEYS[2], key)
+      redis.call('HDEL', KEYS[4], key)
       redis.call('HSET', KEYS[3], key, redis.call('HGET', key, 'returnvalue') or 'null')
       settled = settled + 1
     elseif redis.call('ZSCORE', queueKey .. 'failed', id) then
@@ -88,6 +98,7 @@ export async function repairSlice(
     count,
     graceMs,
     redis.prefix,
+    ...EVENTS.map((event) => `${batchId}~${event}~`),
   ];
   const reply = (await redis.run(REPAIR, args)) as [string, number, number, number, number];
   const [next, missing, settled, woken, seen] = reply;
@@ -117,6 +128,7 @@ for i = 1, #page[2], 2 do
       redis.call('HDEL', KEYS[4], key)
       if redis.call('ZSCORE', queueKey .. 'completed', id) then
         redis.call('HSET', KEYS[3], key, redis.call('HGET', key, 'returnvalue') or 'null')
+        redis.call('SREM', KEYS[2], key)
       else
         redis.call('SADD', KEYS[2], key)
       end

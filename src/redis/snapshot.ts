@@ -47,7 +47,8 @@ export interface Snapshot {
 
 /*
  * readBatch(jobKey, dependencies, processed, failed, completedSet, failedSet, prefix, id)
- * returns nil without a batch job, otherwise { fields, { total, pending, succeeded, failed }, callbacks }.
+ * returns nil without a batch job (or for a job that somebody else put there), otherwise
+ * { fields, { total, pending, succeeded, failed }, callbacks }.
  * `total` is never less than what is there: a job that somebody attached behind our back counts as a member.
  */
 const LUA_READ_BATCH = `
@@ -63,6 +64,9 @@ local function readBatch(jobKey, dependencies, processed, failed, completedSet, 
   local lost = redis.call('HLEN', failed)
   local callbacks = {}
   local definition = cjson.decode(fields[1])
+  if type(definition) ~= 'table' or not definition.nonce then
+    return nil
+  end
   for _, event in ipairs({ ${EVENTS.map((event) => `'${event}'`).join(', ')} }) do
     for index, callback in ipairs(definition.on[event] or {}) do
       local jobId = id .. '~' .. event .. '~' .. (index - 1) .. '~' .. definition.nonce

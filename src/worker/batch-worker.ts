@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import { setTimeout as pause } from 'node:timers/promises';
 import { type ConnectionOptions, type Job, Worker } from 'bullmq';
 import { type Home, homeOn } from '../batch/home.js';
 import type { BatchStatus } from '../batch/status.js';
@@ -46,6 +47,9 @@ const DEFAULTS = {
 /** A batch is woken any number of times in its life, and may lose its worker at each: that is no reason to give it up. */
 const UNLIMITED = 1_000_000_000;
 
+/** How long closing waits for the reconciler's current command. */
+const CLOSING_MS = 1000;
+
 const OPTION_KEYS = ['connection', 'prefix', ...Object.keys(DEFAULTS)];
 
 /**
@@ -70,6 +74,8 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
     checkOptions(options);
     const { connection, prefix = DEFAULT_PREFIX } = options;
     const { concurrency, lockDuration, stalledInterval, reconcileInterval, missingAfter } = { ...DEFAULTS, ...options };
+    // What can be refused without a connection is, before one is opened.
+    checkBackend({ name: BATCHES_QUEUE, opts: { prefix, connection } });
     this.#worker = new Worker(BATCHES_QUEUE, (job: Job, token?: string) => this.#process(job, token ?? ''), {
       connection,
       prefix,
@@ -81,7 +87,12 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
     this.#worker.on('error', (error) => this.#report(error));
     this.#worker.on('completed', (job) => this.emit('finished', { batchId: job.id ?? '', succeeded: true }));
     this.#worker.on('failed', (job, error) => this.#onFailed(job, error));
-    checkBackend(this.#worker);
+    try {
+      checkBackend(this.#worker);
+    } catch (error) {
+      this.#worker.close().catch(() => {});
+      throw error;
+    }
     this.#home = rawClientOf(this.#worker).then((client) => homeOn(client, prefix));
     this.#reconciler = this.#home.then((home) => {
       const reconciler = new Reconciler(
@@ -109,7 +120,9 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   }
 
   async #close(): Promise<void> {
-    await this.#reconciler.then((reconciler) => reconciler.close()).catch(() => {});
+    const reconciled = this.#reconciler.then((reconciler) => reconciler.close()).catch(() => {});
+    // Without Redis it would never end what it is doing.
+    await Promise.race([reconciled, pause(CLOSING_MS, undefined, { ref: false })]);
     await this.#worker.close();
   }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Home } from '../batch/home.js';
-import { removeBatch } from '../batch/remove.js';
+import { removeIfFinished } from '../batch/remove.js';
 import { revive } from '../batch/retry.js';
 import { nextStep } from '../batch/rules.js';
 import type { BatchRedis } from '../redis/batch-redis.js';
@@ -95,7 +95,9 @@ export class Reconciler {
       try {
         await this.#look();
       } catch (error) {
-        this.#onError(error);
+        if (!signal.aborted) {
+          this.#onError(error);
+        }
       }
       await pause(this.#options.intervalMs, undefined, { signal, ref: false }).catch(() => {});
     }
@@ -202,7 +204,8 @@ export class Reconciler {
   }
 
   async #remove(batchId: string): Promise<number> {
-    await removeBatch(this.#home, batchId, { members: false });
+    // Gone, or running again, since it was listed: nothing to do.
+    await removeIfFinished(this.#home, batchId, { members: false });
     this.#goOn('0');
     return MEMBERS_PER_SLICE;
   }

@@ -5,6 +5,7 @@ import {
   BatchOptionsError,
   BatchSealedError,
 } from '../../src/index.js';
+import { cutConnection } from '../support/cut-connection.js';
 import { startPrivateRedis } from '../support/private-redis.js';
 import { type AnyJob, describe, eventually, expect, gate, test } from '../support/test.js';
 
@@ -109,6 +110,22 @@ describe('adding members', () => {
     expect(await batch.status()).toMatchObject({ total: 2, pending: 2 });
   });
 
+  test('an id that is in two chunks of one call is added once, also when its job is gone at once', async ({
+    bench,
+  }) => {
+    const users = bench.queue('users', { defaultJobOptions: { removeOnComplete: true } });
+    const ran: string[] = [];
+    bench.worker('users', async ({ name }) => void ran.push(name), { concurrency: 50 });
+    const batch = await users.createBatch();
+    const twice = { name: 'twice', data: {}, opts: { jobId: 'twice' } };
+    const jobs = [...rows(999), twice, twice, ...rows(999)];
+    expect(await batch.addBulk(jobs)).toEqual({ added: 1999, known: 1 });
+    await batch.seal();
+    bench.batchWorker();
+    expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'succeeded', total: 1999 });
+    expect(ran.filter((name) => name === 'twice')).toHaveLength(1);
+  });
+
   test('a member that has succeeded or failed is not added again, even when its job is gone', async ({ bench }) => {
     const users = bench.queue('users', { defaultJobOptions: { removeOnComplete: true, removeOnFail: true } });
     const runs: string[] = [];
@@ -182,9 +199,9 @@ describe('adding members', () => {
   }) => {
     const users = bench.queue('users');
     const batch = await users.createBatch();
-    const adding = batch.add('row', {}, { priority: 1.5, jobId: 'r1' });
+    const adding = batch.add('row', 'x'.repeat(100), { sizeLimit: 10, jobId: 'r1' });
     await expect(adding).rejects.toThrow("1 job was not added to queue 'users'");
-    await expect(adding).rejects.toThrow('Priority should not be float');
+    await expect(adding).rejects.toThrow('exceeds the limit 10 bytes');
     await expect(adding).rejects.toMatchObject({ jobIds: ['r1'] });
     expect(await batch.status()).toMatchObject({ total: 0, missing: 0 });
   });
@@ -282,6 +299,40 @@ describe('adding members', () => {
     const elsewhere = bench.plainQueue('elsewhere', { prefix: `${bench.prefix}x` });
     await expect(batch.addBulk([{ name: 'x', data: 1, queue: elsewhere }])).rejects.toThrow('share one prefix');
   });
+});
+
+describe('a connection that is cut while a member is added', () => {
+  for (const lost of ['answer', 'command'] as const) {
+    test(`so that the ${lost} is lost: nobody is told that it is not there, and success waits for it`, async ({
+      bench,
+    }) => {
+      const users = bench.queue('users');
+      const way = bench.use(await cutConnection(bench.connection));
+      const mail = bench.plainQueue('mail', {
+        connection: { ...way.connection, maxRetriesPerRequest: 0, autoResendUnfulfilledCommands: false },
+      });
+      mail.on('error', () => {});
+      await mail.waitUntilReady();
+      const batch = await users.createBatch();
+      await batch.add('fine', {});
+      way.lose(lost);
+      const job = { name: 'mail', data: {}, queue: mail, opts: { jobId: 'mail-1' } };
+      const failure: unknown = await batch.addBulk([job]).catch((error) => error);
+      expect(failure).toBeInstanceOf(BatchMemberError);
+      expect(failure).toMatchObject({ jobIds: ['mail-1'] });
+      expect(String(failure)).toContain('It is not known whether 1 job was added');
+      expect(await batch.status()).toMatchObject({ total: 2, pending: 2 });
+      way.lose(undefined);
+      expect(await batch.addBulk([job])).toEqual(lost === 'answer' ? { added: 0, known: 1 } : { added: 1, known: 0 });
+      bench.worker('users', async () => {});
+      bench.worker('mail', async () => {});
+      bench.batchWorker();
+      await batch.seal();
+      expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'succeeded', total: 2 });
+      await eventually(() => mail.getWaitingCount().then(() => true));
+      await mail.close();
+    });
+  }
 });
 
 describe('who may add', () => {

@@ -1,4 +1,5 @@
-import type { BatchStatus, CallbackBatch } from '../../src/index.js';
+import { BatchNotFoundError, type BatchStatus, BatchTimeoutError, type CallbackBatch } from '../../src/index.js';
+import { cutConnection } from '../support/cut-connection.js';
 import { type AnyJob, describe, eventually, expect, gate, test } from '../support/test.js';
 
 type Told = { name: string; batch: CallbackBatch };
@@ -362,6 +363,30 @@ describe('waitUntilFinished', () => {
       'has not finished after 0 ms: it is open, with 1 of 1 members pending',
     );
     await expect(batch.waitUntilFinished('1s' as never)).rejects.toThrow("ttl is a number of milliseconds, not '1s'");
+  });
+
+  test('rides out a lost connection, and keeps to its time while there is none', async ({ bench }) => {
+    const way = bench.use(await cutConnection(bench.connection));
+    const users = bench.queue('users', { connection: { ...way.connection, maxRetriesPerRequest: 0 } });
+    users.on('error', () => {});
+    const batch = await users.createBatch();
+    way.lose('answer');
+    await expect(batch.waitUntilFinished(300)).rejects.toThrow(BatchTimeoutError);
+    await expect(batch.waitUntilFinished(300)).rejects.toThrow('has not finished after 300 ms');
+    const waiting = batch.waitUntilFinished(15_000);
+    way.lose(undefined);
+    await eventually(() => batch.seal().then(() => true));
+    bench.batchWorker();
+    expect(await waiting).toMatchObject({ state: 'succeeded' });
+    await users.close();
+  });
+
+  test('of a batch that is removed meanwhile says so', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    const waiting = expect(batch.waitUntilFinished(10_000)).rejects.toThrow(BatchNotFoundError);
+    await bench.plainQueue('batches').remove(batch.id);
+    await waiting;
   });
 });
 

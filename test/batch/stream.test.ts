@@ -75,4 +75,30 @@ describe('reading a source in chunks', () => {
     expect(started).toHaveLength(2);
     expect(read.count).toBe(4);
   });
+
+  test('does not wait, after an error, for an item that the source has not got yet', async () => {
+    const { ends, run } = work();
+    let close = () => {};
+    const closed = new Promise<void>((resolve) => {
+      close = resolve;
+    });
+    let arrive = () => {};
+    async function* source() {
+      try {
+        yield* [1, 2];
+        await new Promise<void>((resolve) => {
+          arrive = resolve;
+        });
+        yield 3;
+      } finally {
+        close();
+      }
+    }
+    const done = expect(inChunks(source(), run, 2)).rejects.toThrow('refused');
+    await settle();
+    ends[0]?.reject(new Error('refused'));
+    await done;
+    arrive();
+    await closed;
+  });
 });

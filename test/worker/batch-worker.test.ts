@@ -1,4 +1,4 @@
-import { BatchWorker } from '../../src/index.js';
+import { type BatchRepair, BatchWorker } from '../../src/index.js';
 import { describe, eventually, expect, gate, test } from '../support/test.js';
 
 describe('BatchWorker', () => {
@@ -108,10 +108,11 @@ describe('BatchWorker', () => {
 
   test.for([
     [{ concurency: 3 }, "BatchWorker has no option 'concurency'. Did you mean 'concurrency'?"],
-    [{ concurrency: 0 }, 'concurrency must be a positive integer, not a number'],
+    [{ concurrency: 0 }, 'concurrency must be a positive integer, not 0'],
     [{ stalledInterval: '5s' }, "stalledInterval must be a positive integer, not '5s'"],
     [{ prefix: '' }, 'prefix must be a non-empty string'],
     [{ connection: undefined }, 'connection must be an object, not undefined'],
+    [{ connection: { isCluster: true } }, "Queue 'batches' is on a Redis Cluster with the prefix 'bull'"],
   ] as const)('refuses %o', ([options, message], { bench }) => {
     expect(() => new BatchWorker({ connection: bench.connection, ...options } as never)).toThrow(message);
   });
@@ -131,6 +132,25 @@ describe('the reconciler', () => {
     bench.batchWorker(eager).on('repaired', (repair) => repaired.push(repair));
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded' });
     expect(repaired).toContainEqual({ batchId: batch.id, missing: 0, settled: 0, woken: true });
+  });
+
+  test('enqueues a callback again whose job is gone, and calls nothing missing', async ({ bench }) => {
+    const users = bench.queue('users');
+    const worker = bench.batchWorker(eager);
+    const repaired: BatchRepair[] = [];
+    worker.on('repaired', (repair) => repaired.push(repair));
+    const on = { complete: { name: 'complete', opts: { delay: 3_600_000 } } };
+    const batch = await users.addBatch({ on }, []);
+    const { jobId } = await eventually(async () => {
+      const [callback] = (await batch.status()).callbacks;
+      return callback?.state === 'enqueued' ? callback : undefined;
+    });
+    await bench.redis.del(`${bench.prefix}:users:${jobId}`);
+    await eventually(() => users.getJob(jobId));
+    expect(repaired.every(({ missing }) => missing === 0)).toBe(true);
+    await (await users.getJob(jobId))?.promote();
+    bench.worker('users', async () => {});
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 0 });
   });
 
   test('calls a member without a job missing, when the batch is sealed', async ({ bench }) => {

@@ -1,0 +1,71 @@
+import { BatchOptionsError } from '../errors.js';
+import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type MemberOptions } from '../options.js';
+import { findQueue, type Home, type MemberQueue } from './home.js';
+import type { DataOf, NameOf, QueueLike } from './queue-like.js';
+
+/** A job to be added as a member: to the queue that the batch was opened through, or to the one that it names. */
+export type BatchJob<Q extends QueueLike = QueueLike> =
+  | {
+      readonly name: NameOf<Q>;
+      readonly data: DataOf<Q>;
+      readonly opts?: MemberOptions;
+      readonly queue?: undefined;
+    }
+  | {
+      readonly name: string;
+      readonly data: unknown;
+      readonly opts?: MemberOptions;
+      /** A queue's name (BullMQ's default job options apply), or the queue itself (its own do). */
+      readonly queue: string | QueueLike;
+    };
+
+/** A source of jobs, of any length. */
+export type BatchJobs<Q extends QueueLike = QueueLike> = Iterable<BatchJob<Q>> | AsyncIterable<BatchJob<Q>>;
+
+/** The queue that a handle was opened through, and where its batches live. */
+export interface Opener {
+  readonly own: MemberQueue;
+  readonly home: Home;
+}
+
+/** A job as it was given, found to be in order. */
+export interface CheckedJob {
+  readonly queue: MemberQueue;
+  readonly name: string;
+  readonly data: unknown;
+  readonly opts: MemberOptions | undefined;
+}
+
+const JOB_KEYS = ['name', 'data', 'opts', 'queue'];
+
+/** Refuses what can be seen to be wrong with a job, before anything is written. */
+export function checkJob(what: string, job: unknown, { own, home }: Opener): CheckedJob {
+  checkObject(what, job);
+  checkKeys(what, job, JOB_KEYS);
+  return checkMember(what, findQueue(`${what}.queue`, job.queue, home, own), job);
+}
+
+/** The same for a job whose queue is known. */
+export function checkMember(
+  what: string,
+  queue: MemberQueue,
+  { name, data, opts }: { readonly name?: unknown; readonly data?: unknown; readonly opts?: unknown },
+): CheckedJob {
+  checkName(`The name of ${what}`, name);
+  if (opts !== undefined) {
+    checkMemberOptions(`The options of ${what}`, opts);
+  }
+  return { queue, name, data, opts };
+}
+
+export function checkIterable(method: string, jobs: unknown): void {
+  const source = jobs as Partial<Iterable<unknown> & AsyncIterable<unknown>> | null | undefined;
+  if (
+    typeof jobs === 'string' ||
+    (typeof source?.[Symbol.iterator] !== 'function' && typeof source?.[Symbol.asyncIterator] !== 'function')
+  ) {
+    throw new BatchOptionsError(
+      `${method}() takes an array, an iterable or an async iterable of { name, data, opts?, queue? }, not ${describe(jobs)}.`,
+    );
+  }
+}
