@@ -52,14 +52,14 @@ export class BatchSealedError extends BatchError {
   }
 }
 
-/** The batch has finished: nothing can be added any more, and nothing was. */
+/** The batch has finished, or was cancelled: nothing can be added any more, and nothing was. */
 export class BatchFinishedError extends BatchError {
   override readonly name = 'BatchFinishedError';
 
-  constructor(batchId: string) {
+  constructor(batchId: string, why: 'finished' | 'cancelled' = 'finished') {
     super(
-      `Batch '${batchId}' has finished: nothing can be added to it. Follow-up work goes into its parent, from a ` +
-        `callback, with (await batchOf(job)).parent(), or into a new batch.`,
+      `Batch '${batchId}' ${why === 'finished' ? 'has finished' : 'was cancelled'}: nothing can be added to it. Follow-up ` +
+        `work goes into its parent, from a callback, with (await batchOf(job)).parent(), or into a new batch.`,
       { batchId },
     );
   }

@@ -65,6 +65,7 @@ const STAGES: Readonly<Record<BatchState, OrganizationProgress['stage']>> = {
   finishing: 'finishing',
   succeeded: 'done',
   failed: 'done',
+  cancelled: 'done',
 };
 
 /** How far each organization is. One without a batch has not begun. */

@@ -1,12 +1,15 @@
 import type { Job, JobsOptions } from 'bullmq';
 import { runInside } from '../context.js';
-import { BatchNotFoundError, BatchOptionsError } from '../errors.js';
-import { checkKeys, checkObject, describe, type MemberOptions } from '../options.js';
-import type { BatchDefinition } from '../redis/definition.js';
+import { BatchError, BatchNotFoundError, BatchOptionsError } from '../errors.js';
+import { checkKeys, checkName, checkObject, describe, type MemberOptions } from '../options.js';
+import { isCancelled } from '../redis/cancel.js';
+import { type BatchDefinition, type BatchEvent, EVENTS } from '../redis/definition.js';
 import { batchKeys } from '../redis/keys.js';
 import type { AttachmentLink } from '../redis/register.js';
 import { sealBatch, touchBatch } from '../redis/seal.js';
 import { readSnapshot } from '../redis/snapshot.js';
+import { type Callback, storeCallback } from './callbacks.js';
+import { cancelBatch } from './cancel.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
 import type { MemberQueue } from './home.js';
 import { freshIds, repeatableIds } from './ids.js';
@@ -19,6 +22,7 @@ import {
   checkMember,
   type Opener,
 } from './job.js';
+import { addCallback } from './late.js';
 import { type Added, addMembers, type Destination, type Member } from './members.js';
 import type { DataOf, JobOf, NameOf, QueueLike, ResultOf } from './queue-like.js';
 import { removeBatch } from './remove.js';
@@ -284,21 +288,94 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * const { retried } = await (await users.getBatch(id)).retry();
    */
   async retry(): Promise<{ readonly retried: number }> {
-    const { parentId } = await this.status();
+    const { parentId, cancelled, cancelReason, state } = await this.status();
+    if (state === 'cancelled' || cancelled > 0 || cancelReason !== undefined) {
+      throw new BatchError(
+        `Batch '${this.id}' was cancelled, and stays so: create a new batch for what is to run again.`,
+        {
+          batchId: this.id,
+        },
+      );
+    }
     return { retried: await retryFailed(this.#opener.home, this.id, parentId) };
+  }
+
+  /**
+   * Stops the batch, its child batches included: members that have not started are removed and counted as `cancelled`,
+   * running ones may finish but are not tried again, and nothing can be added any more. `complete` fires when the last one
+   * has ended, and tells `cancelled` and `cancelReason`; `success` never does, and the batch ends `cancelled`. Removed in
+   * small steps, in seconds also when 100,000 members are waiting.
+   *
+   * @param reason why, for the status, the callbacks and the parent's `failures()`.
+   * @returns how many jobs were removed now.
+   * @throws BatchError when all members are settled already, BatchNotFoundError when the batch has been removed.
+   *
+   * @example
+   * await batch.cancel('wrong file');
+   */
+  async cancel(reason?: string): Promise<{ readonly cancelled: number }> {
+    if (reason !== undefined) {
+      checkName('cancel(reason): the reason', reason);
+    }
+    return { cancelled: await cancelBatch(this.#opener.home, this.id, reason) };
+  }
+
+  /**
+   * Whether this batch, or one above it, was cancelled: what a long-running member asks to stop early. One command, however
+   * deep the batch is.
+   *
+   * @throws BatchNotFoundError when the batch has been removed.
+   *
+   * @example
+   * const batch = await users.batchOf(job);
+   * for (const row of rows) {
+   *   if (await batch?.isCancelled()) return;
+   *   await importRow(row);
+   * }
+   */
+  async isCancelled(): Promise<boolean> {
+    const cancelled = await isCancelled(this.#opener.home.redis, this.id);
+    if (cancelled === undefined) {
+      throw new BatchNotFoundError(this.id);
+    }
+    return cancelled;
+  }
+
+  /**
+   * Registers one more callback. When its event is past, it is enqueued at once. Each call adds one: it is not idempotent.
+   *
+   * @throws BatchOptionsError for a callback that `createBatch` would refuse.
+   * @throws BatchNotFoundError when the batch has been removed.
+   *
+   * @example
+   * await batch.on('success', { name: 'tell-ops', queue: mail });
+   */
+  async on(event: BatchEvent, callback: Callback): Promise<void> {
+    if (!EVENTS.includes(event)) {
+      throw new BatchOptionsError(`A batch has no event ${describe(event)}. Known are: ${EVENTS.join(', ')}.`);
+    }
+    const stored = storeCallback(`on('${event}')`, callback, this.#opener);
+    await addCallback(this.#opener.home, this.id, event, stored);
   }
 
   /**
    * Removes the finished batch now, with its child batches and the jobs of its callbacks, in small steps. The members' jobs
    * stay in your queues.
    *
-   * @param options `members: true` removes the members' jobs too.
+   * @param options `members: true` removes the members' jobs too. `force: true` cancels an unfinished batch first and does not
+   * wait: its callbacks do not run, members that are running end outside of any batch, and a parent counts it as missing.
    * @throws BatchError when the batch has not finished, BatchNotFoundError when there is none.
    */
-  async remove(options: { readonly members?: boolean } = {}): Promise<void> {
+  async remove(options: { readonly members?: boolean; readonly force?: boolean } = {}): Promise<void> {
     checkObject('The options of remove', options);
-    checkKeys('remove()', options, ['members']);
-    await removeBatch(this.#opener.home, this.id, { members: options.members === true });
+    checkKeys('remove()', options, ['members', 'force']);
+    for (const [name, value] of Object.entries(options)) {
+      if (value !== undefined && typeof value !== 'boolean') {
+        throw new BatchOptionsError(`remove(): ${name} must be true or false, not ${describe(value)}.`);
+      }
+    }
+    const { members = false, force = false } = options;
+    await removeBatch(this.#opener.home, this.id, { members, force });
   }
 
   /**
@@ -345,7 +422,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * for await (const { id, value } of batch.results()) sheet.addRow([id, value]);
    */
   results(): AsyncGenerator<BatchResult<ResultOf<Q>>, void> {
-    return resultsOf(this.#opener.home, this.id, this.#definition);
+    return resultsOf(this.#opener.home, this.id);
   }
 
   /**
@@ -355,7 +432,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * for await (const { data, reason } of batch.failures()) errorSheet.addRow([data, reason]);
    */
   failures(): AsyncGenerator<BatchFailure<DataOf<Q>>, void> {
-    return failuresOf(this.#opener.home, this.id, this.#definition);
+    return failuresOf(this.#opener.home, this.id);
   }
 
   /**

@@ -3,7 +3,8 @@ import { BatchOptionsError } from '../errors.js';
 import { type CallbackJobOptions, checkJobOptions, checkJson, checkKeys, checkName, checkObject } from '../options.js';
 import { type BatchDefinition, type BatchEvent, EVENTS, type StoredCallback } from '../redis/definition.js';
 import type { CallbackSnapshot, Counts, Snapshot } from '../redis/snapshot.js';
-import { findQueue, type Home, type MemberQueue } from './home.js';
+import { findQueue } from './home.js';
+import type { Opener } from './job.js';
 import type { QueueLike } from './queue-like.js';
 import { missingOf } from './rules.js';
 
@@ -30,18 +31,24 @@ export interface CallbackBatch {
   readonly parentId?: string;
   /** Members, jobs and child batches alike, as they stood when the event happened. */
   readonly total: number;
+  /** Not settled yet: 0, but for `death` and `attempted`. */
+  readonly pending: number;
   readonly succeeded: number;
   readonly failed: number;
+  /** Members that `cancel()` removed. */
+  readonly cancelled: number;
   /** Members that vanished without settling: removed, drained, evicted. */
   readonly missing: number;
   /** Present, and true, when the batch was never sealed: its producer died. */
   readonly abandoned?: true;
+  /** Why the batch was cancelled, when it was and a reason was given. */
+  readonly cancelReason?: string;
 }
 
 const CALLBACK_KEYS = ['queue', 'name', 'data', 'opts'];
 
 /** Checks the callbacks of a batch and resolves what only the creating process knows: queues and their default options. */
-export function storeCallbacks(on: unknown, home: Home, own: MemberQueue): BatchDefinition['on'] {
+export function storeCallbacks(on: unknown, opener: Opener): BatchDefinition['on'] {
   if (on === undefined) {
     return {};
   }
@@ -53,14 +60,14 @@ export function storeCallbacks(on: unknown, home: Home, own: MemberQueue): Batch
     if (registered !== undefined) {
       const list: unknown[] = Array.isArray(registered) ? registered : [registered];
       stored[event] = list.map((callback, i) =>
-        storeCallback(Array.isArray(registered) ? `on.${event}[${i}]` : `on.${event}`, callback, home, own),
+        storeCallback(Array.isArray(registered) ? `on.${event}[${i}]` : `on.${event}`, callback, opener),
       );
     }
   }
   return stored;
 }
 
-function storeCallback(what: string, callback: unknown, home: Home, own: MemberQueue): StoredCallback {
+export function storeCallback(what: string, callback: unknown, { home, own }: Opener): StoredCallback {
   checkObject(what, callback);
   checkKeys(what, callback, CALLBACK_KEYS);
   const { name, data, opts = {} } = callback;
@@ -102,7 +109,7 @@ function storeCallback(what: string, callback: unknown, home: Home, own: MemberQ
 
 /** The job of one callback, as it is enqueued. */
 export function callbackJob(batchId: string, snapshot: Snapshot, due: CallbackSnapshot) {
-  const { definition, completedCounts, counts, abandonedAt } = snapshot;
+  const { definition, completedCounts, counts, abandonedAt, cancelReason } = snapshot;
   const { event, index } = due;
   const callback = definition.on[event]?.[index];
   const batch: CallbackBatch = {
@@ -112,10 +119,11 @@ export function callbackJob(batchId: string, snapshot: Snapshot, due: CallbackSn
     ...(definition.parentId === undefined ? {} : { parentId: definition.parentId }),
     ...told(event === 'complete' ? (completedCounts ?? counts) : counts),
     ...(abandonedAt === undefined ? {} : { abandoned: true as const }),
+    ...(cancelReason === undefined ? {} : { cancelReason }),
   };
   return { name: due.name, data: { ...callback?.data, batch }, opts: { ...callback?.opts } };
 }
 
 function told(counts: Counts) {
-  return { total: counts.total, succeeded: counts.succeeded, failed: counts.failed, missing: missingOf(counts) };
+  return { ...counts, missing: missingOf(counts) };
 }

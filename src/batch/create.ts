@@ -11,12 +11,14 @@ import {
   type MemberDefaults,
 } from '../options.js';
 import { isConnectionError } from '../redis/connection-error.js';
-import { type BatchDefinition, EVENTS } from '../redis/definition.js';
+import { type BatchDefinition, EVENTS, eventsOf } from '../redis/definition.js';
 import { jobKey } from '../redis/keys.js';
 import { registerMembers, unregisterAbsent } from '../redis/register.js';
 import { readSnapshot } from '../redis/snapshot.js';
+import { watchBatch, watchFor } from '../redis/watched.js';
 import type { Batch } from './batch.js';
 import { type Callbacks, storeCallbacks } from './callbacks.js';
+import { type OnFailure, policyOf } from './failure-policy.js';
 import type { Home } from './home.js';
 import { newBatchId, newNonce } from './ids.js';
 import type { Opener } from './job.js';
@@ -59,9 +61,11 @@ export interface BatchOptions {
    * members' jobs are yours. A child stays as long as its parent. Default: `{ age: 604800 }`, 7 days.
    */
   readonly keep?: { readonly age?: number; readonly count?: number };
+  /** What failures do to the batch: see {@link OnFailure}. Default: `'continue'`, they are counted. */
+  readonly onFailure?: OnFailure;
 }
 
-const OPTION_KEYS = ['id', 'description', 'on', 'parent', 'jobOptions', 'openTimeout', 'keep'];
+const OPTION_KEYS = ['id', 'description', 'on', 'parent', 'jobOptions', 'openTimeout', 'keep', 'onFailure'];
 
 /** Checks all but the callbacks and the parent, without asking Redis. */
 export function checkBatchOptions(options: unknown): asserts options is BatchOptions {
@@ -80,6 +84,7 @@ export function checkBatchOptions(options: unknown): asserts options is BatchOpt
   if (keep !== undefined) {
     checkKeep(keep);
   }
+  policyOf(options.onFailure);
   if (jobOptions !== undefined) {
     checkJobOptions('jobOptions', jobOptions);
     checkJson('jobOptions', jobOptions);
@@ -106,15 +111,17 @@ function checkKeep(keep: unknown): void {
 /** Creates the batch job, or finds the batch that has this id. */
 export async function defineBatch(
   { home, own }: Opener,
-  { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS, keep = KEEP }: BatchOptions,
+  { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS, keep = KEEP, onFailure }: BatchOptions,
   parent: Destination | undefined,
 ): Promise<{ id: string; definition: BatchDefinition; created: boolean }> {
   const batchId = id ?? newBatchId();
+  const policy = policyOf(onFailure);
   const definition: BatchDefinition = {
     ...(description === undefined ? {} : { description }),
     ...(parent === undefined ? {} : { parentId: parent.batchId }),
     queue: own.name,
-    on: storeCallbacks(on, home, own),
+    on: storeCallbacks(on, { home, own }),
+    ...(policy === undefined ? {} : { policy }),
     ...(jobOptions === undefined ? {} : { jobOptions: jobOptions as JobsOptions }),
     openTimeout,
     keep,
@@ -125,6 +132,7 @@ export async function defineBatch(
     return { id: batchId, definition: agree(batchId, existing, definition), created: false };
   }
   if (parent === undefined || (await registerChild(parent, batchId, id === undefined))) {
+    await watchNew(home, batchId, definition);
     await addBatchJob(home, batchId, definition, parent);
   }
   if (id === undefined) {
@@ -136,6 +144,14 @@ export async function defineBatch(
     throw new BatchNotFoundError(batchId);
   }
   return { id: batchId, definition: agree(batchId, stored, definition), created: stored.nonce === definition.nonce };
+}
+
+/** Before the batch is there: a batch that nobody looks after would be told of a failure only when it wakes. */
+async function watchNew(home: Home, batchId: string, { on, policy, parentId }: BatchDefinition): Promise<void> {
+  const watch = watchFor(eventsOf(on), policy);
+  if (parentId !== undefined || Object.keys(watch).length > 0) {
+    await watchBatch(home.redis, batchId, watch, { version: newNonce(), parentId });
+  }
 }
 
 async function findDefinition(home: Home, batchId: string): Promise<BatchDefinition | undefined> {
@@ -152,7 +168,10 @@ function agree(batchId: string, existing: BatchDefinition, wanted: BatchDefiniti
   }
   for (const event of EVENTS) {
     const names = [existing, wanted].map(({ on }) =>
-      (on[event] ?? []).map(({ queue, name }) => `${queue}/${name}`).join(', '),
+      (on[event] ?? [])
+        .filter(({ late }) => !late)
+        .map(({ queue, name }) => `${queue}/${name}`)
+        .join(', '),
     );
     if (names[0] !== names[1]) {
       throw new BatchConflictError(

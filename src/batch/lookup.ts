@@ -1,7 +1,7 @@
 import type { Job, JobType } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
 import { describe } from '../options.js';
-import { type BatchDefinition, callbackKeys } from '../redis/definition.js';
+import { type BatchDefinition, isCallbackId } from '../redis/definition.js';
 import { batchKeys } from '../redis/keys.js';
 import { readSnapshot } from '../redis/snapshot.js';
 import { Batch } from './batch.js';
@@ -39,7 +39,7 @@ export async function batchOf<Q extends QueueLike>(opener: Opener, job: JobLike)
   const { prefix } = home.redis;
   const memberKey = `${job.queueQualifiedName}:${job.id}`;
   const link = { dependencies: batchKeys(prefix, id).dependencies, memberKey };
-  const isCallback = callbackKeys(prefix, id, snapshot.definition).has(memberKey);
+  const isCallback = isCallbackId(id, job.id ?? '');
   return new Batch<Q>({
     id,
     opener,

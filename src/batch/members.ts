@@ -101,7 +101,8 @@ export function refusal(batchId: string, refused: Extract<Registered, { refused:
     case 'sealed':
       return new BatchSealedError(batchId);
     case 'finished':
-      return new BatchFinishedError(batchId);
+    case 'cancelled':
+      return new BatchFinishedError(batchId, refused);
   }
 }
 

@@ -1,11 +1,25 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { BatchError, BatchNotFoundError } from '../errors.js';
 import { type BatchDefinition, callbacksOf } from '../redis/definition.js';
 import { BATCHES_QUEUE, memberName } from '../redis/keys.js';
+import { outstandingChildren } from '../redis/outstanding-children.js';
 import { forgetMembers, markRemoved } from '../redis/purge.js';
 import { settledPage } from '../redis/settled.js';
+import { cancelBatch } from './cancel.js';
 import type { Home } from './home.js';
 
 const PAGE_SIZE = 500;
+
+/** How often, and how long, to try while a BatchWorker holds the batch job; it lets go as soon as it looks at it. */
+const TRIES = 100;
+const BETWEEN_TRIES_MS = 100;
+
+interface Extent {
+  /** The members' jobs too. */
+  readonly members: boolean;
+  /** Also an unfinished batch. */
+  readonly force: boolean;
+}
 
 /**
  * Removes a finished batch, its child batches and the jobs of its callbacks, a slice at a time: BullMQ's own removal would
@@ -14,29 +28,37 @@ const PAGE_SIZE = 500;
 export async function removeIfFinished(
   home: Home,
   batchId: string,
-  { members }: { readonly members: boolean },
+  extent: Extent,
 ): Promise<'marked' | 'not found' | 'not finished'> {
-  const marked = await markRemoved(home.redis, batchId);
+  const marked = await markRemoved(home.redis, batchId, extent);
   if (marked === 'marked') {
-    await purge(home, batchId, members);
+    await purge(home, batchId, extent);
   }
   return marked;
 }
 
 /** The same, for a caller who means this batch. */
-export async function removeBatch(home: Home, batchId: string, options: { readonly members: boolean }): Promise<void> {
-  const marked = await removeIfFinished(home, batchId, options);
+export async function removeBatch(home: Home, batchId: string, extent: Extent): Promise<void> {
+  if (extent.force) {
+    await cancelBatch(home, batchId, 'removed').catch((error) => {
+      if (error instanceof BatchNotFoundError || !(error instanceof BatchError)) {
+        throw error;
+      }
+    });
+  }
+  const marked = await removeIfFinished(home, batchId, extent);
   if (marked === 'not found') {
     throw new BatchNotFoundError(batchId);
   }
   if (marked === 'not finished') {
-    throw new BatchError(`Batch '${batchId}' has not finished: wait for it with waitUntilFinished(), then remove it.`, {
-      batchId,
-    });
+    throw new BatchError(
+      `Batch '${batchId}' has not finished: wait for it with waitUntilFinished(), or pass { force: true } to cancel it first.`,
+      { batchId },
+    );
   }
 }
 
-async function purge(home: Home, batchId: string, members: boolean): Promise<void> {
+async function purge(home: Home, batchId: string, extent: Extent): Promise<void> {
   const job = await home.batches.getJob(batchId);
   if (job === undefined) {
     return;
@@ -46,7 +68,7 @@ async function purge(home: Home, batchId: string, members: boolean): Promise<voi
       const page = await settledPage(home.redis, batchId, { which, cursor: '0', count: PAGE_SIZE, withData: false });
       const keys = page.members.map(({ key }) => key);
       for (const key of keys) {
-        await removeMember(home, key, members);
+        await removeMember(home, key, extent);
       }
       if (keys.length > 0) {
         await forgetMembers(home.redis, batchId, which, keys);
@@ -56,18 +78,41 @@ async function purge(home: Home, batchId: string, members: boolean): Promise<voi
       }
     }
   }
+  if (extent.force) {
+    await removeOutstandingChildren(home, batchId, extent);
+  }
   for (const { callback, jobId } of callbacksOf(batchId, job.data as BatchDefinition)) {
     await home.queueNamed(callback.queue).removeJob(jobId);
   }
-  await home.batches.remove(batchId, { removeChildren: false });
+  await removeBatchJob(home, batchId);
 }
 
-async function removeMember(home: Home, key: string, members: boolean): Promise<void> {
+async function removeOutstandingChildren(home: Home, batchId: string, extent: Extent): Promise<void> {
+  let cursor = '0';
+  do {
+    const page = await outstandingChildren(home.redis, batchId, { cursor, count: PAGE_SIZE });
+    for (const child of page.batchIds) {
+      await removeIfFinished(home, child, extent);
+    }
+    cursor = page.cursor;
+  } while (cursor !== '0');
+}
+
+async function removeBatchJob(home: Home, batchId: string): Promise<void> {
+  for (let tries = 0; tries < TRIES; tries++) {
+    if ((await home.batches.remove(batchId, { removeChildren: false })) !== 0) {
+      return;
+    }
+    await pause(BETWEEN_TRIES_MS);
+  }
+  throw new BatchError(`Batch '${batchId}' is being worked on: remove it again.`, { batchId });
+}
+
+async function removeMember(home: Home, key: string, extent: Extent): Promise<void> {
   const { queue, id } = memberName(home.redis.prefix, key);
   if (queue === BATCHES_QUEUE) {
-    await markRemoved(home.redis, id);
-    await purge(home, id, members);
-  } else if (members) {
+    await removeIfFinished(home, id, { ...extent, force: true });
+  } else if (extent.members) {
     await home.queueNamed(queue).removeJob(id);
   }
 }

@@ -1,8 +1,11 @@
 import type { Job } from 'bullmq';
+import { type BatchDefinition, eventsOf } from '../redis/definition.js';
 import { BATCHES_QUEUE, memberName } from '../redis/keys.js';
 import { settledPage } from '../redis/settled.js';
 import { readSnapshot } from '../redis/snapshot.js';
+import { watchBatch, watchFor } from '../redis/watched.js';
 import type { Home } from './home.js';
+import { newNonce } from './ids.js';
 
 const PAGE_SIZE = 100;
 
@@ -45,6 +48,9 @@ async function retryMembers(home: Home, batchId: string): Promise<number> {
 async function retryMember(home: Home, key: string): Promise<number> {
   const { queue, id } = memberName(home.redis.prefix, key);
   if (queue === BATCHES_QUEUE) {
+    if ((await readSnapshot(home.redis, id))?.cancelledAt !== undefined) {
+      return 0;
+    }
     const retried = await retryMembers(home, id);
     await revive(home, id);
     return retried;
@@ -54,7 +60,15 @@ async function retryMember(home: Home, key: string): Promise<number> {
 
 /** Lets a batch that has failed run again: it waits for what is outstanding now, and judges afresh. */
 export async function revive(home: Home, batchId: string): Promise<void> {
-  await retryIfFailed(await home.batches.getJob(batchId));
+  const job = await home.batches.getJob(batchId);
+  if (job !== undefined) {
+    const { on, policy } = job.data as BatchDefinition;
+    const watch = watchFor(eventsOf(on), policy);
+    if (Object.keys(watch).length > 0) {
+      await watchBatch(home.redis, batchId, watch, { version: newNonce() });
+    }
+    await retryIfFailed(job);
+  }
 }
 
 /** BullMQ's `retry` refuses a job that has not failed: somebody else may have retried it just now. */

@@ -1,3 +1,4 @@
+import type { BatchEvent, FailurePolicy } from '../redis/definition.js';
 import type { CallbackSnapshot, Counts, Snapshot } from '../redis/snapshot.js';
 
 /*
@@ -6,10 +7,26 @@ import type { CallbackSnapshot, Counts, Snapshot } from '../redis/snapshot.js';
  */
 
 /** `finishing`: every member is settled, callbacks are outstanding. */
-export type BatchState = 'open' | 'running' | 'finishing' | 'succeeded' | 'failed';
+export type BatchState = 'open' | 'running' | 'finishing' | 'succeeded' | 'failed' | 'cancelled';
 
-export function missingOf({ total, pending, succeeded, failed }: Counts): number {
-  return total - pending - succeeded - failed;
+/** What the rules need of a snapshot. */
+export type Standing = Pick<
+  Snapshot,
+  | 'ended'
+  | 'sealedAt'
+  | 'abandonedAt'
+  | 'cancelledAt'
+  | 'cancelReason'
+  | 'completedAt'
+  | 'diedAt'
+  | 'attemptedAt'
+  | 'deaths'
+  | 'counts'
+  | 'callbacks'
+> & { readonly definition: Pick<Snapshot['definition'], 'parentId' | 'policy'> };
+
+export function missingOf({ total, pending, succeeded, failed, cancelled }: Counts): number {
+  return total - pending - succeeded - failed - cancelled;
 }
 
 /** Settled members in whole percent; 100 is said of a finished batch only. */
@@ -21,65 +38,151 @@ export function progressOf(counts: Counts, isFinished: boolean): number {
   return counts.total === 0 ? 0 : Math.min(99, Math.floor((100 * settled) / counts.total));
 }
 
-export function stateOf({
-  ended,
-  sealedAt,
-  abandonedAt,
-  counts,
-}: Pick<Snapshot, 'ended' | 'sealedAt' | 'abandonedAt' | 'counts'>): BatchState {
-  if (ended !== undefined) {
-    return ended === 'completed' ? 'succeeded' : 'failed';
+export function stateOf(
+  standing: Pick<Standing, 'ended' | 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'counts'>,
+): BatchState {
+  const { ended, cancelledAt, counts } = standing;
+  if (ended === 'completed') {
+    return 'succeeded';
   }
-  if (sealedAt === undefined && abandonedAt === undefined) {
+  if (ended === 'failed') {
+    return cancelledAt === undefined ? 'failed' : 'cancelled';
+  }
+  if (!isClosed(standing)) {
     return 'open';
   }
   return counts.pending > 0 ? 'running' : 'finishing';
 }
 
+/** No more members are waited for: it is sealed, or nobody will seal it. */
+function isClosed({ sealedAt, abandonedAt, cancelledAt }: Pick<Standing, 'sealedAt' | 'abandonedAt' | 'cancelledAt'>) {
+  return sealedAt !== undefined || abandonedAt !== undefined || cancelledAt !== undefined;
+}
+
+function isAbandoned({ sealedAt, abandonedAt }: Pick<Standing, 'sealedAt' | 'abandonedAt'>): boolean {
+  return sealedAt === undefined && abandonedAt !== undefined;
+}
+
+/** Whether these members make a success: all of them, or as many as the batch asks for and none missing. */
+export function isGoodEnough(counts: Counts, policy: FailurePolicy | undefined): boolean {
+  const { total, succeeded, cancelled } = counts;
+  if (missingOf(counts) > 0 || cancelled > 0) {
+    return false;
+  }
+  return succeeded === total || succeeded * 100 >= (policy?.succeedIfPercent ?? Number.POSITIVE_INFINITY) * total;
+}
+
+/** Whether so many members have failed that the batch asks to be cancelled. */
+export function isToBeCancelled({
+  ended,
+  sealedAt,
+  cancelledAt,
+  counts,
+  definition: { policy = {} },
+}: Pick<Standing, 'ended' | 'sealedAt' | 'cancelledAt' | 'counts' | 'definition'>): boolean {
+  const { cancelAfter = Number.POSITIVE_INFINITY, cancelAtPercent = Number.POSITIVE_INFINITY } = policy;
+  const { total, pending, failed } = counts;
+  if (ended !== undefined || cancelledAt !== undefined || (sealedAt !== undefined && pending === 0)) {
+    return false;
+  }
+  // A share of the members is known when all of them are.
+  return failed >= cancelAfter || (sealedAt !== undefined && failed > 0 && failed * 100 >= cancelAtPercent * total);
+}
+
+/** Why a batch cancels itself, in a sentence. */
+export function policyReason({ counts }: Pick<Standing, 'counts'>): string {
+  return `onFailure: ${counts.failed} of ${plural(counts.total, 'member')} failed`;
+}
+
+/** Whether an event has happened: what is registered for it is due. */
+export function hasHappened(event: BatchEvent, standing: Standing): boolean {
+  const { counts, callbacks, definition } = standing;
+  const isSettled = isClosed(standing) && counts.pending === 0;
+  switch (event) {
+    case 'death':
+      return standing.diedAt !== undefined || standing.deaths > 0;
+    case 'attempted':
+      return (
+        standing.attemptedAt !== undefined ||
+        (isSettled && !isAbandoned(standing) && counts.succeeded + counts.failed === counts.total)
+      );
+    case 'complete':
+      return standing.completedAt !== undefined;
+    case 'success':
+      return (
+        standing.ended === 'completed' ||
+        (isSettled &&
+          !isAbandoned(standing) &&
+          standing.cancelledAt === undefined &&
+          isGoodEnough(counts, definition.policy) &&
+          callbacks.every(
+            ({ event: other, state }) => other === 'success' || state === 'succeeded' || !hasHappened(other, standing),
+          ))
+      );
+  }
+}
+
+/** The callbacks that are due and have not been enqueued. */
+export function dueOf(standing: Standing): CallbackSnapshot[] {
+  return standing.callbacks.filter(({ event, state }) => state === 'pending' && hasHappened(event, standing));
+}
+
 export type Step =
   | { readonly kind: 'await seal' }
   | { readonly kind: 'await members' }
+  | { readonly kind: 'announce death' }
   | { readonly kind: 'enqueue'; readonly due: readonly CallbackSnapshot[] }
   | { readonly kind: 'await callbacks' }
   | { readonly kind: 'succeed' }
   | { readonly kind: 'fail'; readonly reason: string };
 
 /**
- * Says what a batch needs. `success` comes after the `complete` callbacks have succeeded, and only when no member failed
- * or is missing; a callback that failed for good fails the batch, and so holds back the `success` of its ancestors. A batch
- * that was abandoned goes the same way, without `success`.
+ * Says what a batch needs. `success` comes after the callbacks of the other events have succeeded, and only when no member
+ * failed or is missing; a callback that failed for good fails the batch, and so holds back the `success` of its ancestors.
+ * A batch that was abandoned, or cancelled, goes the same way, without `success`.
  */
-export function nextStep(snapshot: Pick<Snapshot, 'sealedAt' | 'abandonedAt' | 'counts' | 'callbacks'>): Step {
-  const { sealedAt, abandonedAt, counts, callbacks } = snapshot;
-  const isAbandoned = sealedAt === undefined && abandonedAt !== undefined;
-  if (sealedAt === undefined && !isAbandoned) {
+export function nextStep(standing: Standing): Step {
+  const { counts, callbacks, cancelledAt, definition } = standing;
+  if (!isClosed(standing)) {
     return { kind: 'await seal' };
   }
   if (counts.pending > 0) {
     return { kind: 'await members' };
   }
-  const allSucceeded = counts.succeeded === counts.total && !isAbandoned;
-  for (const event of allSucceeded ? (['complete', 'success'] as const) : (['complete'] as const)) {
-    const ofEvent = callbacks.filter((callback) => callback.event === event);
-    const due = ofEvent.filter(({ state }) => state === 'pending');
-    if (due.length > 0) {
-      return { kind: 'enqueue', due };
-    }
-    if (ofEvent.some(({ state }) => state === 'enqueued')) {
-      return { kind: 'await callbacks' };
-    }
-    if (ofEvent.some(({ state }) => state === 'failed')) {
-      return { kind: 'fail', reason: failureReason(counts, callbacks, isAbandoned) };
-    }
+  if (standing.deaths > 0 && standing.diedAt === undefined && concernsAnybody(standing)) {
+    return { kind: 'announce death' };
   }
-  return allSucceeded ? { kind: 'succeed' } : { kind: 'fail', reason: failureReason(counts, callbacks, isAbandoned) };
+  const due = dueOf(standing);
+  if (due.length > 0) {
+    return { kind: 'enqueue', due };
+  }
+  if (callbacks.some(({ state }) => state === 'enqueued')) {
+    return { kind: 'await callbacks' };
+  }
+  const isSuccess =
+    !isAbandoned(standing) &&
+    cancelledAt === undefined &&
+    isGoodEnough(counts, definition.policy) &&
+    callbacks.every(({ state }) => state !== 'failed');
+  return isSuccess ? { kind: 'succeed' } : { kind: 'fail', reason: failureReason(standing) };
 }
 
-/** A sentence for people, e.g. "2 of 30 members failed, 1 is missing". */
-export function failureReason(counts: Counts, callbacks: readonly CallbackSnapshot[], isAbandoned = false): string {
+/** A first death is told to the batch's own callbacks and to all batches above. */
+function concernsAnybody({ definition, callbacks }: Standing): boolean {
+  return definition.parentId !== undefined || callbacks.some(({ event }) => event === 'death');
+}
+
+/** A sentence for people, e.g. "2 of 30 members failed; 1 of 30 members is missing". */
+export function failureReason(
+  standing: Pick<Standing, 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'cancelReason' | 'counts' | 'callbacks'>,
+): string {
+  const { counts, callbacks, cancelledAt, cancelReason } = standing;
   const missing = missingOf(counts);
   const reasons = [
-    ...(isAbandoned ? ['abandoned: it was never sealed, and its producer gives no sign of life'] : []),
+    ...(cancelledAt === undefined ? [] : [cancelReason === undefined ? 'cancelled' : `cancelled: ${cancelReason}`]),
+    ...(isAbandoned(standing) && cancelledAt === undefined
+      ? ['abandoned: it was never sealed, and its producer gives no sign of life']
+      : []),
     ...(counts.failed > 0 ? [`${counts.failed} of ${plural(counts.total, 'member')} failed`] : []),
     ...(missing > 0 ? [`${missing} of ${plural(counts.total, 'member')} ${missing === 1 ? 'is' : 'are'} missing`] : []),
     ...callbacks

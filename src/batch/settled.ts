@@ -1,4 +1,4 @@
-import { type BatchDefinition, callbackKeys } from '../redis/definition.js';
+import { isCallbackId } from '../redis/definition.js';
 import { BATCHES_QUEUE, memberName } from '../redis/keys.js';
 import { type SettledMember, settledPage } from '../redis/settled.js';
 import type { Home } from './home.js';
@@ -20,23 +20,15 @@ export interface BatchFailure<Data = unknown> {
 
 const PAGE_SIZE = 500;
 
-export async function* resultsOf<Result>(
-  home: Home,
-  batchId: string,
-  definition: BatchDefinition,
-): AsyncGenerator<BatchResult<Result>> {
-  for await (const { key, value } of settledMembers(home, batchId, definition, 'processed')) {
+export async function* resultsOf<Result>(home: Home, batchId: string): AsyncGenerator<BatchResult<Result>> {
+  for await (const { key, value } of settledMembers(home, batchId, 'processed')) {
     const name = memberName(home.redis.prefix, key);
     yield { ...name, value: JSON.parse(value), isBatch: name.queue === BATCHES_QUEUE };
   }
 }
 
-export async function* failuresOf<Data>(
-  home: Home,
-  batchId: string,
-  definition: BatchDefinition,
-): AsyncGenerator<BatchFailure<Data>> {
-  for await (const { key, value, data } of settledMembers(home, batchId, definition, 'failed')) {
+export async function* failuresOf<Data>(home: Home, batchId: string): AsyncGenerator<BatchFailure<Data>> {
+  for await (const { key, value, data } of settledMembers(home, batchId, 'failed')) {
     const name = memberName(home.redis.prefix, key);
     const isBatch = name.queue === BATCHES_QUEUE;
     yield { ...name, reason: value, ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }), isBatch };
@@ -47,10 +39,8 @@ export async function* failuresOf<Data>(
 async function* settledMembers(
   home: Home,
   batchId: string,
-  definition: BatchDefinition,
   which: 'processed' | 'failed',
 ): AsyncGenerator<SettledMember> {
-  const callbacks = callbackKeys(home.redis.prefix, batchId, definition);
   let cursor = '0';
   do {
     const page = await settledPage(home.redis, batchId, {
@@ -59,7 +49,7 @@ async function* settledMembers(
       count: PAGE_SIZE,
       withData: which === 'failed',
     });
-    yield* page.members.filter(({ key }) => !callbacks.has(key));
+    yield* page.members.filter(({ key }) => !isCallbackId(batchId, memberName(home.redis.prefix, key).id));
     cursor = page.cursor;
   } while (cursor !== '0');
 }

@@ -1,20 +1,22 @@
 import type { BatchEvent } from '../redis/definition.js';
 import type { CallbackState, Snapshot } from '../redis/snapshot.js';
-import { type BatchState, missingOf, progressOf, stateOf } from './rules.js';
+import { type BatchState, isGoodEnough, missingOf, progressOf, stateOf } from './rules.js';
 
 /** Where a batch stands. Members are jobs and child batches alike; the batch's own callbacks are never counted. Times are ms since the epoch. */
 export interface BatchStatus {
   readonly id: string;
   readonly description: string | undefined;
-  /** `open` → `running` → `finishing` (callbacks outstanding) → `succeeded` or `failed`. */
+  /** `open` → `running` → `finishing` (callbacks outstanding) → `succeeded`, `failed` or `cancelled`. */
   readonly state: BatchState;
   readonly sealed: boolean;
-  /** `total` is always `pending + succeeded + failed + missing`. */
+  /** `total` is always `pending + succeeded + failed + cancelled + missing`. */
   readonly total: number;
   readonly pending: number;
   readonly succeeded: number;
   /** Members that failed for good; one with attempts left is pending. */
   readonly failed: number;
+  /** Members that `cancel()` removed. */
+  readonly cancelled: number;
   /** Members that vanished without settling: removed, drained, evicted. */
   readonly missing: number;
   /** Settled ÷ total in whole percent; 100 only when the batch has finished. */
@@ -29,6 +31,8 @@ export interface BatchStatus {
   readonly callbacks: readonly CallbackStatus[];
   /** It was never sealed and its producer gave no sign of life for `openTimeout`; sealing it, or adding to it, revives it. */
   readonly abandoned: boolean;
+  /** What `cancel(reason)` was given, or the failure policy's reason. */
+  readonly cancelReason: string | undefined;
   /** It had finished with failures, and has succeeded since: after a retry of what had failed. */
   readonly recovered: boolean;
   /** Why the batch failed, in a sentence. */
@@ -61,11 +65,12 @@ export function statusOf(id: string, snapshot: Snapshot): BatchStatus {
     finishedAt: snapshot.finishedAt,
     callbacks: snapshot.callbacks.map(({ event, queue, name, jobId, state }) => ({ event, queue, name, jobId, state })),
     abandoned: snapshot.abandonedAt !== undefined,
+    cancelReason: snapshot.cancelReason,
     recovered: ended === 'completed' && hadFailures(snapshot),
     failedReason: ended === 'failed' ? snapshot.failedReason : undefined,
   };
 }
 
-function hadFailures({ completedCounts }: Snapshot): boolean {
-  return completedCounts !== undefined && completedCounts.succeeded < completedCounts.total;
+function hadFailures({ completedCounts, definition }: Snapshot): boolean {
+  return completedCounts !== undefined && !isGoodEnough(completedCounts, definition.policy);
 }

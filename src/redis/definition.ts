@@ -1,10 +1,12 @@
 import type { JobsOptions } from 'bullmq';
-import { jobKey } from './keys.js';
 
-/** The events of a batch, in the order in which they fire. */
-export const EVENTS = ['complete', 'success'] as const;
+/** The events of a batch; the last two fire in this order, the others before them. */
+export const EVENTS = ['death', 'attempted', 'complete', 'success'] as const;
 
-/** `complete`: sealed and every member settled. `success`: and all of them succeeded. */
+/**
+ * `death`: the first member has failed for good, here or in a child batch. `attempted`: every member has run at least once.
+ * `complete`: sealed and every member settled. `success`: and all of them succeeded.
+ */
 export type BatchEvent = (typeof EVENTS)[number];
 
 /** A callback as it is stored: everything resolved, so that any BatchWorker can enqueue it. */
@@ -13,6 +15,15 @@ export interface StoredCallback {
   readonly name: string;
   readonly data?: Readonly<Record<string, unknown>>;
   readonly opts?: JobsOptions;
+  /** Registered after the batch was created: no part of what another `createBatch` with this id must agree with. */
+  readonly late?: true;
+}
+
+/** What failures do to a batch, beyond being counted; percentages are of all members. */
+export interface FailurePolicy {
+  readonly cancelAfter?: number;
+  readonly cancelAtPercent?: number;
+  readonly succeedIfPercent?: number;
 }
 
 /** What a batch is: the data of its batch job, written once when the batch is created. */
@@ -23,6 +34,7 @@ export interface BatchDefinition {
   readonly queue: string;
   readonly on: { readonly [event in BatchEvent]?: readonly StoredCallback[] };
   readonly jobOptions?: JobsOptions;
+  readonly policy?: FailurePolicy;
   /** Ms without a sign of life after which an open batch is abandoned. */
   readonly openTimeout: number;
   /** For how long, in seconds, and among how many, a finished batch is kept. */
@@ -36,6 +48,11 @@ export interface CallbackName {
   readonly index: number;
   readonly callback: StoredCallback;
   readonly jobId: string;
+}
+
+/** The events that callbacks are registered for. */
+export function eventsOf(on: BatchDefinition['on']): BatchEvent[] {
+  return EVENTS.filter((event) => on[event] !== undefined);
 }
 
 /** Deterministic, so that a callback is enqueued once whoever enqueues it; the Lua of snapshot.ts builds the same ids. */
@@ -54,6 +71,12 @@ export function callbacksOf(batchId: string, { on, nonce }: BatchDefinition): Ca
   );
 }
 
-export function callbackKeys(prefix: string, batchId: string, definition: BatchDefinition): Set<string> {
-  return new Set(callbacksOf(batchId, definition).map(({ callback, jobId }) => jobKey(prefix, callback.queue, jobId)));
+/** What the ids of a batch's callbacks begin with, by event; members' ids never do. */
+export function callbackIdStarts(batchId: string): string[] {
+  return EVENTS.map((event) => `${batchId}~${event}~`);
+}
+
+/** Whether a job of the batch is one of its callbacks, also one that was registered after the definition was read. */
+export function isCallbackId(batchId: string, jobId: string): boolean {
+  return callbackIdStarts(batchId).some((start) => jobId.startsWith(start));
 }

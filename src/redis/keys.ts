@@ -9,6 +9,10 @@ export const jobKey = (prefix: string, queue: string, jobId: string) => `${prefi
 /** A key of the batches queue that belongs to no batch, such as `completed` or `marker`. */
 export const batchesKey = (prefix: string, name: string) => jobKey(prefix, BATCHES_QUEUE, name);
 
+/** Keys of our own beside BullMQ's; the colon keeps them from BullMQ's removeOrphanedJobs. */
+export const leaseKey = (prefix: string, role: 'leader' | 'sweeper') => batchesKey(prefix, `reconciler:${role}`);
+export const watchedKey = (prefix: string) => batchesKey(prefix, 'reconciler:watched');
+
 /** The four keys in which BullMQ keeps one batch. */
 export function batchKeys(prefix: string, batchId: string) {
   const job = jobKey(prefix, BATCHES_QUEUE, batchId);
@@ -40,6 +44,18 @@ export const FIELD = {
   /** When `complete` became due, and the counts that its callbacks are given; both written once. */
   completedAt: 'b:completedAt',
   completedCounts: 'b:completedCounts',
+  /** When the batch was cancelled, and why; both written once. */
+  cancelledAt: 'b:cancelledAt',
+  cancelReason: 'b:cancelReason',
+  /** How many members were removed because of it. */
+  cancelled: 'b:cancelled',
+  /** How many child batches have failed because they were cancelled: no deaths. And, on the child, that it is counted there. */
+  cancelledChildren: 'b:cancelledChildren',
+  toldParent: 'b:toldParent',
+  /** When the first member failed for good, here or further down. */
+  diedAt: 'b:diedAt',
+  /** When every member had run at least once. */
+  attemptedAt: 'b:attemptedAt',
   /** Set while the parts of a removed batch go: it is gone for everybody but its removal. */
   removed: 'b:removed',
 } as const;

@@ -3,10 +3,10 @@ import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_NOW, script } from './script.js';
 
 /**
- * Marks a finished batch as removed: from now on nobody finds it, while its parts go one slice after the other. A batch
+ * Marks a finished batch, or any, as removed: from now on nobody finds it, while its parts go one slice after the other. A batch
  * whose removal was cut short is taken up again by the reconciler.
  *
- * KEYS: batch job, its dependencies, the batches queue's completed, failed. ARGV: batch id.
+ * KEYS: batch job, its dependencies, the batches queue's completed, failed. ARGV: batch id, '1' for any batch.
  * Returns 1, 0 without a batch, -1 when it has not finished.
  */
 const MARK_REMOVED = script(
@@ -17,7 +17,7 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   return 0
 end
 local ended = redis.call('ZSCORE', KEYS[3], ARGV[1]) or redis.call('ZSCORE', KEYS[4], ARGV[1])
-if not ended or redis.call('SCARD', KEYS[2]) > 0 then
+if ARGV[2] ~= '1' and (not ended or redis.call('SCARD', KEYS[2]) > 0) then
   return -1
 end
 redis.call('HSET', KEYS[1], '${FIELD.removed}', 1)
@@ -27,10 +27,11 @@ return 1`,
 export async function markRemoved(
   redis: BatchRedis,
   batchId: string,
+  { force }: { readonly force: boolean },
 ): Promise<'marked' | 'not found' | 'not finished'> {
   const { job, dependencies } = batchKeys(redis.prefix, batchId);
   const ended = [batchesKey(redis.prefix, 'completed'), batchesKey(redis.prefix, 'failed')];
-  const reply = await redis.run(MARK_REMOVED, [job, dependencies, ...ended, batchId]);
+  const reply = await redis.run(MARK_REMOVED, [job, dependencies, ...ended, batchId, force ? '1' : '0']);
   return reply === 1 ? 'marked' : reply === 0 ? 'not found' : 'not finished';
 }
 

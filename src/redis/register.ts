@@ -18,10 +18,10 @@ export interface AttachmentLink {
 export type Registration = 'new' | 'vacant' | 'known' | 'foreign';
 
 export type Registered =
-  | { readonly refused: 'not found' | 'sealed' | 'finished' }
+  | { readonly refused: 'not found' | 'sealed' | 'finished' | 'cancelled' }
   | { readonly members: readonly Registration[]; readonly toBeRevived: boolean };
 
-const REFUSALS = { '-1': 'not found', '-2': 'sealed', '-3': 'finished' } as const;
+const REFUSALS = { '-1': 'not found', '-2': 'sealed', '-3': 'finished', '-4': 'cancelled' } as const;
 const REGISTRATIONS: readonly Registration[] = ['new', 'vacant', 'known', 'foreign'];
 
 /**
@@ -32,20 +32,23 @@ const REGISTRATIONS: readonly Registration[] = ['new', 'vacant', 'known', 'forei
  * KEYS: batch job, its dependencies, processed, failed.
  * ARGV: '1' when the ids are fresh (made for this call, so none can be known), the number of links, per link its
  *       dependencies key and member key, then the keys of the members.
- * Returns -1 without a batch, -2 sealed, -3 finished, or a list: 1 when the batch had been abandoned and has failed for it
+ * Returns -1 without a batch, -2 sealed, -3 finished, -4 cancelled, or a list: 1 when the batch had been abandoned and has failed for it
  * (it is open again, its job must be retried) else 0, then per member 0 new, 1 vacant, 2 known, 3 foreign.
  */
 const REGISTER = script(
   'register',
   4,
   `${LUA_NOW}
-local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.sealedAt}', 'finishedOn')
-if not batch[1] then
+local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.sealedAt}', 'finishedOn', '${FIELD.cancelledAt}',
+  '${FIELD.removed}')
+if not batch[1] or batch[5] then
   return -1
 end
 local links = tonumber(ARGV[2])
 local refusal = nil
-if batch[2] then
+if batch[4] then
+  refusal = -4
+elseif batch[2] then
   local attached = links > 0
   for i = 1, links do
     attached = attached and redis.call('SISMEMBER', ARGV[2 * i + 1], ARGV[2 * i + 2]) == 1
@@ -71,10 +74,10 @@ for i = 3 + 2 * links, #ARGV do
     end
   end
   verdicts[#verdicts + 1] = verdict
+  if refusal and (verdict == 0 or verdict == 1 and batch[4]) then
+    return refusal
+  end
   if verdict == 0 then
-    if refusal then
-      return refusal
-    end
     new[#new + 1] = key
   end
 end
@@ -104,7 +107,7 @@ export async function registerMembers(
     links.length,
     ...links.flatMap((link) => [link.dependencies, link.memberKey]),
     ...memberKeys,
-  ])) as -1 | -2 | -3 | number[];
+  ])) as -1 | -2 | -3 | -4 | number[];
   if (!Array.isArray(reply)) {
     return { refused: REFUSALS[`${reply}`] };
   }

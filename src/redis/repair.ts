@@ -1,7 +1,7 @@
 import type { BatchRedis } from './batch-redis.js';
-import { EVENTS } from './definition.js';
+import { callbackIdStarts } from './definition.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
-import { LUA_NOW, LUA_WAKE, script } from './script.js';
+import { LUA_NOW, LUA_WAKE, luaIsCallback, script } from './script.js';
 
 /** A sealed batch job that is delayed for longer than this is not in the backoff of a failed step. */
 const LONGEST_BACKOFF_MS = 60_000;
@@ -36,18 +36,13 @@ const REPAIR = script(
   'repair',
   4,
   `${LUA_NOW}${LUA_WAKE}
-local batch = redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}', '${FIELD.registeredAt}', '${FIELD.abandonedAt}')
-if not batch[1] and not batch[3] then
+local batch = redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}', '${FIELD.registeredAt}', '${FIELD.abandonedAt}',
+  '${FIELD.cancelledAt}')
+if not batch[1] and not batch[3] and not batch[4] then
   return { '0', 0, 0, 0, 0 }
 end
 local isQuiet = now() - tonumber(batch[2] or 0) >= tonumber(ARGV[5])
-local function isCallback(id)
-  for i = 7, #ARGV do
-    if string.sub(id, 1, #ARGV[i]) == ARGV[i] then
-      return true
-    end
-  end
-end
+${luaIsCallback(7)}
 local missing, settled, woken = 0, 0, 0
 local page = redis.call('SSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])
 for _, key in ipairs(page[2]) do
@@ -56,8 +51,15 @@ for _, key in ipairs(page[2]) do
   local id = string.sub(key, #queueKey + 1)
   if not job[1] or job[3] ~= KEYS[1] then
     if isQuiet then
-      -- A callback that is gone is enqueued again: it is due.
-      missing = missing + redis.call('SREM', KEYS[2], key) * (isCallback(id) and 0 or 1)
+      local removed = redis.call('SREM', KEYS[2], key)
+      -- A callback that is gone is enqueued again: it is due. A member that was never added to a cancelled batch is no loss.
+      if not isCallback(id) then
+        if batch[4] then
+          redis.call('HINCRBY', KEYS[1], '${FIELD.cancelled}', removed)
+        else
+          missing = missing + removed
+        end
+      end
     end
   elseif job[2] then
     if redis.call('ZSCORE', queueKey .. 'completed', id) then
@@ -98,7 +100,7 @@ export async function repairSlice(
     count,
     graceMs,
     redis.prefix,
-    ...EVENTS.map((event) => `${batchId}~${event}~`),
+    ...callbackIdStarts(batchId),
   ];
   const reply = (await redis.run(REPAIR, args)) as [string, number, number, number, number];
   const [next, missing, settled, woken, seen] = reply;
@@ -181,34 +183,6 @@ return ids`,
 export async function unfinishedBatches(redis: BatchRedis, from: number, to: number): Promise<string[] | undefined> {
   const keys = [batchesKey(redis.prefix, 'delayed'), batchesKey(redis.prefix, 'waiting-children')];
   return pageOf(await redis.run(UNFINISHED, [...keys, from, to]));
-}
-
-/**
- * KEYS: the lease. ARGV: who asks, for how many ms.
- * Returns 1 when it is theirs now.
- */
-const LEAD = script(
-  'lead',
-  1,
-  `
-local leader = redis.call('GET', KEYS[1])
-if leader and leader ~= ARGV[1] then
-  return 0
-end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1`,
-);
-
-/** Takes or keeps the lead among all reconcilers of this prefix. The colon keeps the key from BullMQ's removeOrphanedJobs. */
-export async function takeLead(redis: BatchRedis, who: string, ttlMs: number): Promise<boolean> {
-  return (await redis.run(LEAD, [batchesKey(redis.prefix, 'reconciler:leader'), who, ttlMs])) === 1;
-}
-
-const RESIGN = script('resign', 1, `if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end`);
-
-/** Gives the lead back, so that another reconciler need not wait for the lease to end. */
-export async function resignLead(redis: BatchRedis, who: string): Promise<void> {
-  await redis.run(RESIGN, [batchesKey(redis.prefix, 'reconciler:leader'), who]);
 }
 
 function pageOf(reply: unknown): string[] | undefined {

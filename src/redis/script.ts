@@ -36,6 +36,18 @@ local function now()
 end
 `;
 
+/** Lua: whether an id is that of one of the batch's own callbacks, whose beginnings are the arguments from this one on. */
+export const luaIsCallback = (firstArgument: number) => `
+local function isCallback(id)
+  for i = ${firstArgument}, #ARGV do
+    if string.sub(id, 1, #ARGV[i]) == ARGV[i] then
+      return true
+    end
+  end
+  return false
+end
+`;
+
 /**
  * Lua: makes a batch job run now, from 'delayed' (open) or 'waiting-children', wherever it is. It goes through 'delayed'
  * with a score that is due for every clock: BullMQ then moves it on itself, the same way in 5 and 6, paused or not.

@@ -10,6 +10,8 @@ export interface Counts {
   readonly pending: number;
   readonly succeeded: number;
   readonly failed: number;
+  /** Removed by `cancel()`. */
+  readonly cancelled: number;
 }
 
 /** `pending`: not enqueued yet; `enqueued`: waiting, running or retrying. */
@@ -41,6 +43,13 @@ export interface Snapshot {
   /** Ms for which it may stay open without a sign of life. */
   readonly openFor: number;
   readonly failedReason: string | undefined;
+  readonly cancelledAt: number | undefined;
+  readonly cancelReason: string | undefined;
+  /** When it was found that a member has failed for good, here or further down; that every member has run. */
+  readonly diedAt: number | undefined;
+  readonly attemptedAt: number | undefined;
+  /** How many members failed for good, child batches that were cancelled apart. */
+  readonly deaths: number;
   readonly counts: Counts;
   readonly callbacks: readonly CallbackSnapshot[];
 }
@@ -48,14 +57,15 @@ export interface Snapshot {
 /*
  * readBatch(jobKey, dependencies, processed, failed, completedSet, failedSet, prefix, id)
  * returns nil without a batch job (or for a job that somebody else put there), otherwise
- * { fields, { total, pending, succeeded, failed }, callbacks }.
+ * { fields, { total, pending, succeeded, failed, cancelled }, callbacks, ended, openTimeout }.
  * `total` is never less than what is there: a job that somebody attached behind our back counts as a member.
  */
 const LUA_READ_BATCH = `
 local function readBatch(jobKey, dependencies, processed, failed, completedSet, failedSet, prefix, id)
   local fields = redis.call('HMGET', jobKey, 'data', 'timestamp', 'finishedOn', 'failedReason',
     '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}', '${FIELD.abandonedAt}',
-    '${FIELD.removed}')
+    '${FIELD.removed}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}', '${FIELD.cancelled}',
+    '${FIELD.cancelledChildren}', '${FIELD.diedAt}', '${FIELD.attemptedAt}')
   if not fields[1] or fields[10] then
     return nil
   end
@@ -94,8 +104,9 @@ local function readBatch(jobKey, dependencies, processed, failed, completedSet, 
     end
   end
   local ended = redis.call('ZSCORE', completedSet, id) and 'completed' or redis.call('ZSCORE', failedSet, id) and 'failed' or ''
-  local total = math.max(tonumber(fields[5] or 0), pending + succeeded + lost)
-  return { fields, { total, pending, succeeded, lost }, callbacks, ended, definition.openTimeout }
+  local cancelled = tonumber(fields[13] or 0)
+  local total = math.max(tonumber(fields[5] or 0), pending + succeeded + lost + cancelled)
+  return { fields, { total, pending, succeeded, lost, cancelled }, callbacks, ended, definition.openTimeout }
 end
 `;
 
@@ -112,22 +123,22 @@ return readBatch(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], 
 );
 
 /**
- * The decide step: the same, for the holder of the batch job's lock only, and with the counts of `complete` frozen when
- * they are due, so that a BatchWorker that takes over after a crash tells the callbacks the same numbers. An open batch
- * whose producer has given no sign of life for too long is abandoned here.
+ * The decide step: the same, and `complete` is due, once and with its counts frozen, when every member is settled: whoever
+ * takes over after a crash tells the callbacks the same numbers. For the holder of the batch job's lock, or, without a
+ * token, for anybody. The holder also abandons an open batch whose producer has given no sign of life for too long.
  *
- * KEYS: as above. ARGV: prefix, batch id, lock token.
+ * KEYS: as above. ARGV: prefix, batch id, lock token or ''.
  * Returns nil without a batch, 0 when the lock is not held (any more), or as above.
  */
 const DECIDE = script(
   'decide',
   6,
   `${LUA_NOW}${LUA_READ_BATCH}
-if redis.call('GET', KEYS[1] .. ':lock') ~= ARGV[3] then
+if ARGV[3] ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= ARGV[3] then
   return redis.call('EXISTS', KEYS[1]) == 1 and 0 or nil
 end
 local batch = readBatch(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], ARGV[2])
-if batch and not batch[1][6] and not batch[1][9] then
+if batch and ARGV[3] ~= '' and not batch[1][6] and not batch[1][9] and not batch[1][11] then
   local since = redis.call('HGET', KEYS[1], '${FIELD.registeredAt}')
   if not since then
     -- Nothing was added yet, and the creation was timed by a clock that is not Redis's: start now.
@@ -140,7 +151,8 @@ if batch and not batch[1][6] and not batch[1][9] then
     redis.call('HSET', KEYS[1], '${FIELD.abandonedAt}', batch[1][9])
   end
 end
-if batch and (batch[1][6] or batch[1][9]) and not batch[1][7] and redis.call('SCARD', KEYS[2]) == 0 then
+local isClosed = batch and (batch[1][6] or batch[1][9] or batch[1][11])
+if isClosed and not batch[1][7] and batch[2][2] == 0 then
   local counts = batch[2]
   batch[1][7] = tostring(now())
   batch[1][8] = cjson.encode(counts)
@@ -159,7 +171,7 @@ type Row = readonly [
   CallbackState,
   reason: string,
 ];
-type CountsReply = readonly [total: number, pending: number, succeeded: number, failed: number];
+type CountsReply = readonly [total: number, pending: number, succeeded: number, failed: number, cancelled: number];
 type Reply = readonly [
   fields: readonly Field[],
   counts: CountsReply,
@@ -185,6 +197,11 @@ export async function decideSnapshot(
   return reply === null ? undefined : parseSnapshot(reply as Reply);
 }
 
+/** The same without the lock, for a batch that does not wake because callbacks of its are still running. */
+export async function settleSnapshot(redis: BatchRedis, batchId: string): Promise<Snapshot | undefined> {
+  return (await decideSnapshot(redis, batchId, '')) as Snapshot | undefined;
+}
+
 function snapshotKeys({ prefix }: BatchRedis, batchId: string): string[] {
   const { job, dependencies, processed, failed } = batchKeys(prefix, batchId);
   return [job, dependencies, processed, failed, batchesKey(prefix, 'completed'), batchesKey(prefix, 'failed')];
@@ -192,6 +209,8 @@ function snapshotKeys({ prefix }: BatchRedis, batchId: string): string[] {
 
 function parseSnapshot([fields, counts, callbacks, ended, openFor]: Reply): Snapshot {
   const [data, timestamp, finishedOn, failedReason, , sealedAt, completedAt, completedCounts, abandonedAt] = fields;
+  const [cancelledAt, cancelReason, , cancelledChildren, diedAt, attemptedAt] = fields.slice(10);
+  const parsedCounts = parseCounts(counts);
   return {
     definition: JSON.parse(data ?? '{}'),
     createdAt: Number(timestamp),
@@ -203,7 +222,12 @@ function parseSnapshot([fields, counts, callbacks, ended, openFor]: Reply): Snap
     failedReason: failedReason ?? undefined,
     abandonedAt: time(abandonedAt),
     openFor,
-    counts: parseCounts(counts),
+    cancelledAt: time(cancelledAt),
+    cancelReason: cancelReason || undefined,
+    diedAt: time(diedAt),
+    attemptedAt: time(attemptedAt),
+    deaths: Math.max(0, parsedCounts.failed - Number(cancelledChildren ?? 0)),
+    counts: parsedCounts,
     callbacks: callbacks.map(([event, index, queue, name, jobId, state, reason]) => ({
       event,
       index,
@@ -216,8 +240,8 @@ function parseSnapshot([fields, counts, callbacks, ended, openFor]: Reply): Snap
   };
 }
 
-function parseCounts([total, pending, succeeded, failed]: CountsReply): Counts {
-  return { total, pending, succeeded, failed };
+function parseCounts([total, pending, succeeded, failed, cancelled]: CountsReply): Counts {
+  return { total, pending, succeeded, failed, cancelled };
 }
 
 function time(field: Field | undefined): number | undefined {

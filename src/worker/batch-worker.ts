@@ -9,6 +9,7 @@ import { checkBackend, rawClientOf } from '../redis/client.js';
 import { BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
 import { runBatchJob } from './lifecycle.js';
 import { type BatchRepair, Reconciler } from './reconciler.js';
+import { Sweep } from './sweep.js';
 
 export interface BatchWorkerOptions {
   /** BullMQ's connection: ioredis options or an instance, as for a `Worker`. */
@@ -23,6 +24,11 @@ export interface BatchWorkerOptions {
   readonly stalledInterval?: number;
   /** How often, in ms, the leading BatchWorker looks for damage that no event tells. Default: 5,000. */
   readonly reconcileInterval?: number;
+  /**
+   * How often, in ms, one BatchWorker looks for first failures, failure policies and cancelled batches: `death` is enqueued
+   * within about this time. Costs one small command each time. Default: 500.
+   */
+  readonly sweepInterval?: number;
   /** After how many ms a member of a sealed batch that has no job counts as missing. Default: 30,000. */
   readonly missingAfter?: number;
 }
@@ -41,13 +47,14 @@ const DEFAULTS = {
   lockDuration: 10_000,
   stalledInterval: 5_000,
   reconcileInterval: 5_000,
+  sweepInterval: 500,
   missingAfter: 30_000,
 };
 
 /** A batch is woken any number of times in its life, and may lose its worker at each: that is no reason to give it up. */
 const UNLIMITED = 1_000_000_000;
 
-/** How long closing waits for the reconciler's current command. */
+/** How long closing waits for the current commands of the reconciler and the sweep. */
 const CLOSING_MS = 1000;
 
 const OPTION_KEYS = ['connection', 'prefix', ...Object.keys(DEFAULTS)];
@@ -66,14 +73,14 @@ const OPTION_KEYS = ['connection', 'prefix', ...Object.keys(DEFAULTS)];
 export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   readonly #worker: Worker;
   readonly #home: Promise<Home>;
-  readonly #reconciler: Promise<Reconciler>;
+  readonly #helpers: Promise<readonly [Reconciler, Sweep]>;
   #closing: Promise<void> | undefined;
 
   constructor(options: BatchWorkerOptions) {
     super();
     checkOptions(options);
     const { connection, prefix = DEFAULT_PREFIX } = options;
-    const { concurrency, lockDuration, stalledInterval, reconcileInterval, missingAfter } = { ...DEFAULTS, ...options };
+    const { concurrency, lockDuration, stalledInterval, ...intervals } = { ...DEFAULTS, ...options };
     // What can be refused without a connection is, before one is opened.
     checkBackend({ name: BATCHES_QUEUE, opts: { prefix, connection } });
     this.#worker = new Worker(BATCHES_QUEUE, (job: Job, token?: string) => this.#process(job, token ?? ''), {
@@ -94,23 +101,26 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
       throw error;
     }
     this.#home = rawClientOf(this.#worker).then((client) => homeOn(client, prefix));
-    this.#reconciler = this.#home.then((home) => {
+    this.#helpers = this.#home.then((home) => {
+      const onError = (error: unknown) => this.#report(error);
       const reconciler = new Reconciler(
         home,
-        { intervalMs: reconcileInterval, missingAfterMs: missingAfter },
-        { onRepair: (repair) => void this.emit('repaired', repair), onError: (error) => this.#report(error) },
+        { intervalMs: intervals.reconcileInterval, missingAfterMs: intervals.missingAfter },
+        { onRepair: (repair) => void this.emit('repaired', repair), onError },
       );
+      const sweep = new Sweep(home, intervals.sweepInterval, { onError });
       if (this.#closing === undefined) {
         reconciler.start();
+        sweep.start();
       }
-      return reconciler;
+      return [reconciler, sweep] as const;
     });
-    this.#reconciler.catch((error) => this.#report(error));
+    this.#helpers.catch((error) => this.#report(error));
   }
 
   /** Resolves when the connection is ready and batches are being driven. */
   async waitUntilReady(): Promise<void> {
-    await Promise.all([this.#worker.waitUntilReady(), this.#reconciler]);
+    await Promise.all([this.#worker.waitUntilReady(), this.#helpers]);
   }
 
   /** Finishes the steps that are under way and closes the connection. Batches go on with any other BatchWorker. */
@@ -120,9 +130,9 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   }
 
   async #close(): Promise<void> {
-    const reconciled = this.#reconciler.then((reconciler) => reconciler.close()).catch(() => {});
-    // Without Redis it would never end what it is doing.
-    await Promise.race([reconciled, pause(CLOSING_MS, undefined, { ref: false })]);
+    const ended = this.#helpers.then((helpers) => Promise.all(helpers.map((helper) => helper.close()))).catch(() => {});
+    // Without Redis they would never end what they are doing.
+    await Promise.race([ended, pause(CLOSING_MS, undefined, { ref: false })]);
     await this.#worker.close();
   }
 

@@ -1,11 +1,13 @@
 import { DelayedError, type Job, UnrecoverableError, WaitingChildrenError } from 'bullmq';
-import { callbackJob } from '../batch/callbacks.js';
+import { tellParent } from '../batch/cancel.js';
+import { announceDeath } from '../batch/death.js';
+import { enqueueCallback } from '../batch/enqueue.js';
 import type { Home } from '../batch/home.js';
 import { nextStep, type Step } from '../batch/rules.js';
 import { type BatchStatus, statusOf } from '../batch/status.js';
 import { BatchError } from '../errors.js';
 import { sealBatch } from '../redis/seal.js';
-import { type CallbackSnapshot, decideSnapshot, readSnapshot, type Snapshot } from '../redis/snapshot.js';
+import { decideSnapshot, readSnapshot, type Snapshot } from '../redis/snapshot.js';
 
 /** How long to wait for a callback that somebody detached from its batch: nothing will tell when it has run. */
 const DETACHED_CHECK_MS = 1000;
@@ -43,6 +45,9 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
           throw new DelayedError();
         }
         break;
+      case 'announce death':
+        await announceDeath(home, batchId);
+        break;
       case 'enqueue':
         for (const due of step.due) {
           await enqueueCallback(home, batchId, snapshot, due);
@@ -51,6 +56,9 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
       case 'succeed':
         return finalStatus(batchId, snapshot);
       case 'fail':
+        if (snapshot.cancelledAt !== undefined) {
+          await tellParent(home, batchId, snapshot.definition.parentId);
+        }
         throw new UnrecoverableError(step.reason);
     }
     previous = step.kind;
@@ -63,26 +71,6 @@ async function backToOpen(home: Home, job: Job, token: string, openFor: number):
   const batchId = job.id ?? '';
   if ((await readSnapshot(home.redis, batchId))?.sealedAt !== undefined) {
     await sealBatch(home.redis, batchId);
-  }
-}
-
-/** Adds the job of a callback as one more child of the batch job: the batch finishes when it has run. */
-async function enqueueCallback(home: Home, batchId: string, snapshot: Snapshot, due: CallbackSnapshot): Promise<void> {
-  const { name, data, opts } = callbackJob(batchId, snapshot, due);
-  const job = await home.queueNamed(due.queue).add(name, data, {
-    ...opts,
-    jobId: due.jobId,
-    parent: { id: batchId, queue: home.batches.qualifiedName },
-    ignoreDependencyOnFailure: true,
-    // As long as the batch lives: a BatchWorker that was frozen between look-up and add would enqueue a removed one again.
-    removeOnComplete: false,
-    removeOnFail: false,
-  });
-  if (job.id !== due.jobId) {
-    throw new BatchError(
-      `The ${due.event} callback '${name}' of batch '${batchId}' was not enqueued: BullMQ returned ${job.id}.`,
-      { batchId },
-    );
   }
 }
 

@@ -5,8 +5,9 @@ import { removeIfFinished } from '../batch/remove.js';
 import { revive } from '../batch/retry.js';
 import { nextStep } from '../batch/rules.js';
 import type { BatchRedis } from '../redis/batch-redis.js';
+import { resignLease, takeLease } from '../redis/lease.js';
 import { expiredBatches, finishedBatches } from '../redis/purge.js';
-import { failedBatches, recheckSlice, repairSlice, resignLead, takeLead, unfinishedBatches } from '../redis/repair.js';
+import { failedBatches, recheckSlice, repairSlice, unfinishedBatches } from '../redis/repair.js';
 import { readSnapshot } from '../redis/snapshot.js';
 
 /** What the reconciler mended in one batch. */
@@ -101,11 +102,11 @@ export class Reconciler {
       }
       await pause(this.#options.intervalMs, undefined, { signal, ref: false }).catch(() => {});
     }
-    await resignLead(this.#home.redis, this.#who).catch(() => {});
+    await resignLease(this.#home.redis, 'leader', this.#who).catch(() => {});
   }
 
   async #look(): Promise<void> {
-    if (!(await takeLead(this.#home.redis, this.#who, LEASE_INTERVALS * this.#options.intervalMs))) {
+    if (!(await takeLease(this.#home.redis, 'leader', this.#who, LEASE_INTERVALS * this.#options.intervalMs))) {
       return;
     }
     for (let budget = BUDGET_PER_LOOK; budget > 0 && !this.#stop.signal.aborted; ) {
@@ -205,7 +206,7 @@ export class Reconciler {
 
   async #remove(batchId: string): Promise<number> {
     // Gone, or running again, since it was listed: nothing to do.
-    await removeIfFinished(this.#home, batchId, { members: false });
+    await removeIfFinished(this.#home, batchId, { members: false, force: false });
     this.#goOn('0');
     return MEMBERS_PER_SLICE;
   }

@@ -5,7 +5,7 @@ import { type Bench, eventually, expect, keysOf, test } from '../support/test.js
 async function jobKeys(bench: Bench, queue: string): Promise<string[]> {
   const keys = await keysOf(bench.redis, bench.prefix);
   const own =
-    /:(meta|events|id|marker|completed|failed|delayed|wait|active|stalled-check|waiting-children|reconciler:leader|pc)$/;
+    /:(meta|events|id|marker|completed|failed|delayed|wait|active|stalled-check|waiting-children|reconciler:(leader|sweeper)|pc)$/;
   return keys.filter((key) => key.startsWith(`${bench.prefix}:${queue}:`) && !own.test(key));
 }
 

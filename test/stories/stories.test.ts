@@ -186,7 +186,9 @@ test('weekly mail: members are removed as they complete, and the admins are told
   expect(told, 'nobody is told before the list is complete').toEqual([]);
   await batch.seal();
   expect(await batch.waitUntilFinished(20_000)).toMatchObject({ total: 201, succeeded: 200, failed: 1, missing: 0 });
-  expect(told).toEqual([{ id: batch.id, event: 'complete', total: 201, succeeded: 200, failed: 1, missing: 0 }]);
+  expect(told).toEqual([
+    { id: batch.id, event: 'complete', total: 201, pending: 0, cancelled: 0, succeeded: 200, failed: 1, missing: 0 },
+  ]);
   expect(await mail.getJobCounts('completed', 'failed'), 'only the callback is kept').toEqual({
     completed: 1,
     failed: 0,

@@ -1,0 +1,46 @@
+import { BatchError } from '../errors.js';
+import { type BatchEvent, EVENTS } from '../redis/definition.js';
+import { type CallbackSnapshot, readSnapshot, type Snapshot } from '../redis/snapshot.js';
+import { callbackJob } from './callbacks.js';
+import type { Home } from './home.js';
+import { dueOf } from './rules.js';
+
+/** Enqueues the callbacks of these events that are due now and are not there yet; anybody may, at any time. */
+export async function enqueueDue(
+  home: Home,
+  batchId: string,
+  events: readonly BatchEvent[] = EVENTS,
+): Promise<Snapshot | undefined> {
+  const snapshot = await readSnapshot(home.redis, batchId);
+  if (snapshot !== undefined) {
+    for (const due of dueOf(snapshot).filter(({ event }) => events.includes(event))) {
+      await enqueueCallback(home, batchId, snapshot, due);
+    }
+  }
+  return snapshot;
+}
+
+/** Adds the job of a callback as one more child of the batch job: the batch finishes when it has run. */
+export async function enqueueCallback(
+  home: Home,
+  batchId: string,
+  snapshot: Snapshot,
+  due: CallbackSnapshot,
+): Promise<void> {
+  const { name, data, opts } = callbackJob(batchId, snapshot, due);
+  const job = await home.queueNamed(due.queue).add(name, data, {
+    ...opts,
+    jobId: due.jobId,
+    parent: { id: batchId, queue: home.batches.qualifiedName },
+    ignoreDependencyOnFailure: true,
+    // As long as the batch lives: a BatchWorker that was frozen between look-up and add would enqueue a removed one again.
+    removeOnComplete: false,
+    removeOnFail: false,
+  });
+  if (job.id !== due.jobId) {
+    throw new BatchError(
+      `The ${due.event} callback '${name}' of batch '${batchId}' was not enqueued: BullMQ returned ${job.id}.`,
+      { batchId },
+    );
+  }
+}

@@ -1,0 +1,54 @@
+import { BatchNotFoundError } from '../errors.js';
+import { changeDefinition } from '../redis/change-definition.js';
+import type { BatchEvent, StoredCallback } from '../redis/definition.js';
+import { outstandingChildren } from '../redis/outstanding-children.js';
+import { watchBatch } from '../redis/watched.js';
+import { enqueueDue } from './enqueue.js';
+import type { Home } from './home.js';
+import { newNonce } from './ids.js';
+
+const PAGE_SIZE = 500;
+
+/**
+ * Gives a batch one more callback. Once the batch knows it, it is enqueued by whoever sees the event: by us when it is past,
+ * and the batch is looked after in case that we do not live to do it.
+ */
+export async function addCallback(
+  home: Home,
+  batchId: string,
+  event: BatchEvent,
+  callback: StoredCallback,
+): Promise<void> {
+  await watchBatch(home.redis, batchId, { always: true }, { version: newNonce() });
+  const isThere = await changeDefinition(home.redis, batchId, (definition) => ({
+    ...definition,
+    on: { ...definition.on, [event]: [...(definition.on[event] ?? []), { ...callback, late: true }] },
+  }));
+  if (!isThere) {
+    throw new BatchNotFoundError(batchId);
+  }
+  // Again, and for good: a sweep that read the batch before it had the callback may have found nothing to do.
+  await watchBatch(
+    home.redis,
+    batchId,
+    { always: true, ...(event === 'death' || event === 'attempted' ? { [event]: true } : {}) },
+    { version: newNonce() },
+  );
+  if (event === 'death') {
+    await watchChildren(home, batchId);
+  }
+  await enqueueDue(home, batchId, [event]);
+}
+
+/** Children that were created before their parent waited for a first failure are to tell it too. */
+async function watchChildren(home: Home, batchId: string): Promise<void> {
+  let cursor = '0';
+  do {
+    const page = await outstandingChildren(home.redis, batchId, { cursor, count: PAGE_SIZE });
+    for (const child of page.batchIds) {
+      await watchBatch(home.redis, child, { death: true }, { version: newNonce() });
+      await watchChildren(home, child);
+    }
+    cursor = page.cursor;
+  } while (cursor !== '0');
+}

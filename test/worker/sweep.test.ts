@@ -1,0 +1,319 @@
+import type { CallbackBatch } from '../../src/index.js';
+import { type AnyJob, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
+
+/** Members named `bad…` fail at once, `held…` wait for the gate; callbacks run at once, those named `stuck…` at the gate. */
+function setUp(bench: Bench, concurrency = 20) {
+  const users = bench.queue('users');
+  const held = gate();
+  const told: { name: string; batch: CallbackBatch }[] = [];
+  const ran: string[] = [];
+  bench.worker(
+    'users',
+    async (job: AnyJob) => {
+      if (job.data?.batch) told.push({ name: job.name, batch: job.data.batch });
+      if (job.name.startsWith('held') || job.name.startsWith('stuck')) await held.opened;
+      if (job.name.startsWith('bad')) throw new Error('bad');
+      ran.push(job.name);
+    },
+    { concurrency },
+  );
+  return { users, held, told, ran, names: () => told.map(({ name }) => name) };
+}
+
+const job = (name: string, opts = {}) => ({ name, data: {}, opts });
+
+describe('death', () => {
+  test('is enqueued while others still run, once, in the batch and in every batch above', async ({ bench }) => {
+    const { users, held, told, names } = setUp(bench);
+    bench.batchWorker();
+    const top = await users.createBatch({ on: { death: { name: 'top' }, complete: { name: 'top complete' } } });
+    const middle = await top.createBatch();
+    const leaf = await middle.createBatch({ on: { death: [{ name: 'leaf 0' }, { name: 'leaf 1', data: { x: 1 } }] } });
+    await leaf.addBulk([job('held'), job('bad'), job('bad'), job('good')]);
+    await eventually(() => told.length === 3);
+    expect(names().sort()).toEqual(['leaf 0', 'leaf 1', 'top']);
+    expect(await leaf.status()).toMatchObject({ state: 'open', pending: 1, failed: 2 });
+    expect(told.find(({ name }) => name === 'leaf 0')?.batch).toMatchObject({ event: 'death', total: 4 });
+    for (const batch of [leaf, middle, top]) await batch.seal();
+    held.open();
+    expect(await top.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', failed: 1 });
+    expect(names().sort()).toEqual(['leaf 0', 'leaf 1', 'top', 'top complete']);
+  });
+
+  test('comes before complete in a batch that finishes between two sweeps', async ({ bench }) => {
+    const { users, names } = setUp(bench);
+    bench.batchWorker({ sweepInterval: 3_600_000 });
+    const top = await users.createBatch({ on: { death: { name: 'top death' }, complete: { name: 'top complete' } } });
+    const batch = await top.createBatch({ on: { death: { name: 'death' }, complete: { name: 'complete' } } });
+    await batch.addBulk([job('bad'), job('good')]);
+    await batch.seal();
+    await batch.waitUntilFinished(15_000);
+    await top.seal();
+    await top.waitUntilFinished(15_000);
+    expect(names().indexOf('top death')).toBeLessThan(names().indexOf('top complete'));
+    expect(names().sort()).toEqual(['complete', 'death', 'top complete', 'top death']);
+  });
+
+  test('is enqueued once when many members fail at the same moment', async ({ bench }) => {
+    const { users, names } = setUp(bench, 100);
+    bench.batchWorker();
+    bench.batchWorker();
+    const top = await users.createBatch({ on: { death: { name: 'top' } } });
+    const batch = await top.createBatch({ on: { death: { name: 'death' } } });
+    await batch.addBulk(Array.from({ length: 3000 }, () => job('bad')));
+    await batch.seal();
+    await top.seal();
+    expect(await top.waitUntilFinished(20_000)).toMatchObject({ state: 'failed' });
+    expect(names().sort()).toEqual(['death', 'top']);
+  });
+
+  test('is not a failed attempt, nor a callback that failed, nor a missing member', async ({ bench }) => {
+    const { users, names } = setUp(bench);
+    bench.batchWorker({ reconcileInterval: 20, missingAfter: 1 });
+    const death = { name: 'death' };
+    const again = await users.createBatch({ on: { death } });
+    await again.add('bad', {}, { attempts: 2, backoff: 3_600_000 });
+    await eventually(async () => (await users.getDelayedCount()) === 1);
+    const callback = await users.addBatch({ on: { death, complete: { name: 'bad complete' } } }, [job('good')]);
+    const missing = await users.createBatch({ on: { death } });
+    const gone = await missing.add('gone', {}, { delay: 3_600_000 });
+    await users.remove(gone.id ?? '');
+    await missing.seal();
+    expect(await callback.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', failed: 0 });
+    expect(await missing.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', missing: 1 });
+    expect(names()).toEqual(['bad complete']);
+    await again.cancel();
+  });
+
+  test('a death callback that is still running does not hold complete back', async ({ bench }) => {
+    const { users, held, names } = setUp(bench);
+    bench.batchWorker();
+    const on = { death: { name: 'stuck death' }, complete: { name: 'complete' } };
+    const batch = await users.addBatch({ on }, [job('bad'), job('good')]);
+    await eventually(() => names().length === 2);
+    expect(names().sort()).toEqual(['complete', 'stuck death']);
+    expect(await batch.status()).toMatchObject({ state: 'finishing' });
+    held.open();
+    expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', failed: 1 });
+  });
+
+  test('costs a batch nothing that does not ask for it: it is not on the list', async ({ bench }) => {
+    const { users } = setUp(bench);
+    const list = `${bench.prefix}:batches:reconciler:watched`;
+    const plain = await users.createBatch({ on: { complete: { name: 'complete' } } });
+    await plain.createBatch();
+    expect(await bench.redis.exists(list)).toBe(0);
+    const dying = await users.createBatch({ on: { death: { name: 'death' } } });
+    const child = await dying.createBatch();
+    expect((await bench.redis.hkeys(list)).sort()).toEqual([dying.id, child.id].sort());
+    await child.add('bad', {});
+    bench.batchWorker();
+    await eventually(async () => (await bench.redis.exists(list)) === 0);
+    for (const batch of [plain, child, dying]) await batch.seal();
+  });
+});
+
+describe('onFailure', () => {
+  test("'cancel': the first permanent failure cancels the rest", async ({ bench }) => {
+    const { users, held, names } = setUp(bench);
+    bench.batchWorker();
+    const batch = await users.addBatch(
+      { onFailure: 'cancel', on: { complete: { name: 'complete' }, success: { name: 'success' } } },
+      [job('bad'), job('held'), ...Array.from({ length: 20 }, () => job('later', { delay: 3_600_000 }))],
+    );
+    await eventually(async () => (await batch.status()).cancelled === 20);
+    expect(await batch.isCancelled()).toBe(true);
+    held.open();
+    expect(await batch.waitUntilFinished(15_000)).toMatchObject({
+      state: 'cancelled',
+      succeeded: 1,
+      failed: 1,
+      cancelled: 20,
+      cancelReason: 'onFailure: 1 of 22 members failed',
+    });
+    expect(names()).toEqual(['complete']);
+  });
+
+  test.for([
+    [{ cancelAfter: 3 }, 3],
+    [{ cancelAfter: '20%' }, 2],
+  ] as const)('%o of 10 members: cancels at %i failures, not before', async ([onFailure, limit], { bench }) => {
+    const { users, held } = setUp(bench);
+    bench.batchWorker();
+    const batch = await users.createBatch({ onFailure });
+    await batch.addBulk(Array.from({ length: limit - 1 }, () => job('bad')));
+    const last = await batch.add('bad', {}, { delay: 3_600_000 });
+    await batch.addBulk(
+      Array.from({ length: 10 - limit }, (_, i) => job('later', { delay: 3_600_000, jobId: `l${i}` })),
+    );
+    await batch.seal();
+    // Another batch that is cancelled by now shows that the sweep has come by.
+    const witness = await users.addBatch({ onFailure: 'cancel' }, [job('bad'), job('later', { delay: 3_600_000 })]);
+    await eventually(async () => (await batch.status()).failed === limit - 1);
+    expect(await witness.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled' });
+    expect(await batch.isCancelled()).toBe(false);
+    await last.promote();
+    expect(await batch.waitUntilFinished(15_000)).toMatchObject({
+      state: 'cancelled',
+      failed: limit,
+      cancelled: 10 - limit,
+    });
+    held.open();
+  });
+
+  test('{ succeedIf }: enough successes are a success, here and in the parent', async ({ bench }) => {
+    const { users, names } = setUp(bench);
+    bench.batchWorker();
+    const on = { complete: { name: 'complete' }, success: { name: 'success' } };
+    const top = await users.createBatch();
+    const batch = await top.createBatch({ onFailure: { succeedIf: '75%' }, on });
+    await batch.addBulk([job('good'), job('good'), job('good'), job('bad')]);
+    await batch.seal();
+    await top.seal();
+    expect(await top.waitUntilFinished(15_000)).toMatchObject({ state: 'succeeded', succeeded: 1 });
+    expect(await batch.status()).toMatchObject({ state: 'succeeded', failed: 1, recovered: false });
+    expect(names()).toEqual(['complete', 'success']);
+    const strict = await users.addBatch({ onFailure: { succeedIf: '76%' } }, [
+      job('good'),
+      job('good'),
+      job('good'),
+      job('bad'),
+    ]);
+    expect(await strict.waitUntilFinished(15_000)).toMatchObject({ state: 'failed' });
+  });
+
+  test.for([
+    ['stop', "onFailure must be 'continue', 'cancel' or { cancelAfter?, succeedIf? }, not 'stop'"],
+    [{}, "onFailure needs 'cancelAfter' or 'succeedIf'"],
+    [{ cancelafter: 1 }, "Did you mean 'cancelAfter'?"],
+    [{ cancelAfter: 0 }, 'must be a positive integer or a percentage'],
+    [{ cancelAfter: '5' }, "must be a percentage from above 0% to 100%, like '5%', not '5'"],
+    [{ succeedIf: '0%' }, 'onFailure.succeedIf must be a percentage'],
+    [{ succeedIf: 0.9 }, 'onFailure.succeedIf must be a percentage'],
+  ] as const)('refuses %o', async ([onFailure, message], { bench }) => {
+    const users = bench.queue('users');
+    await expect(users.createBatch({ onFailure: onFailure as never })).rejects.toThrow(message);
+    expect(await users.getBatchCounts()).toMatchObject({ open: 0 });
+  });
+});
+
+describe('attempted', () => {
+  test('is enqueued once every member has run, while retries are outstanding', async ({ bench }) => {
+    const { users, held, told, names } = setUp(bench);
+    bench.batchWorker();
+    const on = { attempted: { name: 'attempted' }, complete: { name: 'complete' } };
+    const batch = await users.createBatch({ on });
+    await batch.addBulk(Array.from({ length: 700 }, () => job('bad', { attempts: 2, backoff: 3_600_000 })));
+    const later = await batch.add('good', {}, { delay: 3_600_000 });
+    await batch.seal();
+    await eventually(async () => (await users.getDelayedCount()) === 701);
+    const witness = await users.addBatch({ on: { attempted: { name: 'witness' } } }, [
+      job('bad', { attempts: 2, backoff: 3_600_000 }),
+    ]);
+    await eventually(() => names().includes('witness'));
+    expect(names()).toEqual(['witness']);
+    await later.promote();
+    await eventually(() => names().includes('attempted'));
+    expect(told.at(-1)?.batch).toMatchObject({ event: 'attempted', total: 701, pending: 700, succeeded: 1 });
+    for (const one of [witness, batch]) await one.cancel();
+    expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', cancelled: 700 });
+    expect(names()).toEqual(['witness', 'attempted', 'complete']);
+    held.open();
+  });
+
+  test('comes with complete in a batch that finishes first, and waits for child batches', async ({ bench }) => {
+    const { users, held, names } = setUp(bench);
+    bench.batchWorker();
+    const on = { attempted: { name: 'attempted' }, complete: { name: 'complete' } };
+    const batch = await users.createBatch({ on });
+    const child = await batch.createBatch();
+    await child.add('held', {});
+    await batch.add('good', {});
+    for (const one of [child, batch]) await one.seal();
+    await eventually(async () => (await batch.status()).succeeded === 1);
+    held.open();
+    expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'succeeded' });
+    expect(names().sort()).toEqual(['attempted', 'complete']);
+  });
+});
+
+describe('batch.on()', () => {
+  test('before the event is one more callback; createBatch with the same id still agrees', async ({ bench }) => {
+    const { users, names } = setUp(bench);
+    bench.batchWorker();
+    const options = { id: 'import-1', on: { complete: { name: 'first' } } };
+    const batch = await users.createBatch(options);
+    await batch.on('complete', { name: 'second', data: { x: 1 } });
+    await batch.on('success', { name: 'third' });
+    expect((await users.createBatch(options)).created).toBe(false);
+    await batch.add('good', {});
+    await batch.seal();
+    expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'succeeded' });
+    expect(names().sort()).toEqual(['first', 'second', 'third']);
+    expect(names().at(-1)).toBe('third');
+    const results = [];
+    for await (const { id } of batch.results()) results.push(id);
+    expect(results).toHaveLength(1);
+  });
+
+  test('after the event enqueues it at once; for an event that has not happened it waits', async ({ bench }) => {
+    const { users, told, names } = setUp(bench);
+    bench.batchWorker();
+    const good = await users.addBatch({}, [job('good')]);
+    await good.waitUntilFinished(15_000);
+    await good.on('success', { name: 'late success' });
+    await good.on('complete', { name: 'late complete' });
+    await good.on('death', { name: 'late death' });
+    await eventually(() => told.length === 2);
+    expect(names().sort()).toEqual(['late complete', 'late success']);
+    const bad = await users.addBatch({}, [job('bad'), job('good')]);
+    await bad.waitUntilFinished(15_000);
+    await bad.on('death', { name: 'death of bad' });
+    await bad.on('success', { name: 'success of bad' });
+    await eventually(() => told.length === 3);
+    expect(told.at(-1)).toMatchObject({ name: 'death of bad', batch: { total: 2, failed: 1, event: 'death' } });
+    await eventually(async () => (await bad.status()).callbacks[0]?.state === 'succeeded');
+    expect((await bad.status()).callbacks.map(({ event, state }) => [event, state])).toEqual([
+      ['death', 'succeeded'],
+      ['success', 'pending'],
+    ]);
+  });
+
+  test("'death' on a batch whose children were there before hears of their failures", async ({ bench }) => {
+    const { users, told, held } = setUp(bench);
+    const top = await users.createBatch();
+    const middle = await top.createBatch();
+    const leaf = await middle.createBatch();
+    await top.on('death', { name: 'death' });
+    bench.batchWorker();
+    await leaf.addBulk([job('held'), job('bad')]);
+    await eventually(() => told.length === 1);
+    expect(told).toMatchObject([{ name: 'death', batch: { id: top.id } }]);
+    for (const batch of [leaf, middle, top]) await batch.seal();
+    held.open();
+    expect(await top.waitUntilFinished(15_000)).toMatchObject({ state: 'failed' });
+    expect(told).toHaveLength(1);
+  });
+
+  test('of many callers at once loses none', async ({ bench }) => {
+    const { users, names } = setUp(bench);
+    bench.batchWorker();
+    const batch = await users.createBatch();
+    const handles = await Promise.all(Array.from({ length: 5 }, () => users.getBatch(batch.id)));
+    await Promise.all(handles.map((handle, i) => handle.on('complete', { name: `c${i}` })));
+    await batch.seal();
+    await batch.waitUntilFinished(15_000);
+    expect(names().sort()).toEqual(['c0', 'c1', 'c2', 'c3', 'c4']);
+  });
+
+  test('refuses what createBatch would refuse', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    await expect(batch.on('completed' as never, { name: 'x' })).rejects.toThrow("A batch has no event 'completed'");
+    await expect(batch.on('complete', { name: '' })).rejects.toThrow("on('complete').name must be a non-empty string");
+    await expect(batch.on('complete', { name: 'x', opts: { priority: 1.5 } })).rejects.toThrow('priority must be');
+    expect((await batch.status()).callbacks).toEqual([]);
+    await bench.plainQueue('batches').remove(batch.id);
+    await expect(batch.on('complete', { name: 'x' })).rejects.toThrow('There is no batch');
+  });
+});
