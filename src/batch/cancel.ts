@@ -24,16 +24,14 @@ const LISTS = ['wait', 'paused'];
  * @returns how many jobs were removed.
  */
 export async function cancelBatch(home: Home, batchId: string, reason: string | undefined): Promise<number> {
-  switch (await markCancelled(home.redis, batchId, { reason, version: newNonce() })) {
-    case 'not found':
-      throw new BatchNotFoundError(batchId);
-    case 'finished':
-      throw new BatchError(`Batch '${batchId}' has nothing left to cancel: all of its members are settled.`, {
-        batchId,
-      });
-    default:
-      return removePending(home, batchId, reason);
+  const marked = await markCancelled(home.redis, batchId, { reason, version: newNonce() });
+  if (marked === 'not found') {
+    throw new BatchNotFoundError(batchId);
   }
+  if (marked === 'finished') {
+    throw new BatchError(`Batch '${batchId}' has nothing left to cancel: all of its members are settled.`, { batchId });
+  }
+  return removePending(home, batchId, reason);
 }
 
 /** Removes what is pending in a cancelled batch now: a running member may fail, and wait for its next attempt, later. */
@@ -49,7 +47,7 @@ async function removePendingOf(home: Home, owner: Owner, reason: string | undefi
     const page = await removeScattered(redis, owner, { cursor, count: PAGE_SIZE });
     removed += page.count;
     for (const child of page.batches) {
-      removed += await cancelChild(home, child, reason);
+      removed += await cancelIfPending(home, child, reason);
     }
     for (const root of page.roots) {
       removed += await removeFlow(home, owner, root, reason);
@@ -71,8 +69,8 @@ async function removePendingOf(home: Home, owner: Owner, reason: string | undefi
   return removed;
 }
 
-/** A child that was cancelled before is looked after by itself; one that is gone, or is finishing, needs nothing. */
-async function cancelChild(home: Home, batchId: string, reason: string | undefined): Promise<number> {
+/** A batch that was cancelled before is looked after by itself; one that is gone, or is finishing, needs nothing. */
+export async function cancelIfPending(home: Home, batchId: string, reason: string | undefined): Promise<number> {
   const marked = await markCancelled(home.redis, batchId, { reason, version: newNonce() });
   return marked === 'cancelled' ? removePending(home, batchId, reason) : 0;
 }

@@ -5,7 +5,7 @@ import { BATCHES_QUEUE, memberName } from '../redis/keys.js';
 import { outstandingChildren } from '../redis/outstanding-children.js';
 import { forgetMembers, markRemoved } from '../redis/purge.js';
 import { settledPage } from '../redis/settled.js';
-import { cancelBatch } from './cancel.js';
+import { cancelIfPending } from './cancel.js';
 import type { Home } from './home.js';
 
 const PAGE_SIZE = 500;
@@ -40,11 +40,7 @@ export async function removeIfFinished(
 /** The same, for a caller who means this batch. */
 export async function removeBatch(home: Home, batchId: string, extent: Extent): Promise<void> {
   if (extent.force) {
-    await cancelBatch(home, batchId, 'removed').catch((error) => {
-      if (error instanceof BatchNotFoundError || !(error instanceof BatchError)) {
-        throw error;
-      }
-    });
+    await cancelIfPending(home, batchId, 'removed');
   }
   const marked = await removeIfFinished(home, batchId, extent);
   if (marked === 'not found') {

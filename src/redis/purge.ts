@@ -1,17 +1,18 @@
 import type { BatchRedis } from './batch-redis.js';
-import { batchesKey, batchKeys, FIELD } from './keys.js';
+import { batchesKey, batchKeys, FIELD, watchedKey } from './keys.js';
 import { LUA_NOW, script } from './script.js';
 
 /**
  * Marks a finished batch, or any, as removed: from now on nobody finds it, while its parts go one slice after the other. A batch
  * whose removal was cut short is taken up again by the reconciler.
  *
- * KEYS: batch job, its dependencies, the batches queue's completed, failed. ARGV: batch id, '1' for any batch.
+ * KEYS: batch job, its dependencies, the batches queue's completed, failed, the list of watched batches.
+ * ARGV: batch id, '1' for any batch.
  * Returns 1, 0 without a batch, -1 when it has not finished.
  */
 const MARK_REMOVED = script(
   'markRemoved',
-  4,
+  5,
   `
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return 0
@@ -21,6 +22,7 @@ if ARGV[2] ~= '1' and (not ended or redis.call('SCARD', KEYS[2]) > 0) then
   return -1
 end
 redis.call('HSET', KEYS[1], '${FIELD.removed}', 1)
+redis.call('HDEL', KEYS[5], ARGV[1])
 return 1`,
 );
 
@@ -31,7 +33,10 @@ export async function markRemoved(
 ): Promise<'marked' | 'not found' | 'not finished'> {
   const { job, dependencies } = batchKeys(redis.prefix, batchId);
   const ended = [batchesKey(redis.prefix, 'completed'), batchesKey(redis.prefix, 'failed')];
-  const reply = await redis.run(MARK_REMOVED, [job, dependencies, ...ended, batchId, force ? '1' : '0']);
+  const reply = await redis.run(MARK_REMOVED, [
+    ...[job, dependencies, ...ended, watchedKey(redis.prefix)],
+    ...[batchId, force ? '1' : '0'],
+  ]);
   return reply === 1 ? 'marked' : reply === 0 ? 'not found' : 'not finished';
 }
 

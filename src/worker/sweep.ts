@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
-import { cancelBatch, removePending } from '../batch/cancel.js';
+import { cancelIfPending, removePending } from '../batch/cancel.js';
 import { announceDeath } from '../batch/death.js';
 import { enqueueCallback } from '../batch/enqueue.js';
 import type { Home } from '../batch/home.js';
@@ -15,6 +15,7 @@ const MEMBERS_PER_PAGE = 500;
 /** What one sweep may cost: batches that need something, pages of batches, and pages of one batch's members. */
 const ATTENDED_PER_SWEEP = 200;
 const PAGES_PER_SWEEP = 20;
+const SEARCHES_KEPT = 10_000;
 /** A sweeper that misses this many sweeps has lost the task to another BatchWorker. */
 const LEASE_INTERVALS = 3;
 
@@ -97,8 +98,16 @@ export class Sweep {
       }
       this.#cursor = page.cursor;
       if (page.cursor === '0') {
+        this.#forgetSearches();
         return;
       }
+    }
+  }
+
+  /** Those of batches that have ended meanwhile; of others the search begins again. */
+  #forgetSearches(): void {
+    if (this.#searches.size > SEARCHES_KEPT) {
+      this.#searches.clear();
     }
   }
 
@@ -119,7 +128,7 @@ export class Sweep {
       await announceDeath(home, batchId);
     }
     if (isToBeCancelled(before)) {
-      await cancelBatch(home, batchId, policyReason(before));
+      await cancelIfPending(home, batchId, policyReason(before));
     } else if (before.cancelledAt !== undefined && before.ended === undefined) {
       await removePending(home, batchId, before.cancelReason);
     }

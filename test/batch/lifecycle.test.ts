@@ -85,7 +85,7 @@ describe('callbacks', () => {
       succeeded: 2,
       failed: 1,
     });
-    const counts = { total: 3, succeeded: 2, failed: 1, missing: 0 };
+    const counts = { total: 3, succeeded: 2, failed: 1, missing: 0, pending: 0, cancelled: 0 };
     const batchData = {
       id: batch.id,
       event: 'complete',

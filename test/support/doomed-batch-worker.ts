@@ -4,7 +4,7 @@ import { BatchWorker } from '../../src/index.js';
 import { childSettings } from './child.js';
 import { dieBeforeScript } from './doomed.js';
 
-const { connection, prefix, args } = childSettings<{ n: number; lockDuration: number }>();
+const { connection, prefix, args } = childSettings<{ n: number; lockDuration: number; last: string }>();
 dieBeforeScript(args.n);
 const worker = new BatchWorker({
   connection: new Redis({ ...connection, maxRetriesPerRequest: null }),
@@ -13,5 +13,8 @@ const worker = new BatchWorker({
   // The key that says when stalled batches were last looked for lives as long as the interval of whoever looked.
   stalledInterval: 200,
   reconcileInterval: 3_600_000,
+  sweepInterval: 50,
 });
-worker.on('finished', () => process.exit(0));
+worker.on('finished', ({ batchId }) => {
+  if (batchId === args.last) process.exit(0);
+});

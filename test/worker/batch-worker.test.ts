@@ -134,6 +134,21 @@ describe('the reconciler', () => {
     expect(repaired).toContainEqual({ batchId: batch.id, missing: 0, settled: 0, woken: true });
   });
 
+  test('wakes a sealed batch that waits for nothing, and counts what it did', async ({ bench }) => {
+    const users = bench.queue('users');
+    const first = bench.batchWorker();
+    const batch = await users.createBatch();
+    await batch.add('row', {}, { delay: 3_600_000 });
+    await batch.seal();
+    await eventually(async () => (await bench.plainQueue('batches').getWaitingChildrenCount()) === 1);
+    await first.close();
+    await bench.redis.del(`${bench.prefix}:batches:${batch.id}:dependencies`);
+    const worker = bench.batchWorker(eager);
+    expect(worker.repairs).toEqual({ missing: 0, settled: 0, woken: 0 });
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', missing: 1 });
+    expect(worker.repairs.woken).toBeGreaterThan(0);
+  });
+
   test('enqueues a callback again whose job is gone, and calls nothing missing', async ({ bench }) => {
     const users = bench.queue('users');
     const worker = bench.batchWorker(eager);

@@ -1,57 +1,105 @@
+import type { Batch, BatchQueue, BatchStatus } from '../../src/index.js';
 import { runChild } from '../support/child.js';
+import type { AnyQueue, Bench } from '../support/test.js';
 import { describe, expect, test } from '../support/test.js';
 
-/** Enough for one batch; BullMQ's own scripts on timers count too, so how many it takes differs. */
-const MOST_SCRIPTS = 90;
+/** Enough for one life; BullMQ's own scripts on timers count too, so how many it takes differs. */
+const MOST_SCRIPTS = 240;
 const AT_ONCE = 6;
 const LOCK_MS = 500;
 
-describe('a BatchWorker that is killed', () => {
-  test('between any two of its commands leaves a batch that another one finishes, with each callback run once', {
-    timeout: 300_000,
-  }, async ({ bench }) => {
-    const ends: (number | string)[] = [];
-    const live = async (n: number) => {
-      // A prefix per life: each has its own batches queue, and so its own doomed worker.
-      const own = { ...bench, prefix: `${bench.prefix}-${n}` };
-      const users = bench.queue('users', { prefix: own.prefix });
-      const ran: string[] = [];
-      bench.worker('users', async (job) => void ran.push(job.name), { prefix: own.prefix, concurrency: 4 });
-      const batch = await users.addBatch(
+type Users = BatchQueue<AnyQueue>;
+
+interface Life {
+  /** Creates what the BatchWorkers are to finish; the batch that finishes last is returned. */
+  start(users: Users): Promise<Batch>;
+  readonly status: Partial<BatchStatus>;
+  /** The names of all jobs that run, sorted: each once. */
+  readonly ran: readonly string[];
+}
+
+const job = (name: string, opts = {}) => ({ name, data: {}, opts });
+
+const LIVES: Readonly<Record<string, Life>> = {
+  'a batch that succeeds': {
+    start: (users) =>
+      users.addBatch(
         {
           on: {
             complete: [{ name: 'complete 0' }, { name: 'complete 1' }],
             success: [{ name: 'success 0' }, { name: 'success 1' }],
           },
         },
-        [
-          { name: 'member', data: {} },
-          { name: 'member', data: {} },
-        ],
-      );
-      const doomed = runChild('./doomed-batch-worker.ts', own, { n, lockDuration: LOCK_MS });
-      ends.push(await doomed.ended);
-      bench.batchWorker({ prefix: own.prefix, lockDuration: LOCK_MS, stalledInterval: 200 });
-      const status = await batch.waitUntilFinished(20_000);
-      expect(status, `killed before script ${n}`).toMatchObject({
-        state: 'succeeded',
-        total: 2,
-        succeeded: 2,
-        missing: 0,
+        [job('member'), job('member')],
+      ),
+    status: { state: 'succeeded', total: 2, succeeded: 2, missing: 0 },
+    ran: ['complete 0', 'complete 1', 'member', 'member', 'success 0', 'success 1'],
+  },
+  'a child batch that fails': {
+    async start(users) {
+      const top = await users.createBatch({ on: { death: { name: 'top death' }, complete: { name: 'top complete' } } });
+      const child = await top.createBatch({
+        on: { death: [{ name: 'death 0' }, { name: 'death 1' }], complete: { name: 'complete' } },
       });
-      expect(ran.sort(), `killed before script ${n}`).toEqual([
-        'complete 0',
-        'complete 1',
-        'member',
-        'member',
-        'success 0',
-        'success 1',
-      ]);
-    };
-    for (let n = 1; n < MOST_SCRIPTS && !ends.includes(0); n += AT_ONCE) {
-      await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => live(n + i)));
-    }
-    expect(ends.filter((end) => end === 'SIGKILL').length).toBeGreaterThan(10);
-    expect(ends, 'the series reaches the end of a batch').toContain(0);
-  });
+      await child.addBulk([job('bad'), job('member')]);
+      await child.seal();
+      await top.seal();
+      return top;
+    },
+    status: { state: 'failed', total: 1, failed: 1, missing: 0 },
+    ran: ['bad', 'complete', 'death 0', 'death 1', 'member', 'top complete', 'top death'],
+  },
+  'a batch that cancels itself': {
+    async start(users) {
+      const batch = await users.createBatch({ onFailure: 'cancel', on: { complete: { name: 'complete' } } });
+      const child = await batch.createBatch({ on: { complete: { name: 'child complete' } } });
+      await child.addBulk([job('later', { delay: 3_600_000 }), job('later', { delay: 3_600_000 })]);
+      await batch.addBulk([job('bad'), job('later', { delay: 3_600_000 })]);
+      await child.seal();
+      await batch.seal();
+      return batch;
+    },
+    status: { state: 'cancelled', total: 3, failed: 2, cancelled: 1, missing: 0 },
+    ran: ['bad', 'child complete', 'complete'],
+  },
+};
+
+describe('a BatchWorker that is killed between any two of its commands', () => {
+  test.for(Object.keys(LIVES))(
+    'leaves %s, and another one finishes it: each callback runs once',
+    {
+      timeout: 300_000,
+    },
+    async (name, { bench }) => {
+      const life = LIVES[name] as Life;
+      const ends: (number | string)[] = [];
+      for (let n = 1; n < MOST_SCRIPTS && !ends.includes(0); n += AT_ONCE) {
+        await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => live(bench, life, n + i, ends)));
+      }
+      expect(ends.filter((end) => end === 'SIGKILL').length).toBeGreaterThan(10);
+      expect(ends, 'the series reaches the end of a life').toContain(0);
+    },
+  );
 });
+
+/** One life, in which the first BatchWorker is killed before its n-th script. */
+async function live(bench: Bench, { start, status, ran: expected }: Life, n: number, ends: (number | string)[]) {
+  // A prefix per life: each has its own batches queue, and so its own doomed worker.
+  const own = { ...bench, prefix: `${bench.prefix}-${n}` };
+  const users = bench.queue('users', { prefix: own.prefix });
+  const ran: string[] = [];
+  bench.worker(
+    'users',
+    async ({ name }) => {
+      ran.push(name);
+      if (name === 'bad') throw new Error('bad');
+    },
+    { prefix: own.prefix, concurrency: 4 },
+  );
+  const batch = await start(users);
+  const doomed = runChild('./doomed-batch-worker.ts', own, { n, lockDuration: LOCK_MS, last: batch.id });
+  ends.push(await doomed.ended);
+  bench.batchWorker({ prefix: own.prefix, lockDuration: LOCK_MS, stalledInterval: 200, sweepInterval: 50 });
+  expect(await batch.waitUntilFinished(20_000), `killed before script ${n}`).toMatchObject(status);
+  expect(ran.sort(), `killed before script ${n}`).toEqual(expected);
+}

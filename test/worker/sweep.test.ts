@@ -55,12 +55,12 @@ describe('death', () => {
   });
 
   test('is enqueued once when many members fail at the same moment', async ({ bench }) => {
-    const { users, names } = setUp(bench, 100);
+    const { users, names } = setUp(bench, 200);
     bench.batchWorker();
     bench.batchWorker();
     const top = await users.createBatch({ on: { death: { name: 'top' } } });
     const batch = await top.createBatch({ on: { death: { name: 'death' } } });
-    await batch.addBulk(Array.from({ length: 3000 }, () => job('bad')));
+    await batch.addBulk(Array.from({ length: 10_000 }, () => job('bad')));
     await batch.seal();
     await top.seal();
     expect(await top.waitUntilFinished(20_000)).toMatchObject({ state: 'failed' });
