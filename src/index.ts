@@ -2,6 +2,7 @@ export type { Batch, BulkAdded } from './batch/batch.js';
 export type { Callback, CallbackBatch, Callbacks } from './batch/callbacks.js';
 export type { BatchOptions } from './batch/create.js';
 export type { OnFailure, Percentage } from './batch/failure-policy.js';
+export type { Flow, FlowChild, FlowChildOptions, FlowNode } from './batch/flow.js';
 export type { BatchJob, BatchJobs } from './batch/job.js';
 export type { BatchCounts, ListedState } from './batch/lookup.js';
 export type { DataOf, JobLike, JobOf, NameOf, QueueLike, ResultOf } from './batch/queue-like.js';

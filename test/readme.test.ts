@@ -28,7 +28,7 @@ describe('README', () => {
     const program = (code.startsWith(IMPORTS) ? code : `${IMPORTS}const connection = ${connection};\n${code}`)
       .replace("{ host: 'localhost', port: 6379 }", connection)
       .replaceAll('{ connection', `{ prefix: '${bench.prefix}', connection`);
-    for (const [, queue = ''] of program.matchAll(/new Queue\('(\w+)'/g)) {
+    for (const [, queue = ''] of program.matchAll(/new (?:Queue|Worker)\('(\w+)'/g)) {
       bench.owns(queue);
     }
     // Inside of the package, where its own name leads to what was built: the examples use what users get.

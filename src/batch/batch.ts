@@ -11,6 +11,7 @@ import { readSnapshot } from '../redis/snapshot.js';
 import { type Callback, storeCallback } from './callbacks.js';
 import { cancelBatch } from './cancel.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
+import { addFlow, type Flow, type FlowNode } from './flow.js';
 import type { MemberQueue } from './home.js';
 import { freshIds, repeatableIds } from './ids.js';
 import {
@@ -138,6 +139,26 @@ export class Batch<Q extends QueueLike = QueueLike> {
    */
   async addRepeatable(jobs: BatchJobs<Q>): Promise<BulkAdded> {
     return this.#addStream(jobs, repeatableIds(this.id, this.#definition.nonce), false);
+  }
+
+  /**
+   * Adds a tree of jobs, in the form of BullMQ's `FlowProducer`, of which the root becomes one member: it runs when the jobs
+   * below it have, and what becomes of it is what counts. A job below that fails for good fails the one above it, up to the
+   * root, unless its options say otherwise (`ignoreDependencyOnFailure`, …). As with a FlowProducer, the
+   * `defaultJobOptions` of queues do not apply; the batch's `jobOptions` do, to the root.
+   *
+   * @param flow `{ name, queueName, data?, opts?, children? }`, at most 500 jobs in all.
+   * @returns `{ job, children? }` for each job, as FlowProducer does; for a root that was a member already only its `job`.
+   * @throws as `add`; BatchMemberError also when a job below has the id of one that exists. Then none of them was added.
+   *
+   * @example
+   * const { job } = await batch.addFlow({
+   *   name: 'publish', queueName: 'videos',
+   *   children: [{ name: 'encode', queueName: 'encoding', data: { format: 'webm' } }],
+   * });
+   */
+  async addFlow(flow: Flow): Promise<FlowNode> {
+    return addFlow(this.#destination, this.#definition.jobOptions, flow);
   }
 
   async #addStream(jobs: BatchJobs<Q>, nextId: () => string, freshIfUnnamed: boolean): Promise<BulkAdded> {

@@ -1,4 +1,4 @@
-import { type Job, type JobsOptions, Queue } from 'bullmq';
+import { FlowProducer, type Job, type JobsOptions, Queue } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
 import { checkJobOptions, checkName } from '../options.js';
 import { BatchRedis } from '../redis/batch-redis.js';
@@ -25,6 +25,8 @@ export interface Home {
   readonly batches: Queue;
   /** The queue of this name in this Redis and prefix. */
   queueNamed(name: string): MemberQueue;
+  /** What adds whole trees of jobs; made when it is first needed. */
+  flowProducer(): FlowProducer;
 }
 
 const memberQueues = new WeakMap<object, MemberQueue>();
@@ -112,6 +114,7 @@ export function homeOn(client: object, prefix: string): Home {
 
 function createHome(client: object, prefix: string): Home {
   const queues = new Map<string, MemberQueue>();
+  let flows: FlowProducer | undefined;
   return {
     redis: new BatchRedis(scriptClientOf(client), prefix),
     batches: borrowQueue(BATCHES_QUEUE, client, prefix),
@@ -119,6 +122,10 @@ function createHome(client: object, prefix: string): Home {
       const queue = queues.get(name) ?? memberQueueOf(borrowQueue(name, client, prefix) as unknown as QueueLike);
       queues.set(name, queue);
       return queue;
+    },
+    flowProducer() {
+      flows ??= borrowFlowProducer(client, prefix);
+      return flows;
     },
   };
 }
@@ -134,4 +141,11 @@ function borrowQueue(name: string, client: object, prefix: string): Queue {
   // The owner of the connection hears of its errors; without a listener BullMQ would print them a second time.
   queue.on('error', () => {});
   return queue;
+}
+
+/** The same for trees of jobs. A FlowProducer never touches the queues' meta keys beyond what adding a job does. */
+function borrowFlowProducer(client: object, prefix: string): FlowProducer {
+  const flows = new FlowProducer({ connection: client, prefix } as ConstructorParameters<typeof FlowProducer>[0]);
+  flows.on('error', () => {});
+  return flows;
 }

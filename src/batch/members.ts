@@ -9,7 +9,13 @@ import {
 } from '../errors.js';
 import { isConnectionError } from '../redis/connection-error.js';
 import { jobKey } from '../redis/keys.js';
-import { type AttachmentLink, type Registered, registerMembers, unregisterAbsent } from '../redis/register.js';
+import {
+  type AttachmentLink,
+  type Registered,
+  type Registration,
+  registerMembers,
+  unregisterAbsent,
+} from '../redis/register.js';
 import type { Home, MemberQueue } from './home.js';
 import { revive } from './retry.js';
 
@@ -46,8 +52,39 @@ export interface Added {
  * reconciler calls them missing otherwise. A job that BullMQ refuses is taken back and named.
  */
 export async function addMembers(to: Destination, members: readonly Member[], fresh: boolean): Promise<Added> {
-  const { home, batchId, links } = to;
-  const keys = members.map(({ queue, id }) => jobKey(home.redis.prefix, queue.name, id));
+  const keys = members.map(({ queue, id }) => jobKey(to.home.redis.prefix, queue.name, id));
+  const registrations = await register(to, members, keys, fresh);
+
+  const seen = new Set<string>();
+  const wanted: { member: Member; key: string; position: number }[] = [];
+  members.forEach((member, position) => {
+    const key = keys[position] ?? '';
+    if (registrations[position] !== 'known' && !seen.has(key)) {
+      seen.add(key);
+      wanted.push({ member, key, position });
+    }
+  });
+  const jobs: (Job | undefined)[] = new Array(members.length);
+  for (const [queue, group] of groupByQueue(wanted)) {
+    const stored = await addJobs(to, queue, group);
+    group.forEach(({ position }, i) => {
+      jobs[position] = stored[i];
+    });
+  }
+  return {
+    jobs: members.map((member, i) => jobs[i] ?? knownJob(member)),
+    added: wanted.length,
+    known: members.length - wanted.length,
+  };
+}
+
+/** Makes members of what is not one yet, before there is a job, or says why not: then nothing has been written. */
+export async function register(
+  { home, batchId, links }: Destination,
+  members: readonly Member[],
+  keys: readonly string[],
+  fresh: boolean,
+): Promise<readonly Registration[]> {
   const unique = new Set(keys).size === keys.length;
   const registered = await registerMembers(home.redis, batchId, {
     fresh: fresh && unique,
@@ -70,28 +107,7 @@ export async function addMembers(to: Destination, members: readonly Member[], fr
   if (registered.toBeRevived) {
     await revive(home, batchId);
   }
-
-  const seen = new Set<string>();
-  const wanted: { member: Member; key: string; position: number }[] = [];
-  members.forEach((member, position) => {
-    const key = keys[position] ?? '';
-    if (registered.members[position] !== 'known' && !seen.has(key)) {
-      seen.add(key);
-      wanted.push({ member, key, position });
-    }
-  });
-  const jobs: (Job | undefined)[] = new Array(members.length);
-  for (const [queue, group] of groupByQueue(wanted)) {
-    const stored = await addJobs(to, queue, group);
-    group.forEach(({ position }, i) => {
-      jobs[position] = stored[i];
-    });
-  }
-  return {
-    jobs: members.map((member, i) => jobs[i] ?? knownJob(member)),
-    added: wanted.length,
-    known: members.length - wanted.length,
-  };
+  return registered.members;
 }
 
 export function refusal(batchId: string, refused: Extract<Registered, { refused: unknown }>['refused']): BatchError {
@@ -159,7 +175,7 @@ async function addJobs({ home, batchId }: Destination, queue: MemberQueue, group
   return stored;
 }
 
-function explainCodes(codes: ReadonlySet<string>): string {
+export function explainCodes(codes: ReadonlySet<string>): string {
   if (codes.has('-7')) {
     return 'a job with this id belongs to another parent (BullMQ -7)';
   }
@@ -174,12 +190,13 @@ function explainCodes(codes: ReadonlySet<string>): string {
  * nothing is taken back: Redis may still get the command, or have got it, and a job would run that is not counted. What
  * never arrives is missing then.
  */
-async function takeBack(
+export async function takeBack(
   home: Home,
   batchId: string,
   queue: MemberQueue,
   group: readonly Wanted[],
   cause: unknown,
+  others = 'The others of the same call that were stored stay in the batch.',
 ): Promise<BatchMemberError> {
   const unknown = () =>
     notKnown(
@@ -197,7 +214,7 @@ async function takeBack(
     const jobIds = group.filter(({ key }) => absent.has(key)).map(({ member }) => member.id);
     return new BatchMemberError(
       `${count(jobIds.length)} not added to queue '${queue.name}' in batch '${batchId}': ${because(cause)}.${culprit(group)} ` +
-        `The others of the same call that were stored stay in the batch.`,
+        others,
       { batchId, jobIds, cause },
     );
   } catch {
@@ -234,6 +251,6 @@ function count(jobs: number): string {
 }
 
 /** BullMQ's `add` answers a known id with a job of that id, made from what was given; so do we. */
-function knownJob({ queue, name, data, opts, id }: Member): Job {
+export function knownJob({ queue, name, data, opts, id }: Member): Job {
   return new Job(queue.queue as unknown as ConstructorParameters<typeof Job>[0], name, data, opts, id);
 }

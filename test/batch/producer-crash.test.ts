@@ -1,38 +1,72 @@
 import { runChild } from '../support/child.js';
-import { expect, test } from '../support/test.js';
+import { LOADED, loader } from '../support/loader.js';
+import { type Bench, describe, expect, test } from '../support/test.js';
 
 const MEMBERS = 3;
 const AT_ONCE = 6;
-const MOST_SCRIPTS = 30;
 
-test('a producer that is killed between any two of its commands resumes: every member runs once, success fires once', {
-  timeout: 120_000,
-}, async ({ bench }) => {
+/** Every place in the beginning, then ever fewer: each member is a script of BullMQ's. */
+const PLACES = [
+  ...Array.from({ length: 18 }, (_, i) => i + 1),
+  ...Array.from({ length: 24 }, (_, i) => Math.ceil(19 * 1.25 ** i)),
+];
+
+/** What has run, by batch. */
+function recording(bench: Bench) {
   const users = bench.queue('users');
   const ran: Record<string, string[]> = {};
-  const source = Array.from({ length: MEMBERS }, (_, n) => ({ name: 'member', data: { n } }));
   bench.batchWorker({ missingAfter: 3_600_000 });
   bench.worker(
     'users',
     async (job) => {
-      const id = (await users.batchOf(job))?.id ?? '';
-      ran[id] = [...(ran[id] ?? []), job.name === 'member' ? `member ${job.data.n}` : job.name];
+      const id = job.data.batch?.id ?? job.parent?.id ?? '';
+      ran[id] ??= [];
+      ran[id].push(job.name === 'member' ? `member ${job.data.n}` : job.name);
     },
-    { concurrency: 10 },
+    { concurrency: 50 },
   );
+  return { users, ran };
+}
 
+/** Lives that end before their n-th script, until one lives on. */
+async function series(live: (n: number) => Promise<number | string>): Promise<void> {
   const ends: (number | string)[] = [];
-  const live = async (n: number) => {
-    const id = `import-${n}`;
-    ends.push(await runChild('./doomed-producer.ts', bench, { n, id, members: MEMBERS }).ended);
-    const batch = await users.addBatch({ id, on: { success: { name: 'success' } } }, source);
-    const status = await batch.waitUntilFinished(20_000);
-    expect(status, `killed before script ${n}`).toMatchObject({ state: 'succeeded', total: MEMBERS, missing: 0 });
-    expect(ran[id]?.sort(), `killed before script ${n}`).toEqual(['member 0', 'member 1', 'member 2', 'success']);
-  };
-  for (let n = 1; n < MOST_SCRIPTS && !ends.includes(0); n += AT_ONCE) {
-    await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => live(n + i)));
+  for (let i = 0; i < PLACES.length && !ends.includes(0); i += AT_ONCE) {
+    ends.push(...(await Promise.all(PLACES.slice(i, i + AT_ONCE).map(live))));
   }
   expect(ends).toContain('SIGKILL');
-  expect(ends, 'the series reaches a producer that lives').toContain(0);
+  expect(ends, 'the series reaches one that lives').toContain(0);
+}
+
+describe('that is killed between any two of its commands resumes: every member runs once, success fires once', () => {
+  test('a producer', { timeout: 120_000 }, async ({ bench }) => {
+    const { users, ran } = recording(bench);
+    const source = Array.from({ length: MEMBERS }, (_, n) => ({ name: 'member', data: { n } }));
+    await series(async (n) => {
+      const id = `import-${n}`;
+      const end = await runChild('./doomed-producer.ts', bench, { n, id, members: MEMBERS }).ended;
+      const batch = await users.addBatch({ id, on: { success: { name: 'success' } } }, source);
+      const status = await batch.waitUntilFinished(20_000);
+      expect(status, `killed before script ${n}`).toMatchObject({ state: 'succeeded', total: MEMBERS, missing: 0 });
+      expect(ran[id]?.sort(), `killed before script ${n}`).toEqual(['member 0', 'member 1', 'member 2', 'success']);
+      return end;
+    });
+  });
+
+  test('a loader job, by itself, as a stalled job', { timeout: 120_000 }, async ({ bench }) => {
+    const { users, ran } = recording(bench);
+    await series(async (n) => {
+      const id = `loaded-${n}`;
+      const queue = `loaders-${n}`;
+      await bench.plainQueue(queue).add('load', { id });
+      const end = await runChild('./doomed-loader.ts', bench, { n, queue, lockDuration: 500 }).ended;
+      bench.worker(queue, loader(users), { lockDuration: 500, stalledInterval: 200, maxStalledCount: 5 });
+      const batch = await users.createBatch({ id, on: { success: { name: 'success' } } });
+      const status = await batch.waitUntilFinished(30_000);
+      expect(status, `killed before script ${n}`).toMatchObject({ state: 'succeeded', total: LOADED, missing: 0 });
+      expect(new Set(ran[id]).size, `killed before script ${n}`).toBe(LOADED + 1);
+      expect(ran[id], `killed before script ${n}`).toHaveLength(LOADED + 1);
+      return end;
+    });
+  });
 });

@@ -1,0 +1,391 @@
+import type { FlowJob } from 'bullmq';
+import { Redis } from 'ioredis';
+import { homeOf } from '../../src/batch/home.js';
+import {
+  BatchFinishedError,
+  BatchMemberError,
+  BatchNotFoundError,
+  BatchOptionsError,
+  BatchSealedError,
+  type Flow,
+} from '../../src/index.js';
+import { batchKeys, jobKey } from '../../src/redis/keys.js';
+import { registerMembers } from '../../src/redis/register.js';
+import { repairSlice } from '../../src/redis/repair.js';
+import { type AnyJob, type Bench, describe, eventually, expect, gate, keysOf, test } from '../support/test.js';
+
+/** Workers on three queues; jobs named `bad…` fail until they are mended. */
+function setUp(bench: Bench) {
+  const users = bench.queue('users');
+  const [mail, files] = [bench.plainQueue('mail'), bench.plainQueue('files')];
+  const ran: string[] = [];
+  const mended = new Set<string>();
+  const work = () => {
+    for (const name of ['users', 'mail', 'files']) {
+      bench.worker(name, async (job) => {
+        ran.push(job.name);
+        if (job.name.startsWith('bad') && !mended.has(job.name)) throw new Error('no');
+        return job.name;
+      });
+    }
+    bench.batchWorker();
+  };
+  return { users, mail, files, ran, mended, work };
+}
+
+const leaf = (name: string, opts: object = {}) => ({ name, queueName: 'files', opts });
+
+/** A root in one queue, a job below it in another, and the given ones below that in a third. */
+const tree = (...leaves: Flow[]): Flow => ({
+  name: 'root',
+  queueName: 'users',
+  data: { at: 'the top' },
+  children: [{ name: 'middle', queueName: 'mail', children: leaves }],
+});
+
+async function failures(batch: { failures(): AsyncIterable<{ id: string; reason: string }> }) {
+  const found: { id: string; reason: string }[] = [];
+  for await (const { id, reason } of batch.failures()) found.push({ id, reason });
+  return found;
+}
+
+describe('batch.addFlow()', () => {
+  test('adds a tree over several queues as one member, which settles when its root does', async ({ bench }) => {
+    const { users, ran, work } = setUp(bench);
+    const batch = await users.createBatch({ on: { success: { name: 'done', queue: 'files' } } });
+    const node = await batch.addFlow(tree(leaf('a'), leaf('b')));
+    expect(node.job).toMatchObject({ name: 'root', data: { at: 'the top' }, queueName: 'users' });
+    expect(node.children?.[0]).toMatchObject({ job: { name: 'middle', queueName: 'mail' } });
+    expect(node.children?.[0]?.children?.map(({ job }) => job.name)).toEqual(['a', 'b']);
+    expect(await batch.status()).toMatchObject({ total: 1, pending: 1, missing: 0 });
+    expect(await users.getJobState(node.job.id ?? '')).toBe('waiting-children');
+    work();
+    await batch.seal();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1, succeeded: 1 });
+    expect(ran.slice(0, 2).sort()).toEqual(['a', 'b']);
+    expect(ran.slice(2)).toEqual(['middle', 'root', 'done']);
+  });
+
+  test("a root without children is a job like any other; the batch's jobOptions are defaults for the root alone", async ({
+    bench,
+  }) => {
+    const { users, mail } = setUp(bench);
+    const batch = await users.createBatch({ jobOptions: { attempts: 3, priority: 5 } });
+    const { job, children } = await batch.addFlow({ name: 'alone', queueName: 'users', opts: { attempts: 7 } });
+    expect(children).toBeUndefined();
+    expect((await users.getJob(job.id ?? ''))?.opts).toMatchObject({ attempts: 7, priority: 5 });
+    const node = await batch.addFlow(tree(leaf('a')));
+    expect((await mail.getJob(node.children?.[0]?.job.id ?? ''))?.opts.priority ?? 0).toBe(0);
+    expect(await batch.status()).toMatchObject({ total: 2, pending: 2 });
+  });
+
+  test("takes BullMQ's own FlowJob, and leaves what it was given as it was", async ({ bench }) => {
+    const { users } = setUp(bench);
+    const batch = await users.createBatch();
+    const flow: FlowJob = { name: 'root', queueName: 'users', children: [{ name: 'a', queueName: 'files' }] };
+    const before = structuredClone(flow);
+    await batch.addFlow(flow);
+    expect(flow).toEqual(before);
+  });
+
+  test('a flow inside of a child batch holds up its parent', async ({ bench }) => {
+    const { users, ran, work } = setUp(bench);
+    const top = await users.createBatch({ on: { success: { name: 'top done' } } });
+    const child = await top.createBatch({ on: { success: { name: 'child done' } } });
+    await child.addFlow(tree(leaf('a')));
+    await child.seal();
+    await top.seal();
+    work();
+    expect(await top.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1 });
+    expect(ran).toEqual(['a', 'middle', 'root', 'child done', 'top done']);
+  });
+
+  test('a running member adds a flow to its sealed batch, others cannot', async ({ bench }) => {
+    const users = bench.queue('users');
+    const { opened, open } = gate();
+    bench.worker('files', async () => {});
+    bench.worker('users', async (job: AnyJob) => {
+      if (job.name === 'first') {
+        await opened;
+        await (await users.batchOf(job))?.addFlow({ name: 'root', queueName: 'users', children: [leaf('a')] });
+      }
+    });
+    bench.batchWorker();
+    const batch = await users.addBatch({}, [{ name: 'first', data: {} }]);
+    await expect(batch.addFlow(tree(leaf('a')))).rejects.toThrow(BatchSealedError);
+    open();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 2, succeeded: 2 });
+    await expect(batch.addFlow(tree(leaf('a')))).rejects.toThrow(BatchFinishedError);
+    await batch.remove();
+    await expect(batch.addFlow(tree(leaf('a', { jobId: 'a' })))).rejects.toThrow(BatchNotFoundError);
+  });
+});
+
+describe('a job of a flow that fails', () => {
+  test('fails the root, and so a member, however deep it is', async ({ bench }) => {
+    const { users, ran, work } = setUp(bench);
+    const batch = await users.createBatch({ on: { complete: { name: 'complete' }, success: { name: 'success' } } });
+    const { job } = await batch.addFlow(tree(leaf('bad'), leaf('good')));
+    await batch.seal();
+    work();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', total: 1, failed: 1, missing: 0 });
+    expect(await failures(batch)).toEqual([{ id: job.id, reason: expect.stringMatching(/^child .*:mail:.* failed$/) }]);
+    expect(ran).toContain('complete');
+    expect(ran).not.toContain('middle');
+    expect(ran).not.toContain('root');
+    expect(ran).not.toContain('success');
+  });
+
+  test.for(['ignoreDependencyOnFailure', 'removeDependencyOnFailure'])(
+    'is passed over with %s',
+    async (option, { bench }) => {
+      const { users, work } = setUp(bench);
+      const batch = await users.createBatch();
+      await batch.addFlow(tree(leaf('bad', { [option]: true })));
+      await batch.seal();
+      work();
+      expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1, succeeded: 1 });
+    },
+  );
+
+  test('stays the truth when only the batch is retried, and heals from the bottom up', async ({ bench }) => {
+    const { users, mail, files, mended, work } = setUp(bench);
+    const batch = await users.createBatch();
+    const { children } = await batch.addFlow(tree(leaf('bad')));
+    const middle = children?.[0];
+    await batch.seal();
+    work();
+    await batch.waitUntilFinished(10_000);
+    mended.add('bad');
+    await batch.retry();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', total: 1, failed: 1 });
+    const jobs = [await files.getJob(middle?.children?.[0]?.job.id ?? ''), await mail.getJob(middle?.job.id ?? '')];
+    for (const job of jobs) {
+      await job?.retry();
+      await eventually(() => job?.isCompleted());
+    }
+    await batch.retry();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', succeeded: 1, failed: 0 });
+  });
+});
+
+describe('a root that is known', () => {
+  test('is left alone with all below it, also when it has settled and is gone', async ({ bench }) => {
+    const { users, ran, work } = setUp(bench);
+    const batch = await users.createBatch();
+    const flow: Flow = {
+      ...tree(leaf('a', { jobId: 'a' })),
+      opts: { jobId: 'root', removeOnComplete: true },
+    };
+    await batch.addFlow(flow);
+    const before = (await keysOf(bench.redis, bench.prefix)).length;
+    const { job, children } = await batch.addFlow(flow);
+    expect({ id: job.id, children }).toEqual({ id: 'root', children: undefined });
+    expect((await keysOf(bench.redis, bench.prefix)).length).toBe(before);
+    work();
+    await eventually(async () => (await batch.status()).succeeded === 1);
+    expect((await batch.addFlow(flow)).children).toBeUndefined();
+    await batch.seal();
+    expect((await batch.addFlow(flow)).job.id).toBe('root');
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1 });
+    expect(ran).toEqual(['a', 'middle', 'root']);
+  });
+
+  test('but was never stored is added, and counted once', async ({ bench }) => {
+    const { users, work } = setUp(bench);
+    const batch = await users.createBatch();
+    const home = await homeOf(users);
+    const memberKeys = [jobKey(bench.prefix, 'users', 'root')];
+    await registerMembers(home.redis, batch.id, { fresh: false, links: [], memberKeys });
+    const node = await batch.addFlow({ ...tree(leaf('a')), opts: { jobId: 'root' } });
+    expect(node.children).toHaveLength(1);
+    await batch.seal();
+    work();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1, succeeded: 1 });
+  });
+
+  test('and waits for the jobs below it is not mistaken for a missing or a finished one', async ({ bench }) => {
+    const { users, work } = setUp(bench);
+    const batch = await users.createBatch();
+    await batch.addFlow(tree(leaf('a')));
+    await batch.seal();
+    const { redis } = await homeOf(users);
+    const repair = await repairSlice(redis, batch.id, { cursor: '0', count: 100, graceMs: 0 });
+    expect(repair).toMatchObject({ seen: 1, missing: 0, settled: 0 });
+    work();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', missing: 0 });
+  });
+});
+
+describe('addFlow refuses, and writes nothing:', () => {
+  const ok = { name: 'a', queueName: 'files' };
+  const circular: Record<string, unknown> = {};
+  circular.self = circular;
+  const loop: { name: string; queueName: string; children: unknown[] } = { ...ok, children: [] };
+  loop.children.push({ ...ok, children: [loop] });
+  const root = { name: 'root', queueName: 'users' };
+  const below = (child: unknown) => ({ ...root, children: [ok, child] });
+  const cases: [what: string, flow: unknown, message: string][] = [
+    ['no flow', undefined, 'flow must be an object, not undefined'],
+    ['a list of flows', [root], 'flow must be an object, not an array'],
+    ['no name', { queueName: 'users' }, 'The name of flow must be a non-empty string'],
+    ['no queue', { name: 'root' }, 'flow.queueName must be a non-empty string'],
+    ['an unknown key', { ...root, childern: [] }, "has no option 'childern'. Did you mean 'children'?"],
+    ['children that are no array', { ...root, children: ok }, 'flow.children must be an array, not an object'],
+    ['a child that is no object', below('a'), "flow.children[1] must be an object, not 'a'"],
+    ['a gap in the children', { ...root, children: new Array(1) }, 'flow.children[0] must be an object, not undefined'],
+    ['an unknown key below', below({ ...ok, queue: 'files' }), "has no option 'queue'"],
+    ['the queue of the batches', below({ ...ok, queueName: 'batches' }), 'the queue of the batches themselves'],
+    ['a colon in a queue', below({ ...ok, queueName: 'a:b' }), "flow.children[1].queueName must not contain ':'"],
+    ['another prefix', below({ ...ok, prefix: 'other' }), "flow.children[1] has the prefix 'other'"],
+    ['data that is not JSON', below({ ...ok, data: 1n }), 'The data of flow.children[1] is not JSON'],
+    ['circular data', { ...root, data: circular }, 'The data of flow is not JSON'],
+    ['a function as data', { ...root, data: () => {} }, 'The data of flow is not JSON: it is a function'],
+    ['reserved options', { ...root, opts: { repeat: { every: 1 } } }, "must not have 'repeat'"],
+    ['a parent', { ...root, opts: { parent: { id: 'a', queue: 'b' } } }, "must not have 'parent'"],
+    ['reserved options below', below({ ...ok, opts: { deduplication: { id: 'a' } } }), "must not have 'deduplication'"],
+    ['a parent below', below({ ...ok, opts: { parent: { id: 'a', queue: 'b' } } }), 'the job above it in the flow'],
+    ['a bad jobId below', below({ ...ok, opts: { jobId: '12' } }), 'must not be an integer'],
+    [
+      'a jobId twice',
+      { ...below({ ...ok, opts: { jobId: 'x' } }), ...{ queueName: 'files', opts: { jobId: 'x' } } },
+      "has the jobId 'x'",
+    ],
+    ['a child to wait for in vain', below({ ...ok, opts: { failParentOnFailure: false } }), 'would wait for ever'],
+    [
+      'two outcomes of one failure',
+      below({ ...ok, opts: { failParentOnFailure: true, ignoreDependencyOnFailure: true } }),
+      'only one of them can decide',
+    ],
+    ['a flow inside of itself', loop, 'flow.children[0].children[0] is a job above itself'],
+    ['too many jobs', { ...root, children: new Array(500).fill(ok) }, 'A flow has at most 500 jobs'],
+  ];
+
+  test.for(cases)('%s', async ([, flow, message], { bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    const before = (await keysOf(bench.redis, bench.prefix)).sort();
+    const adding = batch.addFlow(flow as Flow);
+    await expect(adding).rejects.toThrow(BatchOptionsError);
+    await expect(adding).rejects.toThrow(message);
+    expect((await keysOf(bench.redis, bench.prefix)).sort()).toEqual(before);
+    expect(await batch.status()).toMatchObject({ total: 0, pending: 0 });
+  });
+
+  test('a root whose id a foreign job has', async ({ bench }) => {
+    const { users, files } = setUp(bench);
+    await users.add('theirs', {}, { jobId: 'taken' });
+    const batch = await users.createBatch();
+    const adding = batch.addFlow({ ...tree(leaf('a')), opts: { jobId: 'taken' } });
+    await expect(adding).rejects.toThrow("a job with the id 'taken' exists in queue 'users'");
+    await expect(adding).rejects.toMatchObject({ name: 'BatchMemberError', jobIds: ['taken'] });
+    expect(await files.getWaitingCount()).toBe(0);
+    expect(await batch.status()).toMatchObject({ total: 0, pending: 0 });
+  });
+
+  test.for(['of its own', 'under another parent', 'completed', 'failed'])(
+    'a job below whose id is that of a job %s',
+    async (kind, { bench }) => {
+      const { users, files, work } = setUp(bench);
+      if (kind === 'under another parent') {
+        await (await users.createBatch()).addFlow(tree(leaf('theirs', { jobId: 'taken' })));
+      } else {
+        await files.add(kind === 'failed' ? 'bad' : 'theirs', {}, { jobId: 'taken' });
+      }
+      work();
+      if (kind === 'completed' || kind === 'failed') {
+        await eventually(async () => (await files.getJobState('taken')) === kind);
+      }
+      const batch = await users.createBatch();
+      const adding = batch.addFlow(tree(leaf('a', { jobId: 'mine' }), leaf('b', { jobId: 'taken' })));
+      await expect(adding).rejects.toThrow(BatchMemberError);
+      await expect(adding).rejects.toThrow("a job with the id 'taken' exists in queue 'files'");
+      await expect(adding).rejects.toMatchObject({ batchId: batch.id, jobIds: ['taken'] });
+      expect(await files.getJob('mine')).toBeUndefined();
+      expect(await batch.status()).toMatchObject({ total: 0, pending: 0, missing: 0 });
+      await batch.seal();
+      expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 0 });
+    },
+  );
+
+  test('what BullMQ itself refuses', async ({ bench }) => {
+    const { users, files } = setUp(bench);
+    const batch = await users.createBatch();
+    const tooBig = { ...leaf('big', { sizeLimit: 10 }), data: 'x'.repeat(100) };
+    const adding = batch.addFlow({ ...tree(leaf('a'), tooBig), opts: { jobId: 'root' } });
+    await expect(adding).rejects.toThrow('exceeds the limit 10 bytes');
+    await expect(adding).rejects.toMatchObject({ name: 'BatchMemberError', jobIds: ['root'] });
+    expect(await files.getWaitingCount()).toBe(0);
+    expect(await batch.status()).toMatchObject({ total: 0, pending: 0, missing: 0 });
+  });
+});
+
+/** Runs `act` when BullMQ turns the job into JSON: after everything has been looked at, before anything is stored. */
+const justBeforeStoring = (act: () => void) => {
+  let looks = 0;
+  return {
+    toJSON() {
+      if (++looks === 2) act();
+      return { looks };
+    },
+  };
+};
+
+describe('when the world changes between the look and the add', () => {
+  test('a job below whose id somebody else has just used: the flow is taken back, whole', async ({ bench }) => {
+    const shared = new Redis({ ...bench.connection, maxRetriesPerRequest: null });
+    bench.use({ close: () => shared.quit() });
+    const users = bench.queue('users', { connection: shared });
+    const files = bench.plainQueue('files');
+    bench.owns('mail');
+    const [batch, other] = [await users.createBatch(), await users.createBatch()];
+    const act = () =>
+      void shared.hset(jobKey(bench.prefix, 'files', 'taken'), {
+        name: 'theirs',
+        parentKey: batchKeys(bench.prefix, other.id).job,
+      });
+    const flow = { ...tree(leaf('a'), leaf('b', { jobId: 'taken' })), data: justBeforeStoring(act) };
+    const adding = batch.addFlow({ ...flow, opts: { jobId: 'root' } });
+    await expect(adding).rejects.toThrow("a job with the id 'taken' was added to queue 'files' by somebody else");
+    await expect(adding).rejects.toMatchObject({ name: 'BatchMemberError', jobIds: ['taken'] });
+    expect(await users.getJob('root')).toBeUndefined();
+    expect(await files.getWaitingCount()).toBe(0);
+    expect(await bench.redis.hget(jobKey(bench.prefix, 'files', 'taken'), 'name')).toBe('theirs');
+    expect(await batch.status()).toMatchObject({ total: 0, pending: 0, missing: 0 });
+    bench.batchWorker();
+    await batch.seal();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 0 });
+  });
+
+  test('a batch that is removed meanwhile: an error that names the root, and no job is left', async ({ bench }) => {
+    const shared = new Redis({ ...bench.connection, maxRetriesPerRequest: null });
+    bench.use({ close: () => shared.quit() });
+    const users = bench.queue('users', { connection: shared });
+    const files = bench.plainQueue('files');
+    bench.owns('mail');
+    const batch = await users.createBatch();
+    const keys = Object.values(batchKeys(bench.prefix, batch.id));
+    const flow = { ...tree(leaf('a')), data: justBeforeStoring(() => void shared.del(...keys)) };
+    const adding = batch.addFlow({ ...flow, opts: { jobId: 'root' } });
+    await expect(adding).rejects.toThrow('the batch was removed meanwhile');
+    await expect(adding).rejects.toMatchObject({ name: 'BatchMemberError', jobIds: ['root'] });
+    expect(await users.getJob('root')).toBeUndefined();
+    expect(await files.getWaitingCount()).toBe(0);
+    expect(await bench.redis.exists(...keys)).toBe(0);
+  });
+});
+
+test("the connection stays its owner's, and the queues' settings theirs", async ({ bench }) => {
+  const users = bench.queue('users', { streams: { events: { maxLen: 77 } } });
+  const files = bench.plainQueue('files', { streams: { events: { maxLen: 88 } } });
+  await Promise.all([users.waitUntilReady(), files.waitUntilReady()]);
+  const meta = (queue: string) => bench.redis.hgetall(`${bench.prefix}:${queue}:meta`);
+  await eventually(async () => Object.keys(await meta('files')).length > 0);
+  const before = [await meta('users'), await meta('files')];
+  const batch = await users.createBatch();
+  await batch.addFlow({ name: 'root', queueName: 'users', children: [leaf('a')] });
+  const home = await homeOf(users);
+  expect(home.flowProducer()).toBe(home.flowProducer());
+  expect([await meta('users'), await meta('files')]).toEqual(before);
+  expect(before[1]).toMatchObject({ 'opts.maxLenEvents': '88' });
+});
