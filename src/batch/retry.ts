@@ -1,5 +1,6 @@
 import type { Job } from 'bullmq';
 import { type BatchDefinition, eventsOf } from '../redis/definition.js';
+import { failedBelow, reopenFlow } from '../redis/flow.js';
 import { BATCHES_QUEUE, memberName } from '../redis/keys.js';
 import { settledPage } from '../redis/settled.js';
 import { readSnapshot } from '../redis/snapshot.js';
@@ -55,7 +56,23 @@ async function retryMember(home: Home, key: string): Promise<number> {
     await revive(home, id);
     return retried;
   }
-  return (await retryIfFailed(await home.queueNamed(queue).queueJob(id))) ? 1 : 0;
+  return retryJob(home, key);
+}
+
+/**
+ * A job of a flow that failed because of those below it: they run again first, and it waits for them. From the bottom up,
+ * so that a job that was left failed half-way has what it needs when it is retried later.
+ */
+async function retryJob(home: Home, key: string): Promise<number> {
+  let retried = 0;
+  for (const below of await failedBelow(home.redis, key)) {
+    retried += await retryJob(home, below);
+  }
+  if (await reopenFlow(home.redis, key)) {
+    return retried + 1;
+  }
+  const { queue, id } = memberName(home.redis.prefix, key);
+  return retried + ((await retryIfFailed(await home.queueNamed(queue).queueJob(id))) ? 1 : 0);
 }
 
 /** Lets a batch that has failed run again: it waits for what is outstanding now, and judges afresh. */

@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
-import { batchesKey, batchKeys, FIELD } from './keys.js';
-import { LUA_WAKE, script } from './script.js';
+import { batchesKey, batchKeys, FIELD, jobKey, memberName } from './keys.js';
+import { LUA_NOW, LUA_WAKE, script } from './script.js';
 
 /**
  * Says which jobs of a flow would not be new. A root that is a member already makes the whole flow a known one: its
@@ -84,4 +84,43 @@ export async function detachIfBroken(
   return new Set(
     (await redis.run(DETACH, [...args, ...links.flatMap(({ key, parentKey }) => [key, parentKey])])) as string[],
   );
+}
+
+/** KEYS: a job's unsuccessful. Returns the keys of the jobs below it that made it fail. */
+const FAILED_BELOW = script('failedBelow', 1, `return redis.call('ZRANGE', KEYS[1], 0, -1)`);
+
+export async function failedBelow(redis: BatchRedis, key: string): Promise<readonly string[]> {
+  return (await redis.run(FAILED_BELOW, [`${key}:unsuccessful`])) as string[];
+}
+
+/**
+ * Puts a failed job of a flow back to waiting for those below it, which have been retried: BullMQ's own retry would run it
+ * at once. As BullMQ does, it goes back into the dependencies of what is above it.
+ *
+ * KEYS: the job, its dependencies, its queue's failed, waiting-children. ARGV: its id.
+ * Returns 1, or 0 when it has not failed, or waits for nothing.
+ */
+const REOPEN = script(
+  'reopen',
+  4,
+  `${LUA_NOW}
+if redis.call('SCARD', KEYS[2]) == 0 or redis.call('ZREM', KEYS[3], ARGV[1]) == 0 then
+  return 0
+end
+redis.call('HDEL', KEYS[1], 'finishedOn', 'processedOn', 'failedReason', 'defa', 'atm')
+redis.call('ZADD', KEYS[4], now(), ARGV[1])
+local above = redis.call('HGET', KEYS[1], 'parentKey')
+if above and redis.call('EXISTS', above) == 1 then
+  if redis.call('ZREM', above .. ':unsuccessful', KEYS[1]) == 1 or redis.call('HDEL', above .. ':failed', KEYS[1]) == 1 then
+    redis.call('SADD', above .. ':dependencies', KEYS[1])
+  end
+end
+return 1`,
+);
+
+export async function reopenFlow(redis: BatchRedis, key: string): Promise<boolean> {
+  const { prefix } = redis;
+  const { queue, id } = memberName(prefix, key);
+  const keys = [key, `${key}:dependencies`, jobKey(prefix, queue, 'failed'), jobKey(prefix, queue, 'waiting-children')];
+  return (await redis.run(REOPEN, [...keys, id])) === 1;
 }

@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { callbackIdStarts } from './definition.js';
-import { batchesKey, batchKeys, FIELD } from './keys.js';
+import { batchesKey, batchKeys, FIELD, jobKey, memberName } from './keys.js';
 import { LUA_NOW, LUA_WAKE, luaIsCallback, script } from './script.js';
 
 /** A sealed batch job that is delayed for longer than this is not in the backoff of a failed step. */
@@ -18,6 +18,8 @@ export interface Repair {
   readonly woken: number;
   /** How many dependencies were looked at. */
   readonly seen: number;
+  /** Those that wait for jobs of their own: the roots of flows. */
+  readonly flows: readonly string[];
 }
 
 /**
@@ -30,7 +32,7 @@ export interface Repair {
  * KEYS: batch job, its dependencies, processed, failed.
  * ARGV: batch id, key prefix of the batches queue, cursor, how many dependencies to look at, ms for which a dependency
  *       may be without a job, key prefix of all queues, then what the ids of the batch's own callbacks begin with.
- * Returns { cursor, missing, settled, woken, seen }.
+ * Returns { cursor, missing, settled, woken, seen, roots of flows }.
  */
 const REPAIR = script(
   'repair',
@@ -39,11 +41,11 @@ const REPAIR = script(
 local batch = redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}', '${FIELD.registeredAt}', '${FIELD.abandonedAt}',
   '${FIELD.cancelledAt}')
 if not batch[1] and not batch[3] and not batch[4] then
-  return { '0', 0, 0, 0, 0 }
+  return { '0', 0, 0, 0, 0, {} }
 end
 local isQuiet = now() - tonumber(batch[2] or 0) >= tonumber(ARGV[5])
 ${luaIsCallback(7)}
-local missing, settled, woken = 0, 0, 0
+local missing, settled, woken, flows = 0, 0, 0, {}
 local page = redis.call('SSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])
 for _, key in ipairs(page[2]) do
   local job = redis.call('HMGET', key, 'name', 'finishedOn', 'parentKey')
@@ -72,6 +74,8 @@ for _, key in ipairs(page[2]) do
       redis.call('HSET', KEYS[4], key, redis.call('HGET', key, 'failedReason') or '')
       settled = settled + 1
     end
+  elseif queueKey ~= ARGV[2] and redis.call('ZSCORE', queueKey .. 'waiting-children', id) then
+    flows[#flows + 1] = key
   end
 end
 local isIdle = redis.call('SCARD', KEYS[2]) == 0 and redis.call('ZSCORE', ARGV[2] .. 'waiting-children', ARGV[1])
@@ -80,7 +84,7 @@ local isStranded = score and tonumber(score) / 4096 > now() + ${LONGEST_BACKOFF_
 if isIdle or isStranded then
   woken = wake(ARGV[2], KEYS[1], ARGV[1])
 end
-return { page[1], missing, settled, woken, #page[2] }`,
+return { page[1], missing, settled, woken, #page[2], flows }`,
 );
 
 export async function repairSlice(
@@ -102,9 +106,48 @@ export async function repairSlice(
     redis.prefix,
     ...callbackIdStarts(batchId),
   ];
-  const reply = (await redis.run(REPAIR, args)) as [string, number, number, number, number];
-  const [next, missing, settled, woken, seen] = reply;
-  return { cursor: next, missing, settled, woken, seen };
+  const reply = (await redis.run(REPAIR, args)) as [string, number, number, number, number, string[]];
+  const [next, missing, settled, woken, seen, flows] = reply;
+  return { cursor: next, missing, settled, woken, seen, flows };
+}
+
+/**
+ * Releases a job of a flow from those below it that are gone without a word, as BullMQ does when one is removed; with
+ * nothing left to wait for, it runs.
+ *
+ * KEYS: the job, its dependencies. ARGV: its id, key prefix of its queue, cursor, count, key prefix of all queues.
+ * Returns { cursor, how many were gone, 1 when the job was made to run, those below that wait for others }.
+ */
+const REPAIR_FLOW = script(
+  'repairFlow',
+  2,
+  `${LUA_WAKE}
+local page = redis.call('SSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])
+local gone, woken, flows = 0, 0, {}
+for _, key in ipairs(page[2]) do
+  local queueKey = string.match(key, '^' .. string.rep('.', #ARGV[5]) .. ':[^:]+:')
+  if redis.call('EXISTS', key) == 0 then
+    gone = gone + redis.call('SREM', KEYS[2], key)
+  elseif redis.call('ZSCORE', queueKey .. 'waiting-children', string.sub(key, #queueKey + 1)) then
+    flows[#flows + 1] = key
+  end
+end
+if redis.call('SCARD', KEYS[2]) == 0 and redis.call('ZSCORE', ARGV[2] .. 'waiting-children', ARGV[1]) then
+  woken = wake(ARGV[2], KEYS[1], ARGV[1])
+end
+return { page[1], gone, woken, flows }`,
+);
+
+export async function repairFlowSlice(
+  redis: BatchRedis,
+  key: string,
+  { cursor, count }: { cursor: string; count: number },
+): Promise<{ readonly cursor: string; readonly mended: number; readonly flows: readonly string[] }> {
+  const { prefix } = redis;
+  const { queue, id } = memberName(prefix, key);
+  const args = [key, `${key}:dependencies`, id, jobKey(prefix, queue, ''), cursor, count, prefix];
+  const [next, gone, woken, flows] = (await redis.run(REPAIR_FLOW, args)) as [string, number, number, string[]];
+  return { cursor: next, mended: gone + woken, flows };
 }
 
 /**

@@ -7,7 +7,7 @@ import { nextStep } from '../batch/rules.js';
 import type { BatchRedis } from '../redis/batch-redis.js';
 import { resignLease, takeLease } from '../redis/lease.js';
 import { expiredBatches, finishedBatches } from '../redis/purge.js';
-import { failedBatches, recheckSlice, repairSlice, unfinishedBatches } from '../redis/repair.js';
+import { failedBatches, recheckSlice, repairFlowSlice, repairSlice, unfinishedBatches } from '../redis/repair.js';
 import { readSnapshot } from '../redis/snapshot.js';
 
 /** What the reconciler mended in one batch. */
@@ -168,7 +168,7 @@ export class Reconciler {
   }
 
   async #checkDependencies(batchId: string): Promise<number> {
-    const { cursor, missing, settled, woken, seen } = await repairSlice(this.#home.redis, batchId, {
+    const { cursor, missing, settled, woken, seen, flows } = await repairSlice(this.#home.redis, batchId, {
       cursor: this.#cursor,
       count: MEMBERS_PER_SLICE,
       graceMs: this.#options.missingAfterMs,
@@ -177,7 +177,26 @@ export class Reconciler {
     if (missing + settled + woken > 0) {
       this.#onRepair({ batchId, missing, settled, woken: woken === 1 });
     }
-    return seen;
+    for (const flow of flows) {
+      if ((await this.#checkFlow(flow)) > 0) {
+        this.#onRepair({ batchId, missing: 0, settled: 0, woken: true });
+      }
+    }
+    return seen + flows.length * COST_OF_A_COMMAND;
+  }
+
+  /** What is gone somewhere below the root of a flow; returns how much was mended. */
+  async #checkFlow(key: string): Promise<number> {
+    let [total, cursor] = [0, '0'];
+    do {
+      const slice = await repairFlowSlice(this.#home.redis, key, { cursor, count: MEMBERS_PER_SLICE });
+      total += slice.mended;
+      for (const below of slice.flows) {
+        total += await this.#checkFlow(below);
+      }
+      cursor = slice.cursor;
+    } while (cursor !== '0');
+    return total;
   }
 
   async #checkFailures(batchId: string): Promise<number> {

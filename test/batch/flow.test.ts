@@ -148,24 +148,85 @@ describe('a job of a flow that fails', () => {
     },
   );
 
-  test('stays the truth when only the batch is retried, and heals from the bottom up', async ({ bench }) => {
-    const { users, mail, files, mended, work } = setUp(bench);
+  test('runs again with batch.retry(), and those above it after it, not before', async ({ bench }) => {
+    const { users, ran, mended, work } = setUp(bench);
+    const batch = await users.createBatch({ on: { success: { name: 'success' } } });
+    await batch.addFlow(tree(leaf('bad'), leaf('good')));
+    await batch.seal();
+    work();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', failed: 1 });
+    expect(await batch.retry()).toEqual({ retried: 3 });
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', total: 1, failed: 1 });
+    mended.add('bad');
+    await batch.retry();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', succeeded: 1, failed: 0 });
+    expect(ran.filter((name) => name !== 'good')).toEqual(['bad', 'bad', 'bad', 'middle', 'root', 'success']);
+  });
+
+  test('that is retried by hand lets a later batch.retry() heal the rest', async ({ bench }) => {
+    const { users, files, mended, work } = setUp(bench);
     const batch = await users.createBatch();
     const { children } = await batch.addFlow(tree(leaf('bad')));
-    const middle = children?.[0];
     await batch.seal();
     work();
     await batch.waitUntilFinished(10_000);
     mended.add('bad');
+    const job = await files.getJob(children?.[0]?.children?.[0]?.job.id ?? '');
+    await job?.retry();
+    await eventually(() => job?.isCompleted());
     await batch.retry();
-    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', total: 1, failed: 1 });
-    const jobs = [await files.getJob(middle?.children?.[0]?.job.id ?? ''), await mail.getJob(middle?.job.id ?? '')];
-    for (const job of jobs) {
-      await job?.retry();
-      await eventually(() => job?.isCompleted());
-    }
-    await batch.retry();
-    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', succeeded: 1, failed: 0 });
+    await eventually(async () => {
+      await batch.retry();
+      return (await batch.status()).state === 'succeeded';
+    });
+  });
+});
+
+describe('a flow whose jobs vanish or are cancelled', () => {
+  test('runs without those that are gone', async ({ bench }) => {
+    const { users, ran, work } = setUp(bench);
+    const batch = await users.createBatch();
+    const { children } = await batch.addFlow(tree(leaf('gone'), leaf('good')));
+    await bench.redis.del(`${bench.prefix}:files:${children?.[0]?.children?.[0]?.job.id}`);
+    await bench.redis.lrem(`${bench.prefix}:files:wait`, 1, children?.[0]?.children?.[0]?.job.id ?? '');
+    await batch.seal();
+    work();
+    bench.batchWorker({ reconcileInterval: 20 });
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1 });
+    expect(ran).toEqual(['good', 'middle', 'root']);
+  });
+
+  test('is cancelled whole, as one member', async ({ bench }) => {
+    const { users, ran, work } = setUp(bench);
+    const batch = await users.createBatch();
+    await batch.addFlow(tree(leaf('a'), leaf('b', { delay: 3_600_000 })));
+    await batch.add('other', {}, { delay: 3_600_000 });
+    await batch.seal();
+    await batch.cancel();
+    work();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'cancelled', total: 2, cancelled: 2 });
+    expect(ran).toEqual([]);
+    const jobs = (await keysOf(bench.redis, bench.prefix)).filter((key) => /:(users|mail|files):m/.test(key));
+    expect(jobs.filter((key) => !/:(meta|marker)$/.test(key))).toEqual([]);
+  });
+
+  test('is cancelled when what runs below has ended', async ({ bench }) => {
+    const { users, ran } = setUp(bench);
+    const held = gate();
+    const batch = await users.createBatch();
+    await batch.addFlow(tree(leaf('held')));
+    await batch.seal();
+    bench.batchWorker();
+    const started = gate();
+    bench.worker('files', async () => {
+      started.open();
+      await held.opened;
+    });
+    await started.opened;
+    await batch.cancel();
+    held.open();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'cancelled', cancelled: 1 });
+    expect(ran).toEqual([]);
   });
 });
 
