@@ -131,6 +131,26 @@ describe('createBatch', () => {
     expect(await parent.status()).toMatchObject({ total: 1, pending: 1 });
   });
 
+  test('of one id with a parent and without at the same time is one batch, and of the parent only if it says so', async ({
+    bench,
+  }) => {
+    const [one, other] = [bench.queue('users'), bench.queue('users')];
+    const parent = await one.createBatch();
+    for (let i = 0; i < 40; i++) {
+      const id = `raced-${i}`;
+      const results = await Promise.allSettled([parent.createBatch({ id }), other.createBatch({ id })]);
+      expect(results.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+      const isChild = (await one.getBatch(id)).parentId === parent.id;
+      const key = `${bench.prefix}:batches:${id}`;
+      expect(await bench.redis.hget(key, 'parentKey')).toBe(isChild ? `${bench.prefix}:batches:${parent.id}` : null);
+      expect(await bench.redis.sismember(`${bench.prefix}:batches:${parent.id}:dependencies`, key)).toBe(
+        isChild ? 1 : 0,
+      );
+    }
+    const { total, pending } = await parent.status();
+    expect(total).toBe(pending);
+  });
+
   test.for([
     [{ descripton: 'x' }, "A batch has no option 'descripton'. Did you mean 'description'?"],
     [{ id: 'a:b' }, "must not contain ':'"],

@@ -13,7 +13,7 @@ import {
 import { isConnectionError } from '../redis/connection-error.js';
 import { type BatchDefinition, EVENTS, eventsOf } from '../redis/definition.js';
 import { jobKey } from '../redis/keys.js';
-import { registerMembers, unregisterAbsent } from '../redis/register.js';
+import { disownMember, registerMembers, unregisterAbsent } from '../redis/register.js';
 import { readSnapshot } from '../redis/snapshot.js';
 import { watchBatch, watchFor } from '../redis/watched.js';
 import type { Batch } from './batch.js';
@@ -142,6 +142,10 @@ export async function defineBatch(
   const stored = await findDefinition(home, batchId);
   if (stored === undefined) {
     throw new BatchNotFoundError(batchId);
+  }
+  if (parent !== undefined && stored.parentId !== parent.batchId) {
+    // BullMQ lets a parent adopt a job that has none: the batch that somebody else has just created is not ours to take.
+    await disownMember(home.redis, parent.batchId, childKey(parent, batchId));
   }
   return { id: batchId, definition: agree(batchId, stored, definition), created: stored.nonce === definition.nonce };
 }

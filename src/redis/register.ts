@@ -153,3 +153,30 @@ export async function unregisterAbsent(
   const args = [job, dependencies, processed, failed, batchId, batchesKey(redis.prefix, ''), ...memberKeys];
   return new Set((await redis.run(UNREGISTER, args)) as string[]);
 }
+
+/**
+ * Takes a member out of a batch that is another's to have: as if it had never been added.
+ *
+ * KEYS: batch job, its dependencies, processed, failed, the member's job. ARGV: batch id, key prefix of the batches queue.
+ */
+const DISOWN = script(
+  'disown',
+  5,
+  `${LUA_WAKE}
+local removed = redis.call('SREM', KEYS[2], KEYS[5]) + redis.call('HDEL', KEYS[3], KEYS[5]) + redis.call('HDEL', KEYS[4], KEYS[5])
+if redis.call('HGET', KEYS[5], 'parentKey') == KEYS[1] then
+  redis.call('HDEL', KEYS[5], 'parentKey', 'parent')
+end
+if removed > 0 and redis.call('EXISTS', KEYS[1]) == 1 then
+  redis.call('HINCRBY', KEYS[1], '${FIELD.total}', -1)
+  if redis.call('SCARD', KEYS[2]) == 0 and redis.call('ZSCORE', ARGV[2] .. 'waiting-children', ARGV[1]) then
+    wake(ARGV[2], KEYS[1], ARGV[1])
+  end
+end`,
+);
+
+export async function disownMember(redis: BatchRedis, batchId: string, memberKey: string): Promise<void> {
+  const { job, dependencies, processed, failed } = batchKeys(redis.prefix, batchId);
+  const keys = [job, dependencies, processed, failed, memberKey];
+  await redis.run(DISOWN, [...keys, batchId, batchesKey(redis.prefix, '')]);
+}
