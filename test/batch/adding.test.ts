@@ -147,7 +147,7 @@ describe('adding members', () => {
     expect(await batch.status()).toMatchObject({ total: 2, succeeded: 1, failed: 1, missing: 0 });
   });
 
-  test.for(['waiting', 'completed', 'failed', 'in another batch'])(
+  test.for(['waiting', 'delayed', 'prioritized', 'active', 'completed', 'failed', 'in another batch'])(
     'a foreign job with the same id, %s, is refused by name, and nothing of its chunk is added',
     async (kind, { bench }) => {
       const users = bench.queue('users');
@@ -155,10 +155,13 @@ describe('adding members', () => {
       if (kind === 'in another batch') {
         await other.add('theirs', {}, { jobId: 'taken' });
       } else {
-        await users.add(kind, {}, { jobId: 'taken' });
+        const opts = { delayed: { delay: 3_600_000 }, prioritized: { priority: 3 } }[kind] ?? {};
+        await users.add(kind, {}, { jobId: 'taken', ...opts });
       }
-      if (kind === 'completed' || kind === 'failed') {
+      const held = gate();
+      if (kind === 'completed' || kind === 'failed' || kind === 'active') {
         bench.worker('users', async () => {
+          if (kind === 'active') await held.opened;
           if (kind === 'failed') throw new Error('no');
         });
         await eventually(async () => (await users.getJobState('taken')) === kind);
@@ -176,6 +179,7 @@ describe('adding members', () => {
       bench.batchWorker();
       await batch.seal();
       expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded' });
+      held.open();
     },
   );
 
