@@ -7,6 +7,7 @@ import {
   BatchNotFoundError,
   BatchOptionsError,
   BatchSealedError,
+  type BatchWorkerOptions,
   type Flow,
 } from '../../src/index.js';
 import { batchKeys, jobKey } from '../../src/redis/keys.js';
@@ -20,7 +21,7 @@ function setUp(bench: Bench) {
   const [mail, files] = [bench.plainQueue('mail'), bench.plainQueue('files')];
   const ran: string[] = [];
   const mended = new Set<string>();
-  const work = () => {
+  const work = (options: Partial<BatchWorkerOptions> = {}) => {
     for (const name of ['users', 'mail', 'files']) {
       bench.worker(name, async (job) => {
         ran.push(job.name);
@@ -28,7 +29,7 @@ function setUp(bench: Bench) {
         return job.name;
       });
     }
-    bench.batchWorker();
+    bench.batchWorker(options);
   };
   return { users, mail, files, ran, mended, work };
 }
@@ -190,8 +191,7 @@ describe('a flow whose jobs vanish or are cancelled', () => {
     await bench.redis.del(`${bench.prefix}:files:${children?.[0]?.children?.[0]?.job.id}`);
     await bench.redis.lrem(`${bench.prefix}:files:wait`, 1, children?.[0]?.children?.[0]?.job.id ?? '');
     await batch.seal();
-    work();
-    bench.batchWorker({ reconcileInterval: 20 });
+    work({ reconcileInterval: 20 });
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1 });
     expect(ran).toEqual(['good', 'middle', 'root']);
   });
