@@ -328,17 +328,16 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * small steps, in seconds also when 100,000 members are waiting.
    *
    * @param reason why, for the status, the callbacks and the parent's `failures()`.
-   * @returns how many jobs were removed now.
    * @throws BatchError when all members are settled already, BatchNotFoundError when the batch has been removed.
    *
    * @example
    * await batch.cancel('wrong file');
    */
-  async cancel(reason?: string): Promise<{ readonly cancelled: number }> {
+  async cancel(reason?: string): Promise<void> {
     if (reason !== undefined) {
       checkName('cancel(reason): the reason', reason);
     }
-    return { cancelled: await cancelBatch(this.#opener.home, this.id, reason) };
+    await cancelBatch(this.#opener.home, this.id, reason);
   }
 
   /**

@@ -19,11 +19,9 @@ const LISTS = ['wait', 'paused'];
 
 /**
  * Cancels a batch and its child batches. The mark comes first and is what counts; should the process die while the pending
- * members go, the sweep goes on with it.
- *
- * @returns how many jobs were removed.
+ * members go, the sweep goes on with it, and does its part already while it lives.
  */
-export async function cancelBatch(home: Home, batchId: string, reason: string | undefined): Promise<number> {
+export async function cancelBatch(home: Home, batchId: string, reason: string | undefined): Promise<void> {
   const marked = await markCancelled(home.redis, batchId, { reason, version: newNonce() });
   if (marked === 'not found') {
     throw new BatchNotFoundError(batchId);
@@ -31,12 +29,14 @@ export async function cancelBatch(home: Home, batchId: string, reason: string | 
   if (marked === 'finished') {
     throw new BatchError(`Batch '${batchId}' has nothing left to cancel: all of its members are settled.`, { batchId });
   }
-  return removePending(home, batchId, reason);
+  await removePending(home, batchId, reason);
 }
 
 /** Removes what is pending in a cancelled batch now: a running member may fail, and wait for its next attempt, later. */
-export async function removePending(home: Home, batchId: string, reason: string | undefined): Promise<number> {
-  return removePendingOf(home, { key: batchKeys(home.redis.prefix, batchId).job, batchId }, reason);
+export async function removePending(home: Home, batchId: string, reason: string | undefined): Promise<void> {
+  const owner = { key: batchKeys(home.redis.prefix, batchId).job, batchId };
+  // Somebody else who removes at the same time moves the lists under our feet: until there is nothing left to remove.
+  while ((await removePendingOf(home, owner, reason)) > 0);
 }
 
 async function removePendingOf(home: Home, owner: Owner, reason: string | undefined): Promise<number> {
@@ -47,7 +47,7 @@ async function removePendingOf(home: Home, owner: Owner, reason: string | undefi
     const page = await removeScattered(redis, owner, { cursor, count: PAGE_SIZE });
     removed += page.count;
     for (const child of page.batches) {
-      removed += await cancelIfPending(home, child, reason);
+      await cancelIfPending(home, child, reason);
     }
     for (const root of page.roots) {
       removed += await removeFlow(home, owner, root, reason);
@@ -70,9 +70,11 @@ async function removePendingOf(home: Home, owner: Owner, reason: string | undefi
 }
 
 /** A batch that was cancelled before is looked after by itself; one that is gone, or is finishing, needs nothing. */
-export async function cancelIfPending(home: Home, batchId: string, reason: string | undefined): Promise<number> {
+export async function cancelIfPending(home: Home, batchId: string, reason: string | undefined): Promise<void> {
   const marked = await markCancelled(home.redis, batchId, { reason, version: newNonce() });
-  return marked === 'cancelled' ? removePending(home, batchId, reason) : 0;
+  if (marked === 'cancelled') {
+    await removePending(home, batchId, reason);
+  }
 }
 
 /** The pending jobs of a flow go first; its root does when none of them is left running. */

@@ -36,14 +36,10 @@ describe('cancel', () => {
     await batch.seal();
     await eventually(() => running.length === 2);
     expect(await batch.isCancelled()).toBe(false);
-    expect(await batch.cancel('wrong file')).toEqual({ cancelled: 28 });
+    await batch.cancel('wrong file');
     expect(await batch.isCancelled()).toBe(true);
-    expect(await batch.status()).toMatchObject({
-      state: 'running',
-      pending: 2,
-      cancelled: 28,
-      cancelReason: 'wrong file',
-    });
+    await eventually(async () => (await batch.status()).cancelled === 28);
+    expect(await batch.status()).toMatchObject({ state: 'running', pending: 2, cancelReason: 'wrong file' });
     await expect(batch.add('late', {})).rejects.toThrow(BatchFinishedError);
     await expect(batch.add('late', {})).rejects.toThrow('was cancelled: nothing can be added');
     held.open();
@@ -94,7 +90,7 @@ describe('cancel', () => {
     await grandchild.addBulk(rows(3, { delay: 3_600_000 }));
     await other.add('fine', {}, { delay: 3_600_000 });
     for (const batch of [grandchild, child, other, parent]) await batch.seal();
-    expect(await child.cancel('no longer needed')).toEqual({ cancelled: 3 });
+    await child.cancel('no longer needed');
     expect(await grandchild.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', cancelled: 3 });
     expect(await child.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', failed: 1 });
     expect(await parent.status()).toMatchObject({ state: 'running', pending: 1, failed: 1 });
@@ -157,9 +153,9 @@ describe('cancel', () => {
     }
     for (const { id, name } of await users.getWaiting()) if (name === 'other') others.push(id ?? '');
     expect(others).toHaveLength(900);
-    expect(await batch.cancel()).toEqual({ cancelled: 1500 });
-    expect((await users.getWaiting()).map(({ id }) => id)).toEqual(others);
+    await batch.cancel();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', cancelled: 1500 });
+    expect((await users.getWaiting()).map(({ id }) => id)).toEqual(others);
   });
 
   test('of members in a paused queue, and in several queues', async ({ bench }) => {
@@ -186,9 +182,9 @@ describe('cancel', () => {
     expect(await done.status()).toMatchObject({ state: 'succeeded' });
     const batch = await users.createBatch();
     await batch.addBulk(rows(3, { delay: 3_600_000 }));
-    expect(await batch.cancel('first')).toEqual({ cancelled: 3 });
+    await batch.cancel('first');
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled' });
-    expect(await batch.cancel('second')).toEqual({ cancelled: 0 });
+    await batch.cancel('second');
     expect(await batch.status()).toMatchObject({ cancelReason: 'first', cancelled: 3 });
     await expect(batch.retry()).rejects.toThrow('was cancelled, and stays so');
     await expect(batch.cancel('')).rejects.toThrow('the reason must be a non-empty string');
