@@ -1,6 +1,15 @@
 export type { Batch, BulkAdded } from './batch/batch.js';
 export type { Callback, CallbackBatch, Callbacks } from './batch/callbacks.js';
 export type { BatchOptions } from './batch/create.js';
+export type {
+  BatchExplanation,
+  OutstandingCallback,
+  OutstandingChild,
+  OutstandingChildren,
+  OutstandingMember,
+  OutstandingMembers,
+  OutstandingQueue,
+} from './batch/explain.js';
 export type { OnFailure, Percentage } from './batch/failure-policy.js';
 export type { Flow, FlowChild, FlowChildOptions, FlowNode } from './batch/flow.js';
 export type { BatchJob, BatchJobs } from './batch/job.js';
@@ -9,6 +18,7 @@ export type { DataOf, JobLike, JobOf, NameOf, QueueLike, ResultOf } from './batc
 export type { BatchState } from './batch/rules.js';
 export type { BatchFailure, BatchResult } from './batch/settled.js';
 export type { BatchStatus, CallbackStatus } from './batch/status.js';
+export type { BatchTree, TreeJobs } from './batch/tree.js';
 export {
   BatchConflictError,
   BatchError,
@@ -21,6 +31,7 @@ export {
 } from './errors.js';
 export type { CallbackJobOptions, MemberDefaults, MemberOptions } from './options.js';
 export type { BatchEvent } from './redis/definition.js';
+export type { JobState } from './redis/outstanding.js';
 export type { CallbackState } from './redis/snapshot.js';
 export { type BatchMethods, type BatchQueue, withBatches } from './with-batches.js';
 export { BatchWorker, type BatchWorkerEvents, type BatchWorkerOptions } from './worker/batch-worker.js';

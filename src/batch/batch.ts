@@ -11,6 +11,7 @@ import { readSnapshot } from '../redis/snapshot.js';
 import { type Callback, storeCallback } from './callbacks.js';
 import { cancelBatch } from './cancel.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
+import { type BatchExplanation, explain } from './explain.js';
 import { addFlow, type Flow, type FlowNode } from './flow.js';
 import type { MemberQueue } from './home.js';
 import { freshIds, repeatableIds } from './ids.js';
@@ -31,6 +32,7 @@ import { retryFailed, revive } from './retry.js';
 import { type BatchFailure, type BatchResult, failuresOf, resultsOf } from './settled.js';
 import { type BatchStatus, statusOf } from './status.js';
 import { CHUNK_SIZE, inChunks } from './stream.js';
+import { type BatchTree, treeOf } from './tree.js';
 import { waitUntilFinished, watch } from './wait.js';
 
 /** What `addBulk` did: `known` jobs were members already, and were left alone. */
@@ -432,6 +434,40 @@ export class Batch<Q extends QueueLike = QueueLike> {
       throw new BatchNotFoundError(this.id);
     }
     return statusOf(this.id, snapshot);
+  }
+
+  /**
+   * Says what holds the batch: the members, child batches and callbacks that are outstanding, with counts and the oldest
+   * of each kind, queues that are paused or have no worker, a missing BatchWorker, a missing seal. `reasons` says the same
+   * in sentences, most important first, with what to do. Of a finished batch it says how it ended.
+   *
+   * Looks at every outstanding member, 500 per command: for people and alarms; for a progress bar there is `status()`.
+   *
+   * @throws BatchNotFoundError when the batch has been removed.
+   *
+   * @example
+   * const { reasons } = await batch.explain();
+   * console.log(reasons.join('\n'));   // No BatchWorker is running: start one with new BatchWorker({ connection }).
+   */
+  explain(): Promise<BatchExplanation> {
+    return explain(this.#opener.home, this.id);
+  }
+
+  /**
+   * Reads the batch with all batches below it; `jobs` are the totals of all jobs down there, in which child batches do not
+   * count. While it is running, the numbers of different batches may be moments apart. A child that is removed meanwhile
+   * is left out.
+   *
+   * Looks for child batches among all members, 500 per command, and holds only the batches in memory.
+   *
+   * @throws BatchNotFoundError when the batch has been removed.
+   *
+   * @example
+   * const { jobs, children } = await batch.tree();
+   * console.log(`${jobs.succeeded} of ${jobs.total} jobs in ${children.length} child batches`);
+   */
+  tree(): Promise<BatchTree> {
+    return treeOf(this.#opener.home, this.id);
   }
 
   /**

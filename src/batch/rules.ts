@@ -59,6 +59,11 @@ function isClosed({ sealedAt, abandonedAt, cancelledAt }: Pick<Standing, 'sealed
   return sealedAt !== undefined || abandonedAt !== undefined || cancelledAt !== undefined;
 }
 
+/** Nothing is waited for any more but callbacks. */
+export function isSettled(standing: Pick<Standing, 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'counts'>): boolean {
+  return isClosed(standing) && standing.counts.pending === 0;
+}
+
 function isAbandoned({ sealedAt, abandonedAt }: Pick<Standing, 'sealedAt' | 'abandonedAt'>): boolean {
   return sealedAt === undefined && abandonedAt !== undefined;
 }
@@ -97,21 +102,20 @@ export function policyReason({ counts }: Pick<Standing, 'counts'>): string {
 /** Whether an event has happened: what is registered for it is due. */
 export function hasHappened(event: BatchEvent, standing: Standing): boolean {
   const { counts, callbacks, definition } = standing;
-  const isSettled = isClosed(standing) && counts.pending === 0;
   switch (event) {
     case 'death':
       return standing.diedAt !== undefined || standing.deaths > 0;
     case 'attempted':
       return (
         standing.attemptedAt !== undefined ||
-        (isSettled && !isAbandoned(standing) && counts.succeeded + counts.failed === counts.total)
+        (isSettled(standing) && !isAbandoned(standing) && counts.succeeded + counts.failed === counts.total)
       );
     case 'complete':
       return standing.completedAt !== undefined;
     case 'success':
       return (
         standing.ended === 'completed' ||
-        (isSettled &&
+        (isSettled(standing) &&
           !isAbandoned(standing) &&
           standing.cancelledAt === undefined &&
           isGoodEnough(counts, definition.policy) &&

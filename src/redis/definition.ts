@@ -1,4 +1,5 @@
 import type { JobsOptions } from 'bullmq';
+import { jobKey } from './keys.js';
 
 /** The events of a batch; the last two fire in this order, the others before them. */
 export const EVENTS = ['death', 'attempted', 'complete', 'success'] as const;
@@ -69,6 +70,10 @@ export function callbacksOf(batchId: string, { on, nonce }: BatchDefinition): Ca
       jobId: callbackJobId(batchId, event, index, nonce),
     })),
   );
+}
+
+export function callbackKeys(prefix: string, batchId: string, definition: BatchDefinition): Set<string> {
+  return new Set(callbacksOf(batchId, definition).map(({ callback, jobId }) => jobKey(prefix, callback.queue, jobId)));
 }
 
 /** What the ids of a batch's callbacks begin with, by event; members' ids never do. */

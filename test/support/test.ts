@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import { type Job, type Processor, Queue, type QueueOptions, Worker, type WorkerOptions } from 'bullmq';
 import { Redis } from 'ioredis';
 import { test as base, inject } from 'vitest';
@@ -11,6 +12,9 @@ export { describe, expect } from 'vitest';
 export type AnyQueue = Queue<any, any, string>;
 // biome-ignore lint/suspicious/noExplicitAny: as above
 export type AnyJob = Job<any, any, string>;
+
+const CLOSING_MS = 10_000;
+const UNREF = { ref: false };
 
 export interface Bench {
   readonly prefix: string;
@@ -70,7 +74,10 @@ export const test = base.extend<{ bench: Bench }>({
       },
     };
     await use(bench);
-    await Promise.all(closables.map((closable) => closable.close()));
+    // A job that a failed test has left waiting would hold its worker, and the whole run, for ever.
+    await Promise.all(
+      closables.map((closable) => Promise.race([closable.close(), pause(CLOSING_MS, undefined, UNREF)])),
+    );
     const keys = await keysOf(redis, prefix);
     const strays = keys.filter((key) => !names.has(key.split(':')[1] ?? ''));
     for (let i = 0; i < keys.length; i += 1000) {

@@ -1,0 +1,253 @@
+import type { Queue } from 'bullmq';
+import { BatchNotFoundError } from '../errors.js';
+import { isConnectionError } from '../redis/connection-error.js';
+import { type BatchEvent, callbackKeys } from '../redis/definition.js';
+import { BATCHES_QUEUE, jobKey, memberName } from '../redis/keys.js';
+import {
+  type JobFacts,
+  type JobState,
+  jobFacts,
+  OLDEST,
+  type OutstandingGroup,
+  outstandingPage,
+} from '../redis/outstanding.js';
+import { type CallbackState, readSnapshot, type Snapshot } from '../redis/snapshot.js';
+import type { Home } from './home.js';
+import { reasonsFor, reasonsOfFinished } from './reasons.js';
+import { type BatchState, dueOf, isSettled, stateOf } from './rules.js';
+
+/** What holds a batch. Times are ms since the epoch. Members are looked at page by page: what changes meanwhile is seen as it was, or as it is. */
+export interface BatchExplanation {
+  readonly id: string;
+  readonly description: string | undefined;
+  readonly state: BatchState;
+  /** What holds it and what to do about it, in sentences for people; the most important first, at least one. */
+  readonly reasons: readonly string[];
+  readonly sealed: boolean;
+  readonly createdAt: number;
+  /** When its producer last added, or said that it lives; undefined before the first time. */
+  readonly lastSignOfLifeAt: number | undefined;
+  /** The jobs that are outstanding, by queue and state. */
+  readonly members: readonly OutstandingMembers[];
+  /** The child batches that are outstanding. */
+  readonly children: readonly OutstandingChildren[];
+  /** The callbacks that are due, queued, running, being retried, or have failed. */
+  readonly callbacks: readonly OutstandingCallback[];
+  /** The queues that have to go on: first `batches`, whose workers are the BatchWorkers, then those of members and callbacks. */
+  readonly queues: readonly OutstandingQueue[];
+}
+
+export interface OutstandingMembers {
+  readonly queue: string;
+  /**
+   * Where BullMQ has them. `no job`: never stored, or removed without BullMQ telling. `completed` and `failed` wait to be
+   * repaired. A child batch is here, with the queue `batches`, only in these three.
+   */
+  readonly state: JobState;
+  readonly count: number;
+  /** How many of them have failed an attempt and will be tried again. */
+  readonly failing: number;
+  /** Up to 3 of them, oldest first. */
+  readonly oldest: readonly OutstandingMember[];
+}
+
+export interface OutstandingMember {
+  readonly id: string;
+  readonly name: string | undefined;
+  /** When it was added. */
+  readonly timestamp: number | undefined;
+  readonly attemptsMade: number;
+  /** Why its last attempt failed. */
+  readonly failedReason: string | undefined;
+}
+
+export interface OutstandingChildren {
+  /** `running` includes `finishing`, as in `getBatches`. */
+  readonly state: 'open' | 'running';
+  readonly count: number;
+  /** Up to 3 of them, oldest first. */
+  readonly oldest: readonly OutstandingChild[];
+}
+
+export interface OutstandingChild {
+  readonly id: string;
+  readonly description: string | undefined;
+  readonly state: BatchState;
+  readonly pending: number;
+}
+
+export interface OutstandingCallback {
+  readonly event: BatchEvent;
+  readonly queue: string;
+  readonly name: string;
+  readonly jobId: string;
+  /** `pending`: due, and not enqueued yet. */
+  readonly state: CallbackState;
+  readonly jobState: JobState;
+  readonly attemptsMade: number;
+  /** Why its last attempt failed. */
+  readonly failedReason: string | undefined;
+}
+
+export interface OutstandingQueue {
+  readonly name: string;
+  /** How many workers are connected to it; undefined where Redis does not allow CLIENT LIST. */
+  readonly workers: number | undefined;
+  readonly paused: boolean;
+}
+
+const PAGE_SIZE = 500;
+
+export async function explain(home: Home, batchId: string): Promise<BatchExplanation> {
+  const snapshot = await readSnapshot(home.redis, batchId);
+  if (snapshot === undefined) {
+    throw new BatchNotFoundError(batchId);
+  }
+  const what = {
+    id: batchId,
+    description: snapshot.definition.description,
+    state: stateOf(snapshot),
+    sealed: snapshot.sealedAt !== undefined,
+    createdAt: snapshot.createdAt,
+  };
+  const groups = await outstandingGroups(home, batchId, snapshot);
+  const callbacks = outstandingCallbacks(snapshot);
+  const { prefix } = home.redis;
+  const batchJob = jobKey(prefix, BATCHES_QUEUE, batchId);
+  const facts = await jobFacts(home.redis, batchId, [
+    batchJob,
+    ...groups.flatMap(({ oldest }) => oldest.map(({ key }) => key)),
+    ...callbacks.map(({ queue, jobId }) => jobKey(prefix, queue, jobId)),
+  ]);
+  const lastSignOfLifeAt = facts.get(batchJob)?.registeredAt;
+  if (snapshot.ended !== undefined && groups.length === 0 && callbacks.every(({ state }) => state === 'failed')) {
+    const reasons = reasonsOfFinished(what.state, snapshot);
+    return { ...what, reasons, lastSignOfLifeAt, members: [], children: [], callbacks: [], queues: [] };
+  }
+  const held = {
+    ...what,
+    lastSignOfLifeAt,
+    members: groups.flatMap((group) => (isOfChildren(group) ? [] : membersOf(prefix, group, facts))),
+    children: await Promise.all(groups.filter(isOfChildren).map((group) => childrenOf(home, group))),
+    callbacks: callbacks.map((callback) =>
+      callbackOf(callback, facts.get(jobKey(prefix, callback.queue, callback.jobId))),
+    ),
+    queues: await queuesOf(home, [...groups, ...callbacks]),
+  };
+  return { ...held, reasons: reasonsFor(held, snapshot, facts.get(batchJob), prefix) };
+}
+
+const STATES: readonly OutstandingGroup['state'][] = [
+  ...(['active', 'waiting', 'prioritized', 'delayed', 'waiting-children'] as const),
+  ...(['no job', 'failed', 'completed'] as const),
+  ...(['open', 'running'] as const),
+];
+
+/** All that is outstanding, by queue and state, without the batch's own callbacks. */
+async function outstandingGroups(home: Home, batchId: string, { definition }: Snapshot): Promise<OutstandingGroup[]> {
+  const groups = new Map<string, OutstandingGroup>();
+  const callbacks = callbackKeys(home.redis.prefix, batchId, definition);
+  let cursor = '0';
+  do {
+    const page = await outstandingPage(home.redis, batchId, { cursor, count: PAGE_SIZE, callbackKeys: callbacks });
+    for (const group of page.groups) {
+      const name = `${group.queue}:${group.state}`;
+      const known = groups.get(name);
+      groups.set(name, known === undefined ? group : merge(known, group));
+    }
+    cursor = page.cursor;
+  } while (cursor !== '0');
+  const rank = ({ state }: OutstandingGroup) => STATES.indexOf(state);
+  return [...groups.values()].sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b));
+}
+
+function merge(a: OutstandingGroup, b: OutstandingGroup): OutstandingGroup {
+  const oldest = [...a.oldest, ...b.oldest].sort(
+    (one, other) => one.timestamp - other.timestamp || (one.key < other.key ? -1 : 1),
+  );
+  return { ...a, count: a.count + b.count, failing: a.failing + b.failing, oldest: oldest.slice(0, OLDEST) };
+}
+
+type ChildrenGroup = OutstandingGroup & { readonly state: OutstandingChildren['state'] };
+
+function isOfChildren(group: OutstandingGroup): group is ChildrenGroup {
+  return group.state === 'open' || group.state === 'running';
+}
+
+function membersOf(
+  prefix: string,
+  { queue, state, count, failing, oldest }: OutstandingGroup,
+  facts: ReadonlyMap<string, JobFacts>,
+): OutstandingMembers {
+  return {
+    queue,
+    state: state as JobState,
+    count,
+    failing,
+    oldest: oldest.map(({ key }) => {
+      const { name, timestamp, attemptsMade = 0, failedReason } = facts.get(key) ?? {};
+      return { id: memberName(prefix, key).id, name, timestamp, attemptsMade, failedReason };
+    }),
+  };
+}
+
+async function childrenOf(home: Home, { state, count, oldest }: ChildrenGroup): Promise<OutstandingChildren> {
+  const children = await Promise.all(
+    oldest.map(async ({ key }) => {
+      const { id } = memberName(home.redis.prefix, key);
+      const snapshot = await readSnapshot(home.redis, id);
+      return snapshot === undefined
+        ? []
+        : [
+            {
+              id,
+              description: snapshot.definition.description,
+              state: stateOf(snapshot),
+              pending: snapshot.counts.pending,
+            },
+          ];
+    }),
+  );
+  return { state, count, oldest: children.flat() };
+}
+
+/** The callbacks that a batch is waiting for, or that made it fail; one whose event has not happened holds nothing. */
+function outstandingCallbacks(snapshot: Snapshot): Snapshot['callbacks'] {
+  // What a BatchWorker will find when it looks.
+  const completedAt = snapshot.completedAt ?? (isSettled(snapshot) ? Date.now() : undefined);
+  const due = snapshot.ended === undefined ? dueOf({ ...snapshot, completedAt }) : [];
+  return snapshot.callbacks.filter(
+    (callback) => callback.state === 'enqueued' || callback.state === 'failed' || due.includes(callback),
+  );
+}
+
+function callbackOf(
+  { event, queue, name, jobId, state }: Snapshot['callbacks'][number],
+  facts: JobFacts | undefined,
+): OutstandingCallback {
+  const { state: jobState = 'no job', attemptsMade = 0, failedReason } = facts ?? {};
+  return { event, queue, name, jobId, state, jobState, attemptsMade, failedReason };
+}
+
+async function queuesOf(home: Home, parts: readonly { readonly queue: string }[]): Promise<OutstandingQueue[]> {
+  const queues: OutstandingQueue[] = [];
+  for (const name of new Set([BATCHES_QUEUE, ...parts.map(({ queue }) => queue)])) {
+    const queue = name === BATCHES_QUEUE ? home.batches : (home.queueNamed(name).queue as unknown as Queue);
+    queues.push({ name, workers: await connectedWorkers(queue), paused: await queue.isPaused() });
+  }
+  return queues;
+}
+
+/** How many workers are connected to a queue, or undefined where Redis does not say. */
+async function connectedWorkers(queue: Queue): Promise<number | undefined> {
+  try {
+    const workers = await queue.getWorkers();
+    // Where there is no CLIENT command BullMQ makes one worker up, which has no name in Redis.
+    return workers.every((worker) => 'rawname' in worker) ? workers.length : undefined;
+  } catch (error) {
+    if (isConnectionError(error)) {
+      throw error;
+    }
+    return undefined;
+  }
+}

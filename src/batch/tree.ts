@@ -1,0 +1,138 @@
+import { BatchNotFoundError } from '../errors.js';
+import { COLLECTIONS, type Collection, childrenPage } from '../redis/children.js';
+import { type Counts, readSnapshot, type Snapshot } from '../redis/snapshot.js';
+import type { Home } from './home.js';
+import { missingOf, progressOf } from './rules.js';
+import { type BatchStatus, statusOf } from './status.js';
+
+/** The jobs of a batch and of all batches below it. Child batches and callbacks are not counted. */
+export interface TreeJobs extends Counts {
+  /** Jobs that vanished without settling: removed, drained, evicted. A child batch that vanished is one too. */
+  readonly missing: number;
+  /** Settled ÷ total in whole percent; 100 only when the batch has finished. */
+  readonly progress: number;
+}
+
+/** A batch with all batches below it. Times are ms since the epoch. */
+export interface BatchTree
+  extends Pick<
+    BatchStatus,
+    | 'id'
+    | 'description'
+    | 'state'
+    | 'sealed'
+    | 'progress'
+    | 'parentId'
+    | 'createdAt'
+    | 'sealedAt'
+    | 'completedAt'
+    | 'finishedAt'
+    | 'failedReason'
+  > {
+  /** The jobs of this batch and of every batch below it, added up. */
+  readonly jobs: TreeJobs;
+  /** The child batches, oldest first. */
+  readonly children: readonly BatchTree[];
+}
+
+const PAGE_SIZE = 500;
+
+/** How many batches are read at the same time. */
+const CONCURRENCY = 10;
+
+interface Node {
+  readonly id: string;
+  readonly snapshot: Snapshot;
+  /** The ids of its child batches, and where each was seen last. */
+  readonly children: ReadonlyMap<string, Collection>;
+}
+
+/** Reads the batches level by level, and then adds up from the leaves: a chain of any depth fits on the stack. */
+export async function treeOf(home: Home, rootId: string): Promise<BatchTree> {
+  const levels: Node[][] = [];
+  for (let ids = [rootId]; ids.length > 0; ) {
+    const level = await inParallel(ids, (id) => readNode(home, id));
+    levels.push(level);
+    ids = [...new Set(level.flatMap(({ children }) => [...children.keys()]))];
+  }
+  const trees = new Map<string, BatchTree>();
+  for (const node of levels.reverse().flat()) {
+    trees.set(node.id, grow(node, trees));
+  }
+  const root = trees.get(rootId);
+  if (root === undefined) {
+    throw new BatchNotFoundError(rootId);
+  }
+  return root;
+}
+
+async function readNode(home: Home, id: string): Promise<Node | undefined> {
+  const children = new Map<string, Collection>();
+  for (const collection of Object.keys(COLLECTIONS) as Collection[]) {
+    let cursor = '0';
+    do {
+      const page = await childrenPage(home.redis, id, { collection, cursor, count: PAGE_SIZE });
+      for (const child of page.ids) {
+        // A child that settles while we look is found twice: what it has become counts.
+        children.set(child, collection);
+      }
+      cursor = page.cursor;
+    } while (cursor !== '0');
+  }
+  const snapshot = await readSnapshot(home.redis, id);
+  return snapshot === undefined ? undefined : { id, snapshot, children };
+}
+
+function grow({ id, snapshot, children }: Node, trees: ReadonlyMap<string, BatchTree>): BatchTree {
+  const { callbacks, ...status } = statusOf(id, snapshot);
+  const below = [...children.keys()]
+    .flatMap((child) => trees.get(child) ?? [])
+    .sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1));
+  const counts = below.reduce((sum, { jobs }) => plus(sum, jobs), withoutChildren(snapshot.counts, children.values()));
+  return {
+    id,
+    description: status.description,
+    state: status.state,
+    sealed: status.sealed,
+    progress: status.progress,
+    parentId: status.parentId,
+    createdAt: status.createdAt,
+    sealedAt: status.sealedAt,
+    completedAt: status.completedAt,
+    finishedAt: status.finishedAt,
+    failedReason: status.failedReason,
+    jobs: { ...counts, missing: missingOf(counts), progress: progressOf(counts, snapshot.ended !== undefined) },
+    children: below,
+  };
+}
+
+/** Adds up whatever a batch counts. */
+function plus(counts: Counts, more: Counts): Counts {
+  const names = Object.keys(counts) as (keyof Counts)[];
+  return Object.fromEntries(names.map((name) => [name, counts[name] + more[name]])) as unknown as Counts;
+}
+
+/** The members that are jobs. A child that has settled since it was seen is counted with those that have. */
+function withoutChildren(counts: Counts, children: Iterable<Collection>): Counts {
+  const own: Record<string, number> = { ...counts };
+  for (const collection of children) {
+    const seenAs = COLLECTIONS[collection];
+    const countedAs = [seenAs, ...Object.values(COLLECTIONS)].find((name) => (own[name] ?? 0) > 0);
+    for (const name of countedAs === undefined ? [] : ['total', countedAs]) {
+      own[name] = (own[name] ?? 0) - 1;
+    }
+  }
+  return own as unknown as Counts;
+}
+
+async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R | undefined>): Promise<R[]> {
+  const results: (R | undefined)[] = [];
+  const rest = items.entries();
+  const run = async () => {
+    for (const [i, item] of rest) {
+      results[i] = await work(item);
+    }
+  };
+  await Promise.all(Array.from({ length: CONCURRENCY }, run));
+  return results.filter((result) => result !== undefined) as R[];
+}

@@ -1,0 +1,39 @@
+import type { BatchRedis } from './batch-redis.js';
+import { batchesKey, batchKeys } from './keys.js';
+import { script } from './script.js';
+
+/** The collections of a batch that its members are in, and how a member in it is counted. */
+export const COLLECTIONS = { dependencies: 'pending', processed: 'succeeded', failed: 'failed' } as const;
+
+export type Collection = keyof typeof COLLECTIONS;
+
+/**
+ * KEYS: dependencies, processed or failed. ARGV: cursor, count, what the keys of batch jobs begin with.
+ * Returns { cursor, keys of child batches }.
+ */
+const CHILDREN = script(
+  'children',
+  1,
+  `
+local isSet = redis.call('TYPE', KEYS[1]).ok == 'set'
+local page = redis.call(isSet and 'SSCAN' or 'HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+local children = {}
+for i = 1, #page[2], isSet and 1 or 2 do
+  if string.sub(page[2][i], 1, #ARGV[3]) == ARGV[3] then
+    children[#children + 1] = page[2][i]
+  end
+end
+return { page[1], children }`,
+);
+
+/** The child batches in a page of one collection: only their ids leave Redis. A page may repeat what another had. */
+export async function childrenPage(
+  redis: BatchRedis,
+  batchId: string,
+  { collection, cursor, count }: { collection: Collection; cursor: string; count: number },
+): Promise<{ readonly cursor: string; readonly ids: readonly string[] }> {
+  const begin = batchesKey(redis.prefix, '');
+  const args = [batchKeys(redis.prefix, batchId)[collection], cursor, count, begin];
+  const [next, keys] = (await redis.run(CHILDREN, args)) as [string, string[]];
+  return { cursor: next, ids: keys.map((key) => key.slice(begin.length)) };
+}
