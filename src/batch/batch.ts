@@ -7,7 +7,7 @@ import { type BatchDefinition, type BatchEvent, EVENTS } from '../redis/definiti
 import { batchKeys } from '../redis/keys.js';
 import type { AttachmentLink } from '../redis/register.js';
 import { sealBatch, touchBatch } from '../redis/seal.js';
-import { readSnapshot } from '../redis/snapshot.js';
+import { readSnapshot, type Snapshot } from '../redis/snapshot.js';
 import { type Callback, storeCallback } from './callbacks.js';
 import { cancelBatch } from './cancel.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
@@ -311,8 +311,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * const { retried } = await (await users.getBatch(id)).retry();
    */
   async retry(): Promise<{ readonly retried: number }> {
-    const { parentId, cancelled, cancelReason, state } = await this.status();
-    if (state === 'cancelled' || cancelled > 0 || cancelReason !== undefined) {
+    const snapshot = await this.#snapshot();
+    if (snapshot.cancelledAt !== undefined) {
       throw new BatchError(
         `Batch '${this.id}' was cancelled, and stays so: create a new batch for what is to run again.`,
         {
@@ -320,14 +320,15 @@ export class Batch<Q extends QueueLike = QueueLike> {
         },
       );
     }
-    return { retried: await retryFailed(this.#opener.home, this.id, parentId) };
+    return { retried: await retryFailed(this.#opener.home, this.id, snapshot.definition.parentId) };
   }
 
   /**
    * Stops the batch, its child batches included: members that have not started are removed and counted as `cancelled`,
    * running ones may finish but are not tried again, and nothing can be added any more. `complete` fires when the last one
    * has ended, and tells `cancelled` and `cancelReason`; `success` never does, and the batch ends `cancelled`. Removed in
-   * small steps, in seconds also when 100,000 members are waiting.
+   * small steps, in seconds also when 100,000 members are waiting. A running member that fails may begin another attempt
+   * before a BatchWorker has removed it, when it has no `backoff`.
    *
    * @param reason why, for the status, the callbacks and the parent's `failures()`.
    * @throws BatchError when all members are settled already, BatchNotFoundError when the batch has been removed.
@@ -429,11 +430,15 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * @throws BatchNotFoundError when the batch has been removed.
    */
   async status(): Promise<BatchStatus> {
+    return statusOf(this.id, await this.#snapshot());
+  }
+
+  async #snapshot(): Promise<Snapshot> {
     const snapshot = await readSnapshot(this.#opener.home.redis, this.id);
     if (snapshot === undefined) {
       throw new BatchNotFoundError(this.id);
     }
-    return statusOf(this.id, snapshot);
+    return snapshot;
   }
 
   /**

@@ -1,5 +1,6 @@
 import { BatchError, BatchNotFoundError } from '../errors.js';
 import {
+  failedFlows,
   markCancelled,
   type Owner,
   removeFromList,
@@ -7,7 +8,7 @@ import {
   removeScattered,
   tellParentOfCancel,
 } from '../redis/cancel.js';
-import { batchKeys, jobKey, memberName } from '../redis/keys.js';
+import { batchKeys } from '../redis/keys.js';
 import type { Home } from './home.js';
 import { newNonce } from './ids.js';
 
@@ -29,17 +30,41 @@ export async function cancelBatch(home: Home, batchId: string, reason: string | 
   if (marked === 'finished') {
     throw new BatchError(`Batch '${batchId}' has nothing left to cancel: all of its members are settled.`, { batchId });
   }
-  await removePending(home, batchId, reason);
+  await empty(home, batchId, { reason });
+}
+
+interface Extent {
+  readonly reason: string | undefined;
+  /** Also in child batches that were cancelled before, and are looked after by themselves. */
+  readonly again?: boolean;
+}
+
+/** The same for a batch that may be gone, or finishing, which is no error. */
+export async function cancelIfPending(home: Home, batchId: string, extent: Extent): Promise<void> {
+  const marked = await markCancelled(home.redis, batchId, { reason: extent.reason, version: newNonce() });
+  if (marked === 'cancelled' || (marked === 'cancelled before' && extent.again)) {
+    await empty(home, batchId, extent);
+  }
+}
+
+/** Marks a batch as cancelled and leaves the rest to whoever empties it. */
+export async function markIfPending(home: Home, batchId: string, reason: string | undefined): Promise<void> {
+  await markCancelled(home.redis, batchId, { reason, version: newNonce() });
+}
+
+async function empty(home: Home, batchId: string, extent: Extent): Promise<void> {
+  await removePending(home, batchId, extent);
+  await removeBelowFailed(home, batchId, extent);
 }
 
 /** Removes what is pending in a cancelled batch now: a running member may fail, and wait for its next attempt, later. */
-export async function removePending(home: Home, batchId: string, reason: string | undefined): Promise<void> {
+export async function removePending(home: Home, batchId: string, extent: Extent): Promise<void> {
   const owner = { key: batchKeys(home.redis.prefix, batchId).job, batchId };
   // Somebody else who removes at the same time moves the lists under our feet: until there is nothing left to remove.
-  while ((await removePendingOf(home, owner, reason)) > 0);
+  while ((await removePendingOf(home, owner, extent)) > 0);
 }
 
-async function removePendingOf(home: Home, owner: Owner, reason: string | undefined): Promise<number> {
+async function removePendingOf(home: Home, owner: Owner, extent: Extent): Promise<number> {
   const { redis } = home;
   const queues = new Set<string>();
   let [removed, cursor] = [0, '0'];
@@ -47,10 +72,12 @@ async function removePendingOf(home: Home, owner: Owner, reason: string | undefi
     const page = await removeScattered(redis, owner, { cursor, count: PAGE_SIZE });
     removed += page.count;
     for (const child of page.batches) {
-      await cancelIfPending(home, child, reason);
+      await cancelIfPending(home, child, extent);
     }
     for (const root of page.roots) {
-      removed += await removeFlow(home, owner, root, reason);
+      // The jobs below it go first; it is kept from running until none of them runs any more.
+      removed += await removePendingOf(home, { key: root, batchId: '' }, extent);
+      removed += await removeRoot(redis, owner, root);
     }
     for (const queueKey of page.queues) {
       queues.add(queueKey);
@@ -69,23 +96,19 @@ async function removePendingOf(home: Home, owner: Owner, reason: string | undefi
   return removed;
 }
 
-/** A batch that was cancelled before is looked after by itself; one that is gone, or is finishing, needs nothing. */
-export async function cancelIfPending(home: Home, batchId: string, reason: string | undefined): Promise<void> {
-  const marked = await markCancelled(home.redis, batchId, { reason, version: newNonce() });
-  if (marked === 'cancelled') {
-    await removePending(home, batchId, reason);
-  }
+/** A flow whose root has failed is settled, but the others below it would still run. */
+async function removeBelowFailed(home: Home, batchId: string, extent: Extent): Promise<void> {
+  let cursor = '0';
+  do {
+    const page = await failedFlows(home.redis, batchId, { cursor, count: PAGE_SIZE });
+    for (const root of page.roots) {
+      await removePendingOf(home, { key: root, batchId: '' }, extent);
+    }
+    cursor = page.cursor;
+  } while (cursor !== '0');
 }
 
-/** The pending jobs of a flow go first; its root does when none of them is left running. */
-async function removeFlow(home: Home, owner: Owner, rootKey: string, reason: string | undefined): Promise<number> {
-  await removePendingOf(home, { key: rootKey, batchId: '' }, reason);
-  const { prefix } = home.redis;
-  const { queue, id } = memberName(prefix, rootKey);
-  return removeRoot(home.redis, owner, { rootKey, queueKey: jobKey(prefix, queue, ''), id });
-}
-
-/** Before a cancelled batch ends: its failure is no death to its parent. */
+/** Before a batch ends that failed because something was cancelled: its failure is no death to its parent. */
 export async function tellParent(home: Home, batchId: string, parentId: string | undefined): Promise<void> {
   if (parentId !== undefined) {
     await tellParentOfCancel(home.redis, batchId, parentId);

@@ -40,7 +40,7 @@ export async function removeIfFinished(
 /** The same, for a caller who means this batch. */
 export async function removeBatch(home: Home, batchId: string, extent: Extent): Promise<void> {
   if (extent.force) {
-    await cancelIfPending(home, batchId, 'removed');
+    await cancelIfPending(home, batchId, { reason: 'removed', again: true });
   }
   const marked = await removeIfFinished(home, batchId, extent);
   if (marked === 'not found') {
@@ -52,6 +52,11 @@ export async function removeBatch(home: Home, batchId: string, extent: Extent): 
       { batchId },
     );
   }
+}
+
+/** Goes on with a removal that was cut short. */
+export async function finishRemoval(home: Home, batchId: string): Promise<void> {
+  await purge(home, batchId, { members: false, force: true });
 }
 
 async function purge(home: Home, batchId: string, extent: Extent): Promise<void> {

@@ -71,6 +71,10 @@ async function retryJob(home: Home, key: string): Promise<number> {
   if (await reopenFlow(home.redis, key)) {
     return retried + 1;
   }
+  if ((await failedBelow(home.redis, key)).length > 0) {
+    // They have failed again already, and so it has.
+    return retried;
+  }
   const { queue, id } = memberName(home.redis.prefix, key);
   return retried + ((await retryIfFailed(await home.queueNamed(queue).queueJob(id))) ? 1 : 0);
 }
@@ -81,10 +85,15 @@ export async function revive(home: Home, batchId: string): Promise<void> {
   if (job !== undefined) {
     const { on, policy } = job.data as BatchDefinition;
     const watch = watchFor(eventsOf(on), policy);
-    if (Object.keys(watch).length > 0) {
-      await watchBatch(home.redis, batchId, watch, { version: newNonce() });
-    }
+    const look = async () => {
+      if (Object.keys(watch).length > 0) {
+        await watchBatch(home.redis, batchId, watch, { version: newNonce() });
+      }
+    };
+    await look();
     await retryIfFailed(job);
+    // Again: a sweep that came by in between has found a finished batch, and put it aside.
+    await look();
   }
 }
 

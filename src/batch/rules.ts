@@ -115,7 +115,8 @@ export function hasHappened(event: BatchEvent, standing: Standing): boolean {
     case 'success':
       return (
         standing.ended === 'completed' ||
-        (isSettled(standing) &&
+        (standing.completedAt !== undefined &&
+          isSettled(standing) &&
           !isAbandoned(standing) &&
           standing.cancelledAt === undefined &&
           isGoodEnough(counts, definition.policy) &&
@@ -169,6 +170,29 @@ export function nextStep(standing: Standing): Step {
     isGoodEnough(counts, definition.policy) &&
     callbacks.every(({ state }) => state !== 'failed');
   return isSuccess ? { kind: 'succeed' } : { kind: 'fail', reason: failureReason(standing) };
+}
+
+/** Whether a batch that has failed would not fail now: members run again, or nothing speaks against success any more. */
+export function isToBeRevived(standing: Standing): boolean {
+  const { ended, cancelledAt, counts, callbacks, definition } = standing;
+  if (ended !== 'failed' || cancelledAt !== undefined) {
+    return false;
+  }
+  const isHealed = isGoodEnough(counts, definition.policy) && callbacks.every(({ state }) => state !== 'failed');
+  return counts.pending > 0 || (isHealed && !isAbandoned(standing));
+}
+
+/** A batch whose only failures are child batches that were cancelled, or failed for that reason: no death to its parent. */
+export function isFailedByCancel(standing: Standing): boolean {
+  const { cancelledAt, counts, callbacks, deaths } = standing;
+  return (
+    cancelledAt !== undefined ||
+    (counts.failed > 0 &&
+      deaths === 0 &&
+      missingOf(counts) === 0 &&
+      !isAbandoned(standing) &&
+      callbacks.every(({ state }) => state !== 'failed'))
+  );
 }
 
 /** A first death is told to the batch's own callbacks and to all batches above. */

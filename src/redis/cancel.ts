@@ -74,6 +74,37 @@ local function removeJob(key, dependencies)
 end
 `;
 
+/** Marks the root of a flow that is being cancelled: it is in no state of its queue any more, and cannot run. */
+const HELD = 'b:held';
+
+/**
+ * Lua: a job with jobs below it is not removed before those are gone; until then it is kept from running, as BullMQ would
+ * let it when the last running one has ended.
+ */
+const LUA_HOLD = `
+local function hold(key, queueKey, id)
+  if redis.call('HEXISTS', key, '${HELD}') == 1 then
+    return true
+  end
+  if redis.call('EXISTS', key .. ':dependencies') == 0 then
+    return false
+  end
+  local isIn = redis.call('ZREM', queueKey .. 'waiting-children', id) + redis.call('ZREM', queueKey .. 'delayed', id)
+    + redis.call('ZREM', queueKey .. 'prioritized', id)
+  if isIn > 0 then
+    redis.call('HSET', key, '${HELD}', 1)
+  end
+  return isIn > 0
+end
+`;
+
+/** Lua: whether the owner is what is being cancelled, and not a batch that has been given the same id since. */
+const LUA_IS_CANCELLED = `
+local function isCancelled(owner, batchId)
+  return batchId == '' or redis.call('HEXISTS', owner, '${FIELD.cancelledAt}') == 1
+end
+`;
+
 /**
  * Lua: counts what was removed, where the owner is a batch, and wakes it when nothing is left: BullMQ does so only for
  * members that are removed one by one.
@@ -103,7 +134,10 @@ end
 const REMOVE_SCATTERED = script(
   'removeScattered',
   2,
-  `${LUA_REMOVE_JOB}${LUA_REMOVED}${luaIsCallback(6)}
+  `${LUA_REMOVE_JOB}${LUA_HOLD}${LUA_IS_CANCELLED}${LUA_REMOVED}${luaIsCallback(6)}
+if not isCancelled(KEYS[1], ARGV[1]) then
+  return { '0', 0, {}, {}, {} }
+end
 local page = redis.call('SSCAN', KEYS[2], ARGV[4], 'COUNT', ARGV[5])
 local count, batches, roots, queues, seen = 0, {}, {}, {}, {}
 for _, key in ipairs(page[2]) do
@@ -112,10 +146,10 @@ for _, key in ipairs(page[2]) do
   if queueKey == ARGV[2] then
     batches[#batches + 1] = id
   elseif ARGV[1] == '' or not isCallback(id) then
-    if redis.call('ZREM', queueKey .. 'delayed', id) == 1 or redis.call('ZREM', queueKey .. 'prioritized', id) == 1 then
-      count = count + removeJob(key, KEYS[2])
-    elseif redis.call('ZSCORE', queueKey .. 'waiting-children', id) then
+    if hold(key, queueKey, id) then
       roots[#roots + 1] = key
+    elseif redis.call('ZREM', queueKey .. 'delayed', id) == 1 or redis.call('ZREM', queueKey .. 'prioritized', id) == 1 then
+      count = count + removeJob(key, KEYS[2])
     elseif not seen[queueKey] and redis.call('EXISTS', key) == 1 and redis.call('EXISTS', key .. ':lock') == 0 then
       seen[queueKey] = true
       queues[#queues + 1] = queueKey
@@ -161,12 +195,15 @@ export async function removeScattered(
  *
  * KEYS: the list, the owner's job, its dependencies.
  * ARGV: batch id, key prefix of the batches queue, key prefix of the list's queue, rank to start at, how many to look at.
- * Returns { the rank to go on at or -1 at the end, how many were removed }.
+ * Returns { the rank to go on at or -1 at the end, how many were taken out of the list }.
  */
 const REMOVE_FROM_LIST = script(
   'removeFromList',
   3,
-  `${LUA_REMOVE_JOB}${LUA_REMOVED}
+  `${LUA_REMOVE_JOB}${LUA_IS_CANCELLED}${LUA_REMOVED}
+if not isCancelled(KEYS[2], ARGV[1]) then
+  return { -1, 0 }
+end
 local from, size = tonumber(ARGV[4]), tonumber(ARGV[5])
 local ids = redis.call('LRANGE', KEYS[1], from, from + size - 1)
 local gone = 'cancelled:' .. ARGV[1]
@@ -176,7 +213,11 @@ for i, id in ipairs(ids) do
   if redis.call('SISMEMBER', KEYS[3], key) == 1 then
     redis.call('LSET', KEYS[1], from + i - 1, gone)
     taken = taken + 1
-    count = count + removeJob(key, KEYS[3])
+    if redis.call('EXISTS', key .. ':dependencies') == 1 then
+      redis.call('HSET', key, '${HELD}', 1)
+    else
+      count = count + removeJob(key, KEYS[3])
+    end
   end
 end
 if taken > 0 then
@@ -184,7 +225,7 @@ if taken > 0 then
   redis.call('LREM', KEYS[1], isNearTail and -taken or taken, gone)
 end
 removed(count, KEYS[2], KEYS[3], ARGV[1], ARGV[2])
-return { #ids < size and -1 or from + #ids - taken, count }`,
+return { #ids < size and -1 or from + #ids - taken, taken }`,
 );
 
 export async function removeFromList(
@@ -199,16 +240,16 @@ export async function removeFromList(
 }
 
 /**
- * Removes the root of a flow that waits for nothing any more.
+ * Removes the root of a flow, which is kept from running, when nothing below it is left.
  *
- * KEYS: the batch job, its dependencies, the root. ARGV: batch id, key prefix of the batches queue, key prefix of the root's
- * queue, the root's id. Returns how many were removed.
+ * KEYS: the owner's job, its dependencies, the root. ARGV: batch id, key prefix of the batches queue.
+ * Returns how many were removed.
  */
 const REMOVE_ROOT = script(
   'removeRoot',
   3,
   `${LUA_REMOVE_JOB}${LUA_REMOVED}
-if redis.call('SCARD', KEYS[3] .. ':dependencies') > 0 or redis.call('ZREM', ARGV[3] .. 'waiting-children', ARGV[4]) == 0 then
+if redis.call('SCARD', KEYS[3] .. ':dependencies') > 0 or redis.call('HEXISTS', KEYS[3], '${HELD}') == 0 then
   return 0
 end
 local count = removeJob(KEYS[3], KEYS[2])
@@ -216,12 +257,8 @@ removed(count, KEYS[1], KEYS[2], ARGV[1], ARGV[2])
 return count`,
 );
 
-export async function removeRoot(
-  redis: BatchRedis,
-  { key, batchId }: Owner,
-  { rootKey, queueKey, id }: { rootKey: string; queueKey: string; id: string },
-): Promise<number> {
-  const args = [key, `${key}:dependencies`, rootKey, batchId, batchesKey(redis.prefix, ''), queueKey, id];
+export async function removeRoot(redis: BatchRedis, { key, batchId }: Owner, rootKey: string): Promise<number> {
+  const args = [key, `${key}:dependencies`, rootKey, batchId, batchesKey(redis.prefix, '')];
   return (await redis.run(REMOVE_ROOT, args)) as number;
 }
 
@@ -270,4 +307,33 @@ end`,
 
 export async function tellParentOfCancel(redis: BatchRedis, batchId: string, parentId: string): Promise<void> {
   await redis.run(TELL_PARENT, [batchKeys(redis.prefix, batchId).job, batchKeys(redis.prefix, parentId).job]);
+}
+
+/**
+ * The failed members that have jobs below them which wait to run: a flow whose root has failed because of one of them.
+ *
+ * KEYS: failed. ARGV: cursor, count. Returns { cursor, their keys }.
+ */
+const FAILED_FLOWS = script(
+  'failedFlows',
+  1,
+  `
+local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+local roots = {}
+for i = 1, #page[2], 2 do
+  if redis.call('EXISTS', page[2][i] .. ':dependencies') == 1 then
+    roots[#roots + 1] = page[2][i]
+  end
+end
+return { page[1], roots }`,
+);
+
+export async function failedFlows(
+  redis: BatchRedis,
+  batchId: string,
+  { cursor, count }: { cursor: string; count: number },
+): Promise<{ readonly cursor: string; readonly roots: readonly string[] }> {
+  const { failed } = batchKeys(redis.prefix, batchId);
+  const [next, roots] = (await redis.run(FAILED_FLOWS, [failed, cursor, count])) as [string, string[]];
+  return { cursor: next, roots };
 }

@@ -108,6 +108,11 @@ if redis.call('SCARD', KEYS[2]) == 0 or redis.call('ZREM', KEYS[3], ARGV[1]) == 
   return 0
 end
 redis.call('HDEL', KEYS[1], 'finishedOn', 'processedOn', 'failedReason', 'defa', 'atm')
+local failedAgain = redis.call('ZRANGE', KEYS[1] .. ':unsuccessful', 0, 0)[1]
+if failedAgain then
+  -- As BullMQ has it: the worker fails the job for this reason, and does not run it.
+  redis.call('HSET', KEYS[1], 'defa', 'child ' .. failedAgain .. ' failed')
+end
 redis.call('ZADD', KEYS[4], now(), ARGV[1])
 local above = redis.call('HGET', KEYS[1], 'parentKey')
 if above and redis.call('EXISTS', above) == 1 then

@@ -49,7 +49,7 @@ export const FIELD = {
   cancelReason: 'b:cancelReason',
   /** How many members were removed because of it. */
   cancelled: 'b:cancelled',
-  /** How many child batches have failed because they were cancelled: no deaths. And, on the child, that it is counted there. */
+  /** How many child batches have failed because of a cancel: no deaths. And, on the child, that it is counted there. */
   cancelledChildren: 'b:cancelledChildren',
   toldParent: 'b:toldParent',
   /** When the first member failed for good, here or further down. */

@@ -22,6 +22,13 @@ if ARGV[2] ~= '1' and (not ended or redis.call('SCARD', KEYS[2]) > 0) then
   return -1
 end
 redis.call('HSET', KEYS[1], '${FIELD.removed}', 1)
+if not ended and redis.call('HDEL', KEYS[1], '${FIELD.toldParent}') == 1 then
+  -- It was about to fail in its parent, and does not.
+  local above = redis.call('HGET', KEYS[1], 'parentKey')
+  if above and redis.call('EXISTS', above) == 1 then
+    redis.call('HINCRBY', above, '${FIELD.cancelledChildren}', -1)
+  end
+end
 redis.call('HDEL', KEYS[5], ARGV[1])
 return 1`,
 );

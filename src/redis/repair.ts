@@ -20,6 +20,8 @@ export interface Repair {
   readonly seen: number;
   /** Those that wait for jobs of their own: the roots of flows. */
   readonly flows: readonly string[];
+  /** Its removal was cut short: there is nothing to repair. */
+  readonly isRemoved: boolean;
 }
 
 /**
@@ -32,16 +34,19 @@ export interface Repair {
  * KEYS: batch job, its dependencies, processed, failed.
  * ARGV: batch id, key prefix of the batches queue, cursor, how many dependencies to look at, ms for which a dependency
  *       may be without a job, key prefix of all queues, then what the ids of the batch's own callbacks begin with.
- * Returns { cursor, missing, settled, woken, seen, roots of flows }.
+ * Returns { cursor, missing, settled, woken, seen, roots of flows, 1 for a batch that is being removed }.
  */
 const REPAIR = script(
   'repair',
   4,
   `${LUA_NOW}${LUA_WAKE}
 local batch = redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}', '${FIELD.registeredAt}', '${FIELD.abandonedAt}',
-  '${FIELD.cancelledAt}')
+  '${FIELD.cancelledAt}', '${FIELD.removed}')
+if batch[5] then
+  return { '0', 0, 0, 0, 0, {}, 1 }
+end
 if not batch[1] and not batch[3] and not batch[4] then
-  return { '0', 0, 0, 0, 0, {} }
+  return { '0', 0, 0, 0, 0, {}, 0 }
 end
 local isQuiet = now() - tonumber(batch[2] or 0) >= tonumber(ARGV[5])
 ${luaIsCallback(7)}
@@ -84,7 +89,7 @@ local isStranded = score and tonumber(score) / 4096 > now() + ${LONGEST_BACKOFF_
 if isIdle or isStranded then
   woken = wake(ARGV[2], KEYS[1], ARGV[1])
 end
-return { page[1], missing, settled, woken, #page[2], flows }`,
+return { page[1], missing, settled, woken, #page[2], flows, 0 }`,
 );
 
 export async function repairSlice(
@@ -106,9 +111,9 @@ export async function repairSlice(
     redis.prefix,
     ...callbackIdStarts(batchId),
   ];
-  const reply = (await redis.run(REPAIR, args)) as [string, number, number, number, number, string[]];
-  const [next, missing, settled, woken, seen, flows] = reply;
-  return { cursor: next, missing, settled, woken, seen, flows };
+  const reply = (await redis.run(REPAIR, args)) as [string, number, number, number, number, string[], number];
+  const [next, missing, settled, woken, seen, flows, isRemoved] = reply;
+  return { cursor: next, missing, settled, woken, seen, flows, isRemoved: isRemoved === 1 };
 }
 
 /**

@@ -82,7 +82,8 @@ const CREATION_MS = 60_000;
  *
  * KEYS: the lease, the list, the batches queue's completed and failed.
  * ARGV: who asks, for how many ms, cursor, count, key prefix of the batches queue.
- * Returns nil when somebody else sweeps, or { cursor, { id, entry, … }, how many were looked at }.
+ * Returns nil when somebody else sweeps, or { cursor, { id, entry, … } of what is to be done now, the same of those whose
+ * members are to be looked at for first runs }.
  */
 const SWEEP = script(
   'sweep',
@@ -94,7 +95,7 @@ if sweeper and sweeper ~= ARGV[1] then
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 local page = redis.call('HSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])
-local due = {}
+local due, attempted = {}, {}
 for i = 1, #page[2], 2 do
   local id, entry = page[2][i], cjson.decode(page[2][i + 1])
   local key = ARGV[5] .. id
@@ -112,7 +113,10 @@ for i = 1, #page[2], 2 do
         or entry.cancelAfter and failed >= entry.cancelAfter
         or entry.cancelAtPercent and batch[3] and failed > 0
           and failed * 100 >= entry.cancelAtPercent * tonumber(batch[4] or 0)
-        or entry.attempted and batch[3]
+      if not isDue and entry.attempted and batch[3] then
+        attempted[#attempted + 1] = id
+        attempted[#attempted + 1] = page[2][i + 1]
+      end
     end
     if redis.call('ZSCORE', KEYS[3], id) or redis.call('ZSCORE', KEYS[4], id) then
       if not entry.always and (batch[3] or not batch[6]) then
@@ -127,7 +131,7 @@ for i = 1, #page[2], 2 do
     end
   end
 end
-return { page[1], due, #page[2] / 2 }`,
+return { page[1], due, attempted }`,
 );
 
 export interface WatchedBatch {
@@ -138,7 +142,7 @@ export interface WatchedBatch {
 export interface SweptPage {
   readonly cursor: string;
   readonly due: readonly WatchedBatch[];
-  readonly seen: number;
+  readonly attempted: readonly WatchedBatch[];
 }
 
 export async function sweepPage(
@@ -156,16 +160,20 @@ export async function sweepPage(
     cursor,
     count,
     batchesKey(prefix, ''),
-  ])) as [string, string[], number] | null;
+  ])) as [string, string[], string[]] | null;
   if (reply === null) {
     return undefined;
   }
-  const [next, flat, seen] = reply;
-  const due: WatchedBatch[] = [];
+  const [next, due, attempted] = reply;
+  return { cursor: next, due: parseWatched(due), attempted: parseWatched(attempted) };
+}
+
+function parseWatched(flat: readonly string[]): WatchedBatch[] {
+  const watched: WatchedBatch[] = [];
   for (let i = 0; i + 1 < flat.length; i += 2) {
-    due.push({ batchId: flat[i] ?? '', watch: JSON.parse(flat[i + 1] ?? '{}') });
+    watched.push({ batchId: flat[i] ?? '', watch: JSON.parse(flat[i + 1] ?? '{}') });
   }
-  return { cursor: next, due, seen };
+  return watched;
 }
 
 /**

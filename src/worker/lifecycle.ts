@@ -3,7 +3,7 @@ import { tellParent } from '../batch/cancel.js';
 import { announceDeath } from '../batch/death.js';
 import { enqueueCallback } from '../batch/enqueue.js';
 import type { Home } from '../batch/home.js';
-import { nextStep, type Step } from '../batch/rules.js';
+import { isFailedByCancel, nextStep, type Step } from '../batch/rules.js';
 import { type BatchStatus, statusOf } from '../batch/status.js';
 import { BatchError } from '../errors.js';
 import { sealBatch } from '../redis/seal.js';
@@ -56,7 +56,7 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
       case 'succeed':
         return finalStatus(batchId, snapshot);
       case 'fail':
-        if (snapshot.cancelledAt !== undefined) {
+        if (isFailedByCancel(snapshot)) {
           await tellParent(home, batchId, snapshot.definition.parentId);
         }
         throw new UnrecoverableError(step.reason);

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Home } from '../batch/home.js';
-import { removeIfFinished } from '../batch/remove.js';
+import { finishRemoval, removeIfFinished } from '../batch/remove.js';
 import { revive } from '../batch/retry.js';
-import { nextStep } from '../batch/rules.js';
+import { isToBeRevived } from '../batch/rules.js';
 import type { BatchRedis } from '../redis/batch-redis.js';
 import { resignLease, takeLease } from '../redis/lease.js';
 import { expiredBatches, finishedBatches } from '../redis/purge.js';
@@ -168,12 +168,15 @@ export class Reconciler {
   }
 
   async #checkDependencies(batchId: string): Promise<number> {
-    const { cursor, missing, settled, woken, seen, flows } = await repairSlice(this.#home.redis, batchId, {
+    const { cursor, missing, settled, woken, seen, flows, isRemoved } = await repairSlice(this.#home.redis, batchId, {
       cursor: this.#cursor,
       count: MEMBERS_PER_SLICE,
       graceMs: this.#options.missingAfterMs,
     });
     this.#goOn(cursor);
+    if (isRemoved) {
+      await finishRemoval(this.#home, batchId);
+    }
     if (missing + settled + woken > 0) {
       this.#onRepair({ batchId, missing, settled, woken: woken === 1 });
     }
@@ -215,7 +218,7 @@ export class Reconciler {
   /** A batch that has failed, but would not fail now, runs again; in the next round its parent may. */
   async #checkVerdict(batchId: string): Promise<number> {
     const snapshot = await readSnapshot(this.#home.redis, batchId);
-    if (snapshot?.ended === 'failed' && nextStep(snapshot).kind !== 'fail') {
+    if (snapshot !== undefined && isToBeRevived(snapshot)) {
       await revive(this.#home, batchId);
       this.#onRepair({ batchId, missing: 0, settled: 0, woken: true });
     }

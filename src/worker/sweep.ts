@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
-import { cancelIfPending, removePending } from '../batch/cancel.js';
+import { markIfPending, removePending } from '../batch/cancel.js';
 import { announceDeath } from '../batch/death.js';
 import { enqueueCallback } from '../batch/enqueue.js';
 import type { Home } from '../batch/home.js';
@@ -12,9 +12,15 @@ import { noteAttempted, sweepPage, unwatchBatch, type Watch, type WatchedBatch }
 
 const BATCHES_PER_PAGE = 250;
 const MEMBERS_PER_PAGE = 500;
-/** What one sweep may cost: batches that need something, pages of batches, and pages of one batch's members. */
-const ATTENDED_PER_SWEEP = 200;
-const PAGES_PER_SWEEP = 20;
+/** What one sweep may cost: pages of the list, batches whose members are searched, and pages of one batch's members. */
+const PAGES_PER_SWEEP = 40;
+const SEARCHES_PER_SWEEP = 200;
+const SEARCHED_PAGES = 20;
+/** How many batches are attended to at the same time. */
+const AT_ONCE = 10;
+/** How many cancelled batches are emptied at the same time, beside the sweeps. */
+const REMOVALS_AT_ONCE = 2;
+/** How many searches are remembered; those of batches that have ended are forgotten with the rest. */
 const SEARCHES_KEPT = 10_000;
 /** A sweeper that misses this many sweeps has lost the task to another BatchWorker. */
 const LEASE_INTERVALS = 3;
@@ -42,7 +48,9 @@ export class Sweep {
   readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
   #cursor = '0';
+  #turn = 0;
   readonly #searches = new Map<string, Search>();
+  readonly #removals = new Map<string, Promise<void>>();
 
   constructor(home: Home, intervalMs: number, { onError }: { onError: (error: unknown) => void }) {
     this.#home = home;
@@ -57,6 +65,7 @@ export class Sweep {
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#running;
+    await Promise.all(this.#removals.values());
   }
 
   async #run(): Promise<void> {
@@ -75,9 +84,10 @@ export class Sweep {
     }
   }
 
+  /** First what is to be told within a second, of all batches; then what has time. */
   async #sweep(): Promise<void> {
-    let attended = 0;
-    for (let pages = 0; pages < PAGES_PER_SWEEP && attended < ATTENDED_PER_SWEEP; pages++) {
+    const searches: WatchedBatch[] = [];
+    for (let pages = 0; pages < PAGES_PER_SWEEP; pages++) {
       const page = await sweepPage(this.#home.redis, {
         who: this.#who,
         leaseMs: LEASE_INTERVALS * this.#intervalMs,
@@ -88,52 +98,52 @@ export class Sweep {
         this.#searches.clear();
         return;
       }
-      for (const watched of page.due) {
-        if (this.#stop.signal.aborted) {
-          return;
-        }
-        attended += 1;
-        // One batch that cannot be attended to must not keep the others waiting.
-        await this.#attend(watched).catch((error) => this.#report(error));
-      }
+      await this.#attendAll(page.due, (watched) => this.#attend(watched));
+      searches.push(...page.attempted);
       this.#cursor = page.cursor;
       if (page.cursor === '0') {
-        this.#forgetSearches();
-        return;
+        break;
       }
+    }
+    const turn = searches.length > SEARCHES_PER_SWEEP ? this.#nextTurn(searches) : searches;
+    await this.#attendAll(turn, (watched) => this.#search(watched));
+  }
+
+  /** One batch that cannot be attended to must not keep the others waiting. */
+  async #attendAll(batches: readonly WatchedBatch[], attend: (watched: WatchedBatch) => Promise<void>): Promise<void> {
+    for (let from = 0; from < batches.length && !this.#stop.signal.aborted; from += AT_ONCE) {
+      const some = batches.slice(from, from + AT_ONCE);
+      await Promise.all(some.map((watched) => attend(watched).catch((error) => this.#report(error))));
     }
   }
 
-  /** Those of batches that have ended meanwhile; of others the search begins again. */
-  #forgetSearches(): void {
-    if (this.#searches.size > SEARCHES_KEPT) {
-      this.#searches.clear();
-    }
+  #nextTurn(batches: readonly WatchedBatch[]): WatchedBatch[] {
+    const from = this.#turn % batches.length;
+    this.#turn = from + SEARCHES_PER_SWEEP;
+    return [...batches.slice(from), ...batches.slice(0, from)].slice(0, SEARCHES_PER_SWEEP);
   }
 
   async #attend(watched: WatchedBatch): Promise<void> {
-    const { batchId, watch } = watched;
-    const snapshot = await readSnapshot(this.#home.redis, batchId);
-    const done = snapshot === undefined ? EVERYTHING : await this.#attendTo(batchId, snapshot, watch);
+    const snapshot = await readSnapshot(this.#home.redis, watched.batchId);
+    const done = snapshot === undefined ? EVERYTHING : await this.#attendTo(watched.batchId, snapshot);
     if (done.includes('attempted')) {
-      this.#searches.delete(batchId);
+      this.#searches.delete(watched.batchId);
     }
-    await unwatchBatch(this.#home.redis, watched, done);
+    if (done.length > 0) {
+      await unwatchBatch(this.#home.redis, watched, done);
+    }
   }
 
   /** Does what is to be done now; returns what the batch need not be looked after for any more. */
-  async #attendTo(batchId: string, before: Snapshot, watch: Watch): Promise<(keyof Watch)[]> {
+  async #attendTo(batchId: string, before: Snapshot): Promise<(keyof Watch)[]> {
     const home = this.#home;
     if (before.deaths > 0 && before.diedAt === undefined) {
       await announceDeath(home, batchId);
     }
     if (isToBeCancelled(before)) {
-      await cancelIfPending(home, batchId, policyReason(before));
+      await markIfPending(home, batchId, policyReason(before));
     } else if (before.cancelledAt !== undefined && before.ended === undefined) {
-      await removePending(home, batchId, before.cancelReason);
-    }
-    if (watch.attempted && before.attemptedAt === undefined) {
-      await this.#checkAttempted(batchId, before);
+      this.#remove(batchId, () => removePending(home, batchId, { reason: before.cancelReason }));
     }
     const snapshot = before.ended === undefined ? await settleSnapshot(home.redis, batchId) : before;
     if (snapshot === undefined) {
@@ -160,30 +170,56 @@ export class Sweep {
     ];
   }
 
-  /** Searches on where the last sweep stopped, at a member that has not run. */
-  async #checkAttempted(batchId: string, { sealedAt, abandonedAt, cancelledAt, counts }: Snapshot): Promise<void> {
-    if (sealedAt === undefined || abandonedAt !== undefined || cancelledAt !== undefined || missingOf(counts) > 0) {
+  /** Emptying a batch takes seconds when it is large: nobody waits for it, and the next sweep sees what is left. */
+  #remove(batchId: string, remove: () => Promise<void>): void {
+    if (this.#removals.has(batchId) || this.#removals.size >= REMOVALS_AT_ONCE) {
       return;
     }
+    const removal = remove()
+      .catch((error) => this.#report(error))
+      .finally(() => this.#removals.delete(batchId));
+    this.#removals.set(batchId, removal);
+  }
+
+  /** Searches on where the last sweep stopped, at a member that has not run. */
+  async #search(watched: WatchedBatch): Promise<void> {
+    const { batchId } = watched;
     let search = this.#searches.get(batchId) ?? NOTHING_SEEN;
-    for (let pages = 0; pages < PAGES_PER_SWEEP; pages++) {
+    for (let pages = 0; pages < SEARCHED_PAGES; pages++) {
       const { witness, cursor, total } = await findUntried(this.#home.redis, batchId, {
         ...search,
         count: MEMBERS_PER_PAGE,
       });
       const isWhole = witness === '' && cursor === '0';
       if (isWhole && (search.total ?? total) === total) {
-        await noteAttempted(this.#home.redis, batchId);
+        await this.#noteAttempted(watched);
         return;
       }
       // Members that came while it was searched may have been passed over: begin again.
       search = isWhole ? NOTHING_SEEN : { witness, cursor, total: search.total ?? total };
+      if (this.#searches.size >= SEARCHES_KEPT) {
+        this.#searches.clear();
+      }
       this.#searches.set(batchId, search);
       if (witness !== '') {
         return;
       }
     }
   }
+
+  async #noteAttempted(watched: WatchedBatch): Promise<void> {
+    const { redis } = this.#home;
+    const snapshot = await readSnapshot(redis, watched.batchId);
+    if (snapshot !== undefined && mayBeAttempted(snapshot)) {
+      await noteAttempted(redis, watched.batchId);
+    }
+    await this.#attend(watched);
+  }
+}
+
+/** A member that vanished, or was cancelled, may never have run. */
+function mayBeAttempted({ sealedAt, cancelledAt, counts }: Snapshot): boolean {
+  return sealedAt !== undefined && cancelledAt === undefined && missingOf(counts) === 0;
 }
 
 const EVERYTHING: (keyof Watch)[] = ['death', 'cancelAfter', 'cancelAtPercent', 'attempted', 'always'];
