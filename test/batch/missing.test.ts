@@ -385,7 +385,7 @@ describe('a child batch', () => {
     await expectMissing(parent, told, 1);
     // A member that is left behind is an ordinary job now, and counts nowhere.
     expect((await users.getJob(id ?? '')) === undefined).toBe(row.takesMembers);
-    bench.worker('users', async () => {});
+    await bench.worker('users', async () => {}).waitUntilReady();
     await eventually(async () => (await users.getJobCounts('wait', 'active')).wait === 0);
     await eventually(async () => (await users.getCompletedCount()) === (row.takesMembers ? 0 : 1));
     expect(await parent.status()).toMatchObject({ state: 'failed', total: 2, succeeded: 1, missing: 1 });
