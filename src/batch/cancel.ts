@@ -8,6 +8,7 @@ import {
   removeScattered,
   tellParentOfCancel,
 } from '../redis/cancel.js';
+import { failedBelow } from '../redis/flow.js';
 import { batchKeys } from '../redis/keys.js';
 import type { Home } from './home.js';
 import { newNonce } from './ids.js';
@@ -102,10 +103,17 @@ async function removeBelowFailed(home: Home, batchId: string, extent: Extent): P
   do {
     const page = await failedFlows(home.redis, batchId, { cursor, count: PAGE_SIZE });
     for (const root of page.roots) {
-      await removePendingOf(home, { key: root, batchId: '' }, extent);
+      await removeBelow(home, root, extent);
     }
     cursor = page.cursor;
   } while (cursor !== '0');
+}
+
+async function removeBelow(home: Home, key: string, extent: Extent): Promise<void> {
+  await removePendingOf(home, { key, batchId: '' }, extent);
+  for (const failed of await failedBelow(home.redis, key)) {
+    await removeBelow(home, failed, extent);
+  }
 }
 
 /** Before a batch ends that failed because something was cancelled: its failure is no death to its parent. */

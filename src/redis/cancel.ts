@@ -310,7 +310,7 @@ export async function tellParentOfCancel(redis: BatchRedis, batchId: string, par
 }
 
 /**
- * The failed members that have jobs below them which wait to run: a flow whose root has failed because of one of them.
+ * The failed members that have jobs below them: a flow whose root has failed because of one of them, while others wait.
  *
  * KEYS: failed. ARGV: cursor, count. Returns { cursor, their keys }.
  */
@@ -321,7 +321,7 @@ const FAILED_FLOWS = script(
 local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
 local roots = {}
 for i = 1, #page[2], 2 do
-  if redis.call('EXISTS', page[2][i] .. ':dependencies') == 1 then
+  if redis.call('EXISTS', page[2][i] .. ':dependencies', page[2][i] .. ':unsuccessful') > 0 then
     roots[#roots + 1] = page[2][i]
   end
 end

@@ -1,4 +1,8 @@
+import { removePending } from '../../src/batch/cancel.js';
+import { homeOf } from '../../src/batch/home.js';
 import { BatchError, BatchFinishedError, BatchNotFoundError, type CallbackBatch } from '../../src/index.js';
+import { markCancelled, tellParentOfCancel } from '../../src/redis/cancel.js';
+import { markRemoved } from '../../src/redis/purge.js';
 import { type AnyJob, type Bench, describe, eventually, expect, gate, keysOf, test } from '../support/test.js';
 
 const ON = { complete: { name: 'complete' }, success: { name: 'success' } };
@@ -230,6 +234,63 @@ describe('cancel', () => {
   });
 });
 
+describe('cancel and what else happens at the same time', () => {
+  test('a canceller that was frozen does not touch a later batch with the same id', async ({ bench }) => {
+    const users = bench.queue('users');
+    const home = await homeOf(users);
+    const first = await users.createBatch({ id: 'nightly' });
+    await first.addBulk(rows(3));
+    await first.cancel();
+    await first.remove({ force: true });
+    const second = await users.createBatch({ id: 'nightly' });
+    await second.addBulk([...rows(3), ...rows(3, { delay: 3_600_000 })]);
+    await removePending(home, 'nightly', { reason: undefined });
+    expect(await second.status()).toMatchObject({ state: 'open', pending: 6, cancelled: 0 });
+    await second.cancel();
+  });
+
+  test('a batch that fails only because a child was cancelled is no death further up', async ({ bench }) => {
+    const users = bench.queue('users');
+    const { names } = holding(bench);
+    bench.batchWorker();
+    const on = (name: string) => ({ death: { name: `${name} death` }, complete: { name: `${name} complete` } });
+    const top = await users.createBatch({ on: on('top') });
+    const middle = await top.createBatch({ on: on('middle') });
+    const leaf = await middle.createBatch({ on: on('leaf') });
+    await leaf.addBulk(rows(2, { delay: 3_600_000 }));
+    for (const batch of [leaf, middle, top]) await batch.seal();
+    await leaf.cancel();
+    expect(await top.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', failed: 1 });
+    expect(names()).toEqual(['leaf complete', 'middle complete', 'top complete']);
+  });
+
+  test('a cancelled child that is removed by force before it ended hides no later death', async ({ bench }) => {
+    const users = bench.queue('users');
+    const { redis } = await homeOf(users);
+    const parent = await users.createBatch({ on: { death: { name: 'death' } } });
+    const child = await parent.createBatch();
+    await child.addBulk(rows(1));
+    await child.cancel();
+    // What a BatchWorker leaves that is killed before the child's batch job has failed.
+    await tellParentOfCancel(redis, child.id, parent.id);
+    await child.remove({ force: true });
+    const { held, names } = holding(bench);
+    held.open();
+    bench.batchWorker();
+    await parent.add('bad', {});
+    await parent.seal();
+    expect(await parent.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', failed: 1, missing: 1 });
+    expect(names()).toEqual(['death']);
+  });
+
+  test('retry() of a batch that is being cancelled is refused', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    await batch.cancel();
+    await expect(batch.retry()).rejects.toThrow('was cancelled, and stays so');
+  });
+});
+
 describe('remove({ force: true })', () => {
   test('cancels and removes an unfinished batch with its children; a parent counts it as missing', async ({
     bench,
@@ -258,5 +319,32 @@ describe('remove({ force: true })', () => {
     );
     expect(left).toEqual([]);
     await expect(batch.remove({ force: 'yes' as never })).rejects.toThrow("force must be true or false, not 'yes'");
+  });
+
+  test('removes what a cancel that was cut short has left, here and in child batches', async ({ bench }) => {
+    const users = bench.queue('users');
+    const { redis } = await homeOf(users);
+    const batch = await users.createBatch();
+    const child = await batch.createBatch();
+    await batch.addBulk(rows(300));
+    await child.addBulk(rows(300));
+    for (const { id } of [batch, child]) await markCancelled(redis, id, { reason: undefined, version: 'v' });
+    await batch.remove({ force: true });
+    expect(await users.count()).toBe(0);
+  });
+
+  test('that is cut short is finished by the reconciler, and its parent counts it as missing', async ({ bench }) => {
+    const users = bench.queue('users');
+    const { redis } = await homeOf(users);
+    const parent = await users.createBatch();
+    const child = await parent.createBatch({ id: 'child' });
+    await child.addBulk(rows(3));
+    await parent.seal();
+    await child.cancel();
+    await markRemoved(redis, child.id, { force: true });
+    bench.batchWorker({ reconcileInterval: 20 });
+    expect(await parent.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', total: 1, missing: 1 });
+    await expect(child.status()).rejects.toThrow(BatchNotFoundError);
+    await eventually(async () => (await keysOf(bench.redis, `${bench.prefix}:batches:child`)).length === 0);
   });
 });

@@ -210,23 +210,65 @@ describe('a flow whose jobs vanish or are cancelled', () => {
     expect(jobs.filter((key) => !/:(meta|marker)$/.test(key))).toEqual([]);
   });
 
-  test('is cancelled when what runs below has ended', async ({ bench }) => {
-    const { users, ran } = setUp(bench);
+  test('is cancelled while jobs below it run: neither it nor the others run afterwards', async ({ bench }) => {
+    const { users } = setUp(bench);
     const held = gate();
+    const ran: string[] = [];
     const batch = await users.createBatch();
-    await batch.addFlow(tree(leaf('held')));
+    await batch.addFlow(tree(leaf('first'), leaf('second'), leaf('third')));
     await batch.seal();
     bench.batchWorker();
-    const started = gate();
-    bench.worker('files', async () => {
-      started.open();
-      await held.opened;
-    });
-    await started.opened;
+    for (const name of ['users', 'mail', 'files']) {
+      bench.worker(name, async (job) => {
+        ran.push(job.name);
+        await held.opened;
+      });
+    }
+    await eventually(() => ran.length === 1);
     await batch.cancel();
     held.open();
-    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'cancelled', cancelled: 1 });
-    expect(ran).toEqual([]);
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'cancelled', succeeded: 0, cancelled: 1 });
+    expect(ran).toHaveLength(1);
+    const jobs = (await keysOf(bench.redis, bench.prefix)).filter((key) => /:(users|mail):m[^:]*-/.test(key));
+    expect(jobs).toEqual([]);
+  });
+
+  test('whose root has failed is cancelled below it, too', async ({ bench }) => {
+    const { users, files } = setUp(bench);
+    const ran: string[] = [];
+    for (const name of ['users', 'mail']) bench.worker(name, async (job) => void ran.push(job.name));
+    const bad = bench.worker('files', async (job) => {
+      ran.push(job.name);
+      throw new Error('no');
+    });
+    bench.batchWorker();
+    const batch = await users.createBatch();
+    await batch.addFlow(tree(leaf('bad'), leaf('sibling', { delay: 3_600_000 })));
+    await batch.add('other', {}, { delay: 3_600_000 });
+    await batch.seal();
+    await eventually(async () => (await batch.status()).failed === 1);
+    await bad.close();
+    await batch.cancel();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'cancelled', failed: 1, cancelled: 1 });
+    await eventually(async () => (await files.getDelayedCount()) === 0);
+    expect(ran).toEqual(['bad']);
+  });
+
+  test('whose retried job fails again does not run its root', async ({ bench }) => {
+    const { users, ran, work } = setUp(bench);
+    const batch = await users.createBatch();
+    await batch.addFlow({
+      name: 'root',
+      queueName: 'users',
+      children: Array.from({ length: 10 }, (_, i) => leaf(`bad ${i}`)),
+    });
+    await batch.seal();
+    work();
+    await batch.waitUntilFinished(10_000);
+    await eventually(async () => ran.length === 10);
+    await batch.retry();
+    await eventually(async () => (await batch.status()).state === 'failed' && ran.length >= 20);
+    expect(ran).not.toContain('root');
   });
 });
 

@@ -97,6 +97,25 @@ describe('death', () => {
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', failed: 1 });
   });
 
+  test('does not wait behind what has time: first runs of many, and members being removed', async ({ bench }) => {
+    const { users, names } = setUp(bench);
+    const later = job('later', { delay: 3_600_000 });
+    for (let i = 0; i < 300; i++) {
+      await users.addBatch({ on: { attempted: { name: 'attempted' } } }, [later]);
+    }
+    const large = await users.createBatch({ onFailure: 'cancel' });
+    await large.addBulk(Array.from({ length: 20_000 }, () => later));
+    await large.add('bad', {});
+    const batch = await users.createBatch({ on: { death: { name: 'death' } } });
+    await batch.add('bad', {});
+    await eventually(async () => (await batch.status()).failed === 1 && (await large.status()).failed === 1);
+    bench.batchWorker();
+    await eventually(() => names().length === 1);
+    expect(names()).toEqual(['death']);
+    expect((await large.status()).pending).toBeGreaterThan(0);
+    await batch.seal();
+  });
+
   test('costs a batch nothing that does not ask for it: it is not on the list', async ({ bench }) => {
     const { users } = setUp(bench);
     const list = `${bench.prefix}:batches:reconciler:watched`;
@@ -293,6 +312,43 @@ describe('batch.on()', () => {
     held.open();
     expect(await top.waitUntilFinished(15_000)).toMatchObject({ state: 'failed' });
     expect(told).toHaveLength(1);
+  });
+
+  test("'success' waits for complete, also when the members have succeeded already", async ({ bench }) => {
+    const { users, names } = setUp(bench);
+    for (const complete of ['complete', 'bad complete']) {
+      const batch = await users.addBatch({ on: { complete: { name: complete } } }, [job('good')]);
+      await eventually(async () => (await batch.status()).pending === 0);
+      await batch.on('success', { name: `success after ${complete}` });
+    }
+    expect(names()).toEqual([]);
+    bench.batchWorker();
+    await eventually(() => names().length === 3);
+    await eventually(async () => (await users.getBatches('running')).length === 0);
+    expect(names().sort()).toEqual(['bad complete', 'complete', 'success after complete']);
+  });
+
+  test('on a finished batch whose callback runs for long does not open it, or its parent, again', async ({ bench }) => {
+    const { users, held, told } = setUp(bench);
+    const worker = bench.batchWorker({ reconcileInterval: 20 });
+    const parent = await users.createBatch({ onFailure: { succeedIf: '50%' } });
+    const child = await parent.createBatch();
+    await child.add('bad', {});
+    await parent.add('good', {});
+    for (const batch of [child, parent]) await batch.seal();
+    expect(await parent.waitUntilFinished(15_000)).toMatchObject({ state: 'succeeded', failed: 1 });
+    await child.on('complete', { name: 'stuck' });
+    await eventually(() => told.length === 1);
+    // The reconciler has been round: a batch that it has to mend is mended.
+    const witness = await users.addBatch({}, [job('bad witness')]);
+    await witness.waitUntilFinished(15_000);
+    const [failed] = await users.getFailed(0, 0);
+    await bench.redis.hdel(`${bench.prefix}:batches:${witness.id}:failed`, `${bench.prefix}:users:${failed?.id}`);
+    await bench.redis.sadd(`${bench.prefix}:batches:${witness.id}:dependencies`, `${bench.prefix}:users:${failed?.id}`);
+    await eventually(() => worker.repairs.woken > 0);
+    expect(await child.status()).toMatchObject({ state: 'failed' });
+    expect(await parent.status()).toMatchObject({ state: 'succeeded', pending: 0 });
+    held.open();
   });
 
   test('of many callers at once loses none', async ({ bench }) => {
