@@ -1,0 +1,57 @@
+import type { Worker } from 'bullmq';
+import type { BatchQueue, BatchWorkerOptions } from '../../src/index.js';
+import { type AnyJob, type AnyQueue, type Bench, keysOf } from '../support/test.js';
+
+export type Users = BatchQueue<AnyQueue>;
+
+/** What the jobs of a name do; jobs of any other name succeed at once. */
+export type Script = Readonly<Record<string, (job: AnyJob, users: Users) => unknown>>;
+
+interface Options extends Partial<BatchWorkerOptions> {
+  /** Of the worker of the jobs. Default: 10. */
+  readonly jobsAtOnce?: number;
+}
+
+/** A queue, its worker that plays the script and notes the names of the jobs as they start, and a BatchWorker. */
+export function play(
+  bench: Bench,
+  script: Script = {},
+  { jobsAtOnce = 10, ...options }: Options = {},
+): { users: Users; ran: string[]; worker: Worker } {
+  const users = bench.queue('users');
+  const ran: string[] = [];
+  const worker = bench.worker(
+    'users',
+    async (job) => {
+      ran.push(job.name);
+      return script[job.name]?.(job, users);
+    },
+    { concurrency: jobsAtOnce },
+  );
+  bench.batchWorker(options);
+  return { users, ran, worker };
+}
+
+export const fail = () => {
+  throw new Error('no');
+};
+
+export const job = (name: string, opts = {}) => ({ name, data: {}, opts });
+
+export async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const list: T[] = [];
+  for await (const item of items) {
+    list.push(item);
+  }
+  return list;
+}
+
+/** Keys that a queue keeps for itself, whether or not it has jobs. */
+const OF_QUEUES =
+  /:(meta|events|id|marker|completed|failed|delayed|wait|active|prioritized|stalled-check|waiting-children|reconciler:(leader|sweeper)|pc)$/;
+
+/** The keys of batches and jobs: of one queue, or of all. */
+export async function jobKeys(bench: Bench, queue = ''): Promise<string[]> {
+  const keys = await keysOf(bench.redis, bench.prefix);
+  return keys.filter((key) => key.startsWith(`${bench.prefix}:${queue}`) && !OF_QUEUES.test(key));
+}
