@@ -17,4 +17,5 @@ const worker = new Worker(args.queue, loader(users), {
   lockDuration: args.lockDuration,
   stalledInterval: 200,
 });
+worker.on('error', () => {});
 worker.on('completed', () => process.exit(0));
