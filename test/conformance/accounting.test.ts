@@ -1,5 +1,5 @@
-import { eventually, expect, gate, test } from '../support/test.js';
-import { all, fail, job, jobKeys, play } from './script.js';
+import { eventually, expect, test } from '../support/test.js';
+import { all, fail, gateOf, job, jobKeys, play } from './script.js';
 
 /* What becomes of a member is counted, by BullMQ's own worker; what is no member is left alone. */
 
@@ -39,7 +39,7 @@ test('S15 a processor that throws: BullMQ sees the same error, retries, and in t
   bench,
 }) => {
   const error = new Error('no such user');
-  const secondAttempt = gate();
+  const secondAttempt = gateOf(bench);
   const { users, ran, worker } = play(bench, {
     greet: async ({ attemptsMade }) => {
       if (attemptsMade === 1) await secondAttempt.opened;

@@ -1,6 +1,6 @@
 import { BatchNotFoundError, BatchOptionsError } from '../../src/index.js';
-import { eventually, expect, gate, test } from '../support/test.js';
-import { fail, job, play } from './script.js';
+import { eventually, expect, test } from '../support/test.js';
+import { fail, gateOf, job, play } from './script.js';
 
 /* Which callbacks are enqueued, with what, and what their jobs see. A callback is an ordinary job. */
 
@@ -168,7 +168,7 @@ test('S33 (ours: a callback names a job) exactly that job runs, whatever the eve
 });
 
 test('S53 the numbers that a callback is given are the real ones, however late it runs', async ({ bench }) => {
-  const held = gate();
+  const held = gateOf(bench);
   const told: unknown[] = [];
   const late = async (callback: { data: { batch: unknown } }) => {
     await held.opened;

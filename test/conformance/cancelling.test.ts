@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis';
 import { BatchFinishedError } from '../../src/index.js';
-import { type Bench, eventually, expect, gate, test } from '../support/test.js';
-import { all, job, play } from './script.js';
+import { type Bench, eventually, expect, test } from '../support/test.js';
+import { all, gateOf, job, play } from './script.js';
 
 /*
  * Cancelling. Theirs marks the batch, and members ask; ours also removes the members that have not started, so that only
@@ -12,7 +12,7 @@ const ON = { complete: { name: 'complete' }, success: { name: 'success' } };
 
 /** Members named `work` wait for the gate, then ask whether they are still wanted, and work if they are. */
 function working(bench: Bench, options: { jobsAtOnce?: number } = {}) {
-  const held = gate();
+  const held = gateOf(bench);
   const worked: string[] = [];
   const skipped: string[] = [];
   const told: { event: string; cancelled: number; cancelReason?: string }[] = [];
@@ -38,7 +38,7 @@ const work = (of: string) => ({ name: 'work', data: { of } });
 test('S18 job code can ask whether its batch is still wanted, and the answer changes while it runs', async ({
   bench,
 }) => {
-  const held = gate();
+  const held = gateOf(bench);
   const answers: (boolean | undefined)[] = [];
   const { users } = play(bench, {
     long: async (member, queue) => {
@@ -82,7 +82,7 @@ test('S34 after cancelling, running members that ask skip their work, and the ot
   expect(ran).toEqual(['work', 'work', 'complete']);
 });
 
-/** A running member in each of three batches, one below the other, and all of them sealed. */
+/** A running member in each of three batches, one below the other, the upper one still open. */
 async function threeLevels(bench: Bench) {
   const { users, ran, ...rest } = working(bench);
   const parent = await users.createBatch({ on: ON });
@@ -91,14 +91,18 @@ async function threeLevels(bench: Bench) {
   await parent.addBulk([work('parent')]);
   await child.addBulk([work('child')]);
   await grandchild.addBulk([work('grandchild')]);
-  for (const batch of [grandchild, child, parent]) await batch.seal();
+  for (const batch of [grandchild, child]) await batch.seal();
   await eventually(() => ran.length === 3);
-  return { ...rest, ran, parent, child, grandchild };
+  return { ...rest, users, ran, parent, child, grandchild };
 }
 
 test('S35 cancelling a parent tells members of the parent, of its child and of its grandchild', async ({ bench }) => {
-  const { parent, child, grandchild, held, worked, skipped, told } = await threeLevels(bench);
+  const { users, parent, child, grandchild, held, worked, skipped, told } = await threeLevels(bench);
+  const ended = await users.addBatch({ parent }, []);
+  await ended.waitUntilFinished(10_000);
   await parent.cancel();
+  expect(await ended.isCancelled(), 'one that has ended keeps its outcome, and is told about its parent').toBe(true);
+  expect((await ended.status()).state).toBe('succeeded');
   for (const batch of [parent, child, grandchild]) {
     expect(await batch.isCancelled()).toBe(true);
     await expect(batch.add('late', {})).rejects.toThrow(BatchFinishedError);
@@ -116,6 +120,7 @@ test('S36 cancelling a grandchild tells its own members only; those of parent an
   bench,
 }) => {
   const { parent, child, grandchild, held, worked, skipped, told } = await threeLevels(bench);
+  await parent.seal();
   await grandchild.cancel('not needed');
   expect(await Promise.all([parent, child, grandchild].map((batch) => batch.isCancelled()))).toEqual([
     false,

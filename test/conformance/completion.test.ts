@@ -1,5 +1,5 @@
-import { eventually, expect, gate, test } from '../support/test.js';
-import { fail, job, play } from './script.js';
+import { eventually, expect, test } from '../support/test.js';
+import { fail, gateOf, job, play } from './script.js';
 
 /*
  * When a batch is complete. Ours means settled: every member has succeeded, or failed for good. The event that looks at
@@ -11,7 +11,7 @@ const ON = { complete: { name: 'complete' }, success: { name: 'success' } };
 test('S19 (ours: settled) the only outstanding member fails for good: complete fires, and not at an attempt before', async ({
   bench,
 }) => {
-  const lastAttempt = gate();
+  const lastAttempt = gateOf(bench);
   const { users, ran } = play(bench, {
     bad: async ({ attemptsMade }) => {
       if (attemptsMade === 1) await lastAttempt.opened;
@@ -46,7 +46,7 @@ test('S21 (ours: success) when what had failed succeeds later, success is consid
 });
 
 test('S22 when the last member succeeds, complete is enqueued first and success second', async ({ bench }) => {
-  const held = gate();
+  const held = gateOf(bench);
   const { users, ran } = play(bench, { complete: () => held.opened });
   const batch = await users.addBatch({ on: ON }, [job('row'), job('row')]);
   await eventually(() => ran.includes('complete'));

@@ -1,12 +1,12 @@
 import type { CallbackBatch } from '../../src/index.js';
-import { type AnyJob, type Bench, eventually, expect, gate, test } from '../support/test.js';
-import { fail, job, play } from './script.js';
+import { type AnyJob, type Bench, eventually, expect, test } from '../support/test.js';
+import { fail, gateOf, job, play } from './script.js';
 
 /* The events that come before the end: `death`, the first failure for good, and `attempted`, every member has run once. */
 
 /** Members named `bad` fail, those named `held` wait for the gate; what callbacks are told is kept by their name. */
 function playing(bench: Bench) {
-  const held = gate();
+  const held = gateOf(bench);
   const told: Record<string, CallbackBatch[]> = {};
   const tell = ({ name, data }: AnyJob) => {
     told[name] = [...(told[name] ?? []), data.batch];

@@ -1,8 +1,8 @@
 import { Queue } from 'bullmq';
 import { BatchFinishedError, BatchNotFoundError, BatchSealedError, withBatches } from '../../src/index.js';
 import { runChild } from '../support/child.js';
-import { type AnyQueue, eventually, expect, gate, test } from '../support/test.js';
-import { all, job, jobKeys, play } from './script.js';
+import { type AnyQueue, eventually, expect, test } from '../support/test.js';
+import { all, gateOf, job, jobKeys, play } from './script.js';
 
 /* What is known to go wrong elsewhere, and must be impossible here. D10 and D12 are in cancelling.test.ts and death.test.ts. */
 
@@ -54,7 +54,7 @@ test('D1 a batch that runs while it grows is never complete too early', async ({
 });
 
 test('D2 a member of a child that is retried leaves no trace in the parent, which succeeds', async ({ bench }) => {
-  const lastAttempt = gate();
+  const lastAttempt = gateOf(bench);
   const { users, ran } = play(bench, {
     flaky: async ({ attemptsMade }) => {
       if (attemptsMade < 2) throw new Error('try again');
@@ -147,7 +147,7 @@ test('D5 (ours: success) a batch that was given up, has told complete, and grows
 test('D6 with a complete callback only, nothing is cleaned up before that has run, so it sees no zeros', async ({
   bench,
 }) => {
-  const held = gate();
+  const held = gateOf(bench);
   const seen: unknown[] = [];
   const { users, ran } = play(
     bench,
@@ -185,7 +185,7 @@ test('D7 (ours: no interval) a chunk is pushed when it is full, however long the
 }) => {
   const users = bench.queue('users');
   const batch = await users.createBatch();
-  const held = gate();
+  const held = gateOf(bench);
   async function* source() {
     for (let i = 0; i < 1500; i++) yield job('row');
     await held.opened;
@@ -217,7 +217,7 @@ test.for([3, 6, 9])(
 );
 
 test('D9 a member that ends after its batch was removed leaves no key of it', async ({ bench }) => {
-  const held = gate();
+  const held = gateOf(bench);
   let isUp = false;
   const { users, ran } = play(bench, {
     held: () => held.opened,

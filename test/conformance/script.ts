@@ -1,6 +1,6 @@
 import type { Worker } from 'bullmq';
 import type { BatchQueue, BatchWorkerOptions } from '../../src/index.js';
-import { type AnyJob, type AnyQueue, type Bench, keysOf } from '../support/test.js';
+import { type AnyJob, type AnyQueue, type Bench, gate, keysOf } from '../support/test.js';
 
 export type Users = BatchQueue<AnyQueue>;
 
@@ -30,6 +30,13 @@ export function play(
   );
   bench.batchWorker(options);
   return { users, ran, worker };
+}
+
+/** A gate that opens when the test ends, if not before: closing a worker waits for its jobs, and a test that fails is not to hang. */
+export function gateOf(bench: Bench): ReturnType<typeof gate> {
+  const held = gate();
+  bench.use({ close: async () => held.open() });
+  return held;
 }
 
 export const fail = () => {

@@ -1,6 +1,6 @@
 import { BatchNotFoundError, BatchTimeoutError } from '../../src/index.js';
-import { eventually, expect, gate, test } from '../support/test.js';
-import { all, fail, job, jobKeys, play } from './script.js';
+import { eventually, expect, test } from '../support/test.js';
+import { all, fail, gateOf, job, jobKeys, play } from './script.js';
 
 /* What a batch says of itself. */
 
@@ -37,7 +37,7 @@ test('S40 (ours: an error) an unknown id is an error that names it, not zeros, a
 test('S41 pending and total reflect added members, failed counts failed ones, and failures() lists them', async ({
   bench,
 }) => {
-  const held = gate();
+  const held = gateOf(bench);
   const { users } = play(bench, { bad: fail, held: () => held.opened });
   const batch = await users.createBatch();
   const bad = await batch.jobs(() => users.addBulk([job('bad'), job('bad')]));
@@ -82,7 +82,7 @@ test('S42 the status is plain data', async ({ bench }) => {
 test('S43 (ours: supported) waitUntilFinished waits for members and callbacks, and rejects only when time is up', async ({
   bench,
 }) => {
-  const held = gate();
+  const held = gateOf(bench);
   const { users, ran } = play(bench, { bad: fail, complete: () => held.opened });
   const batch = await users.addBatch({ on: { complete: { name: 'complete' } } }, [job('good'), job('bad')]);
   await eventually(() => ran.includes('complete'));
