@@ -1,4 +1,6 @@
+import { homeOf } from '../../src/batch/home.js';
 import type { CallbackBatch } from '../../src/index.js';
+import { sweepPage, unwatchBatch, type WatchedBatch, watchBatch } from '../../src/redis/watched.js';
 import { type AnyJob, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
 
 /** Members named `bad…` fail at once, `held…` wait for the gate; callbacks run at once, those named `stuck…` at the gate. */
@@ -88,10 +90,15 @@ describe('death', () => {
   test('a death callback that is still running does not hold complete back', async ({ bench }) => {
     const { users, held, names } = setUp(bench);
     bench.batchWorker();
+    const last = gate();
+    bench.worker('last', async () => last.opened);
     const on = { death: { name: 'stuck death' }, complete: { name: 'complete' } };
-    const batch = await users.addBatch({ on }, [job('bad'), job('good')]);
+    const batch = await users.addBatch({ on }, [job('bad'), { ...job('last'), queue: 'last' }]);
+    await eventually(() => names().length === 1);
+    expect(names()).toEqual(['stuck death']);
+    last.open();
     await eventually(() => names().length === 2);
-    expect(names().sort()).toEqual(['complete', 'stuck death']);
+    expect(names()).toEqual(['stuck death', 'complete']);
     expect(await batch.status()).toMatchObject({ state: 'finishing' });
     held.open();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', failed: 1 });
@@ -130,6 +137,23 @@ describe('death', () => {
     await eventually(async () => (await bench.redis.exists(list)) === 0);
     for (const batch of [plain, child, dying]) await batch.seal();
   });
+});
+
+test('what a batch is looked after for is not forgotten when it changes while it is looked at', async ({ bench }) => {
+  const users = bench.queue('users');
+  const { redis } = await homeOf(users);
+  const batch = await users.createBatch({ on: { death: { name: 'death' } } });
+  await watchBatch(redis, batch.id, { always: true }, { version: 'first' });
+  const page = await sweepPage(redis, { who: 'me', leaseMs: 1000, cursor: '0', count: 10 });
+  const [watched] = page?.due ?? [];
+  expect(watched).toMatchObject({ batchId: batch.id, watch: { death: true, always: true, version: 'first' } });
+  await watchBatch(redis, batch.id, { always: true }, { version: 'second' });
+  await unwatchBatch(redis, watched as WatchedBatch, ['death', 'always']);
+  const again = await sweepPage(redis, { who: 'me', leaseMs: 1000, cursor: '0', count: 10 });
+  expect(again?.due).toHaveLength(1);
+  expect(await sweepPage(redis, { who: 'somebody else', leaseMs: 1000, cursor: '0', count: 10 })).toBeUndefined();
+  await unwatchBatch(redis, again?.due[0] as WatchedBatch, ['death', 'always']);
+  expect(await bench.redis.exists(`${bench.prefix}:batches:reconciler:watched`)).toBe(0);
 });
 
 describe('onFailure', () => {
