@@ -2,6 +2,7 @@ import { BatchNotFoundError } from '../errors.js';
 import { changeDefinition } from '../redis/change-definition.js';
 import type { BatchEvent, StoredCallback } from '../redis/definition.js';
 import { outstandingChildren } from '../redis/outstanding-children.js';
+import { readSnapshot } from '../redis/snapshot.js';
 import { watchBatch } from '../redis/watched.js';
 import { enqueueDue } from './enqueue.js';
 import type { Home } from './home.js';
@@ -19,6 +20,9 @@ export async function addCallback(
   event: BatchEvent,
   callback: StoredCallback,
 ): Promise<void> {
+  if ((await readSnapshot(home.redis, batchId)) === undefined) {
+    throw new BatchNotFoundError(batchId);
+  }
   await watchBatch(home.redis, batchId, { always: true }, { version: newNonce() });
   const isThere = await changeDefinition(home.redis, batchId, (definition) => ({
     ...definition,

@@ -301,7 +301,7 @@ describe('batch.on()', () => {
 
   test('after the event enqueues it at once; for an event that has not happened it waits', async ({ bench }) => {
     const { users, told, names } = setUp(bench);
-    bench.batchWorker();
+    bench.batchWorker({ sweepInterval: 3_600_000 });
     const good = await users.addBatch({}, [job('good')]);
     await good.waitUntilFinished(15_000);
     await good.on('success', { name: 'late success' });
