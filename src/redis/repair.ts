@@ -22,6 +22,8 @@ export interface Repair {
   readonly flows: readonly string[];
   /** Its removal was cut short: there is nothing to repair. */
   readonly isRemoved: boolean;
+  /** How many dependencies there are. */
+  readonly outstanding: number;
 }
 
 /**
@@ -33,8 +35,8 @@ export interface Repair {
  *
  * KEYS: batch job, its dependencies, processed, failed.
  * ARGV: batch id, key prefix of the batches queue, cursor, how many dependencies to look at, ms for which a dependency
- *       may be without a job, key prefix of all queues, then what the ids of the batch's own callbacks begin with.
- * Returns { cursor, missing, settled, woken, seen, roots of flows, 1 for a batch that is being removed }.
+ *       may be without a job, key prefix of all queues, how many dependencies there were at the last look or '', then what the ids of the batch's own callbacks begin with.
+ * Returns { cursor, missing, settled, woken, seen, roots of flows, 1 for a batch that is being removed, how many there are }.
  */
 const REPAIR = script(
   'repair',
@@ -43,15 +45,20 @@ const REPAIR = script(
 local batch = redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}', '${FIELD.registeredAt}', '${FIELD.abandonedAt}',
   '${FIELD.cancelledAt}', '${FIELD.removed}')
 if batch[5] then
-  return { '0', 0, 0, 0, 0, {}, 1 }
+  return { '0', 0, 0, 0, 0, {}, 1, 0 }
 end
 if not batch[1] and not batch[3] and not batch[4] then
-  return { '0', 0, 0, 0, 0, {}, 0 }
+  return { '0', 0, 0, 0, 0, {}, 0, 0 }
 end
 local isQuiet = now() - tonumber(batch[2] or 0) >= tonumber(ARGV[5])
-${luaIsCallback(7)}
+${luaIsCallback(8)}
 local missing, settled, woken, flows = 0, 0, 0, {}
-local page = redis.call('SSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])
+-- A batch that goes on is looked at more closely when it stops: what holds it will still be there.
+local outstanding = redis.call('SCARD', KEYS[2])
+local page = { '0', {} }
+if ARGV[3] ~= '0' or ARGV[7] == tostring(outstanding) then
+  page = redis.call('SSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])
+end
 for _, key in ipairs(page[2]) do
   local job = redis.call('HMGET', key, 'name', 'finishedOn', 'parentKey')
   local queueKey = string.match(key, '^' .. string.rep('.', #ARGV[6]) .. ':[^:]+:')
@@ -89,13 +96,13 @@ local isStranded = score and tonumber(score) / 4096 > now() + ${LONGEST_BACKOFF_
 if isIdle or isStranded then
   woken = wake(ARGV[2], KEYS[1], ARGV[1])
 end
-return { page[1], missing, settled, woken, #page[2], flows, 0 }`,
+return { page[1], missing, settled, woken, #page[2], flows, 0, outstanding }`,
 );
 
 export async function repairSlice(
   redis: BatchRedis,
   batchId: string,
-  { cursor, count, graceMs }: { cursor: string; count: number; graceMs: number },
+  { cursor, count, graceMs, before }: { cursor: string; count: number; graceMs: number; before: number | undefined },
 ): Promise<Repair> {
   const { job, dependencies, processed, failed } = batchKeys(redis.prefix, batchId);
   const args = [
@@ -109,11 +116,12 @@ export async function repairSlice(
     count,
     graceMs,
     redis.prefix,
+    before ?? '',
     ...callbackIdStarts(batchId),
   ];
-  const reply = (await redis.run(REPAIR, args)) as [string, number, number, number, number, string[], number];
-  const [next, missing, settled, woken, seen, flows, isRemoved] = reply;
-  return { cursor: next, missing, settled, woken, seen, flows, isRemoved: isRemoved === 1 };
+  const reply = (await redis.run(REPAIR, args)) as [string, number, number, number, number, string[], number, number];
+  const [next, missing, settled, woken, seen, flows, isRemoved, outstanding] = reply;
+  return { cursor: next, missing, settled, woken, seen, flows, isRemoved: isRemoved === 1, outstanding };
 }
 
 /**

@@ -29,7 +29,10 @@ export interface BatchWorkerOptions {
    * within about this time. Costs one small command each time. Default: 500.
    */
   readonly sweepInterval?: number;
-  /** After how many ms a member of a sealed batch that has no job counts as missing. Default: 30,000. */
+  /**
+   * After how many ms a member of a sealed batch that has no job counts as missing, when the batch makes no other progress.
+   * Default: 30,000.
+   */
   readonly missingAfter?: number;
 }
 

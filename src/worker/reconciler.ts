@@ -69,6 +69,9 @@ export class Reconciler {
   #page: string[] = [];
   #check = 0;
   #cursor = '0';
+  /** How many dependencies each batch had, in the last round and in this one. */
+  #before: ReadonlyMap<string, number> = new Map();
+  #outstanding = new Map<string, number>();
 
   constructor(
     home: Home,
@@ -133,7 +136,12 @@ export class Reconciler {
     }
     this.#rank = 0;
     this.#part = (this.#part + 1) % PARTS.length;
-    return this.#part !== 0;
+    if (this.#part !== 0) {
+      return true;
+    }
+    this.#before = this.#outstanding;
+    this.#outstanding = new Map();
+    return false;
   }
 
   get #currentPart() {
@@ -168,11 +176,17 @@ export class Reconciler {
   }
 
   async #checkDependencies(batchId: string): Promise<number> {
-    const { cursor, missing, settled, woken, seen, flows, isRemoved } = await repairSlice(this.#home.redis, batchId, {
-      cursor: this.#cursor,
-      count: MEMBERS_PER_SLICE,
-      graceMs: this.#options.missingAfterMs,
-    });
+    const { cursor, missing, settled, woken, seen, flows, isRemoved, outstanding } = await repairSlice(
+      this.#home.redis,
+      batchId,
+      {
+        before: this.#before.get(batchId),
+        cursor: this.#cursor,
+        count: MEMBERS_PER_SLICE,
+        graceMs: this.#options.missingAfterMs,
+      },
+    );
+    this.#outstanding.set(batchId, outstanding);
     this.#goOn(cursor);
     if (isRemoved) {
       await finishRemoval(this.#home, batchId);
