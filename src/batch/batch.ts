@@ -26,12 +26,13 @@ import {
 } from './job.js';
 import { addCallback } from './late.js';
 import { type Added, addMembers, type Destination, type Member } from './members.js';
+import { OnTheirWay } from './on-their-way.js';
 import type { DataOf, JobOf, NameOf, QueueLike, ResultOf } from './queue-like.js';
 import { removeBatch } from './remove.js';
 import { retryFailed, revive } from './retry.js';
 import { type BatchFailure, type BatchResult, failuresOf, resultsOf } from './settled.js';
 import { type BatchStatus, statusOf } from './status.js';
-import { CHUNK_SIZE, inChunks } from './stream.js';
+import { inChunks } from './stream.js';
 import { type BatchTree, treeOf } from './tree.js';
 import { waitUntilFinished, watch } from './wait.js';
 
@@ -50,6 +51,9 @@ export interface Standing {
 }
 
 const OUTSIDE: Standing = { links: [], parentLinks: [] };
+
+/** How many jobs that a queue is given inside of `jobs(fn)` go to Redis in one step. */
+const MOST_AT_ONCE = 1000;
 
 /** The longest time that a timer can hold. */
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
@@ -121,7 +125,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
 
   /**
    * Adds many jobs as members, from an array, an iterable or an async iterable. The source is read as fast as Redis takes
-   * it: at most two chunks of 1,000 are in memory, however long it is.
+   * it: at most 2,000 of its jobs are in memory, however long it is.
    *
    * @returns how many were added, and how many `known` were members already (ids given with `opts.jobId`).
    * @throws as `add`; what was stored before the error stays in the batch.
@@ -165,17 +169,13 @@ export class Batch<Q extends QueueLike = QueueLike> {
 
   async #addStream(jobs: BatchJobs<Q>, nextId: () => string, freshIfUnnamed: boolean): Promise<BulkAdded> {
     let [added, known, position] = [0, 0, 0];
-    let previous: Promise<unknown> = Promise.resolve();
+    const onTheirWay = new OnTheirWay();
     const add = async (chunk: unknown[]) => {
       const members = chunk.map((job) => this.#member(checkJob(`job ${position++}`, job, this.#opener), nextId));
-      const isNamed = chunk.some((job) => (job as BatchJob).opts?.jobId !== undefined);
-      if (isNamed) {
-        // The same id may be in the chunk that is on its way: until that is stored, it looks like one that was left half-added.
-        await previous.catch(() => {});
-      }
-      const adding = addMembers(this.#destination, members, freshIfUnnamed && !isNamed);
-      previous = adding;
-      const done = await adding;
+      const named = members.filter((_, i) => (chunk[i] as BatchJob).opts?.jobId !== undefined);
+      const done = await onTheirWay.add(named, () =>
+        addMembers(this.#destination, members, freshIfUnnamed && named.length === 0),
+      );
       added += done.added;
       known += done.known;
     };
@@ -218,8 +218,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
     );
     const fresh = members.every((_, i) => (jobs[i]?.opts as MemberOptions | undefined)?.jobId === undefined);
     const added: Job[] = [];
-    for (let from = 0; from < members.length; from += CHUNK_SIZE) {
-      added.push(...(await addMembers(this.#destination, members.slice(from, from + CHUNK_SIZE), fresh)).jobs);
+    for (let from = 0; from < members.length; from += MOST_AT_ONCE) {
+      added.push(...(await addMembers(this.#destination, members.slice(from, from + MOST_AT_ONCE), fresh)).jobs);
     }
     return { jobs: added };
   }

@@ -1,18 +1,21 @@
 /** How many jobs go to Redis in one step: enough to pay for the round trip, few enough not to keep Redis busy. */
-export const CHUNK_SIZE = 1000;
-
-/** How many chunks are in memory at the same time: one on its way while the next is read. */
-const CHUNKS_IN_FLIGHT = 2;
+const CHUNK_SIZE = 250;
 
 /**
- * Reads a source in chunks and hands each to `work`, in order; stops reading while two chunks are under way. After an
- * error nothing more is read, not even an item that the source is waiting for; what is under way is let end, and the first
- * error is thrown.
+ * How many chunks are in memory at the same time. A chunk takes two trips to Redis, and work here in between: with fewer,
+ * one of the two would wait for the other (with two, adding takes half as long again).
+ */
+const CHUNKS_IN_FLIGHT = 8;
+
+/**
+ * Reads a source in chunks and hands each to `work`, in order; stops reading while so many are under way. After an error
+ * nothing more is read, not even an item that the source is waiting for; what is under way is let end, and the first error
+ * is thrown.
  */
 export async function inChunks<T>(
   source: Iterable<T> | AsyncIterable<T>,
   work: (chunk: T[]) => Promise<void>,
-  size = CHUNK_SIZE,
+  { size = CHUNK_SIZE, inFlight = CHUNKS_IN_FLIGHT } = {},
 ): Promise<void> {
   const underWay: Promise<void>[] = [];
   const failures: unknown[] = [];
@@ -24,7 +27,7 @@ export async function inChunks<T>(
         failed.abort();
       }),
     );
-    if (underWay.length >= CHUNKS_IN_FLIGHT) {
+    if (underWay.length >= inFlight) {
       await underWay.shift();
     }
   };

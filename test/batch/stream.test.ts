@@ -30,7 +30,7 @@ describe('reading a source in chunks', () => {
   test('stops while two chunks are under way, and goes on when one has ended', async () => {
     const { started, ends, run } = work();
     const read = { count: 0 };
-    const done = inChunks(numbers(10, read), run, 2);
+    const done = inChunks(numbers(10, read), run, { size: 2, inFlight: 2 });
     await settle();
     expect(started).toEqual([
       [0, 1],
@@ -52,7 +52,7 @@ describe('reading a source in chunks', () => {
   test('is not done before the last chunk is', async () => {
     const { ends, run } = work();
     let isDone = false;
-    const done = inChunks([1, 2, 3], run, 2).then(() => {
+    const done = inChunks([1, 2, 3], run, { size: 2, inFlight: 2 }).then(() => {
       isDone = true;
     });
     await settle();
@@ -66,7 +66,7 @@ describe('reading a source in chunks', () => {
   test('after an error reads nothing more, waits for what is under way, and throws the first error', async () => {
     const { started, ends, run } = work();
     const read = { count: 0 };
-    const done = inChunks(numbers(100, read), run, 2);
+    const done = inChunks(numbers(100, read), run, { size: 2, inFlight: 2 });
     const failed = expect(done).rejects.toThrow('first');
     await settle();
     ends[0]?.reject(new Error('first'));
@@ -94,7 +94,7 @@ describe('reading a source in chunks', () => {
         close();
       }
     }
-    const done = expect(inChunks(source(), run, 2)).rejects.toThrow('refused');
+    const done = expect(inChunks(source(), run, { size: 2, inFlight: 2 })).rejects.toThrow('refused');
     await settle();
     ends[0]?.reject(new Error('refused'));
     await done;
