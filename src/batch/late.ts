@@ -1,14 +1,12 @@
 import { BatchNotFoundError } from '../errors.js';
 import { changeDefinition } from '../redis/change-definition.js';
+import { outstandingChildren } from '../redis/children.js';
 import type { BatchEvent, StoredCallback } from '../redis/definition.js';
-import { outstandingChildren } from '../redis/outstanding-children.js';
 import { readSnapshot } from '../redis/snapshot.js';
 import { watchBatch } from '../redis/watched.js';
 import { enqueueDue } from './enqueue.js';
 import type { Home } from './home.js';
 import { newNonce } from './ids.js';
-
-const PAGE_SIZE = 500;
 
 /**
  * Gives a batch one more callback. Once the batch knows it, it is enqueued by whoever sees the event: by us when it is past,
@@ -46,13 +44,8 @@ export async function addCallback(
 
 /** Children that were created before their parent waited for a first failure are to tell it too. */
 async function watchChildren(home: Home, batchId: string): Promise<void> {
-  let cursor = '0';
-  do {
-    const page = await outstandingChildren(home.redis, batchId, { cursor, count: PAGE_SIZE });
-    for (const child of page.batchIds) {
-      await watchBatch(home.redis, child, { death: true }, { version: newNonce() });
-      await watchChildren(home, child);
-    }
-    cursor = page.cursor;
-  } while (cursor !== '0');
+  for await (const child of outstandingChildren(home.redis, batchId)) {
+    await watchBatch(home.redis, child, { death: true }, { version: newNonce() });
+    await watchChildren(home, child);
+  }
 }

@@ -1,8 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { BatchError, BatchNotFoundError } from '../errors.js';
+import { outstandingChildren } from '../redis/children.js';
 import { type BatchDefinition, callbacksOf } from '../redis/definition.js';
 import { BATCHES_QUEUE, memberName } from '../redis/keys.js';
-import { outstandingChildren } from '../redis/outstanding-children.js';
 import { forgetMembers, markRemoved } from '../redis/purge.js';
 import { settledPage } from '../redis/settled.js';
 import { cancelIfPending } from './cancel.js';
@@ -80,23 +80,14 @@ async function purge(home: Home, batchId: string, extent: Extent): Promise<void>
     }
   }
   if (extent.force) {
-    await removeOutstandingChildren(home, batchId, extent);
+    for await (const child of outstandingChildren(home.redis, batchId)) {
+      await removeIfFinished(home, child, extent);
+    }
   }
   for (const { callback, jobId } of callbacksOf(batchId, job.data as BatchDefinition)) {
     await home.queueNamed(callback.queue).removeJob(jobId);
   }
   await removeBatchJob(home, batchId);
-}
-
-async function removeOutstandingChildren(home: Home, batchId: string, extent: Extent): Promise<void> {
-  let cursor = '0';
-  do {
-    const page = await outstandingChildren(home.redis, batchId, { cursor, count: PAGE_SIZE });
-    for (const child of page.batchIds) {
-      await removeIfFinished(home, child, extent);
-    }
-    cursor = page.cursor;
-  } while (cursor !== '0');
 }
 
 async function removeBatchJob(home: Home, batchId: string): Promise<void> {

@@ -5,6 +5,8 @@ import { script } from './script.js';
 /** The collections of a batch that its members are in, and how a member in it is counted. */
 export const COLLECTIONS = { dependencies: 'pending', processed: 'succeeded', failed: 'failed' } as const;
 
+const PAGE_SIZE = 500;
+
 export type Collection = keyof typeof COLLECTIONS;
 
 /**
@@ -36,4 +38,14 @@ export async function childrenPage(
   const args = [batchKeys(redis.prefix, batchId)[collection], cursor, count, begin];
   const [next, keys] = (await redis.run(CHILDREN, args)) as [string, string[]];
   return { cursor: next, ids: keys.map((key) => key.slice(begin.length)) };
+}
+
+/** All child batches that are outstanding in a batch, page by page. */
+export async function* outstandingChildren(redis: BatchRedis, batchId: string): AsyncGenerator<string, void> {
+  let cursor = '0';
+  do {
+    const page = await childrenPage(redis, batchId, { collection: 'dependencies', cursor, count: PAGE_SIZE });
+    yield* page.ids;
+    cursor = page.cursor;
+  } while (cursor !== '0');
 }

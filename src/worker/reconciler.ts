@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as pause } from 'node:timers/promises';
 import type { Home } from '../batch/home.js';
 import { finishRemoval, removeIfFinished } from '../batch/remove.js';
 import { revive } from '../batch/retry.js';
@@ -9,6 +8,7 @@ import { resignLease, takeLease } from '../redis/lease.js';
 import { expiredBatches, finishedBatches } from '../redis/purge.js';
 import { failedBatches, recheckSlice, repairFlowSlice, repairSlice, unfinishedBatches } from '../redis/repair.js';
 import { readSnapshot } from '../redis/snapshot.js';
+import { Rounds } from './rounds.js';
 
 /** What the reconciler mended in one batch. */
 export interface BatchRepair {
@@ -59,10 +59,8 @@ export class Reconciler {
   readonly #home: Home;
   readonly #options: ReconcilerOptions;
   readonly #onRepair: (repair: BatchRepair) => void;
-  readonly #onError: (error: unknown) => void;
   readonly #who = randomUUID();
-  readonly #stop = new AbortController();
-  #running: Promise<void> | undefined;
+  readonly #rounds: Rounds;
   /** Where the round is: the part, the rank of its next page, this page's batches; the check and cursor in the first of them. */
   #part = 0;
   #rank = 0;
@@ -81,30 +79,15 @@ export class Reconciler {
     this.#home = home;
     this.#options = options;
     this.#onRepair = onRepair;
-    this.#onError = onError;
+    this.#rounds = new Rounds(options.intervalMs, () => this.#look(), onError);
   }
 
   start(): void {
-    this.#running ??= this.#run();
+    this.#rounds.start();
   }
 
   async close(): Promise<void> {
-    this.#stop.abort();
-    await this.#running;
-  }
-
-  async #run(): Promise<void> {
-    const { signal } = this.#stop;
-    while (!signal.aborted) {
-      try {
-        await this.#look();
-      } catch (error) {
-        if (!signal.aborted) {
-          this.#onError(error);
-        }
-      }
-      await pause(this.#options.intervalMs, undefined, { signal, ref: false }).catch(() => {});
-    }
+    await this.#rounds.close();
     await resignLease(this.#home.redis, 'leader', this.#who).catch(() => {});
   }
 
@@ -112,7 +95,7 @@ export class Reconciler {
     if (!(await takeLease(this.#home.redis, 'leader', this.#who, LEASE_INTERVALS * this.#options.intervalMs))) {
       return;
     }
-    for (let budget = BUDGET_PER_LOOK; budget > 0 && !this.#stop.signal.aborted; ) {
+    for (let budget = BUDGET_PER_LOOK; budget > 0 && !this.#rounds.isClosing; ) {
       const [batchId] = this.#page;
       if (batchId === undefined && !(await this.#nextPage())) {
         return;
@@ -126,7 +109,7 @@ export class Reconciler {
     const { list } = this.#currentPart;
     const page = await list(this.#home.redis, this.#rank, this.#rank + BATCHES_PER_SLICE - 1).catch((error) => {
       // As if the list ended here: the other parts of the round must not wait for it.
-      this.#onError(error);
+      this.#rounds.report(error);
       return undefined;
     });
     this.#page = page ?? [];
@@ -156,7 +139,7 @@ export class Reconciler {
       this.#page.shift();
       this.#check = 0;
       this.#cursor = '0';
-      this.#onError(error);
+      this.#rounds.report(error);
       return MEMBERS_PER_SLICE;
     }
   }

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as pause } from 'node:timers/promises';
 import { markIfPending, removePending } from '../batch/cancel.js';
 import { announceDeath } from '../batch/death.js';
 import { enqueueCallback } from '../batch/enqueue.js';
@@ -9,6 +8,7 @@ import { findUntried } from '../redis/attempted.js';
 import { resignLease } from '../redis/lease.js';
 import { readSnapshot, type Snapshot, settleSnapshot } from '../redis/snapshot.js';
 import { noteAttempted, sweepPage, unwatchBatch, type Watch, type WatchedBatch } from '../redis/watched.js';
+import { Rounds } from './rounds.js';
 
 const BATCHES_PER_PAGE = 250;
 const MEMBERS_PER_PAGE = 500;
@@ -43,10 +43,8 @@ const NOTHING_SEEN: Search = { witness: '', cursor: '0', total: undefined };
 export class Sweep {
   readonly #home: Home;
   readonly #intervalMs: number;
-  readonly #onError: (error: unknown) => void;
+  readonly #rounds: Rounds;
   readonly #who = randomUUID();
-  readonly #stop = new AbortController();
-  #running: Promise<void> | undefined;
   #cursor = '0';
   #turn = 0;
   readonly #searches = new Map<string, Search>();
@@ -55,33 +53,17 @@ export class Sweep {
   constructor(home: Home, intervalMs: number, { onError }: { onError: (error: unknown) => void }) {
     this.#home = home;
     this.#intervalMs = intervalMs;
-    this.#onError = onError;
+    this.#rounds = new Rounds(intervalMs, () => this.#sweep(), onError);
   }
 
   start(): void {
-    this.#running ??= this.#run();
+    this.#rounds.start();
   }
 
   async close(): Promise<void> {
-    this.#stop.abort();
-    await this.#running;
+    await this.#rounds.close();
     await Promise.all(this.#removals.values());
-  }
-
-  async #run(): Promise<void> {
-    const { signal } = this.#stop;
-    while (!signal.aborted) {
-      await this.#sweep().catch((error) => this.#report(error));
-      await pause(this.#intervalMs, undefined, { signal, ref: false }).catch(() => {});
-    }
     await resignLease(this.#home.redis, 'sweeper', this.#who).catch(() => {});
-  }
-
-  /** Errors of a connection that is being closed are nobody's business. */
-  #report(error: unknown): void {
-    if (!this.#stop.signal.aborted) {
-      this.#onError(error);
-    }
   }
 
   /** First what is to be told within a second, of all batches; then what has time. */
@@ -111,9 +93,9 @@ export class Sweep {
 
   /** One batch that cannot be attended to must not keep the others waiting. */
   async #attendAll(batches: readonly WatchedBatch[], attend: (watched: WatchedBatch) => Promise<void>): Promise<void> {
-    for (let from = 0; from < batches.length && !this.#stop.signal.aborted; from += AT_ONCE) {
+    for (let from = 0; from < batches.length && !this.#rounds.isClosing; from += AT_ONCE) {
       const some = batches.slice(from, from + AT_ONCE);
-      await Promise.all(some.map((watched) => attend(watched).catch((error) => this.#report(error))));
+      await Promise.all(some.map((watched) => attend(watched).catch((error) => this.#rounds.report(error))));
     }
   }
 
@@ -176,7 +158,7 @@ export class Sweep {
       return;
     }
     const removal = remove()
-      .catch((error) => this.#report(error))
+      .catch((error) => this.#rounds.report(error))
       .finally(() => this.#removals.delete(batchId));
     this.#removals.set(batchId, removal);
   }
