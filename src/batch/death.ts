@@ -14,7 +14,7 @@ export async function announceDeath(home: Home, batchId: string): Promise<void> 
   }
   for (const id of line) {
     await noteDeath(home.redis, id);
-    await enqueueDue(home, id, ['death']);
+    await enqueueDue(home, id, 'death');
   }
 }
 

@@ -1,32 +1,33 @@
 import { BatchError } from '../errors.js';
-import { type BatchEvent, EVENTS } from '../redis/definition.js';
+import type { BatchEvent } from '../redis/definition.js';
 import { type CallbackSnapshot, readSnapshot, type Snapshot } from '../redis/snapshot.js';
 import { callbackJob } from './callbacks.js';
 import type { Home } from './home.js';
 import { dueOf } from './rules.js';
 
-/** Enqueues the callbacks of these events that are due now and are not there yet; anybody may, at any time. */
-export async function enqueueDue(
-  home: Home,
-  batchId: string,
-  events: readonly BatchEvent[] = EVENTS,
-): Promise<Snapshot | undefined> {
+/** Enqueues the callbacks of this event that are due now and are not there yet; anybody may, at any time. */
+export async function enqueueDue(home: Home, batchId: string, event: BatchEvent): Promise<void> {
   const snapshot = await readSnapshot(home.redis, batchId);
   if (snapshot !== undefined) {
-    for (const due of dueOf(snapshot).filter(({ event }) => events.includes(event))) {
-      await enqueueCallback(home, batchId, snapshot, due);
-    }
+    const due = dueOf(snapshot).filter((callback) => callback.event === event);
+    await enqueueCallbacks(home, batchId, snapshot, due);
   }
-  return snapshot;
 }
 
-/** Adds the job of a callback as one more child of the batch job: the batch finishes when it has run. */
-export async function enqueueCallback(
+/** Enqueues these callbacks, one after the other. */
+export async function enqueueCallbacks(
   home: Home,
   batchId: string,
   snapshot: Snapshot,
-  due: CallbackSnapshot,
+  due: readonly CallbackSnapshot[],
 ): Promise<void> {
+  for (const callback of due) {
+    await enqueueCallback(home, batchId, snapshot, callback);
+  }
+}
+
+/** Adds the job of a callback as one more child of the batch job: the batch finishes when it has run. */
+async function enqueueCallback(home: Home, batchId: string, snapshot: Snapshot, due: CallbackSnapshot): Promise<void> {
   const { name, data, opts } = callbackJob(batchId, snapshot, due);
   const job = await home.queueNamed(due.queue).add(name, data, {
     ...opts,

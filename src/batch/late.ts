@@ -39,7 +39,7 @@ export async function addCallback(
   if (event === 'death') {
     await watchChildren(home, batchId);
   }
-  await enqueueDue(home, batchId, [event]);
+  await enqueueDue(home, batchId, event);
 }
 
 /** Children that were created before their parent waited for a first failure are to tell it too. */

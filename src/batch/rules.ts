@@ -77,6 +77,18 @@ export function isGoodEnough(counts: Counts, policy: FailurePolicy | undefined):
   return succeeded === total || succeeded * 100 >= (policy?.succeedIfPercent ?? Number.POSITIVE_INFINITY) * total;
 }
 
+/** Whether nothing about its members speaks against the success of a batch. */
+function deservesSuccess(
+  standing: Pick<Standing, 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'counts' | 'definition'>,
+) {
+  const { cancelledAt, counts, definition } = standing;
+  return !isAbandoned(standing) && cancelledAt === undefined && isGoodEnough(counts, definition.policy);
+}
+
+function hasFailedCallback({ callbacks }: Pick<Standing, 'callbacks'>): boolean {
+  return callbacks.some(({ state }) => state === 'failed');
+}
+
 /** Whether so many members have failed that the batch asks to be cancelled. */
 export function isToBeCancelled({
   ended,
@@ -101,7 +113,7 @@ export function policyReason({ counts }: Pick<Standing, 'counts'>): string {
 
 /** Whether an event has happened: what is registered for it is due. */
 export function hasHappened(event: BatchEvent, standing: Standing): boolean {
-  const { counts, callbacks, definition } = standing;
+  const { counts, callbacks } = standing;
   switch (event) {
     case 'death':
       return standing.diedAt !== undefined || standing.deaths > 0;
@@ -117,9 +129,7 @@ export function hasHappened(event: BatchEvent, standing: Standing): boolean {
         standing.ended === 'completed' ||
         (standing.completedAt !== undefined &&
           isSettled(standing) &&
-          !isAbandoned(standing) &&
-          standing.cancelledAt === undefined &&
-          isGoodEnough(counts, definition.policy) &&
+          deservesSuccess(standing) &&
           callbacks.every(
             ({ event: other, state }) => other === 'success' || state === 'succeeded' || !hasHappened(other, standing),
           ))
@@ -147,7 +157,7 @@ export type Step =
  * A batch that was abandoned, or cancelled, goes the same way, without `success`.
  */
 export function nextStep(standing: Standing): Step {
-  const { counts, callbacks, cancelledAt, definition } = standing;
+  const { counts, callbacks } = standing;
   if (!isClosed(standing)) {
     return { kind: 'await seal' };
   }
@@ -164,34 +174,29 @@ export function nextStep(standing: Standing): Step {
   if (callbacks.some(({ state }) => state === 'enqueued')) {
     return { kind: 'await callbacks' };
   }
-  const isSuccess =
-    !isAbandoned(standing) &&
-    cancelledAt === undefined &&
-    isGoodEnough(counts, definition.policy) &&
-    callbacks.every(({ state }) => state !== 'failed');
+  const isSuccess = deservesSuccess(standing) && !hasFailedCallback(standing);
   return isSuccess ? { kind: 'succeed' } : { kind: 'fail', reason: failureReason(standing) };
 }
 
 /** Whether a batch that has failed would not fail now: members run again, or nothing speaks against success any more. */
 export function isToBeRevived(standing: Standing): boolean {
-  const { ended, cancelledAt, counts, callbacks, definition } = standing;
+  const { ended, cancelledAt, counts } = standing;
   if (ended !== 'failed' || cancelledAt !== undefined) {
     return false;
   }
-  const isHealed = isGoodEnough(counts, definition.policy) && callbacks.every(({ state }) => state !== 'failed');
-  return counts.pending > 0 || (isHealed && !isAbandoned(standing));
+  return counts.pending > 0 || (deservesSuccess(standing) && !hasFailedCallback(standing));
 }
 
 /** A batch whose only failures are child batches that were cancelled, or failed for that reason: no death to its parent. */
 export function isFailedByCancel(standing: Standing): boolean {
-  const { cancelledAt, counts, callbacks, deaths } = standing;
+  const { cancelledAt, counts, deaths } = standing;
   return (
     cancelledAt !== undefined ||
     (counts.failed > 0 &&
       deaths === 0 &&
       missingOf(counts) === 0 &&
       !isAbandoned(standing) &&
-      callbacks.every(({ state }) => state !== 'failed'))
+      !hasFailedCallback(standing))
   );
 }
 

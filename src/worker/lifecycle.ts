@@ -1,7 +1,7 @@
 import { DelayedError, type Job, UnrecoverableError, WaitingChildrenError } from 'bullmq';
 import { tellParent } from '../batch/cancel.js';
 import { announceDeath } from '../batch/death.js';
-import { enqueueCallback } from '../batch/enqueue.js';
+import { enqueueCallbacks } from '../batch/enqueue.js';
 import type { Home } from '../batch/home.js';
 import { isFailedByCancel, nextStep, type Step } from '../batch/rules.js';
 import { type BatchStatus, statusOf } from '../batch/status.js';
@@ -49,9 +49,7 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
         await announceDeath(home, batchId);
         break;
       case 'enqueue':
-        for (const due of step.due) {
-          await enqueueCallback(home, batchId, snapshot, due);
-        }
+        await enqueueCallbacks(home, batchId, snapshot, step.due);
         break;
       case 'succeed':
         return finalStatus(batchId, snapshot);

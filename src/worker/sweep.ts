@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { markIfPending, removePending } from '../batch/cancel.js';
 import { announceDeath } from '../batch/death.js';
-import { enqueueCallback } from '../batch/enqueue.js';
+import { enqueueCallbacks } from '../batch/enqueue.js';
 import type { Home } from '../batch/home.js';
 import { dueOf, isToBeCancelled, missingOf, policyReason } from '../batch/rules.js';
 import { findUntried } from '../redis/attempted.js';
@@ -132,9 +132,7 @@ export class Sweep {
       return EVERYTHING;
     }
     const due = dueOf(snapshot);
-    for (const callback of due) {
-      await enqueueCallback(home, batchId, snapshot, callback);
-    }
+    await enqueueCallbacks(home, batchId, snapshot, due);
     if (snapshot.ended !== undefined) {
       // An abandoned batch may be opened again, and is looked after then.
       return snapshot.sealedAt === undefined && snapshot.cancelledAt === undefined ? ['always'] : EVERYTHING;
