@@ -117,6 +117,7 @@ export async function defineBatch(
   const batchId = id ?? newBatchId();
   const policy = policyOf(onFailure);
   const definition: BatchDefinition = {
+    id: batchId,
     ...(description === undefined ? {} : { description }),
     ...(parent === undefined ? {} : { parentId: parent.batchId }),
     queue: own.name,

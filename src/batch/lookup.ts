@@ -1,6 +1,7 @@
 import type { Job, JobType } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
 import { describe } from '../options.js';
+import { readDefinition } from '../redis/change-definition.js';
 import { type BatchDefinition, isCallbackId } from '../redis/definition.js';
 import { batchKeys } from '../redis/keys.js';
 import { readSnapshot } from '../redis/snapshot.js';
@@ -15,7 +16,8 @@ export type BatchCounts = Readonly<Record<ListedState, number>>;
 
 const JOB_STATES: Readonly<Record<ListedState, readonly JobType[]>> = {
   open: ['delayed'],
-  running: ['waiting-children', 'wait', 'active'],
+  // A batch that was given a priority by hand waits in 'prioritized'.
+  running: ['waiting-children', 'waiting', 'prioritized', 'active'],
   succeeded: ['completed'],
   failed: ['failed'],
 };
@@ -77,8 +79,9 @@ export async function getBatches<Q extends QueueLike>(
         end === -1 ? to : Math.min(to, end),
       );
       for (const job of jobs) {
-        if (job?.id !== undefined && (job.data as Partial<BatchDefinition> | null)?.nonce !== undefined) {
-          found.set(job.id, new Batch<Q>({ id: job.id, opener, definition: job.data as BatchDefinition }));
+        const definition = job && (await definitionOf(opener, job));
+        if (definition !== undefined) {
+          found.set(definition.id, new Batch<Q>({ id: definition.id, opener, definition }));
         }
       }
       if (jobs.length === 0) {
@@ -87,6 +90,12 @@ export async function getBatches<Q extends QueueLike>(
     }
   }
   return [...found.values()];
+}
+
+/** Of a batch whose job's data was edited, what has been put aside; undefined for a job that is no batch. */
+async function definitionOf({ home }: Opener, { id = '', data }: Job): Promise<BatchDefinition | undefined> {
+  const definition = data as Partial<BatchDefinition> | null;
+  return definition?.id === id ? (definition as BatchDefinition) : readDefinition(home.redis, id);
 }
 
 function checkRange(start: unknown, end: unknown): void {
@@ -101,5 +110,7 @@ function checkRange(start: unknown, end: unknown): void {
 export async function getBatchCounts({ home }: Opener): Promise<BatchCounts> {
   const counts = await home.batches.getJobCounts(...Object.values(JOB_STATES).flat());
   const sum = (state: ListedState) => JOB_STATES[state].reduce((total, name) => total + (counts[name] ?? 0), 0);
-  return { open: sum('open'), running: sum('running'), succeeded: sum('succeeded'), failed: sum('failed') };
+  // BullMQ 5 counts what waits in a paused queue apart, though it lists it with what is waiting.
+  const paused = (counts as { readonly paused?: number }).paused ?? 0;
+  return { open: sum('open'), running: sum('running') + paused, succeeded: sum('succeeded'), failed: sum('failed') };
 }

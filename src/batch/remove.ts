@@ -1,7 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { BatchError, BatchNotFoundError } from '../errors.js';
+import { readDefinition } from '../redis/change-definition.js';
 import { outstandingChildren } from '../redis/children.js';
-import { type BatchDefinition, callbacksOf } from '../redis/definition.js';
+import { callbacksOf } from '../redis/definition.js';
 import { BATCHES_QUEUE, memberName } from '../redis/keys.js';
 import { forgetMembers, markRemoved } from '../redis/purge.js';
 import { settledPage } from '../redis/settled.js';
@@ -60,8 +61,8 @@ export async function finishRemoval(home: Home, batchId: string): Promise<void> 
 }
 
 async function purge(home: Home, batchId: string, extent: Extent): Promise<void> {
-  const job = await home.batches.getJob(batchId);
-  if (job === undefined) {
+  const definition = await readDefinition(home.redis, batchId);
+  if (definition === undefined) {
     return;
   }
   for (const which of ['processed', 'failed'] as const) {
@@ -84,7 +85,7 @@ async function purge(home: Home, batchId: string, extent: Extent): Promise<void>
       await removeIfFinished(home, child, extent);
     }
   }
-  for (const { callback, jobId } of callbacksOf(batchId, job.data as BatchDefinition)) {
+  for (const { callback, jobId } of callbacksOf(batchId, definition)) {
     await home.queueNamed(callback.queue).removeJob(jobId);
   }
   await removeBatchJob(home, batchId);

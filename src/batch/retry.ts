@@ -1,5 +1,6 @@
 import type { Job } from 'bullmq';
-import { type BatchDefinition, eventsOf } from '../redis/definition.js';
+import { readDefinition } from '../redis/change-definition.js';
+import { eventsOf } from '../redis/definition.js';
 import { failedBelow, reopenFlow } from '../redis/flow.js';
 import { BATCHES_QUEUE, memberName } from '../redis/keys.js';
 import { settledPage } from '../redis/settled.js';
@@ -82,8 +83,9 @@ async function retryJob(home: Home, key: string): Promise<number> {
 /** Lets a batch that has failed run again: it waits for what is outstanding now, and judges afresh. */
 export async function revive(home: Home, batchId: string): Promise<void> {
   const job = await home.batches.getJob(batchId);
-  if (job !== undefined) {
-    const { on, policy } = job.data as BatchDefinition;
+  const definition = await readDefinition(home.redis, batchId);
+  if (job !== undefined && definition !== undefined) {
+    const { on, policy } = definition;
     const watch = watchFor(eventsOf(on), policy);
     const look = async () => {
       if (Object.keys(watch).length > 0) {
@@ -91,6 +93,9 @@ export async function revive(home: Home, batchId: string): Promise<void> {
       }
     };
     await look();
+    if (await job.isFailed()) {
+      await job.log(`${new Date().toISOString()} retried`);
+    }
     await retryIfFailed(job);
     // Again: a sweep that came by in between has found a finished batch, and put it aside.
     await look();

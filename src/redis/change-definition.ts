@@ -1,28 +1,40 @@
 import type { BatchRedis } from './batch-redis.js';
 import type { BatchDefinition } from './definition.js';
 import { batchKeys, FIELD } from './keys.js';
-import { script } from './script.js';
+import { LUA_KEEP_DEFINITION, script } from './script.js';
 
-/** KEYS: batch job. Returns its data, as it is stored, or nil. */
-const READ_DATA = script(
-  'readData',
+/** KEYS: batch job. Returns the definition, as it is stored, or nil; also of a batch that is being removed. */
+const READ_DEFINITION = script(
+  'readDefinition',
   1,
-  `
-local batch = redis.call('HMGET', KEYS[1], 'data', '${FIELD.removed}')
-return batch[1] and not batch[2] and batch[1] or nil`,
+  `return redis.call('HGET', KEYS[1], '${FIELD.definition}') or redis.call('HGET', KEYS[1], 'data')`,
 );
 
-/** KEYS: batch job. ARGV: the data that was read, the new data. Returns 1, or 0 when it has changed since. */
-const REPLACE_DATA = script(
-  'replaceData',
+/**
+ * KEYS: batch job. ARGV: the definition that was read, the new one; people see it in the job's data.
+ * Returns 1, 0 when it has changed since, -1 when the batch is gone.
+ */
+const REPLACE_DEFINITION = script(
+  'replaceDefinition',
   1,
-  `
-if redis.call('HGET', KEYS[1], 'data') ~= ARGV[1] then
+  `${LUA_KEEP_DEFINITION}
+if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HEXISTS', KEYS[1], '${FIELD.removed}') == 1 then
+  return -1
+end
+keepDefinition(KEYS[1])
+if redis.call('HGET', KEYS[1], '${FIELD.definition}') ~= ARGV[1] then
   return 0
 end
-redis.call('HSET', KEYS[1], 'data', ARGV[2])
+redis.call('HSET', KEYS[1], '${FIELD.definition}', ARGV[2], 'data', ARGV[2])
 return 1`,
 );
+
+/** What a batch is, also when it is being removed; undefined when it is gone, or no batch. */
+export async function readDefinition(redis: BatchRedis, batchId: string): Promise<BatchDefinition | undefined> {
+  const stored = (await redis.run(READ_DEFINITION, [batchKeys(redis.prefix, batchId).job])) as string | null;
+  const definition: Partial<BatchDefinition> | null = stored === null ? null : JSON.parse(stored);
+  return definition?.id === batchId ? (definition as BatchDefinition) : undefined;
+}
 
 /** Changes what a batch is, without losing what somebody else changes at the same time; false without a batch. */
 export async function changeDefinition(
@@ -32,13 +44,14 @@ export async function changeDefinition(
 ): Promise<boolean> {
   const { job } = batchKeys(redis.prefix, batchId);
   for (;;) {
-    const before = (await redis.run(READ_DATA, [job])) as string | null;
+    const before = (await redis.run(READ_DEFINITION, [job])) as string | null;
     if (before === null) {
       return false;
     }
     const after = JSON.stringify(change(JSON.parse(before)));
-    if ((await redis.run(REPLACE_DATA, [job, before, after])) === 1) {
-      return true;
+    const replaced = await redis.run(REPLACE_DEFINITION, [job, before, after]);
+    if (replaced !== 0) {
+      return replaced === 1;
     }
   }
 }

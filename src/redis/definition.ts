@@ -27,8 +27,10 @@ export interface FailurePolicy {
   readonly succeedIfPercent?: number;
 }
 
-/** What a batch is: the data of its batch job, written once when the batch is created. */
+/** What a batch is: the data of its batch job, written once when the batch is created, and kept from being edited there. */
 export interface BatchDefinition {
+  /** Of the batch that it was made for: a copy of the batch job under another id is no batch. */
+  readonly id: string;
   readonly description?: string;
   readonly parentId?: string;
   /** The queue that the batch was created from. */

@@ -33,6 +33,8 @@ export function memberName(prefix: string, key: string): MemberName {
 
 /** The fields that we add to BullMQ's batch job; the prefix keeps them apart from fields that BullMQ may come to use. */
 export const FIELD = {
+  /** The data that the batch job was created with: people can edit a job's data, and a batch must not break by it. */
+  definition: 'b:definition',
   /** How many distinct members were ever registered. */
   total: 'b:total',
   /** When the producer said that it has added everything. */

@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
-import { LUA_NOW, LUA_WAKE, script } from './script.js';
+import { LUA_KEEP_DEFINITION, LUA_NOW, LUA_WAKE, script } from './script.js';
 
 /**
  * What entitles a caller to add to a sealed batch: `memberKey` is outstanding in `dependencies`. A caller further down
@@ -38,7 +38,7 @@ const REGISTRATIONS: readonly Registration[] = ['new', 'vacant', 'known', 'forei
 const REGISTER = script(
   'register',
   4,
-  `${LUA_NOW}
+  `${LUA_NOW}${LUA_KEEP_DEFINITION}
 local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.sealedAt}', 'finishedOn', '${FIELD.cancelledAt}',
   '${FIELD.removed}')
 if not batch[1] or batch[5] then
@@ -86,6 +86,7 @@ if #new > 0 and not foreign then
   for from = 1, #new, 5000 do
     added = added + redis.call('SADD', KEYS[2], unpack(new, from, math.min(from + 4999, #new)))
   end
+  keepDefinition(KEYS[1])
   redis.call('HINCRBY', KEYS[1], '${FIELD.total}', added)
   redis.call('HSET', KEYS[1], '${FIELD.registeredAt}', now())
   if redis.call('HDEL', KEYS[1], '${FIELD.abandonedAt}') == 1 and batch[3] then

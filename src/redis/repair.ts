@@ -47,14 +47,14 @@ local batch = redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}', '${FIELD.registe
 if batch[5] then
   return { '0', 0, 0, 0, 0, {}, 1, 0 }
 end
+local outstanding = redis.call('SCARD', KEYS[2])
 if not batch[1] and not batch[3] and not batch[4] then
-  return { '0', 0, 0, 0, 0, {}, 0, 0 }
+  return { '0', 0, 0, 0, 0, {}, 0, outstanding }
 end
 local isQuiet = now() - tonumber(batch[2] or 0) >= tonumber(ARGV[5])
 ${luaIsCallback(8)}
 local missing, settled, woken, flows = 0, 0, 0, {}
 -- A batch that goes on is looked at more closely when it stops: what holds it will still be there.
-local outstanding = redis.call('SCARD', KEYS[2])
 local page = { '0', {} }
 if ARGV[3] ~= '0' or ARGV[7] == tostring(outstanding) then
   page = redis.call('SSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ScriptClient } from './client.js';
+import { FIELD } from './keys.js';
 
 /** A Lua script with its name in Redis. `keys` is how many of the arguments are KEYS. */
 export interface Script {
@@ -45,6 +46,15 @@ local function isCallback(id)
     end
   end
   return false
+end
+`;
+
+/** Lua: puts a batch's definition aside when the batch is first written to; from then on, what becomes of the job's data does not matter. */
+export const LUA_KEEP_DEFINITION = `
+local function keepDefinition(jobKey)
+  if redis.call('HEXISTS', jobKey, '${FIELD.definition}') == 0 then
+    redis.call('HSET', jobKey, '${FIELD.definition}', redis.call('HGET', jobKey, 'data'))
+  end
 end
 `;
 

@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
-import { LUA_NOW, LUA_WAKE, script } from './script.js';
+import { LUA_KEEP_DEFINITION, LUA_NOW, LUA_WAKE, script } from './script.js';
 
 /**
  * Records that everything has been added and lets the batch job go, in one step: there is no instant at which a killed
@@ -13,10 +13,11 @@ import { LUA_NOW, LUA_WAKE, script } from './script.js';
 const SEAL = script(
   'seal',
   1,
-  `${LUA_NOW}${LUA_WAKE}
+  `${LUA_NOW}${LUA_WAKE}${LUA_KEEP_DEFINITION}
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return 0
 end
+keepDefinition(KEYS[1])
 redis.call('HSETNX', KEYS[1], '${FIELD.sealedAt}', now())
 local wasAbandoned = redis.call('HDEL', KEYS[1], '${FIELD.abandonedAt}') == 1
 if redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1]) then

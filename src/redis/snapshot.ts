@@ -2,7 +2,7 @@ import type { BatchRedis } from './batch-redis.js';
 import type { BatchDefinition, BatchEvent } from './definition.js';
 import { EVENTS } from './definition.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
-import { LUA_NOW, script } from './script.js';
+import { LUA_KEEP_DEFINITION, LUA_NOW, script } from './script.js';
 
 /** The members of a batch by how they stand; the batch's own callbacks are in none of them. */
 export interface Counts {
@@ -65,16 +65,17 @@ local function readBatch(jobKey, dependencies, processed, failed, completedSet, 
   local fields = redis.call('HMGET', jobKey, 'data', 'timestamp', 'finishedOn', 'failedReason',
     '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}', '${FIELD.abandonedAt}',
     '${FIELD.removed}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}', '${FIELD.cancelled}',
-    '${FIELD.cancelledChildren}', '${FIELD.diedAt}', '${FIELD.attemptedAt}')
+    '${FIELD.cancelledChildren}', '${FIELD.diedAt}', '${FIELD.attemptedAt}', '${FIELD.definition}')
   if not fields[1] or fields[10] then
     return nil
   end
+  fields[1] = fields[17] or fields[1]
   local pending = redis.call('SCARD', dependencies)
   local succeeded = redis.call('HLEN', processed)
   local lost = redis.call('HLEN', failed)
   local callbacks = {}
   local definition = cjson.decode(fields[1])
-  if type(definition) ~= 'table' or not definition.nonce then
+  if type(definition) ~= 'table' or definition.id ~= id then
     return nil
   end
   for _, event in ipairs({ ${EVENTS.map((event) => `'${event}'`).join(', ')} }) do
@@ -128,17 +129,21 @@ return readBatch(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], 
  * token, for anybody. The holder also abandons an open batch whose producer has given no sign of life for too long.
  *
  * KEYS: as above. ARGV: prefix, batch id, lock token or ''.
- * Returns nil without a batch, 0 when the lock is not held (any more), or as above.
+ * Returns nil without a batch, 0 when the lock is not held (any more), -1 for a job that is no batch, or as above.
  */
 const DECIDE = script(
   'decide',
   6,
-  `${LUA_NOW}${LUA_READ_BATCH}
+  `${LUA_NOW}${LUA_READ_BATCH}${LUA_KEEP_DEFINITION}
 if ARGV[3] ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= ARGV[3] then
   return redis.call('EXISTS', KEYS[1]) == 1 and 0 or nil
 end
 local batch = readBatch(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], ARGV[2])
-if batch and ARGV[3] ~= '' and not batch[1][6] and not batch[1][9] and not batch[1][11] then
+if not batch then
+  return redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HEXISTS', KEYS[1], '${FIELD.removed}') == 0 and -1 or nil
+end
+keepDefinition(KEYS[1])
+if ARGV[3] ~= '' and not batch[1][6] and not batch[1][9] and not batch[1][11] then
   local since = redis.call('HGET', KEYS[1], '${FIELD.registeredAt}')
   if not since then
     -- Nothing was added yet, and the creation was timed by a clock that is not Redis's: start now.
@@ -151,7 +156,7 @@ if batch and ARGV[3] ~= '' and not batch[1][6] and not batch[1][9] and not batch
     redis.call('HSET', KEYS[1], '${FIELD.abandonedAt}', batch[1][9])
   end
 end
-local isClosed = batch and (batch[1][6] or batch[1][9] or batch[1][11])
+local isClosed = batch[1][6] or batch[1][9] or batch[1][11]
 if isClosed and not batch[1][7] and batch[2][2] == 0 then
   local counts = batch[2]
   batch[1][7] = tostring(now())
@@ -189,17 +194,18 @@ export async function decideSnapshot(
   redis: BatchRedis,
   batchId: string,
   token: string,
-): Promise<Snapshot | 'lock lost' | undefined> {
+): Promise<Snapshot | 'lock lost' | 'no batch' | undefined> {
   const reply = await redis.run(DECIDE, [...snapshotKeys(redis, batchId), redis.prefix, batchId, token]);
-  if (reply === 0) {
-    return 'lock lost';
+  if (reply === 0 || reply === -1) {
+    return reply === 0 ? 'lock lost' : 'no batch';
   }
   return reply === null ? undefined : parseSnapshot(reply as Reply);
 }
 
 /** The same without the lock, for a batch that does not wake because callbacks of its are still running. */
 export async function settleSnapshot(redis: BatchRedis, batchId: string): Promise<Snapshot | undefined> {
-  return (await decideSnapshot(redis, batchId, '')) as Snapshot | undefined;
+  const snapshot = await decideSnapshot(redis, batchId, '');
+  return typeof snapshot === 'object' ? snapshot : undefined;
 }
 
 function snapshotKeys({ prefix }: BatchRedis, batchId: string): string[] {

@@ -3,6 +3,7 @@ import { tellParent } from '../batch/cancel.js';
 import { announceDeath } from '../batch/death.js';
 import { enqueueCallbacks } from '../batch/enqueue.js';
 import type { Home } from '../batch/home.js';
+import { refreshRow, writeRow } from '../batch/row.js';
 import { isFailedByCancel, nextStep, type Step } from '../batch/rules.js';
 import { type BatchStatus, statusOf } from '../batch/status.js';
 import { BatchError } from '../errors.js';
@@ -24,9 +25,15 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
   let previous: Step['kind'] | undefined;
   for (;;) {
     if (await job.moveToWaitingChildren(token)) {
+      await show(refreshRow(home, batchId));
       throw new WaitingChildrenError();
     }
     const snapshot = await decideSnapshot(home.redis, batchId, token);
+    if (snapshot === 'no batch') {
+      throw new UnrecoverableError(
+        'This job is no batch: it was added, or copied, by hand. Batches are created with createBatch() or addBatch().',
+      );
+    }
     if (snapshot === undefined || snapshot === 'lock lost') {
       throw new BatchError(
         `Batch '${batchId}' is not this BatchWorker's to run any more; another one goes on with it.`,
@@ -51,12 +58,16 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
       case 'enqueue':
         await enqueueCallbacks(home, batchId, snapshot, step.due);
         break;
-      case 'succeed':
-        return finalStatus(batchId, snapshot);
+      case 'succeed': {
+        const finished = ended(snapshot, 'completed');
+        await show(writeRow(home, batchId, finished, token));
+        return statusOf(batchId, finished);
+      }
       case 'fail':
         if (isFailedByCancel(snapshot)) {
           await tellParent(home, batchId, snapshot.definition.parentId);
         }
+        await show(writeRow(home, batchId, { ...ended(snapshot, 'failed'), failedReason: step.reason }, token));
         throw new UnrecoverableError(step.reason);
     }
     previous = step.kind;
@@ -72,7 +83,12 @@ async function backToOpen(home: Home, job: Job, token: string, openFor: number):
   }
 }
 
-/** What the batch job returns, and so what a parent finds in its `results()`. */
-function finalStatus(batchId: string, snapshot: Snapshot): BatchStatus {
-  return statusOf(batchId, { ...snapshot, ended: 'completed', finishedAt: Date.now() });
+/** As it will be in a moment: what the batch job returns, so what a parent finds in its `results()`, and what people see. */
+function ended(snapshot: Snapshot, how: 'completed' | 'failed'): Snapshot {
+  return { ...snapshot, ended: how, finishedAt: Date.now() };
+}
+
+/** What people see is no reason to keep a batch from going on. */
+async function show(row: Promise<void>): Promise<void> {
+  await row.catch(() => {});
 }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Home } from '../batch/home.js';
 import { finishRemoval, removeIfFinished } from '../batch/remove.js';
 import { revive } from '../batch/retry.js';
+import { refreshRow } from '../batch/row.js';
 import { isToBeRevived } from '../batch/rules.js';
 import type { BatchRedis } from '../redis/batch-redis.js';
 import { resignLease, takeLease } from '../redis/lease.js';
@@ -169,10 +170,13 @@ export class Reconciler {
         graceMs: this.#options.missingAfterMs,
       },
     );
+    const hasMoved = this.#before.get(batchId) !== outstanding;
     this.#outstanding.set(batchId, outstanding);
     this.#goOn(cursor);
     if (isRemoved) {
       await finishRemoval(this.#home, batchId);
+    } else if (hasMoved && cursor === '0') {
+      await refreshRow(this.#home, batchId);
     }
     if (missing + settled + woken > 0) {
       this.#onRepair({ batchId, missing, settled, woken: woken === 1 });
@@ -182,7 +186,7 @@ export class Reconciler {
         this.#onRepair({ batchId, missing: 0, settled: 0, woken: true });
       }
     }
-    return seen + flows.length * COST_OF_A_COMMAND;
+    return seen + (flows.length + (hasMoved ? 2 : 0)) * COST_OF_A_COMMAND;
   }
 
   /** What is gone somewhere below the root of a flow; returns how much was mended. */

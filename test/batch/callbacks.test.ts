@@ -4,6 +4,7 @@ import type { CallbackSnapshot, Snapshot } from '../../src/redis/snapshot.js';
 
 const definition = {
   queue: 'users',
+  id: 'b1',
   nonce: 'n',
   openTimeout: 1,
   keep: {},

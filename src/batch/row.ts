@@ -1,0 +1,68 @@
+import { type LogLine, showRow } from '../redis/row.js';
+import { readSnapshot, type Snapshot } from '../redis/snapshot.js';
+import type { Home } from './home.js';
+import { hasHappened, missingOf, progressOf, stateOf } from './rules.js';
+
+/*
+ * What Bull Board shows of a batch without anything of ours installed: BullMQ's `progress` of the batch job, which it draws
+ * as a ring, and its log. Both are derived from a snapshot, so that they can be written at any time, again, by anybody.
+ */
+
+/** The `progress` of a batch job; an integer of this name is what Bull Board draws. */
+export function progressRow({ counts, ...standing }: Snapshot) {
+  const { total, succeeded, failed, pending } = counts;
+  const progress = progressOf(counts, standing.ended !== undefined);
+  return { progress, total, succeeded, failed, pending, status: stateOf({ counts, ...standing }) };
+}
+
+/** The life of a batch so far, in the order in which it happened. */
+export function lifeOf(snapshot: Snapshot): LogLine[] {
+  const { createdAt, sealedAt, diedAt, abandonedAt, cancelledAt, cancelReason, completedAt, finishedAt } = snapshot;
+  const { ended, failedReason, attemptedAt } = snapshot;
+  const line = (at: number | undefined, text: string, mayRecur = false): LogLine[] =>
+    at === undefined ? [] : [{ at, text, mayRecur }];
+  const past = [
+    ...line(createdAt, 'created'),
+    ...line(sealedAt, 'sealed: everything has been added'),
+    // Noticed afterwards, in a batch whose last member was settled before anybody had looked.
+    ...line(diedAt && Math.min(diedAt, completedAt ?? diedAt), 'first failure: a member has failed for good'),
+    ...line(attemptedAt, 'attempted: every member has run'),
+    ...line(abandonedAt, 'abandoned: its producer gives no sign of life'),
+    ...line(cancelledAt, cancelReason === undefined ? 'cancelled' : `cancelled: ${cancelReason}`),
+    ...line(completedAt, `completed: ${outcome(snapshot)}`),
+  ];
+  const callbacks = snapshot.callbacks.flatMap(({ event, name, queue, state }) =>
+    state === 'pending' || !hasHappened(event, snapshot)
+      ? []
+      : line(timeOf(event, snapshot), `${event} callback '${name}' enqueued in queue '${queue}'`),
+  );
+  const end = ended === 'completed' ? 'finished: succeeded' : `finished: ${failedReason ?? 'failed'}`;
+  return [...past.sort((a, b) => a.at - b.at), ...callbacks, ...line(ended && finishedAt, end, true)];
+}
+
+function timeOf(event: Snapshot['callbacks'][number]['event'], { diedAt, attemptedAt }: Snapshot): number {
+  const times = { death: diedAt, attempted: attemptedAt, complete: undefined, success: undefined };
+  return times[event] ?? Date.now();
+}
+
+function outcome({ completedCounts, counts }: Snapshot): string {
+  const { total, succeeded, failed, cancelled } = completedCounts ?? counts;
+  const missing = missingOf(completedCounts ?? counts);
+  return [
+    `${succeeded} of ${total} succeeded`,
+    ...Object.entries({ failed, cancelled, missing }).flatMap(([what, count]) => (count > 0 ? `${count} ${what}` : [])),
+  ].join(', ');
+}
+
+/** Brings the row of a batch up to date, if nobody holds its job; a batch that is gone has none. */
+export async function refreshRow(home: Home, batchId: string): Promise<void> {
+  const snapshot = await readSnapshot(home.redis, batchId);
+  if (snapshot !== undefined) {
+    await writeRow(home, batchId, snapshot, '');
+  }
+}
+
+/** The same for the holder of the batch job, with what it knows. */
+export async function writeRow(home: Home, batchId: string, snapshot: Snapshot, token: string): Promise<void> {
+  await showRow(home.redis, batchId, { token, progress: progressRow(snapshot), log: lifeOf(snapshot) });
+}

@@ -1,0 +1,187 @@
+import type { Job } from 'bullmq';
+import { UnrecoverableError } from 'bullmq';
+import { type AnyQueue, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
+
+/** What a plain Bull Board shows of a batch: the job in the queue `batches`, and nothing of ours. */
+async function rowOf(bench: Bench, batchId: string): Promise<{ job: Job; log: string[] }> {
+  const batches = bench.plainQueue('batches');
+  const job = await batches.getJob(batchId);
+  const { logs } = await batches.getJobLogs(batchId);
+  // Without the times, which are at the beginning of each line.
+  return { job: job as Job, log: logs.map((line) => line.replace(/^\d{4}-\d\d-\d\dT[\d:.]+Z /, '')) };
+}
+
+describe('the row of a batch', () => {
+  test('says how a batch succeeded: name, progress, return value and the log of its life', async ({ bench }) => {
+    const users = bench.queue('users');
+    bench.batchWorker();
+    bench.worker('users', async () => {});
+    const batch = await users.addBatch(
+      { description: 'Import of ACME', on: { complete: { name: 'report' }, success: { name: 'publish' } } },
+      [1, 2, 3].map((user) => ({ name: 'row', data: { user } })),
+    );
+    await batch.waitUntilFinished();
+    const { job, log } = await rowOf(bench, batch.id);
+    expect(job.name).toBe('Import of ACME');
+    expect(job.progress).toEqual({ progress: 100, total: 3, succeeded: 3, failed: 0, pending: 0, status: 'succeeded' });
+    expect(job.returnvalue).toMatchObject({ state: 'succeeded', total: 3, succeeded: 3 });
+    expect(log).toEqual([
+      'created',
+      'sealed: everything has been added',
+      'completed: 3 of 3 succeeded',
+      `complete callback 'report' enqueued in queue 'users'`,
+      `success callback 'publish' enqueued in queue 'users'`,
+      'finished: succeeded',
+    ]);
+  });
+
+  test('says why a batch failed, and that it was retried and recovered', async ({ bench }) => {
+    const users = bench.queue('users');
+    bench.batchWorker();
+    let isBroken = true;
+    bench.worker('users', async (job) => {
+      if (isBroken && job.data.user > 1) {
+        throw new UnrecoverableError('no e-mail');
+      }
+    });
+    const batch = await users.addBatch(
+      { on: { death: { name: 'warn', queue: 'mail' } } },
+      [1, 2, 3].map((user) => ({ name: 'row', data: { user } })),
+    );
+    bench.worker('mail', async () => {});
+    await batch.waitUntilFinished();
+    const failed = await rowOf(bench, batch.id);
+    expect(failed.job.failedReason).toBe('2 of 3 members failed');
+    expect(failed.job.progress).toMatchObject({ progress: 100, succeeded: 1, failed: 2, status: 'failed' });
+    expect(failed.log).toEqual([
+      'created',
+      'sealed: everything has been added',
+      'first failure: a member has failed for good',
+      'completed: 1 of 3 succeeded, 2 failed',
+      `death callback 'warn' enqueued in queue 'mail'`,
+      'finished: 2 of 3 members failed',
+    ]);
+
+    isBroken = false;
+    await batch.retry();
+    await eventually(async () => (await batch.status()).state === 'succeeded');
+    const healed = await rowOf(bench, batch.id);
+    expect(healed.log.slice(failed.log.length)).toEqual(['retried', 'finished: succeeded']);
+    expect(healed.job.progress).toMatchObject({ status: 'succeeded', succeeded: 3, failed: 0 });
+  });
+
+  test('tells of a second failure for the same reason', async ({ bench }) => {
+    const users = bench.queue('users');
+    bench.batchWorker();
+    bench.worker('users', async () => {
+      throw new UnrecoverableError('no e-mail');
+    });
+    const batch = await users.addBatch({}, [{ name: 'row', data: {} }]);
+    const { finishedAt } = await batch.waitUntilFinished();
+    await batch.retry();
+    await eventually(async () => {
+      const again = await batch.status();
+      return again.finishedAt !== undefined && again.finishedAt !== finishedAt;
+    });
+    const { log } = await rowOf(bench, batch.id);
+    expect(log.slice(-3)).toEqual(['finished: 1 of 1 member failed', 'retried', 'finished: 1 of 1 member failed']);
+  });
+
+  test('follows a running batch, and one that is still open, from round to round of the reconciler', async ({
+    bench,
+  }) => {
+    const users = bench.queue('users');
+    bench.batchWorker({ reconcileInterval: 50 });
+    const rest = gate();
+    bench.worker('users', async (job) => (job.data.user > 1 ? rest.opened : undefined), { concurrency: 5 });
+    const batch = await users.createBatch({ description: 'Import' });
+    await batch.addBulk([1, 2, 3, 4].map((user) => ({ name: 'row', data: { user } })));
+    await eventually(async () => {
+      const { job, log } = await rowOf(bench, batch.id);
+      expect(job.progress).toEqual({ progress: 25, total: 4, succeeded: 1, failed: 0, pending: 3, status: 'open' });
+      expect(log).toEqual(['created']);
+      return true;
+    });
+    await batch.seal();
+    await eventually(async () => {
+      const { job, log } = await rowOf(bench, batch.id);
+      expect(job.progress).toMatchObject({ progress: 25, status: 'running' });
+      expect(log).toEqual(['created', 'sealed: everything has been added']);
+      return true;
+    });
+    rest.open();
+    await batch.waitUntilFinished();
+    const { job } = await rowOf(bench, batch.id);
+    expect(job.progress).toMatchObject({ progress: 100, status: 'succeeded' });
+  });
+
+  test('is written a bounded number of times, however many members there are', async ({ bench }) => {
+    const users = bench.queue('users');
+    bench.batchWorker();
+    bench.worker('users', async () => {}, { concurrency: 50 });
+    const batch = await users.addBatch(
+      { on: { complete: { name: 'report' } } },
+      Array.from({ length: 500 }, (_, user) => ({ name: 'row', data: { user } })),
+    );
+    await batch.waitUntilFinished();
+    const events = await bench.redis.xrange(`${bench.prefix}:batches:events`, '-', '+');
+    expect(events.filter(([, fields]) => fields.includes('progress')).length).toBeLessThan(8);
+  });
+
+  test('leaves nothing behind when the batch is removed', async ({ bench }) => {
+    const users = bench.queue('users');
+    bench.batchWorker();
+    const batch = await users.addBatch({}, []);
+    await batch.waitUntilFinished();
+    expect(await bench.redis.exists(`${bench.prefix}:batches:${batch.id}:logs`)).toBe(1);
+    await batch.remove();
+    expect(await bench.redis.keys(`${bench.prefix}:batches:${batch.id}*`)).toEqual([]);
+  });
+});
+
+/** What can be done to a row by hand. */
+describe('a batch job that somebody has changed by hand', () => {
+  const batchesOf = (bench: Bench): AnyQueue => bench.plainQueue('batches');
+
+  test.for([
+    ['nothing', {}],
+    ['another batch', { id: 'other', nonce: 'x', on: {}, queue: 'users', openTimeout: 1, keep: {} }],
+    ['null', null],
+  ] as const)('is the same batch when its data becomes %s', async ([, data], { bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch({ description: 'Import', on: { success: { name: 'publish' } } });
+    await batch.add('row', {});
+    await (await batchesOf(bench).getJob(batch.id))?.updateData(data);
+    bench.batchWorker();
+    const ran: string[] = [];
+    bench.worker('users', async (job) => void ran.push(job.name));
+    await batch.seal();
+    expect(await batch.waitUntilFinished()).toMatchObject({ state: 'succeeded', description: 'Import', total: 1 });
+    expect(ran).toEqual(['row', 'publish']);
+    const [listed] = await users.getBatches('succeeded');
+    expect(listed?.description).toBe('Import');
+    await batch.remove();
+    expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
+  });
+
+  test('is no second batch when it is copied: the copy calls nobody back, and fails with a sentence', async ({
+    bench,
+  }) => {
+    const users = bench.queue('users');
+    bench.batchWorker();
+    const ran: string[] = [];
+    bench.worker('users', async (job) => void ran.push(job.name));
+    const batch = await users.addBatch({ on: { success: { name: 'publish' } } }, [{ name: 'row', data: {} }]);
+    await batch.waitUntilFinished();
+    const original = await batchesOf(bench).getJob(batch.id);
+    const copy = await batchesOf(bench).add(original?.name ?? '', original?.data, { attempts: 1_000_000_000 });
+    const failed = await eventually(async () => {
+      const job = await batchesOf(bench).getJob(copy.id ?? '');
+      return job?.failedReason ? job : undefined;
+    });
+    expect(failed.failedReason).toContain('This job is no batch');
+    expect(await failed.getState()).toBe('failed');
+    expect(ran).toEqual(['row', 'publish']);
+    expect((await users.getBatches()).map(({ id }) => id)).toEqual([batch.id]);
+  });
+});
