@@ -69,8 +69,27 @@ describe('withBatches', () => {
     cluster.disconnect();
   });
 
-  test('refuses the queue of the batches, and default options that break batches', async ({ bench }) => {
-    expect(() => bench.queue('batches')).toThrow("The queue 'batches' holds the batches themselves");
+  test('finds batches through the queue that holds them, and puts nothing else into it', async ({ bench }) => {
+    const users = bench.queue('users');
+    const created = await users.createBatch({ description: 'Import' });
+    await created.add('row', {});
+    const batches = bench.queue('batches');
+    const batch = await batches.getBatch(created.id);
+    expect(await batch.status()).toMatchObject({ description: 'Import', pending: 1 });
+    expect(await batches.getBatchCounts()).toMatchObject({ open: 1 });
+    const refusal = "The queue 'batches' holds the batches themselves";
+    await expect(batches.createBatch()).rejects.toThrow(refusal);
+    await expect(batches.addBatch({}, [{ name: 'row', data: {} }])).rejects.toThrow(refusal);
+    await expect(batch.add('row', {})).rejects.toThrow(refusal);
+    await expect(batch.addBulk([{ name: 'row', data: {} }])).rejects.toThrow(refusal);
+    await expect(batch.createBatch()).rejects.toThrow(refusal);
+    await expect(batch.on('complete', { name: 'report' })).rejects.toThrow(refusal);
+    await expect(batch.jobs(() => batches.add('row' as never, {} as never))).rejects.toThrow(refusal);
+    expect((await batch.status()).total).toBe(1);
+    expect(await batches.getJobCounts()).toMatchObject({ delayed: 1, waiting: 0 });
+  });
+
+  test('refuses default options that break batches', async ({ bench }) => {
     expect(() => bench.queue('users', { defaultJobOptions: { failParentOnFailure: true } as never })).toThrow(
       "must not have 'failParentOnFailure'",
     );

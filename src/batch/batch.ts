@@ -13,7 +13,7 @@ import { cancelBatch } from './cancel.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
 import { type BatchExplanation, explain } from './explain.js';
 import { addFlow, type Flow, type FlowNode } from './flow.js';
-import type { MemberQueue } from './home.js';
+import { checkNotBatches, type MemberQueue } from './home.js';
 import { freshIds, repeatableIds } from './ids.js';
 import {
   type BatchJob,
@@ -212,6 +212,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
           `its members and its callbacks share one prefix.`,
       );
     }
+    checkNotBatches(queue.name);
     const nextId = freshIds();
     const members = jobs.map((job, i) =>
       this.#member(checkMember(jobs.length === 1 ? 'the job' : `job ${i}`, queue, job), nextId),

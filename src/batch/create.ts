@@ -19,7 +19,7 @@ import { watchBatch, watchFor } from '../redis/watched.js';
 import type { Batch } from './batch.js';
 import { type Callbacks, storeCallbacks } from './callbacks.js';
 import { type OnFailure, policyOf } from './failure-policy.js';
-import type { Home } from './home.js';
+import { checkNotBatches, type Home } from './home.js';
 import { newBatchId, newNonce } from './ids.js';
 import type { Opener } from './job.js';
 import { type Destination, refusal } from './members.js';
@@ -114,6 +114,7 @@ export async function defineBatch(
   { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS, keep = KEEP, onFailure }: BatchOptions,
   parent: Destination | undefined,
 ): Promise<{ id: string; definition: BatchDefinition; created: boolean }> {
+  checkNotBatches(own.name);
   const batchId = id ?? newBatchId();
   const policy = policyOf(onFailure);
   const definition: BatchDefinition = {

@@ -38,7 +38,6 @@ export function memberQueueOf(queue: QueueLike): MemberQueue {
     return known;
   }
   checkJobOptions(`The defaultJobOptions of queue '${queue.name}'`, queue.defaultJobOptions);
-  checkNotBatches(queue.name);
   const { add, addBulk } = queue as unknown as Queue;
   const member: MemberQueue = {
     name: queue.name,
@@ -53,11 +52,12 @@ export function memberQueueOf(queue: QueueLike): MemberQueue {
   return member;
 }
 
-function checkNotBatches(name: string): void {
+/** Batches can be looked at through the queue that holds them, but nothing else may be put into it. */
+export function checkNotBatches(name: string): void {
   if (name === BATCHES_QUEUE) {
     throw new BatchOptionsError(
       `The queue '${BATCHES_QUEUE}' holds the batches themselves: BullMQ deletes a parent that shares a queue with its ` +
-        `children when that queue is drained. Give your queue another name.`,
+        `children when that queue is drained. Take a queue of another name for members and callbacks.`,
     );
   }
 }
@@ -65,6 +65,7 @@ function checkNotBatches(name: string): void {
 /** Finds the queue that a member or callback names; both must be reachable from one batch. */
 export function findQueue(what: string, wanted: unknown, home: Home, own: MemberQueue): MemberQueue {
   if (wanted === undefined || wanted === own.name || wanted === own.queue) {
+    checkNotBatches(own.name);
     return own;
   }
   if (typeof wanted === 'string') {
@@ -75,6 +76,7 @@ export function findQueue(what: string, wanted: unknown, home: Home, own: Member
   if (!isQueue(wanted)) {
     throw new BatchOptionsError(`${what} must be the name of a queue or a BullMQ Queue.`);
   }
+  checkNotBatches(wanted.name);
   const queue = memberQueueOf(wanted);
   if (queue.prefix !== own.prefix) {
     throw new BatchOptionsError(
