@@ -1,0 +1,27 @@
+import type { Job } from 'bullmq';
+
+interface Link {
+  readonly displayText: string;
+  readonly href: string;
+}
+
+/** The link beside a job's name: to the batch of a member or callback, to the parent of a child batch, or to the page of a batch. */
+export function linkOf(job: Partial<Job>, page: string | undefined): Link | undefined {
+  const parent = parentOf(job);
+  if (page !== undefined) {
+    const isBatch = (job.data as { readonly id?: unknown } | null | undefined)?.id === job.id && job.id !== undefined;
+    const id = isBatch ? job.id : parent;
+    return id === undefined
+      ? undefined
+      : { displayText: 'Batch', href: `${page.replace(/\/$/, '')}/${encodeURIComponent(id)}` };
+  }
+  // Bull Board resolves it against where it is mounted.
+  return parent === undefined
+    ? undefined
+    : { displayText: 'Batch', href: `queue/batches/${encodeURIComponent(parent)}` };
+}
+
+/** The batch that a job belongs to. */
+export function parentOf({ parent }: Partial<Job>): string | undefined {
+  return parent?.queueKey?.endsWith(':batches') ? parent.id : undefined;
+}
