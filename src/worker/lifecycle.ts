@@ -36,7 +36,9 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
     }
     if (snapshot === undefined || snapshot === 'lock lost') {
       throw new BatchError(
-        `Batch '${batchId}' is not this BatchWorker's to run any more; another one goes on with it.`,
+        snapshot === undefined
+          ? `Batch '${batchId}' is being removed: there is nothing left to do for it.`
+          : `Batch '${batchId}' is not this BatchWorker's to run any more; another one goes on with it.`,
         { batchId },
       );
     }
