@@ -146,7 +146,7 @@ describe.each(ADAPTERS)('%s, buttons of members that are delayed', (adapter) => 
   test('Promote, Promote all and Reschedule let them run, and the batch finish', async ({ bench }) => {
     const { board, batch, id, called, start } = await waiting(bench, adapter, delayed);
     start();
-    const second = (await bench.redis.zrange(`${bench.prefix}:users:delayed`, 1, 1))[0];
+    const second = (await bench.redis.zrange(`${bench.prefix}:users:delayed`, '1', '1'))[0];
     expect((await board.patch(`/users/${second}/delay`, { runAt: Date.now() })).status).toBe(200);
     expect((await board.put(`/users/${id}/promote`)).status).toBe(204);
     await eventually(async () => (await batch.status()).succeeded === 2);

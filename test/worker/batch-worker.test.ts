@@ -264,7 +264,7 @@ describe('the reconciler', () => {
     const good = await users.createBatch();
     const member = await good.add('gone', {}, { delay: 3_600_000 });
     await bench.redis.del(`${bench.prefix}:users:${member.id}`);
-    await bench.redis.hset(`${bench.prefix}:batches:${broken.id}`, 'data', 'not JSON');
+    await bench.redis.hset(`${bench.prefix}:batches:${broken.id}`, 'b:definition', 'not JSON');
     await first.close();
     await good.seal();
     const errors: Error[] = [];
