@@ -33,6 +33,7 @@ import { retryFailed, revive } from './retry.js';
 import { type BatchFailure, type BatchResult, failuresOf, resultsOf } from './settled.js';
 import { type BatchStatus, statusOf } from './status.js';
 import { inChunks } from './stream.js';
+import { inTrace } from './trace.js';
 import { type BatchTree, treeOf } from './tree.js';
 import { waitUntilFinished, watch } from './wait.js';
 
@@ -164,7 +165,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * });
    */
   async addFlow(flow: Flow): Promise<FlowNode> {
-    return addFlow(this.#destination, this.#definition.jobOptions, flow);
+    return this.#traced(() => addFlow(this.#destination, this.#definition.jobOptions, flow));
   }
 
   async #addStream(jobs: BatchJobs<Q>, nextId: () => string, freshIfUnnamed: boolean): Promise<BulkAdded> {
@@ -174,7 +175,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
       const members = chunk.map((job) => this.#member(checkJob(`job ${position++}`, job, this.#opener), nextId));
       const named = members.filter((_, i) => (chunk[i] as BatchJob).opts?.jobId !== undefined);
       const done = await onTheirWay.add(named, () =>
-        addMembers(this.#destination, members, freshIfUnnamed && named.length === 0),
+        this.#traced(() => addMembers(this.#destination, members, freshIfUnnamed && named.length === 0)),
       );
       added += done.added;
       known += done.known;
@@ -220,7 +221,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
     const fresh = members.every((_, i) => (jobs[i]?.opts as MemberOptions | undefined)?.jobId === undefined);
     const added: Job[] = [];
     for (let from = 0; from < members.length; from += MOST_AT_ONCE) {
-      added.push(...(await addMembers(this.#destination, members.slice(from, from + MOST_AT_ONCE), fresh)).jobs);
+      const some = members.slice(from, from + MOST_AT_ONCE);
+      added.push(...(await this.#traced(() => addMembers(this.#destination, some, fresh))).jobs);
     }
     return { jobs: added };
   }
@@ -230,6 +232,11 @@ export class Batch<Q extends QueueLike = QueueLike> {
     const { jobId, ...own } = opts;
     const id = nextId();
     return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions) }, id: jobId ?? id };
+  }
+
+  /** What is added is a part of the batch's trace, whatever is being traced where it is added. */
+  #traced<T>(work: () => T): T {
+    return inTrace(this.#opener.home.telemetry, this.#definition.trace, work);
   }
 
   get #destination(): Destination {
@@ -277,7 +284,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * @internal
    */
   async createChild<C extends QueueLike>(opener: Opener, options: BatchOptions): Promise<Batch<C>> {
-    const defined = await defineBatch(opener, options, this.#destination);
+    const defined = await this.#traced(() => defineBatch(opener, options, this.#destination));
     return new Batch<C>({ ...defined, opener, parent: this });
   }
 

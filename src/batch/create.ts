@@ -23,6 +23,7 @@ import { checkNotBatches, type Home } from './home.js';
 import { newBatchId, newNonce } from './ids.js';
 import type { Opener } from './job.js';
 import { type Destination, refusal } from './members.js';
+import { startTrace } from './trace.js';
 
 const OPEN_TIMEOUT_MS = 24 * 60 * 60 * 1000;
 const KEEP = { age: 7 * 24 * 60 * 60 };
@@ -133,12 +134,16 @@ export async function defineBatch(
   if (existing !== undefined) {
     return { id: batchId, definition: agree(batchId, existing, definition), created: false };
   }
-  if (parent === undefined || (await registerChild(parent, batchId, id === undefined))) {
-    await watchNew(home, batchId, definition);
-    await addBatchJob(home, batchId, definition, parent);
-  }
+  const created = await startTrace(home.telemetry, batchId, async (trace) => {
+    const traced = trace === undefined ? definition : { ...definition, trace };
+    if (parent === undefined || (await registerChild(parent, batchId, id === undefined))) {
+      await watchNew(home, batchId, traced);
+      await addBatchJob(home, batchId, traced, parent);
+    }
+    return traced;
+  });
   if (id === undefined) {
-    return { id: batchId, definition, created: true };
+    return { id: batchId, definition: created, created: true };
   }
   // Two processes may have created it at the same time: the one whose definition is stored has.
   const stored = await findDefinition(home, batchId);

@@ -1,9 +1,11 @@
+import type { JobsOptions } from 'bullmq';
 import { BatchError } from '../errors.js';
 import type { BatchEvent } from '../redis/definition.js';
 import { type CallbackSnapshot, readSnapshot, type Snapshot } from '../redis/snapshot.js';
 import { callbackJob } from './callbacks.js';
 import type { Home } from './home.js';
 import { dueOf } from './rules.js';
+import { inTrace } from './trace.js';
 
 /** Enqueues the callbacks of this event that are due now and are not there yet; anybody may, at any time. */
 export async function enqueueDue(home: Home, batchId: string, event: BatchEvent): Promise<void> {
@@ -29,7 +31,11 @@ export async function enqueueCallbacks(
 /** Adds the job of a callback as one more child of the batch job: the batch finishes when it has run. */
 async function enqueueCallback(home: Home, batchId: string, snapshot: Snapshot, due: CallbackSnapshot): Promise<void> {
   const { name, data, opts } = callbackJob(batchId, snapshot, due);
-  const job = await home.queueNamed(due.queue).add(name, data, {
+  const { trace } = snapshot.definition;
+  const add = (jobOptions: JobsOptions) => home.queueNamed(due.queue).add(name, data, jobOptions);
+  const options: JobsOptions = {
+    // For a BatchWorker without telemetry; one that has it puts its own span in between.
+    ...(trace === undefined ? {} : { telemetry: { metadata: trace } }),
     ...opts,
     jobId: due.jobId,
     parent: { id: batchId, queue: home.batches.qualifiedName },
@@ -37,7 +43,8 @@ async function enqueueCallback(home: Home, batchId: string, snapshot: Snapshot, 
     // As long as the batch lives: a BatchWorker that was frozen between look-up and add would enqueue a removed one again.
     removeOnComplete: false,
     removeOnFail: false,
-  });
+  };
+  const job = await inTrace(home.telemetry, trace, () => add(options));
   if (job.id !== due.jobId) {
     throw new BatchError(
       `The ${due.event} callback '${name}' of batch '${batchId}' was not enqueued: BullMQ returned ${job.id}.`,

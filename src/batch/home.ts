@@ -5,6 +5,7 @@ import { BatchRedis } from '../redis/batch-redis.js';
 import { rawClientOf, scriptClientOf } from '../redis/client.js';
 import { BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
 import type { QueueLike } from './queue-like.js';
+import type { Telemetry } from './trace.js';
 
 /** A queue as members are added to it: by BullMQ's own methods, whether or not the queue is wrapped. */
 export interface MemberQueue {
@@ -23,6 +24,8 @@ export interface MemberQueue {
 export interface Home {
   readonly redis: BatchRedis;
   readonly batches: Queue;
+  /** What the queue, or the BatchWorker, that asked was given. */
+  readonly telemetry: Telemetry | undefined;
   /** The queue of this name in this Redis and prefix. */
   queueNamed(name: string): MemberQueue;
   /** What adds whole trees of jobs; made when it is first needed. */
@@ -99,34 +102,45 @@ export function isQueue(value: unknown): value is QueueLike {
   );
 }
 
-const homes = new WeakMap<object, Map<string, Home>>();
+const homes = new WeakMap<object, Home[]>();
 
 /** The home of a queue's batches; queues that share a client share it. */
 export async function homeOf(queue: QueueLike): Promise<Home> {
-  return homeOn(await rawClientOf(queue), queue.opts.prefix ?? DEFAULT_PREFIX);
+  const { prefix = DEFAULT_PREFIX, telemetry } = queue.opts;
+  return homeOn(await rawClientOf(queue), prefix, telemetry as Telemetry | undefined);
 }
 
-export function homeOn(client: object, prefix: string): Home {
-  const byPrefix = homes.get(client) ?? new Map<string, Home>();
-  homes.set(client, byPrefix);
-  const home = byPrefix.get(prefix) ?? createHome(client, prefix);
-  byPrefix.set(prefix, home);
+export function homeOn(client: object, prefix: string, telemetry: Telemetry | undefined): Home {
+  const known = homes.get(client) ?? [];
+  homes.set(client, known);
+  const isWanted = (home: Home) => home.redis.prefix === prefix && home.telemetry === telemetry;
+  const home =
+    known.find(isWanted) ?? createHome(client, { prefix, ...(telemetry === undefined ? {} : { telemetry }) });
+  if (!known.includes(home)) {
+    known.push(home);
+  }
   return home;
 }
 
-function createHome(client: object, prefix: string): Home {
+interface Borrowed {
+  readonly prefix: string;
+  readonly telemetry?: Telemetry;
+}
+
+function createHome(client: object, options: Borrowed): Home {
   const queues = new Map<string, MemberQueue>();
   let flows: FlowProducer | undefined;
   return {
-    redis: new BatchRedis(scriptClientOf(client), prefix),
-    batches: borrowQueue(BATCHES_QUEUE, client, prefix),
+    redis: new BatchRedis(scriptClientOf(client), options.prefix),
+    batches: borrowQueue(BATCHES_QUEUE, client, options),
+    telemetry: options.telemetry,
     queueNamed(name) {
-      const queue = queues.get(name) ?? memberQueueOf(borrowQueue(name, client, prefix) as unknown as QueueLike);
+      const queue = queues.get(name) ?? memberQueueOf(borrowQueue(name, client, options) as unknown as QueueLike);
       queues.set(name, queue);
       return queue;
     },
     flowProducer() {
-      flows ??= borrowFlowProducer(client, prefix);
+      flows ??= borrowFlowProducer(client, options);
       return flows;
     },
   };
@@ -136,8 +150,8 @@ function createHome(client: object, prefix: string): Home {
  * A queue on a connection that belongs to somebody else, who closes it. Without the update of the queue's meta key, which
  * would overwrite the stream length that the user's own queue has set.
  */
-function borrowQueue(name: string, client: object, prefix: string): Queue {
-  const queue = new Queue(name, { connection: client, prefix, skipMetasUpdate: true } as ConstructorParameters<
+function borrowQueue(name: string, client: object, options: Borrowed): Queue {
+  const queue = new Queue(name, { connection: client, ...options, skipMetasUpdate: true } as ConstructorParameters<
     typeof Queue
   >[1]);
   // The owner of the connection hears of its errors; without a listener BullMQ would print them a second time.
@@ -146,8 +160,8 @@ function borrowQueue(name: string, client: object, prefix: string): Queue {
 }
 
 /** The same for trees of jobs. A FlowProducer never touches the queues' meta keys beyond what adding a job does. */
-function borrowFlowProducer(client: object, prefix: string): FlowProducer {
-  const flows = new FlowProducer({ connection: client, prefix } as ConstructorParameters<typeof FlowProducer>[0]);
+function borrowFlowProducer(client: object, options: Borrowed): FlowProducer {
+  const flows = new FlowProducer({ connection: client, ...options } as ConstructorParameters<typeof FlowProducer>[0]);
   flows.on('error', () => {});
   return flows;
 }

@@ -107,7 +107,7 @@ function checkRange(start: unknown, end: unknown): void {
   }
 }
 
-export async function getBatchCounts({ home }: Opener): Promise<BatchCounts> {
+export async function getBatchCounts({ home }: Pick<Opener, 'home'>): Promise<BatchCounts> {
   const counts = await home.batches.getJobCounts(...Object.values(JOB_STATES).flat());
   const sum = (state: ListedState) => JOB_STATES[state].reduce((total, name) => total + (counts[name] ?? 0), 0);
   // BullMQ 5 counts what waits in a paused queue apart, though it lists it with what is waiting.

@@ -10,7 +10,11 @@ export interface ScriptClient {
 /** What a BullMQ queue or worker, 5 or 6, may offer to get at its Redis client. */
 export interface ClientOwner {
   readonly name: string;
-  readonly opts: { readonly prefix?: string | undefined; readonly connection?: unknown };
+  readonly opts: {
+    readonly prefix?: string | undefined;
+    readonly connection?: unknown;
+    readonly telemetry?: unknown;
+  };
   getBackend?(): object;
   readonly client?: Promise<unknown>;
 }

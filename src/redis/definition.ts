@@ -42,6 +42,8 @@ export interface BatchDefinition {
   readonly openTimeout: number;
   /** For how long, in seconds, and among how many, a finished batch is kept. */
   readonly keep: { readonly age?: number; readonly count?: number };
+  /** By which the trace that it was created in is found, when there is one. */
+  readonly trace?: string;
   /** Tells this batch from an earlier one with the same id. */
   readonly nonce: string;
 }

@@ -2,12 +2,15 @@ import { EventEmitter } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type ConnectionOptions, type Job, Worker } from 'bullmq';
 import { type Home, homeOn } from '../batch/home.js';
+import { getBatchCounts } from '../batch/lookup.js';
 import type { BatchStatus } from '../batch/status.js';
+import type { Telemetry } from '../batch/trace.js';
 import { BatchOptionsError } from '../errors.js';
 import { checkKeys, checkName, checkObject, describe } from '../options.js';
 import { checkBackend, rawClientOf } from '../redis/client.js';
 import { BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
 import { runBatchJob } from './lifecycle.js';
+import { checkLabels, prometheusMetrics } from './metrics.js';
 import { type BatchRepair, Reconciler } from './reconciler.js';
 import { Sweep } from './sweep.js';
 
@@ -34,6 +37,11 @@ export interface BatchWorkerOptions {
    * Default: 30,000.
    */
   readonly missingAfter?: number;
+  /**
+   * BullMQ's telemetry, e.g. `new BullMQOtel({ tracerName: 'app' })` of bullmq-otel: a batch, its members and its callbacks are one trace, when
+   * the queues have it too. Default: none.
+   */
+  readonly telemetry?: Telemetry;
 }
 
 export interface BatchWorkerEvents {
@@ -60,7 +68,7 @@ const UNLIMITED = 1_000_000_000;
 /** How long closing waits for the current commands of the reconciler and the sweep. */
 const CLOSING_MS = 1000;
 
-const OPTION_KEYS = ['connection', 'prefix', ...Object.keys(DEFAULTS)];
+const OPTION_KEYS = ['connection', 'prefix', 'telemetry', ...Object.keys(DEFAULTS)];
 
 /**
  * Drives the batches of one Redis and prefix: enqueues callbacks, finishes batches, repairs. Start at least one in any of
@@ -77,13 +85,14 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   readonly #worker: Worker;
   readonly #home: Promise<Home>;
   readonly #helpers: Promise<readonly [Reconciler, Sweep]>;
+  readonly #finished = { succeeded: 0, failed: 0 };
   readonly #repairs = { missing: 0, settled: 0, woken: 0 };
   #closing: Promise<void> | undefined;
 
   constructor(options: BatchWorkerOptions) {
     super();
     checkOptions(options);
-    const { connection, prefix = DEFAULT_PREFIX } = options;
+    const { connection, prefix = DEFAULT_PREFIX, telemetry } = options;
     const { concurrency, lockDuration, stalledInterval, ...intervals } = { ...DEFAULTS, ...options };
     // What can be refused without a connection is, before one is opened.
     checkBackend({ name: BATCHES_QUEUE, opts: { prefix, connection } });
@@ -94,9 +103,10 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
       lockDuration,
       stalledInterval,
       maxStalledCount: UNLIMITED,
+      ...(telemetry === undefined ? {} : { telemetry }),
     });
     this.#worker.on('error', (error) => this.#report(error));
-    this.#worker.on('completed', (job) => this.emit('finished', { batchId: job.id ?? '', succeeded: true }));
+    this.#worker.on('completed', (job) => this.#onFinished(job, true));
     this.#worker.on('failed', (job, error) => this.#onFailed(job, error));
     try {
       checkBackend(this.#worker);
@@ -104,7 +114,7 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
       this.#worker.close().catch(() => {});
       throw error;
     }
-    this.#home = rawClientOf(this.#worker).then((client) => homeOn(client, prefix));
+    this.#home = rawClientOf(this.#worker).then((client) => homeOn(client, prefix, telemetry));
     this.#helpers = this.#home.then((home) => {
       const onError = (error: unknown) => this.#report(error);
       const reconciler = new Reconciler(
@@ -131,6 +141,23 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
    */
   get repairs(): { readonly missing: number; readonly settled: number; readonly woken: number } {
     return { ...this.#repairs };
+  }
+
+  /**
+   * Writes metrics in Prometheus's text format, in the form of BullMQ's `queue.exportPrometheusMetrics()`: how many batches
+   * there are by state, and how many this BatchWorker has seen finish, and has mended, since it started.
+   *
+   * @param labels to be added to each of them, e.g. `{ app: 'shop' }`.
+   * @throws BatchOptionsError for labels that Prometheus would not read.
+   *
+   * @example
+   * app.get('/metrics', async (req, res) => res.type('text/plain').send(await batchWorker.exportPrometheusMetrics()));
+   */
+  async exportPrometheusMetrics(labels: Readonly<Record<string, string>> = {}): Promise<string> {
+    checkLabels(labels);
+    const home = await this.#home;
+    const done = { finished: this.#finished, repairs: this.#repairs };
+    return prometheusMetrics(home.redis.prefix, await getBatchCounts({ home }), done, labels);
   }
 
   #onRepair(repair: BatchRepair): void {
@@ -165,10 +192,15 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   /** A batch that failed has finished; a step that failed is an error of the infrastructure, and is tried again. */
   #onFailed(job: Job | undefined, error: Error): void {
     if (error.name === 'UnrecoverableError') {
-      this.emit('finished', { batchId: job?.id ?? '', succeeded: false });
+      this.#onFinished(job, false);
     } else {
       this.#report(error);
     }
+  }
+
+  #onFinished(job: Job | undefined, succeeded: boolean): void {
+    this.#finished[succeeded ? 'succeeded' : 'failed'] += 1;
+    this.emit('finished', { batchId: job?.id ?? '', succeeded });
   }
 
   #report(error: unknown): void {
