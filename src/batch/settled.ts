@@ -77,9 +77,9 @@ export async function failuresPage<Data>(
 }
 
 function checkPageOptions(options: FailuresPageOptions): { cursor: string; count: number } {
+  const { cursor = '0', count = DEFAULT_COUNT } = options;
   checkObject('The options of failuresPage', options);
   checkKeys('failuresPage()', options, ['cursor', 'count']);
-  const { cursor = '0', count = DEFAULT_COUNT } = options;
   if (typeof cursor !== 'string' || !/^\d{1,20}$/.test(cursor) || BigInt(cursor) > LAST_CURSOR) {
     throw new BatchOptionsError(
       `failuresPage(): cursor must be what the page before has returned, not ${describe(cursor)}.`,
