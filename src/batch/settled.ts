@@ -77,9 +77,10 @@ export async function failuresPage<Data>(
 }
 
 function checkPageOptions(options: FailuresPageOptions): { cursor: string; count: number } {
+  const given: unknown = options;
+  checkObject('The options of failuresPage', given);
+  checkKeys('failuresPage()', given, ['cursor', 'count']);
   const { cursor = '0', count = DEFAULT_COUNT } = options;
-  checkObject('The options of failuresPage', options);
-  checkKeys('failuresPage()', options, ['cursor', 'count']);
   if (typeof cursor !== 'string' || !/^\d{1,20}$/.test(cursor) || BigInt(cursor) > LAST_CURSOR) {
     throw new BatchOptionsError(
       `failuresPage(): cursor must be what the page before has returned, not ${describe(cursor)}.`,
