@@ -75,8 +75,11 @@ async function answer(
   res.end(body);
 }
 
+/** Methods that a Request cannot have; they are refused like any other that is not ours. */
+const FORBIDDEN = /^(connect|trace|track)$/i;
+
 async function requestOf(req: MountedRequest): Promise<Request | undefined> {
-  const method = req.method ?? 'GET';
+  const method = FORBIDDEN.test(req.method ?? '') ? 'OPTIONS' : (req.method ?? 'GET');
   const headers = new Headers();
   try {
     for (const [name, value] of Object.entries(req.headers)) {
@@ -98,7 +101,7 @@ async function requestOf(req: MountedRequest): Promise<Request | undefined> {
     headers.delete('content-length');
     return new Request(url, { method, headers, body: text });
   } catch {
-    // A host that is none, a method that fetch does not know (TRACE), or a connection that was cut.
+    // A host that is none, or a connection that was cut.
     return undefined;
   }
 }

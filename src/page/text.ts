@@ -56,7 +56,7 @@ export function timeLeft(ms: number): string {
   if (ms < HOUR) {
     return `about ${Math.ceil(ms / MINUTE)} min left`;
   }
-  return ms < DAY ? `about ${two(ms, [HOUR, 'h'], [10 * MINUTE, '0 min'])} left`.replace(' 0 min', '0 min') : daysLeft(ms);
+  return ms < DAY ? `about ${duration(Math.ceil(ms / (10 * MINUTE)) * 10 * MINUTE)} left` : daysLeft(ms);
 }
 
 function daysLeft(ms: number): string {
