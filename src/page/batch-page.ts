@@ -218,7 +218,9 @@ class Site {
       batch.status(),
       batch.failuresPage({ cursor, count: FAILURES_PER_PAGE }),
     ]);
-    return route.json ? jsonAnswer(200, page) : html(200, failuresPage(frame.paths, status, page, cursor === undefined));
+    return route.json
+      ? jsonAnswer(200, page)
+      : html(200, failuresPage(frame.paths, status, page, cursor === undefined));
   }
 
   async #confirm({ request, frame, html }: Visit, id: string, action: ActionName): Promise<Answer> {
@@ -309,7 +311,9 @@ function checkMethod({ method }: Request, { kind }: Route): void {
   const allowed = kind === 'action' ? ['GET', 'HEAD', 'POST'] : ['GET', 'HEAD'];
   if (!allowed.includes(method)) {
     const headers = { Allow: allowed.join(', ') };
-    throw new Refusal(405, 'Not possible', `This address understands ${headers.Allow}, and not ${method}.`, { headers });
+    throw new Refusal(405, 'Not possible', `This address understands ${headers.Allow}, and not ${method}.`, {
+      headers,
+    });
   }
 }
 
@@ -344,7 +348,9 @@ function refusalOf(error: unknown): Refusal {
   }
   const message = error instanceof Error ? error.message : String(error);
   return isFromRedis(error)
-    ? new Refusal(503, 'Redis does not answer', `Redis cannot be asked: ${message}`, { headers: { 'Retry-After': '5' } })
+    ? new Refusal(503, 'Redis does not answer', `Redis cannot be asked: ${message}`, {
+        headers: { 'Retry-After': '5' },
+      })
     : new Refusal(500, 'Something is broken', `The page could not be made: ${message}`);
 }
 
@@ -369,7 +375,11 @@ async function ifInTime<T>(reading: Promise<T>): Promise<T | undefined> {
 function stateOf(given: string | null): ListedState | undefined {
   const state = STATES.find((name) => name === given);
   if (given !== null && given !== '' && state === undefined) {
-    throw new Refusal(400, 'Not understood', `There is no state '${given}'. Batches are listed as ${STATES.join(', ')}.`);
+    throw new Refusal(
+      400,
+      'Not understood',
+      `There is no state '${given}'. Batches are listed as ${STATES.join(', ')}.`,
+    );
   }
   return state;
 }

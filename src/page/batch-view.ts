@@ -48,7 +48,8 @@ function actions(paths: Paths, { id, state }: BatchStatus): Html | false {
   return (
     offered.length > 0 &&
     html`<div class="actions" role="group" aria-label="Actions">${offered.map(
-      (name) => html`<a class="button ${name}" data-key="${name}" href="${paths.action(id, name)}">${ACTIONS[name].label}</a>`,
+      (name) =>
+        html`<a class="button ${name}" data-key="${name}" href="${paths.action(id, name)}">${ACTIONS[name].label}</a>`,
     )}</div>`
   );
 }
@@ -108,7 +109,10 @@ function late(heading: string, sentence: string): Html {
 function explained(paths: Paths, explanation: BatchExplanation | undefined): Html {
   const heading = 'What holds it';
   if (explanation === undefined) {
-    return late(heading, 'Its many members are still being looked at. The answer appears here when it is known; reload the page if your browser runs no scripts.');
+    return late(
+      heading,
+      'Its many members are still being looked at. The answer appears here when it is known; reload the page if your browser runs no scripts.',
+    );
   }
   const { members, children, queues } = explanation;
   return html`<section aria-labelledby="h-explain" class="card"><h2 id="h-explain">${heading}</h2>
@@ -117,24 +121,32 @@ ${
   members.length + children.length + queues.length > 0 &&
   html`<details><summary>Members and queues</summary>
 ${members.length > 0 && html`<h3>Outstanding members</h3><ul class="plain">${members.map(outstanding)}</ul>`}
-${children.length > 0 && html`<h3>Outstanding child batches</h3><ul class="plain">${children.map(
-    ({ state, count, oldest }) => html`<li>${number(count)} ${state}; oldest: ${oldest.map(
-      (child, i) => html`${i > 0 && ', '}<a href="${paths.batch(child.id)}">${own(titleOf(child))}</a>`,
-    )}</li>`,
-  )}</ul>`}
-${queues.length > 0 && html`<h3>Queues</h3><ul class="plain">${queues.map(
+${
+  children.length > 0 &&
+  html`<h3>Outstanding child batches</h3><ul class="plain">${children.map(
+    ({ state, count, oldest }) =>
+      html`<li>${number(count)} ${state}; oldest: ${oldest.map(
+        (child, i) => html`${i > 0 && ', '}<a href="${paths.batch(child.id)}">${own(titleOf(child))}</a>`,
+      )}</li>`,
+  )}</ul>`
+}
+${
+  queues.length > 0 &&
+  html`<h3>Queues</h3><ul class="plain">${queues.map(
     ({ name, workers, paused }) =>
       html`<li><b>${own(name)}</b>: ${workers === undefined ? 'unknown number of workers' : plural(workers, 'worker')}${paused && ', paused'}</li>`,
-  )}</ul>`}</details>`
+  )}</ul>`
+}</details>`
 }</section>`;
 }
 
 function outstanding({ queue, state, count, failing, oldest }: BatchExplanation['members'][number]): Html {
   return html`<li>${number(count)} ${state} in <b>${own(queue)}</b>${failing > 0 && `, ${number(failing)} after a failed attempt`}
 <ul>${oldest.map(
-    ({ id, name, timestamp, attemptsMade, failedReason }) => html`<li><code>${own(id)}</code>${name !== undefined && html` ${own(name)}`}${
-      timestamp !== undefined && html`, added ${time(timestamp)}`
-    }${attemptsMade > 0 && `, ${plural(attemptsMade, 'attempt')} made`}${failedReason !== undefined && html`: ${own(failedReason)}`}</li>`,
+    ({ id, name, timestamp, attemptsMade, failedReason }) =>
+      html`<li><code>${own(id)}</code>${name !== undefined && html` ${own(name)}`}${
+        timestamp !== undefined && html`, added ${time(timestamp)}`
+      }${attemptsMade > 0 && `, ${plural(attemptsMade, 'attempt')} made`}${failedReason !== undefined && html`: ${own(failedReason)}`}</li>`,
   )}</ul></li>`;
 }
 

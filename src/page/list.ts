@@ -1,5 +1,5 @@
-import { type Batch, type BatchCounts, type BatchMethods, BatchNotFoundError, BatchOptionsError } from '../index.js';
 import type { BatchStatus, ListedState, QueueLike } from '../index.js';
+import { type Batch, type BatchCounts, type BatchMethods, BatchNotFoundError, BatchOptionsError } from '../index.js';
 
 export type Batches = BatchMethods<QueueLike>;
 
@@ -66,7 +66,12 @@ const SEARCH_STEP = 100;
 const SEARCH_MS = 2000;
 
 /** Redis keeps no index of descriptions: the newest batches are looked through, in small steps. */
-export async function search(queue: Batches, q: string, state: ListedState | undefined, page: number): Promise<BatchList> {
+export async function search(
+  queue: Batches,
+  q: string,
+  state: ListedState | undefined,
+  page: number,
+): Promise<BatchList> {
   const counts = await queue.getBatchCounts();
   const found = new Map<string, Batch>();
   const exact = await batchNamed(queue, q);

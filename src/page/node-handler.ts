@@ -8,8 +8,8 @@ type MountedRequest = IncomingMessage & {
   readonly body?: unknown;
 };
 
-/** Answers a request below `base`, the path where the page is mounted. */
-export type Respond = (request: Request, base: string) => Promise<Response>;
+/** Answers a request; `isOurs`: it is below `base`, the path where the page is mounted. */
+export type Respond = (request: Request, base: string, isOurs: boolean) => Promise<Response>;
 
 export type NodeHandler = (req: IncomingMessage, res: ServerResponse, next?: (error?: unknown) => void) => void;
 
@@ -21,7 +21,7 @@ export function nodeHandler(basePath: string, respond: Respond): NodeHandler {
       next();
       return;
     }
-    answer(req, res, (request) => respond(request, base ?? basePath)).catch((error: unknown) => {
+    answer(req, res, (request) => respond(request, base ?? basePath, base !== undefined)).catch((error: unknown) => {
       if (next !== undefined && !res.headersSent) {
         next(error);
       } else {
