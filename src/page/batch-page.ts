@@ -1,9 +1,11 @@
 import {
   type Batch,
   BatchError,
+  type BatchExplanation,
   BatchNotFoundError,
   BatchOptionsError,
   type BatchStatus,
+  type BatchTree,
   type ListedState,
   type QueueLike,
   withBatches,
@@ -159,7 +161,7 @@ class Site {
         return this.#failures(visit, await this.#batches.getBatch(route.id));
       case 'tree':
       case 'explain':
-        return jsonAnswer(200, await this.#read(await this.#batches.getBatch(route.id), route.kind));
+        return this.#detailJson(route.kind, await this.#batches.getBatch(route.id));
       case 'action':
         return this.#confirm(visit, route.id, route.action);
       case 'malformed':
@@ -205,8 +207,8 @@ class Site {
       this.#mayAct(visit.request),
     ]);
     const [tree, explanation] = await Promise.all([
-      ifInTime(this.#read(batch, 'tree', status)),
-      isUnfinished(status.state) ? ifInTime(this.#read(batch, 'explain', status)) : ('finished' as const),
+      ifInTime(this.#tree(batch, status)),
+      isUnfinished(status.state) ? ifInTime(this.#explanation(batch, status)) : ('finished' as const),
     ]);
     const message = messageOf(visit.url.searchParams);
     return visit.html(200, batchView(visit.frame.paths, { status, tree, explanation, failures, mayAct, message }));
@@ -221,6 +223,12 @@ class Site {
     return route.json
       ? jsonAnswer(200, page)
       : html(200, failuresPage(frame.paths, status, page, cursor === undefined));
+  }
+
+  async #detailJson(kind: 'tree' | 'explain', batch: Batch): Promise<Answer> {
+    const status = await batch.status();
+    const reading = kind === 'tree' ? this.#tree(batch, status) : this.#explanation(batch, status);
+    return jsonAnswer(200, await reading);
   }
 
   async #confirm({ request, frame, html }: Visit, id: string, action: ActionName): Promise<Answer> {
@@ -276,9 +284,12 @@ class Site {
   }
 
   /** The state is part of the key: when the batch has gone on to another, an older reading tells nothing any more. */
-  async #read<D extends 'tree' | 'explain'>(batch: Batch, detail: D, status?: BatchStatus) {
-    const { state } = status ?? (await batch.status());
-    return this.#readings.read(`${detail} ${state} ${batch.id}`, () => batch[detail]() as ReturnType<Batch[D]>);
+  #tree(batch: Batch, { state }: BatchStatus): Promise<BatchTree> {
+    return this.#readings.read(`tree ${state} ${batch.id}`, () => batch.tree());
+  }
+
+  #explanation(batch: Batch, { state }: BatchStatus): Promise<BatchExplanation> {
+    return this.#readings.read(`explain ${state} ${batch.id}`, () => batch.explain());
   }
 }
 

@@ -17,7 +17,7 @@ function textOf(value: HtmlValue): string {
   if (value === undefined || value === false) {
     return '';
   }
-  return typeof value === 'object' ? value.map(textOf).join('') : escape(String(value));
+  return typeof value === 'object' ? value.map(textOf).join('') : escaped(String(value));
 }
 
 const ENTITIES: Readonly<Record<string, string>> = {
@@ -29,6 +29,6 @@ const ENTITIES: Readonly<Record<string, string>> = {
   '`': '&#96;',
 };
 
-function escape(text: string): string {
+function escaped(text: string): string {
   return text.replace(/[&<>"'`]/g, (character) => ENTITIES[character] ?? '');
 }
