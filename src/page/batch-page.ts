@@ -2,6 +2,7 @@ import {
   type Batch,
   BatchError,
   type BatchExplanation,
+  type BatchFailure,
   BatchNotFoundError,
   BatchOptionsError,
   type BatchStatus,
@@ -12,15 +13,15 @@ import {
 } from '../index.js';
 import { ACTIONS, isOffered, refusal } from './actions.js';
 import { type Answer, htmlAnswer, jsonAnswer, newNonce, responseOf, seeOther } from './answer.js';
-import { batchPage as batchView } from './batch-view.js';
-import { failuresPage } from './failures-view.js';
+import { batchPage as batchView, FAILURES_SHOWN } from './batch-view.js';
+import { failuresPage, type Names } from './failures-view.js';
 import { BadBody, formOf } from './form.js';
 import { type Frame, layout, type Page } from './layout.js';
-import { type Batches, readOverview, readState, STATES, search } from './list.js';
+import { type Batches, ifThere, readOverview, readState, STATES, search } from './list.js';
 import { listPage } from './list-view.js';
 import { confirmPage, messagePage } from './message-view.js';
 import { isBelow, type NodeHandler, nodeHandler } from './node-handler.js';
-import { isUnfinished } from './parts.js';
+import { isUnfinished, titleOf } from './parts.js';
 import { type ActionName, Paths, type Route, routeOf } from './paths.js';
 import { inTime, NoAnswer, Readings } from './readings.js';
 import { foreignness } from './same-origin.js';
@@ -206,12 +207,14 @@ class Site {
       batch.failuresPage({ count: FAILURES_PER_PAGE }),
       this.#mayAct(visit.request),
     ]);
-    const [tree, explanation] = await Promise.all([
+    const [names, tree, explanation] = await Promise.all([
+      this.#namesOf(failures.failures.slice(0, FAILURES_SHOWN)),
       ifInTime(this.#tree(batch, status)),
       isUnfinished(status.state) ? ifInTime(this.#explanation(batch, status)) : ('finished' as const),
     ]);
     const message = messageOf(visit.url.searchParams);
-    return visit.html(200, batchView(visit.frame.paths, { status, tree, explanation, failures, mayAct, message }));
+    const details = { status, tree, explanation, failures, names, mayAct, message };
+    return visit.html(200, batchView(visit.frame.paths, details));
   }
 
   async #failures({ url, route, frame, html }: Visit, batch: Batch): Promise<Answer> {
@@ -220,9 +223,17 @@ class Site {
       batch.status(),
       batch.failuresPage({ cursor, count: FAILURES_PER_PAGE }),
     ]);
-    return route.json
-      ? jsonAnswer(200, page)
-      : html(200, failuresPage(frame.paths, status, page, cursor === undefined));
+    if (route.json) {
+      return jsonAnswer(200, page);
+    }
+    const names = await this.#namesOf(page.failures);
+    return html(200, failuresPage(frame.paths, { status, page, names, isFirst: cursor === undefined }));
+  }
+
+  async #namesOf(failures: readonly BatchFailure[]): Promise<Names> {
+    const children = failures.filter(({ isBatch }) => isBatch);
+    const found = await Promise.all(children.map(({ id }) => ifThere(this.#batches.getBatch(id))));
+    return new Map(found.flatMap((batch) => (batch?.description === undefined ? [] : [[batch.id, titleOf(batch)]])));
   }
 
   async #detailJson(kind: 'tree' | 'explain', batch: Batch): Promise<Answer> {

@@ -1,6 +1,6 @@
 import type { BatchExplanation, BatchFailuresPage, BatchStatus, BatchTree } from '../index.js';
 import { ACTION_NAMES, ACTIONS, isOffered } from './actions.js';
-import { failureList } from './failures-view.js';
+import { failureList, type Names } from './failures-view.js';
 import { type Html, html } from './html.js';
 import type { Page } from './layout.js';
 import { badge, bar, isUnfinished, own, PARTS, time, titleOf } from './parts.js';
@@ -15,15 +15,17 @@ export interface BatchDetails {
   /** `finished`: there is nothing to explain. */
   readonly explanation: BatchExplanation | 'finished' | undefined;
   readonly failures: BatchFailuresPage;
+  /** What the child batches among the failures are called, by id. */
+  readonly names: Names;
   readonly mayAct: boolean;
   /** What has just been done, in a sentence. */
   readonly message: string | undefined;
 }
 
-const FAILURES_SHOWN = 5;
+export const FAILURES_SHOWN = 5;
 
 export function batchPage(paths: Paths, details: BatchDetails): Page {
-  const { status, tree, explanation, failures, mayAct, message } = details;
+  const { status, tree, explanation, failures, names, mayAct, message } = details;
   const title = titleOf(status);
   const content = html`
 <nav aria-label="Breadcrumb" class="crumbs"><a href="${paths.list()}">Batches</a>${
@@ -38,7 +40,7 @@ ${reasons(status)}
 ${progress(status)}
 ${explanation !== 'finished' && explained(paths, explanation)}
 ${tree === undefined ? late('Child batches', 'The child batches are still being looked for among many members. They appear here when they have been found; reload the page if your browser runs no scripts.') : below(paths, tree)}
-${failed(paths, status, failures)}
+${failed(paths, status, failures, names)}
 ${callbacks(status)}`;
   return { title, content, live: { page: paths.batch(status.id), status: paths.batchJson(status.id) } };
 }
@@ -55,7 +57,11 @@ function actions(paths: Paths, { id, state }: BatchStatus): Html | false {
 }
 
 function reasons({ failedReason, cancelReason, abandoned, recovered, state }: BatchStatus): Html {
-  return html`${failedReason !== undefined && html`<p class="callout failed"><b>${state === 'cancelled' ? 'How it ended:' : 'Why it failed:'}</b> ${own(failedReason)}</p>`}
+  const isCancelled = state === 'cancelled';
+  return html`${
+    failedReason !== undefined &&
+    html`<p class="callout${!isCancelled && ' failed'}"><b>${isCancelled ? 'How it ended:' : 'Why it failed:'}</b> ${own(failedReason)}</p>`
+  }
 ${cancelReason !== undefined && failedReason === undefined && html`<p class="callout"><b>Cancelled:</b> ${own(cancelReason)}</p>`}
 ${abandoned && state !== 'failed' && html`<p class="callout"><b>Abandoned:</b> it was never sealed, and its producer gives no sign of life.</p>`}
 ${recovered && html`<p class="callout"><b>Recovered:</b> it had failed, and has succeeded after a retry.</p>`}`;
@@ -63,7 +69,6 @@ ${recovered && html`<p class="callout"><b>Recovered:</b> it had failed, and has 
 
 function progress(status: BatchStatus): Html {
   const { total, createdAt, sealedAt, completedAt, finishedAt, state } = status;
-  const until = completedAt ?? finishedAt ?? Date.now();
   return html`<section aria-labelledby="h-progress" class="card" data-progress
 data-created="${createdAt}" data-state="${state}">
 <h2 id="h-progress"><span class="unseen">Progress: </span><span data-n="progress">${status.progress}</span> %</h2>
@@ -71,7 +76,7 @@ ${bar(status, 'Progress')}
 <ul class="legend">${PARTS.map(
     (part) =>
       html`<li class="${part}${status[part] === 0 && ' none'}" data-part="${part}"><b data-n="${part}">${number(status[part])}</b> ${part}</li>`,
-  )}<li class="total"><b data-n="total">${number(total)}</b> members</li></ul>
+  )}<li class="total"><b data-n="total">${number(total)}</b> ${total === 1 ? 'member' : 'members'} in all</li></ul>
 <dl>
 <div><dt>Throughput</dt><dd data-rate>${throughput(status)}</dd></div>
 <div${state !== 'running' && html` hidden`} data-left-row><dt>Time left</dt><dd data-left>${left(status)}</dd></div>
@@ -79,7 +84,7 @@ ${bar(status, 'Progress')}
 <div><dt>Sealed</dt><dd>${sealedAt === undefined ? 'not yet' : time(sealedAt)}</dd></div>
 ${completedAt !== undefined && html`<div><dt>Members settled</dt><dd>${time(completedAt)}</dd></div>`}
 ${finishedAt !== undefined && html`<div><dt>Finished</dt><dd>${time(finishedAt)}</dd></div>`}
-<div><dt>${isUnfinished(state) ? 'So far' : 'Took'}</dt><dd>${duration((finishedAt ?? until) - createdAt)}</dd></div>
+<div><dt>${isUnfinished(state) ? 'So far' : 'Took'}</dt><dd>${duration((finishedAt ?? Date.now()) - createdAt)}</dd></div>
 </dl>
 </section>`;
 }
@@ -117,19 +122,11 @@ function explained(paths: Paths, explanation: BatchExplanation | undefined): Htm
   const { members, children, queues } = explanation;
   return html`<section aria-labelledby="h-explain" class="card"><h2 id="h-explain">${heading}</h2>
 <ul class="reasons">${explanation.reasons.map((reason) => html`<li>${own(reason)}</li>`)}</ul>
+${children.flatMap(({ oldest }) => oldest).length > 0 && html`<p>Look at ${links(paths, children)}.</p>`}
 ${
-  members.length + children.length + queues.length > 0 &&
+  members.length + queues.length > 0 &&
   html`<details><summary>Members and queues</summary>
 ${members.length > 0 && html`<h3>Outstanding members</h3><ul class="plain">${members.map(outstanding)}</ul>`}
-${
-  children.length > 0 &&
-  html`<h3>Outstanding child batches</h3><ul class="plain">${children.map(
-    ({ state, count, oldest }) =>
-      html`<li>${number(count)} ${state}; oldest: ${oldest.map(
-        (child, i) => html`${i > 0 && ', '}<a href="${paths.batch(child.id)}">${own(titleOf(child))}</a>`,
-      )}</li>`,
-  )}</ul>`
-}
 ${
   queues.length > 0 &&
   html`<h3>Queues</h3><ul class="plain">${queues.map(
@@ -138,6 +135,15 @@ ${
   )}</ul>`
 }</details>`
 }</section>`;
+}
+
+function links(paths: Paths, children: BatchExplanation['children']): Html[] {
+  return children
+    .flatMap(({ oldest }) => oldest)
+    .map(
+      (child, i) =>
+        html`${i > 0 && ', '}<a href="${paths.batch(child.id)}">${own(titleOf(child))}</a> (${child.state})`,
+    );
 }
 
 function outstanding({ queue, state, count, failing, oldest }: BatchExplanation['members'][number]): Html {
@@ -163,12 +169,12 @@ ${treeView(paths, tree)}</section>`
   );
 }
 
-function failed(paths: Paths, status: BatchStatus, { failures }: BatchFailuresPage): Html | false {
+function failed(paths: Paths, status: BatchStatus, { failures }: BatchFailuresPage, names: Names): Html | false {
   const shown = failures.slice(0, FAILURES_SHOWN);
   return (
     shown.length > 0 &&
     html`<section aria-labelledby="h-failures" class="card"><h2 id="h-failures">Failures <span class="count">${number(status.failed)}</span></h2>
-${failureList(paths, shown)}
+${failureList(paths, shown, names)}
 ${status.failed > shown.length && html`<p class="all"><a href="${paths.failures(status.id)}">All ${number(status.failed)} failures</a></p>`}</section>`
   );
 }

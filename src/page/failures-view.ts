@@ -10,12 +10,17 @@ const SHOWN = 2000;
 const OPENABLE = 20_000;
 const ON_A_PAGE = 400_000;
 
-export function failuresPage(
-  paths: Paths,
-  status: BatchStatus,
-  { failures, cursor }: BatchFailuresPage,
-  isFirst: boolean,
-): Page {
+/** What child batches are called, by id. */
+export type Names = ReadonlyMap<string, string>;
+
+export interface FailuresView {
+  readonly status: BatchStatus;
+  readonly page: BatchFailuresPage;
+  readonly names: Names;
+  readonly isFirst: boolean;
+}
+
+export function failuresPage(paths: Paths, { status, page: { failures, cursor }, names, isFirst }: FailuresView): Page {
   const title = titleOf(status);
   const content = html`
 <nav aria-label="Breadcrumb" class="crumbs"><a href="${paths.list()}">Batches</a> <span aria-hidden="true">/</span>
@@ -26,7 +31,7 @@ export function failuresPage(
 ${
   failures.length === 0
     ? html`<p class="empty">${isFirst ? 'No member has failed for good.' : 'There are no more failures.'}</p>`
-    : failureList(paths, failures)
+    : failureList(paths, failures, names)
 }
 <nav class="pager" aria-label="Pages">
 ${!isFirst && html`<a href="${paths.failures(status.id)}">← First page</a>`}
@@ -35,7 +40,7 @@ ${cursor !== undefined && html`<a rel="next" href="${paths.failures(status.id, c
   return { title: `Failures of ${title}`, content };
 }
 
-export function failureList(paths: Paths, failures: readonly BatchFailure[]): Html {
+export function failureList(paths: Paths, failures: readonly BatchFailure[], names: Names): Html {
   let left = ON_A_PAGE;
   const items = failures.map((failure) => {
     const { queue, id, reason, isBatch } = failure;
@@ -45,7 +50,7 @@ export function failureList(paths: Paths, failures: readonly BatchFailure[]): Ht
     return html`<li data-key="${queue}:${id}">
 <p class="which">${
       isBatch
-        ? html`Batch <a href="${paths.batch(id)}"><code>${own(id)}</code></a>`
+        ? html`Child batch <a href="${paths.batch(id)}">${own(names.get(id) ?? id)}</a>`
         : html`Job <code>${own(id)}</code> in queue <b>${own(queue)}</b>`
     }</p>
 <pre class="reason">${own(cut(reason, OPENABLE)[0])}</pre>

@@ -26,7 +26,7 @@ export function listPage(paths: Paths, siteTitle: string, list: BatchList): Page
   const q = list.kind === 'search' ? list.q : '';
   const page = list.kind === 'overview' ? 1 : list.page;
   const content = html`
-<h1>${siteTitle}</h1>
+<h1 class="unseen">${siteTitle}</h1>
 ${searchForm(paths, q, state)}
 ${tabs(paths, list, state)}
 ${bodyOf(paths, list)}`;
@@ -115,7 +115,7 @@ function row(paths: Paths, status: BatchStatus): Html {
   }${parentId !== undefined && html`<small>child of <a href="${paths.batch(parentId)}">${own(parentId)}</a></small>`}</td>
 <td role="cell">${badge(state)}</td>
 <td role="cell" class="progress">${bar(status, `Progress of ${title}`)}<span class="percent">${status.progress} %</span></td>
-<td role="cell" class="members">${number(total - pending)} of ${number(total)} settled${troubles(status)}</td>
+<td role="cell" class="members">${total === 0 ? 'no members' : `${number(total - pending)} of ${number(total)} settled`}${troubles(status)}</td>
 <td role="cell" class="age">${time(createdAt)}</td>
 </tr>`;
 }

@@ -99,11 +99,12 @@ export async function search(
   return { kind: 'search', counts, q, state, batches, found: found.size, page, hasMore, complete };
 }
 
+/** A search may be for anything, also for what is no id. */
 async function batchNamed(queue: Batches, id: string): Promise<Batch | undefined> {
   try {
-    return await queue.getBatch(id);
+    return await ifThere(queue.getBatch(id));
   } catch (error) {
-    if (error instanceof BatchNotFoundError || error instanceof BatchOptionsError) {
+    if (error instanceof BatchOptionsError) {
       return undefined;
     }
     throw error;
@@ -112,15 +113,18 @@ async function batchNamed(queue: Batches, id: string): Promise<Batch | undefined
 
 /** One that is removed meanwhile is left out. */
 async function statusesOf(batches: readonly Batch[]): Promise<BatchStatus[]> {
-  const statuses = await Promise.all(
-    batches.map((batch) =>
-      batch.status().catch((error: unknown) => {
-        if (error instanceof BatchNotFoundError) {
-          return undefined;
-        }
-        throw error;
-      }),
-    ),
-  );
+  const statuses = await Promise.all(batches.map((batch) => ifThere(batch.status())));
   return statuses.filter((status) => status !== undefined);
+}
+
+/** What is read of a batch, or undefined when there is no such batch (any more). */
+export async function ifThere<T>(reading: Promise<T>): Promise<T | undefined> {
+  try {
+    return await reading;
+  } catch (error) {
+    if (error instanceof BatchNotFoundError) {
+      return undefined;
+    }
+    throw error;
+  }
 }

@@ -40,7 +40,7 @@ small + small { margin-top: .1rem; }
 .meaning, .age, .count, .which { color: var(--quiet); }
 .meaning { font-size: .925rem; margin: .1rem 0 .6rem; }
 .count { font-weight: 400; font-variant-numeric: tabular-nums; }
-.failed:not(.badge):not(.callout):not(rect) { color: var(--bad); }
+.failed:not(.badge):not(.callout):not(.none) { color: var(--bad); }
 .empty { padding: 2.5rem 1rem; text-align: center; color: var(--quiet); border: 1px dashed var(--line); border-radius: 8px; }
 .sentence { max-width: 45rem; margin: 1rem 0 1.5rem; }
 .crumbs { font-size: .925rem; margin-bottom: .6rem; color: var(--quiet); }
@@ -50,7 +50,7 @@ small + small { margin-top: .1rem; }
 .card { padding: 1rem 1.25rem; margin: 1rem 0; }
 .heading { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; justify-content: space-between; align-items: flex-start; }
 .heading h1 { flex: 1 1 18rem; min-width: 0; }
-.facts { display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-items: baseline; margin: 0 0 1rem; color: var(--quiet); }
+.facts { display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-items: baseline; margin: .4rem 0 1rem; color: var(--quiet); }
 .callout, .message { padding: .7rem 1rem; border-radius: 8px; border-left: 4px solid var(--warn); background: var(--warn-soft); }
 .callout.failed { border-color: var(--bad); background: var(--bad-soft); }
 .message { border-color: var(--good); background: var(--good-soft); }
@@ -88,13 +88,14 @@ button:hover, .button:hover { background: var(--track); }
 
 section + section { margin-top: 1.8rem; }
 section.card + section.card { margin-top: 1rem; }
-table.batches { width: 100%; border-collapse: separate; border-spacing: 0; font-size: .95rem; }
+table.batches { width: 100%; table-layout: fixed; border-collapse: separate; border-spacing: 0; font-size: .95rem; }
 .batches th { text-align: left; font-size: .85rem; font-weight: 500; color: var(--quiet); padding: .5rem .75rem; }
 .batches td { padding: .6rem .75rem; border-top: 1px solid var(--line); vertical-align: top; }
 .batches th:first-child, .batches td:first-child { padding-left: 1.25rem; }
-.batches .name { width: 38%; }
+.batches th:nth-child(2) { width: 8.5rem; } .batches th:nth-child(3) { width: 19%; } .batches th:nth-child(4) { width: 13rem; } .batches th:nth-child(5) { width: 7.5rem; }
+.batches .name > a, .batches .name code { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden; width: fit-content; }
 .batches .name > a { font-weight: 600; }
-.batches .progress { width: 22%; min-width: 8rem; }
+.batches .name code { -webkit-line-clamp: 2; }
 .batches .progress .bar { margin-top: .45rem; }
 .percent { font-size: .85rem; color: var(--quiet); font-variant-numeric: tabular-nums; }
 .members, .age { font-variant-numeric: tabular-nums; }
@@ -153,8 +154,7 @@ summary { cursor: pointer; color: var(--link); width: fit-content; padding: .15r
   table.batches { background: none; border: 0; }
   .batches tr { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem; margin-bottom: .7rem; display: grid; grid-template-columns: 1fr auto; gap: .3rem 1rem; }
   .batches td, .batches td:first-child { padding: 0; border: 0; }
-  .batches .name, .batches .progress { width: auto; min-width: 0; }
-  .batches .progress { grid-column: 1 / -1; display: flex; gap: .7rem; align-items: center; }
+    .batches .progress { grid-column: 1 / -1; display: flex; gap: .7rem; align-items: center; }
   .batches .progress .bar { flex: 1; margin: 0; }
   .node { grid-template-columns: minmax(0, 1fr) auto; }
   .node .bar, .node .members { grid-column: 1 / -1; }
