@@ -17,13 +17,18 @@ try {
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
-const exported = (format) => `${format}: ${run(process.execPath, ...loader[format])}`.trim();
-const loader = {
-  import: ['--input-type=module', '-e', `console.log(Object.keys(await import('bullmq-batches')).sort().join(' '))`],
-  require: ['--input-type=commonjs', '-e', `console.log(Object.keys(require('bullmq-batches')).sort().join(' '))`],
+const namesIn = {
+  import: (entry) => [
+    '--input-type=module',
+    '-e',
+    `console.log(Object.keys(await import('${entry}')).sort().join(' '))`,
+  ],
+  require: (entry) => ['--input-type=commonjs', '-e', `console.log(Object.keys(require('${entry}')).sort().join(' '))`],
 };
-const [esm, cjs] = ['import', 'require'].map((format) => exported(format).replace(/^\w+: /, ''));
-if (esm !== cjs) {
-  throw new Error(`The two formats export different names:\nimport:  ${esm}\nrequire: ${cjs}`);
+for (const entry of ['bullmq-batches', 'bullmq-batches/page']) {
+  const [esm, cjs] = ['import', 'require'].map((format) => run(process.execPath, ...namesIn[format](entry)).trim());
+  if (esm !== cjs) {
+    throw new Error(`The two formats of ${entry} export different names:\nimport:  ${esm}\nrequire: ${cjs}`);
+  }
+  console.log(`import and require of ${entry} both give: ${esm}`);
 }
-console.log(`import and require both give: ${esm}`);

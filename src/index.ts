@@ -16,7 +16,7 @@ export type { BatchJob, BatchJobs } from './batch/job.js';
 export type { BatchCounts, ListedState } from './batch/lookup.js';
 export type { DataOf, JobLike, JobOf, NameOf, QueueLike, ResultOf } from './batch/queue-like.js';
 export type { BatchState } from './batch/rules.js';
-export type { BatchFailure, BatchResult } from './batch/settled.js';
+export type { BatchFailure, BatchFailuresPage, BatchResult, FailuresPageOptions } from './batch/settled.js';
 export type { BatchStatus, CallbackStatus } from './batch/status.js';
 export type { BatchTree, TreeJobs } from './batch/tree.js';
 export {

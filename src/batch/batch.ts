@@ -30,7 +30,15 @@ import { OnTheirWay } from './on-their-way.js';
 import type { DataOf, JobOf, NameOf, QueueLike, ResultOf } from './queue-like.js';
 import { removeBatch } from './remove.js';
 import { retryFailed, revive } from './retry.js';
-import { type BatchFailure, type BatchResult, failuresOf, resultsOf } from './settled.js';
+import {
+  type BatchFailure,
+  type BatchFailuresPage,
+  type BatchResult,
+  type FailuresPageOptions,
+  failuresOf,
+  failuresPage,
+  resultsOf,
+} from './settled.js';
 import { type BatchStatus, statusOf } from './status.js';
 import { inChunks } from './stream.js';
 import { inTrace } from './trace.js';
@@ -502,6 +510,21 @@ export class Batch<Q extends QueueLike = QueueLike> {
    */
   failures(): AsyncGenerator<BatchFailure<DataOf<Q>>, void> {
     return failuresOf(this.#opener.home, this.id);
+  }
+
+  /**
+   * Reads one page of `failures()`, for a web page or an API that goes on in another request. A page may hold more or fewer
+   * failures than asked for; only the last one, without a `cursor`, may be empty.
+   *
+   * @param options `cursor` of the page before, and about how many are wanted: `count`, 1 to 1,000, by default 100.
+   * @throws BatchOptionsError for a cursor that no page has returned, or another count.
+   *
+   * @example
+   * const { failures, cursor } = await batch.failuresPage({ count: 50 });
+   * const next = cursor && (await batch.failuresPage({ cursor, count: 50 }));
+   */
+  async failuresPage(options: FailuresPageOptions = {}): Promise<BatchFailuresPage<DataOf<Q>>> {
+    return failuresPage(this.#opener.home, this.id, options);
   }
 
   /**

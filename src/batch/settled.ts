@@ -1,3 +1,5 @@
+import { BatchOptionsError } from '../errors.js';
+import { checkKeys, checkObject, describe } from '../options.js';
 import { isCallbackId } from '../redis/definition.js';
 import { BATCHES_QUEUE, memberName } from '../redis/keys.js';
 import { type SettledMember, settledPage } from '../redis/settled.js';
@@ -18,7 +20,24 @@ export interface BatchFailure<Data = unknown> {
   readonly isBatch: boolean;
 }
 
+/** A page of `failures()`. */
+export interface BatchFailuresPage<Data = unknown> {
+  readonly failures: readonly BatchFailure<Data>[];
+  /** Where the next page begins; undefined after the last one. */
+  readonly cursor: string | undefined;
+}
+
+export interface FailuresPageOptions {
+  /** The `cursor` of the page before; without it, the first page. */
+  readonly cursor?: string | undefined;
+  /** About how many failures are wanted, 1 to 1,000; default 100. */
+  readonly count?: number | undefined;
+}
+
 const PAGE_SIZE = 500;
+const DEFAULT_COUNT = 100;
+const LARGEST_COUNT = 1000;
+const LAST_CURSOR = 2n ** 64n - 1n;
 
 export async function* resultsOf<Result>(home: Home, batchId: string): AsyncGenerator<BatchResult<Result>> {
   for await (const { key, value } of settledMembers(home, batchId, 'processed')) {
@@ -28,11 +47,51 @@ export async function* resultsOf<Result>(home: Home, batchId: string): AsyncGene
 }
 
 export async function* failuresOf<Data>(home: Home, batchId: string): AsyncGenerator<BatchFailure<Data>> {
-  for await (const { key, value, data } of settledMembers(home, batchId, 'failed')) {
-    const name = memberName(home.redis.prefix, key);
-    const isBatch = name.queue === BATCHES_QUEUE;
-    yield { ...name, reason: value, ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }), isBatch };
+  for await (const member of settledMembers(home, batchId, 'failed')) {
+    yield failureOf<Data>(home, member);
   }
+}
+
+function failureOf<Data>(home: Home, { key, value, data }: SettledMember): BatchFailure<Data> {
+  const name = memberName(home.redis.prefix, key);
+  const isBatch = name.queue === BATCHES_QUEUE;
+  return { ...name, reason: value, ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }), isBatch };
+}
+
+/** One page, for those who cannot hold an iterator between two requests. Only the last page may be empty. */
+export async function failuresPage<Data>(
+  home: Home,
+  batchId: string,
+  options: FailuresPageOptions,
+): Promise<BatchFailuresPage<Data>> {
+  const { count, ...from } = checkPageOptions(options);
+  let { cursor } = from;
+  let members: SettledMember[] = [];
+  do {
+    ({ cursor, members } = await pageOf(home, batchId, { which: 'failed', cursor, count }));
+  } while (members.length === 0 && cursor !== '0');
+  return {
+    failures: members.map((member) => failureOf<Data>(home, member)),
+    cursor: cursor === '0' ? undefined : cursor,
+  };
+}
+
+function checkPageOptions(options: FailuresPageOptions): { cursor: string; count: number } {
+  const given: unknown = options;
+  checkObject('The options of failuresPage', given);
+  checkKeys('failuresPage()', given, ['cursor', 'count']);
+  const { cursor = '0', count = DEFAULT_COUNT } = options;
+  if (typeof cursor !== 'string' || !/^\d{1,20}$/.test(cursor) || BigInt(cursor) > LAST_CURSOR) {
+    throw new BatchOptionsError(
+      `failuresPage(): cursor must be what the page before has returned, not ${describe(cursor)}.`,
+    );
+  }
+  if (!Number.isInteger(count) || count < 1 || count > LARGEST_COUNT) {
+    throw new BatchOptionsError(
+      `failuresPage(): count must be an integer from 1 to ${LARGEST_COUNT}, not ${describe(count)}.`,
+    );
+  }
+  return { cursor, count };
 }
 
 /** Page by page, so that a batch of any size passes through little memory and never keeps Redis busy. */
@@ -43,13 +102,19 @@ async function* settledMembers(
 ): AsyncGenerator<SettledMember> {
   let cursor = '0';
   do {
-    const page = await settledPage(home.redis, batchId, {
-      which,
-      cursor,
-      count: PAGE_SIZE,
-      withData: which === 'failed',
-    });
-    yield* page.members.filter(({ key }) => !isCallbackId(batchId, memberName(home.redis.prefix, key).id));
+    const page = await pageOf(home, batchId, { which, cursor, count: PAGE_SIZE });
+    yield* page.members;
     cursor = page.cursor;
   } while (cursor !== '0');
+}
+
+/** Without the batch's own callbacks, which BullMQ keeps among its children. */
+async function pageOf(
+  home: Home,
+  batchId: string,
+  part: { readonly which: 'processed' | 'failed'; readonly cursor: string; readonly count: number },
+): Promise<{ cursor: string; members: SettledMember[] }> {
+  const page = await settledPage(home.redis, batchId, { ...part, withData: part.which === 'failed' });
+  const isMember = ({ key }: SettledMember) => !isCallbackId(batchId, memberName(home.redis.prefix, key).id);
+  return { cursor: page.cursor, members: page.members.filter(isMember) };
 }
