@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { type ConnectionOptions, type Job, Queue, UnrecoverableError, Worker } from 'bullmq';
 import { type Batch, type BatchQueue, BatchWorker, withBatches } from '../../src/index.js';
 import { type Customer, customersOf, problemOf } from './customers.js';
@@ -42,12 +43,16 @@ export class CustomerImport {
   readonly #batchWorker: BatchWorker;
   readonly #closing = new AbortController();
 
-  constructor(redis: { connection: ConnectionOptions; prefix: string }) {
+  constructor(redis: { connection: ConnectionOptions; prefix: string }, { msPerUser = 0 } = {}) {
     this.organizations = withBatches(new Queue<OrganizationsJob>('organizations', redis));
     this.users = withBatches(new Queue<Customer, Customer, 'import-user'>('users', redis));
     const runStep = (job: Job) => this.#runStep(job as OrganizationsJob);
     this.organizationWorker = new Worker('organizations', runStep, { ...redis, concurrency: 2 });
-    this.#userWorker = new Worker('users', importUser, { ...redis, concurrency: 50 });
+    const importSlowly = async (job: Job<Customer>) => {
+      if (msPerUser > 0) await pause(msPerUser);
+      return importUser(job);
+    };
+    this.#userWorker = new Worker('users', importSlowly, { ...redis, concurrency: 50 });
     this.#batchWorker = new BatchWorker(redis);
   }
 

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+
 /** `npm run` passes on a Ctrl-C that the terminal has sent to everybody: two within this time are one. */
 const SAME_CTRL_C_MS = 1000;
 
@@ -27,4 +29,9 @@ export function unlessInterrupted<T>(interrupted: AbortSignal, work: Promise<T>)
     interrupted.addEventListener('abort', giveUp, { once: true });
     work.then(resolve, reject).finally(() => interrupted.removeEventListener('abort', giveUp));
   });
+}
+
+/** Waits for the first Ctrl-C, which is then what was to happen. */
+export async function untilInterrupted(interrupted: AbortSignal): Promise<void> {
+  if (!interrupted.aborted) await once(interrupted, 'abort');
 }

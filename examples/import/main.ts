@@ -1,8 +1,9 @@
 import { stat } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
+import { serveBoard } from './board.js';
 import { CustomerFileError, surveyFile } from './customers.js';
 import { CustomerImport } from './import.js';
-import { interruption, unlessInterrupted } from './interruption.js';
+import { interruption, unlessInterrupted, untilInterrupted } from './interruption.js';
 import { type Options, readOptions, shown, USAGE, UsageError } from './options.js';
 import { type ImportSummary, progressOf, summaryOf } from './outcome.js';
 import { progressDisplay } from './progress.js';
@@ -14,6 +15,9 @@ import { number } from './text.js';
 const IMPORT_ID = 'import';
 
 const LOOK_EVERY_MS = 100;
+
+/** With 50 users at a time, about a minute for the sample: long enough to look around. */
+const WATCHED_MS_PER_USER = 500;
 
 /** Their message says everything. Of any other error, whoever works on this wants to see where it was. */
 const EXPECTED = [UsageError, CustomerFileError, ReportError, RunRedisError];
@@ -40,21 +44,24 @@ async function run(options: Options): Promise<void> {
   const redis = await unlessInterrupted(interrupted, startRunRedis(options.prefix));
   try {
     print(`Importing ${options.file}: ${number(rows)} rows, ${number(organizations.size)} organizations\n`);
-    const summary = await runImport(options, organizations, redis);
-    printSummary(options, summary, Math.round(performance.now() - startedAt) / 1000);
+    const seconds = () => Math.round(performance.now() - startedAt) / 1000;
+    await runImport(options, organizations, redis, (summary) => printSummary(options, summary, seconds()));
   } finally {
     await redis.end();
   }
 }
 
 async function runImport(
-  { path, report }: Options,
+  { path, report, board }: Options,
   organizations: ReadonlyMap<string, number>,
   { connection, prefix }: RunRedis,
-): Promise<ImportSummary> {
-  const customers = new CustomerImport({ connection, prefix });
+  onFinished: (summary: ImportSummary) => void,
+): Promise<void> {
+  const customers = new CustomerImport({ connection, prefix }, board ? { msPerUser: WATCHED_MS_PER_USER } : {});
   const display = progressDisplay(process.stdout);
+  const pages = board ? await serveBoard({ connection, prefix }, customers) : undefined;
   try {
+    if (pages !== undefined) print(`  Bull Board  ${pages.board}\n  Batches     ${pages.page}\n`);
     const batch = await customers.start(IMPORT_ID, path, [...organizations.keys()], report);
     const finished = summaryOf(batch, customers);
     finished.catch(() => {});
@@ -65,9 +72,15 @@ async function runImport(
       summary = await Promise.race([finished, pause(LOOK_EVERY_MS, undefined)]);
     }
     display.show(await progressOf(IMPORT_ID, organizations, customers.users));
-    return summary;
+    display.stop();
+    onFinished(summary);
+    if (pages !== undefined) {
+      print(`\nThe pages stay until Ctrl-C:\n  ${pages.board}\n  ${pages.page}`);
+      await untilInterrupted(interrupted);
+    }
   } finally {
     display.stop();
+    await pages?.close();
     await customers.close();
   }
 }

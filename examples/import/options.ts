@@ -12,6 +12,7 @@ Usage: npm run demo -- [OPTIONS] [FILE.csv]
   FILE.csv        the file to import; default: ${shown(SAMPLE)}
   --report PATH   where the report goes; default: reports/import-TIME.xlsx
   --json          print the result as JSON, on the last line
+  --board         show it in Bull Board and on the page of batches, at a pace that can be watched, until Ctrl-C
   --prefix NAME   how the run's keys in Redis begin; default: customer-import
   --help          print this
 
@@ -24,6 +25,7 @@ export interface Options {
   readonly path: string;
   readonly report: string;
   readonly json: boolean;
+  readonly board: boolean;
   /** Belongs to this run alone: all keys that begin with it may be deleted. */
   readonly prefix: string;
   readonly help: boolean;
@@ -50,6 +52,7 @@ export function readOptions(args: readonly string[]): Options {
     path: file === undefined ? SAMPLE : given(file),
     report: values.report === undefined ? resolve('reports', `import-${timestamp()}.xlsx`) : given(values.report),
     json: values.json,
+    board: values.board,
     prefix: `${values.prefix}-${randomBytes(6).toString('hex')}`,
     help: values.help,
   };
@@ -63,6 +66,7 @@ function parse(args: readonly string[]) {
       options: {
         report: { type: 'string' },
         json: { type: 'boolean', default: false },
+        board: { type: 'boolean', default: false },
         prefix: { type: 'string', default: 'customer-import' },
         help: { type: 'boolean', short: 'h', default: false },
       },

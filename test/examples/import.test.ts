@@ -397,6 +397,39 @@ describe('Ctrl-C half-way', () => {
   }
 });
 
+describe('--board', () => {
+  test('shows the import in Bull Board and on the page of batches, until Ctrl-C', async ({ desk, bench }) => {
+    const file = await desk.csv(
+      'organization,name,email,country\nACME,Ada,ada@example.com,DE\nACME,,b@example.com,DE\n',
+    );
+    const demo = desk.start(['--board', file]);
+    const [, board = '', page = ''] = await eventually(
+      () => /Bull Board {2}(\S+)\n {2}Batches {5}(\S+)/.exec(demo.stdout()),
+      60_000,
+    );
+    expect((await fetch(board)).status).toBe(200);
+    const listed = await eventually(async () => {
+      const answer = await fetch(`${board}/api/queues?activeQueue=batches&page=1&jobsPerPage=10`);
+      const { queues } = (await answer.json()) as {
+        queues: { jobs: { name: string; progress: { status: string } }[] }[];
+      };
+      const jobs = queues[0]?.jobs ?? [];
+      return jobs.length === 2 && jobs.every(({ progress }) => progress.status === 'failed') ? jobs : undefined;
+    });
+    expect(listed.map(({ name }) => name).sort()).toEqual(['Import of given.csv', 'Users of ACME']);
+    expect(await (await fetch(page)).text()).toContain('Users of ACME');
+
+    await eventually(() => demo.stdout().includes('until Ctrl-C:'));
+    demo.process.kill('SIGINT');
+
+    const { code, stdout } = await demo.ended;
+    expect(code).toBe(0);
+    expect(stdout).toContain('2: 1 imported, 1 failed');
+    await expect(fetch(page)).rejects.toThrow();
+    expect(await keysOf(bench.redis, bench.prefix)).toEqual([]);
+  });
+});
+
 describe('in a terminal', () => {
   const ORGANIZATIONS = Array.from({ length: 40 }, (_, i) => ({
     organization: i === 0 ? 'evil\u001b[2J\r\nname' : i === 1 ? '北京云图科技有限公司'.repeat(3) : `Organization ${i}`,
