@@ -33,7 +33,9 @@ const NARROWEST_NAME = 8;
 
 /** The jobs that a batch is about: with child batches, all those below. Its own status is the fresher one. */
 export function jobsOf({ status, tree }: Look): Counts & { readonly progress: number } {
-  return tree.children.length === 0 ? status : tree.jobs;
+  const jobs = tree.children.length === 0 ? status : tree.jobs;
+  // The tree may have been read a moment after the status, and know of the end already.
+  return hasEnded(status.state) ? jobs : { ...jobs, progress: Math.min(99, jobs.progress) };
 }
 
 /** The lines of all batches, not more than there are rows: then those that are under way go first. */

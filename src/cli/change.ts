@@ -68,7 +68,7 @@ export const cancelCommand: Command = {
     const reason = given.text('reason');
     await batch.cancel(reason);
     const { cancelled, pending } = await batch.status();
-    const rest = pending === 0 ? '' : `, ${number(pending)} still running`;
+    const rest = pending === 0 ? '' : `, ${number(pending)} still pending`;
     await tell(
       call,
       { cancelled: true, ...(reason === undefined ? {} : { reason }) },
@@ -136,11 +136,14 @@ async function agrees(question: string, given: Given): Promise<boolean> {
   }
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   const answer = await new Promise<string>((resolve) => {
-    terminal.once('close', () => resolve(''));
+    terminal.once('close', () => resolve('\n'));
     terminal.once('SIGINT', () => process.exit(EXIT.interrupted));
     terminal.question(`${question} y/N `, resolve);
   });
   terminal.close();
+  if (answer === '\n') {
+    process.stderr.write(answer);
+  }
   return /^y(es)?$/i.test(answer.trim());
 }
 

@@ -28,7 +28,7 @@ const SAYS: readonly (readonly [pattern: RegExp, say: (redis: string, detail: st
   [/^MOVED|^CLUSTERDOWN|^CROSSSLOT/, (redis) => `${redis} is part of a Redis Cluster, which this program cannot read.`],
   [/RESP type|Protocol error/i, (redis) => `What answers at ${redis} is no Redis: check --redis or REDIS_URL.`],
   [
-    /ETIMEDOUT|ECONNRESET|EPIPE|Connection is closed|Socket|timed? ?out|max retries|isn't writeable|Command aborted/i,
+    /ETIMEDOUT|no answer|ECONNRESET|EPIPE|Connection is closed|Socket|timed? ?out|max retries|isn't writeable|Command aborted/i,
     (redis, detail) =>
       `${redis} does not answer as a Redis does (${detail}): check --redis or REDIS_URL, and whether it must be ` +
       `${redis.startsWith('rediss:') ? 'redis:// (without TLS)' : 'rediss:// (with TLS)'}.`,

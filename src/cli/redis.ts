@@ -1,12 +1,15 @@
 import { Queue } from 'bullmq';
 import { type BatchQueue, withBatches } from '../index.js';
-import { EXIT, Failure, UsageError } from './failure.js';
+import { UsageError } from './failure.js';
 
 export const DEFAULT_URL = 'redis://localhost:6379';
 export const DEFAULT_PREFIX = 'bull';
 
 /** How long Redis gets to answer for the first time. */
 const PATIENCE_MS = 2000;
+
+/** How long a connection gets to be closed; when it is lost, it never is. */
+const FAREWELL_MS = 500;
 
 /** A connection that is lost later on is tried again so often, and with this pause. */
 const RECONNECTS = 10;
@@ -75,7 +78,7 @@ export interface OpenBatches {
  *
  * @throws what the connection failed with, for `failureOf`.
  */
-export async function openBatches({ connection, name }: RedisAddress, prefix: string): Promise<OpenBatches> {
+export async function openBatches({ connection }: RedisAddress, prefix: string): Promise<OpenBatches> {
   let isReady = false;
   const options = {
     ...connection,
@@ -86,25 +89,31 @@ export async function openBatches({ connection, name }: RedisAddress, prefix: st
   };
   const queue = new Queue('bullmq-batches', { connection: options, prefix, skipMetasUpdate: true });
   try {
-    await firstAnswer(queue, name);
+    await firstAnswer(queue);
     isReady = true;
-    return { queue: withBatches(queue), close: () => queue.close() };
+    return { queue: withBatches(queue), close: () => atMost(FAREWELL_MS, queue.close()) };
   } catch (error) {
-    await queue.disconnect().catch(() => {});
+    // It waits for what may never come; the program ends without it.
+    queue.disconnect().catch(() => {});
     throw error;
   }
 }
 
-async function firstAnswer(queue: Queue, name: string): Promise<void> {
+/** Settles with the promise, whatever becomes of it, or when the time has passed. */
+async function atMost(ms: number, promise: Promise<unknown>): Promise<void> {
+  const late = new Promise((resolve) => void setTimeout(resolve, ms).unref());
+  await Promise.race([promise.catch(() => {}), late]);
+}
+
+async function firstAnswer(queue: Queue): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   try {
     await new Promise<void>((resolve, reject) => {
       // A database that is not there is told by this event only, and the commands would go to another one.
       queue.on('error', reject);
       timer = setTimeout(() => {
-        const what = `${name} accepts connections, and says nothing within ${PATIENCE_MS / 1000} s`;
-        reject(new Failure(`${what}: check --redis or REDIS_URL, and whether it speaks TLS (rediss://).`, EXIT.failed));
-      }, PATIENCE_MS + 500);
+        reject(new Error(`no answer within ${PATIENCE_MS / 1000} s`));
+      }, PATIENCE_MS);
       queue.waitUntilReady().then(() => resolve(), reject);
     });
   } finally {

@@ -5,12 +5,11 @@ import { stripVTControlCharacters } from 'node:util';
  */
 
 /** Control characters, and those that turn the direction of writing. */
-const CONTROL =
-  /[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069][\s\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]*/gu;
+const CONTROL = /[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
 /** The text in one line, and without anything that controls a terminal. */
 export function printable(text: string): string {
-  return stripVTControlCharacters(text).replace(CONTROL, ' ').trim();
+  return stripVTControlCharacters(text).replace(CONTROL, ' ').replace(/ {2,}/g, ' ').trim();
 }
 
 /** One line of JSON that does nothing to a terminal either; parsed, it is the same. */
