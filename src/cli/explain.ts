@@ -18,7 +18,7 @@ export const explainCommand: Command = {
     }
     await out.line(`${sentenceStart(called(explanation))}: ${explanation.state}`);
     for (const reason of explanation.reasons) {
-      await out.line(wrapped(`- ${printable(reason)}`, out.columns, '  '));
+      await out.line(`- ${wrapped(printable(reason), out.columns, '  ')}`);
     }
     const lines = commandLines(explanation, call);
     if (lines.length > 0) {

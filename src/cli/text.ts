@@ -1,15 +1,25 @@
-import { stripVTControlCharacters } from 'node:util';
-
 /*
  * Texts on their way to people. Descriptions, names and reasons come from whoever made the jobs.
  */
+
+const ESC = '\u001b';
+
+/** What a terminal takes for a command: with its parameters, which are no text either. */
+const SEQUENCE = new RegExp(
+  [
+    `${ESC}\\][^\u0007${ESC}]*(?:\u0007|${ESC}\\\\)`,
+    `(?:${ESC}\\[|\u009b)[0-?]*[ -/]*[@-~]`,
+    `${ESC}[ -/]*[0-Z\\^-~]`,
+  ].join('|'),
+  'g',
+);
 
 /** Control characters, and those that turn the direction of writing. */
 const CONTROL = /[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
 /** The text in one line, and without anything that controls a terminal. */
 export function printable(text: string): string {
-  return stripVTControlCharacters(text).replace(CONTROL, ' ').replace(/ {2,}/g, ' ').trim();
+  return text.replace(SEQUENCE, '').replace(CONTROL, ' ').replace(/ {2,}/g, ' ').trim();
 }
 
 /** One line of JSON that does nothing to a terminal either; parsed, it is the same. */
@@ -51,7 +61,7 @@ export function widthOf(text: string): number {
   return [...visible].length + (visible.match(DOUBLE_WIDTH)?.length ?? 0);
 }
 
-/** The text in lines of this width, broken between words; `indent` stands before all but the first. */
+/** The text in lines of this width, broken between words; the first one stands behind something as wide as `indent`. */
 export function wrapped(text: string, width: number, indent = ''): string {
   const lines: string[] = [];
   let line = '';
