@@ -21,7 +21,7 @@ const SAYS: readonly (readonly [pattern: RegExp, say: (redis: string, detail: st
   ],
   [/^(NOAUTH|.*Authentication required)/i, (redis) => `${redis} asks for a password: ${WITH_PASSWORD}.`],
   [
-    /WRONGPASS|invalid password|AUTH called without/i,
+    /WRONGPASS|invalid password|AUTH .*called without/i,
     (redis) => `${redis} refuses the user or the password: ${WITH_PASSWORD}.`,
   ],
   [/DB index/, (redis) => `${redis} has no database of this number: the number at the end of the URL is too large.`],
