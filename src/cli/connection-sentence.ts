@@ -28,7 +28,11 @@ const SAYS: readonly (readonly [pattern: RegExp, say: (redis: string, detail: st
   [/^MOVED|^CLUSTERDOWN|^CROSSSLOT/, (redis) => `${redis} is part of a Redis Cluster, which this program cannot read.`],
   [/RESP type|Protocol error/i, (redis) => `What answers at ${redis} is no Redis: check --redis or REDIS_URL.`],
   [
-    /ETIMEDOUT|no answer|ECONNRESET|EPIPE|Connection is closed|Socket|timed? ?out|max retries|isn't writeable|Command aborted/i,
+    /Connection is closed|max retries|isn't writeable|Command aborted/i,
+    (redis) => `${redis} has closed the connection: see whether Redis still runs there.`,
+  ],
+  [
+    /ETIMEDOUT|no answer|ECONNRESET|EPIPE|Socket|timed? ?out/i,
     (redis, detail) =>
       `${redis} does not answer as a Redis does (${detail}): check --redis or REDIS_URL, and whether it must be ` +
       `${redis.startsWith('rediss:') ? 'redis:// (without TLS)' : 'rediss:// (with TLS)'}.`,
@@ -53,21 +57,22 @@ function isOfBatches(error: unknown): boolean {
   return error instanceof Error && error.name.startsWith('Batch');
 }
 
-/** The code, where there is one, and the message. */
+/** The code, where there is one, and the message, of everything that happened. */
 function textOf(error: unknown): string {
-  const { code = '', message } = innermost(error);
-  return `${message}\n${code}`;
+  return partsOf(error)
+    .map(({ code = '', message }) => `${message}\n${code}`)
+    .join('\n');
 }
 
 function detailOf(error: unknown): string {
-  const { code, message } = innermost(error);
+  const [{ code, message } = { message: String(error) }] = partsOf(error);
   return code === undefined || /CERT|TLS/.test(code) ? message : code;
 }
 
 /** Node tries every address of a host, and puts what happened into an AggregateError without a message. */
-function innermost(error: unknown): { readonly message: string; readonly code?: string } {
+function partsOf(error: unknown): readonly { readonly message: string; readonly code?: string }[] {
   if (error instanceof AggregateError && error.errors.length > 0) {
-    return innermost(error.errors[0]);
+    return error.errors.flatMap(partsOf);
   }
-  return error instanceof Error ? error : { message: String(error) };
+  return [error instanceof Error ? error : { message: String(error) }];
 }

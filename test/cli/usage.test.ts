@@ -129,7 +129,8 @@ test.each([
   [new Error('ERR DB index is out of range'), 'has no database of this number'],
   [new Error('MOVED 1 10.0.0.1:6379'), 'Redis Cluster'],
   [new Error('Unknown RESP type 72 "H". Please report this.'), 'is no Redis'],
-  [new Error('Connection is closed.'), 'does not answer'],
+  [new Error('Connection is closed.'), 'has closed the connection'],
+  [Object.assign(new Error('connect ETIMEDOUT'), { code: 'ETIMEDOUT' }), 'does not answer'],
 ])('%s becomes a sentence for people', (error, sentence) => {
   expect(isOfTheConnection(error)).toBe(true);
   expect(sentenceOf(error, 'redis://h:1')).toContain(sentence);
