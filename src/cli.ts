@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 import { createRequire } from 'node:module';
-import type { CommandLine } from './cli/arguments.js';
-import { readCommandLine } from './cli/arguments.js';
+import { type CommandLine, readCommandLine } from './cli/arguments.js';
 import { cancelCommand, removeCommand, retryCommand, sealCommand } from './cli/change.js';
 import type { Call, Command } from './cli/command.js';
 import { explainCommand } from './cli/explain.js';
@@ -75,7 +74,10 @@ async function run(
       queue: batches.queue,
       findBatch: () => findBatch(batches.queue, id),
       where: `${address.name} with prefix '${prefix}'`,
-      commandLine: (...args) => ['bullmq-batches', ...args, ...options].map(quoted).join(' '),
+      commandLine(name, target, ...flags) {
+        const place = target.startsWith('-') ? [...flags, ...options, '--', target] : [target, ...flags, ...options];
+        return ['bullmq-batches', name, ...place].map(quoted).join(' ');
+      },
     });
   } finally {
     await batches.close();

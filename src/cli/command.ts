@@ -33,7 +33,7 @@ export interface Call {
   /** Which Redis and prefix, for people. */
   readonly where: string;
   /** A command line that the user may copy. */
-  commandLine(...args: string[]): string;
+  commandLine(command: string, id: string, ...flags: string[]): string;
 }
 
 export interface Command {

@@ -1,4 +1,5 @@
 import type { Output } from './output.js';
+import { widthOf, withoutSequences } from './text.js';
 
 const HIDE_CURSOR = '\u001b[?25l';
 const SHOW_CURSOR = '\u001b[?25h';
@@ -25,7 +26,8 @@ export class Screen {
     } else if (lines.join('\n') === this.lines.join('\n')) {
       return;
     }
-    const up = this.lines.length === 0 ? '' : `\u001b[${this.lines.length}A`;
+    const height = this.lines.reduce((sum, line) => sum + rowsOf(line, this.out.columns), 0);
+    const up = height === 0 ? '' : `\u001b[${height}A`;
     const drawn = lines.map((line) => `${line}${CLEAR_LINE}\n`).join('');
     this.lines = lines;
     await this.out.write(`\r${up}${drawn}${CLEAR_BELOW}`);
@@ -40,4 +42,9 @@ export class Screen {
       process.stdout.write(SHOW_CURSOR);
     }
   }
+}
+
+/** A terminal that has been made narrower since has broken the line. */
+function rowsOf(line: string, columns: number): number {
+  return Math.max(1, Math.ceil(widthOf(withoutSequences(line)) / columns));
 }

@@ -19,8 +19,10 @@ const CONTROL = /[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
 /** The text in one line, and without anything that controls a terminal. */
 export function printable(text: string): string {
-  return text.replace(SEQUENCE, '').replace(CONTROL, ' ').replace(/ {2,}/g, ' ').trim();
+  return withoutSequences(text).replace(CONTROL, ' ').replace(/ {2,}/g, ' ').trim();
 }
+
+export const withoutSequences = (text: string) => text.replace(SEQUENCE, '');
 
 /** One line of JSON that does nothing to a terminal either; parsed, it is the same. */
 export function jsonLine(value: unknown): string {

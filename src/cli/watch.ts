@@ -90,7 +90,7 @@ async function drawBars(batch: Batch, { out, commandLine }: Call): Promise<Batch
       last = seen;
       const isQuiet = now - changedAt >= QUIET_MS;
       const note = isQuiet
-        ? `Nothing has changed for ${duration(now - changedAt)}. What holds it: ${commandLine('explain', batch.id)}`
+        ? `No change for ${duration(now - changedAt)}: ${commandLine('explain', batch.id)}`
         : noteOf(look, pace);
       const space = { columns: out.columns, rows: Math.max(2, out.rows - 2) };
       await screen.draw([...barLines(look, space, out.paint), out.paint('dim', shortened(note, out.columns))]);

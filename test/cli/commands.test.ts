@@ -130,6 +130,13 @@ test('explain gives the reasons, the commands that do the same, and the tables',
   expect((await run('explain', 'parent')).out).toContain(`  bullmq-batches seal child --prefix ${bench.prefix}\n`);
 });
 
+test('the commands that explain shows may be copied, whatever the id', async ({ bench }) => {
+  await bench.queue('rows').createBatch({ id: "-it's $x" });
+  const { out, code } = await cliOf(bench).run('explain', '--', "-it's $x");
+  expect(code).toBe(0);
+  expect(out).toContain(`  bullmq-batches seal --prefix ${bench.prefix} -- '-it'\\''s $x'\n`);
+});
+
 test('explain of a failed batch leads to failures and retry', async ({ bench }) => {
   await finishedBatch(bench);
   const { run } = cliOf(bench);
