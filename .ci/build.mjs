@@ -1,6 +1,6 @@
 // Builds the package twice, as ES modules and as CommonJS: Jest on Node 20 cannot require() an ESM-only package.
 import { execFileSync } from 'node:child_process';
-import { rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 
@@ -10,3 +10,5 @@ for (const project of ['src/tsconfig.json', 'src/tsconfig.cjs.json']) {
   execFileSync(process.execPath, [tsc, '-p', project], { stdio: 'inherit' });
 }
 writeFileSync('dist/cjs/package.json', '{ "type": "commonjs" }\n');
+// npm does so where the package is installed; here it is run as it was built.
+chmodSync('dist/esm/cli.js', 0o755);

@@ -1,0 +1,81 @@
+import type { Paint, Style } from './output.js';
+import { padded, printable, shortened, widthOf } from './text.js';
+
+export interface Column {
+  readonly title: string;
+  readonly align?: 'left' | 'right';
+  /** Gives way when the table is too wide. */
+  readonly isElastic?: boolean;
+  /** Left out, the last one first, when the elastic columns have given all that they can. */
+  readonly isOptional?: boolean;
+}
+
+export type Cell = string | { readonly text: string; readonly style: Style | undefined };
+
+const GAP = '  ';
+const LEAST_ELASTIC = 10;
+
+/** Aligned lines; the first rows say how wide each column is, for those that follow too. */
+export class Table {
+  readonly #columns: readonly { readonly column: Column; readonly width: number; readonly index: number }[];
+
+  constructor(
+    columns: readonly Column[],
+    firstRows: readonly (readonly Cell[])[],
+    private readonly available: number,
+    private readonly paint: Paint,
+  ) {
+    const wanted = columns.map((column, index) => ({
+      column,
+      index,
+      width: Math.max(widthOf(column.title), ...firstRows.map((row) => widthOf(textOf(row[index])))),
+    }));
+    this.#columns = fitting(wanted, available);
+  }
+
+  header(): string {
+    const titles = this.#columns.map(({ column, width }) => padded(column.title, width, column.align));
+    return this.paint('dim', shortened(titles.join(GAP).trimEnd(), this.available));
+  }
+
+  row(cells: readonly Cell[]): string {
+    const line = this.#columns.map(({ column, width, index }, i) => {
+      const cell = cells[index];
+      const isLast = i === this.#columns.length - 1;
+      const text =
+        isLast && column.align !== 'right' ? shortened(textOf(cell), width) : padded(textOf(cell), width, column.align);
+      return typeof cell === 'object' ? this.paint(cell.style, text) : text;
+    });
+    return line.join(GAP);
+  }
+}
+
+const textOf = (cell: Cell | undefined) => printable(typeof cell === 'object' ? cell.text : (cell ?? ''));
+
+interface Sized {
+  readonly column: Column;
+  readonly index: number;
+  readonly width: number;
+}
+
+function fitting(columns: readonly Sized[], available: number): readonly Sized[] {
+  const excess = columns.reduce((sum, { width }) => sum + width, GAP.length * (columns.length - 1)) - available;
+  if (excess <= 0) {
+    return columns;
+  }
+  const give = ({ column, width }: Sized) => (column.isElastic ? Math.max(0, width - LEAST_ELASTIC) : 0);
+  const most = columns.reduce((sum, one) => sum + give(one), 0);
+  const optional = columns.findLast(({ column }) => column.isOptional);
+  if (most < excess && optional !== undefined) {
+    return fitting(
+      columns.filter((one) => one !== optional),
+      available,
+    );
+  }
+  let left = Math.min(excess, most);
+  return columns.map((one) => {
+    const share = Math.min(left, Math.ceil((give(one) / Math.max(1, most)) * Math.min(excess, most)));
+    left -= share;
+    return { ...one, width: one.width - share };
+  });
+}
