@@ -69,7 +69,8 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
   },
 };
 
-export const ACTION_NAMES = Object.keys(ACTIONS) as ActionName[];
+/** As they are offered: what cannot be undone comes last. */
+export const ACTION_NAMES: readonly ActionName[] = ['retry', 'seal', 'cancel'];
 
 export function isOffered(action: ActionName, state: BatchState): boolean {
   return ACTIONS[action].offeredIn.includes(state);
