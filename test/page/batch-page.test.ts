@@ -247,6 +247,7 @@ describe('one batch', () => {
     expect(answers.map(({ status }) => status)).toEqual([503, 503, 503]);
     expect(answers[0]?.text).toContain('Redis does not answer');
     expect(answers[1]?.json().error).toContain('Redis');
+    expect(answers[2]?.text).toContain('Nothing was done.');
     cut.lose(undefined);
     await eventually(async () => (await visit('/batches/open')).status === 200);
   });
