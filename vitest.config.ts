@@ -13,6 +13,8 @@ const ONCE = [
   'test/batch/rules.test.ts',
   'test/batch/stream.test.ts',
   'test/batch/callbacks.test.ts',
+  'test/page/text.test.ts',
+  'test/page/readings.test.ts',
 ];
 
 export default defineConfig({

@@ -33,7 +33,7 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
     asksForReason: false,
     perform: async (batch) => (await batch.retry()).retried,
     done: (jobs = 0) => `${plural(jobs, 'job')} ${jobs === 1 ? 'runs' : 'run'} again.`,
-    begun: 'Failed jobs are being retried. There are many: the numbers follow.',
+    begun: 'The retry has begun, and takes longer than this page can wait: reload it to see how far it is.',
   },
   cancel: {
     offeredIn: ['open', 'running'],
@@ -49,7 +49,7 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
       return undefined;
     },
     done: () => 'The batch is cancelled. Members that are running may still finish.',
-    begun: 'The batch is being cancelled. It has many members: the numbers follow.',
+    begun: 'Cancelling has begun, and takes longer than this page can wait: reload it to see how far it is.',
   },
   seal: {
     offeredIn: ['open'],
@@ -65,11 +65,12 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
       return undefined;
     },
     done: () => 'The batch is sealed: it finishes when its last member is settled.',
-    begun: 'The batch is being sealed.',
+    begun: 'Sealing has begun, and takes longer than this page can wait: reload it to see how far it is.',
   },
 };
 
-export const ACTION_NAMES = Object.keys(ACTIONS) as ActionName[];
+/** As they are offered: what cannot be undone comes last. */
+export const ACTION_NAMES: readonly ActionName[] = ['retry', 'seal', 'cancel'];
 
 export function isOffered(action: ActionName, state: BatchState): boolean {
   return ACTIONS[action].offeredIn.includes(state);

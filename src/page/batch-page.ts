@@ -99,8 +99,11 @@ const ANSWER_MS = 5000;
 const DETAILS_MS = 2000;
 const FAILURES_PER_PAGE = 25;
 
+const NO_ANSWER_HEADING = 'Redis does not answer';
 const NO_ANSWER =
   'Redis has not answered within 5 seconds. Its client tries to connect again by itself: reload the page in a moment.';
+
+const RETRY_LATER = { 'Retry-After': '5' };
 
 /** What is answered instead of what was asked for. */
 class Refusal extends Error {
@@ -244,9 +247,18 @@ class Site {
 
   async #confirm({ request, frame, html }: Visit, id: string, action: ActionName): Promise<Answer> {
     await this.#checkAllowed(request);
-    const status = await (await this.#batches.getBatch(id)).status();
-    checkOffered(action, status);
+    const status = await (await this.#offered(id, action)).status();
     return html(200, confirmPage(frame.paths, action, status));
+  }
+
+  /** The batch, if what is to be done with it makes sense in the state that it is in. */
+  async #offered(id: string, action: ActionName): Promise<Batch> {
+    const batch = await this.#batches.getBatch(id);
+    const status = await batch.status();
+    if (!isOffered(action, status.state)) {
+      throw new Refusal(409, 'Not possible', refusal(action, status), { batchId: id });
+    }
+    return batch;
   }
 
   /** What has begun goes on when it takes longer than a page can wait, as cancelling many members does. */
@@ -258,8 +270,7 @@ class Site {
     }
     await this.#checkAllowed(request);
     const reason = (await formOf(request)).get('reason')?.trim() || undefined;
-    const batch = await inTime(this.#batches.getBatch(id), ANSWER_MS);
-    checkOffered(action, await inTime(batch.status(), ANSWER_MS));
+    const batch = await inTime(this.#offered(id, action), ANSWER_MS).catch(sayNothingWasDone);
     const { perform, done, begun } = ACTIONS[action];
     const work = perform(batch, reason);
     // Nobody listens any more when it fails after the answer was given: the batch's own page tells where it stands.
@@ -339,10 +350,12 @@ function checkMethod({ method }: Request, { kind }: Route): void {
   }
 }
 
-function checkOffered(action: ActionName, status: BatchStatus): void {
-  if (!isOffered(action, status.state)) {
-    throw new Refusal(409, 'Not possible', refusal(action, status), { batchId: status.id });
+/** Whoever does not get an answer has to know whether to try again. */
+function sayNothingWasDone(error: unknown): never {
+  if (error instanceof NoAnswer) {
+    throw new Refusal(503, NO_ANSWER_HEADING, `${NO_ANSWER} Nothing was done.`, { headers: RETRY_LATER });
   }
+  throw error;
 }
 
 function asConflict(error: BatchError): Error {
@@ -357,7 +370,7 @@ function refusalOf(error: unknown): Refusal {
     return error;
   }
   if (error instanceof NoAnswer) {
-    return new Refusal(503, 'Redis does not answer', NO_ANSWER, { headers: { 'Retry-After': '5' } });
+    return new Refusal(503, NO_ANSWER_HEADING, NO_ANSWER, { headers: RETRY_LATER });
   }
   if (error instanceof BatchNotFoundError) {
     return new Refusal(404, 'No such batch', error.message);

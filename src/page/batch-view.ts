@@ -84,7 +84,7 @@ ${bar(status, 'Progress')}
 <div><dt>Sealed</dt><dd>${sealedAt === undefined ? 'not yet' : time(sealedAt)}</dd></div>
 ${completedAt !== undefined && html`<div><dt>Members settled</dt><dd>${time(completedAt)}</dd></div>`}
 ${finishedAt !== undefined && html`<div><dt>Finished</dt><dd>${time(finishedAt)}</dd></div>`}
-<div><dt>${isUnfinished(state) ? 'So far' : 'Took'}</dt><dd>${duration((finishedAt ?? Date.now()) - createdAt)}</dd></div>
+<div><dt>${isUnfinished(state) ? 'Took so far' : 'Took'}</dt><dd>${duration((finishedAt ?? Date.now()) - createdAt)}</dd></div>
 </dl>
 </section>`;
 }

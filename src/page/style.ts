@@ -33,7 +33,7 @@ h2 { font-size: 1.1rem; margin: 0; }
 h3 { font-size: .95rem; margin: 1rem 0 .25rem; }
 p { margin: .5rem 0; }
 code, pre { font: .875em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-pre { margin: .4rem 0; padding: .6rem .8rem; white-space: pre-wrap; background: var(--page); border: 1px solid var(--line); border-radius: 6px; max-height: 24rem; overflow: auto; }
+pre { margin: .4rem 0; padding: .6rem .8rem; white-space: pre-wrap; background: var(--page); border: 1px solid var(--line); border-radius: 6px; max-height: 16rem; overflow: auto; }
 pre.reason { color: var(--bad); background: var(--bad-soft); border-color: transparent; }
 small { display: block; font-size: .85rem; color: var(--quiet); }
 small + small { margin-top: .1rem; }
@@ -76,6 +76,7 @@ button:hover, .button:hover { background: var(--track); }
 .primary.cancel:hover { background: #8f1824; }
 .button.cancel:not(.primary) { color: var(--bad); }
 .actions { display: flex; flex-wrap: wrap; gap: .5rem; }
+.heading .actions { margin-bottom: .4rem; }
 .confirm { max-width: 42rem; }
 .confirm .actions { margin-top: 1.2rem; }
 .confirm .which { color: var(--text); }
@@ -115,7 +116,7 @@ table.batches { width: 100%; table-layout: fixed; border-collapse: separate; bor
 .legend li.none b { font-weight: 400; }
 .legend li.total { color: var(--quiet); }
 .legend li.total::before { display: none; }
-dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .7rem 1.5rem; margin: 0; padding-top: 1rem; border-top: 1px solid var(--line); }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .7rem 1.5rem; margin: 0; padding-top: 1rem; border-top: 1px solid var(--line); }
 dt { font-size: .85rem; color: var(--quiet); }
 dd { margin: 0; font-variant-numeric: tabular-nums; }
 

@@ -154,6 +154,23 @@ describe('one batch', () => {
     expect((await visit('/batches/acme/tree.json')).json()).toMatchObject({ jobs: { total: 8 } });
   });
 
+  test('shows a part of a tree that is too wide or too deep to read, and says so', async ({ bench }) => {
+    const users = bench.queue('users');
+    const visit = visitor(batchPage(users));
+    const wide = await users.createBatch({ id: 'wide' });
+    await Promise.all(Array.from({ length: 510 }, (_, i) => wide.createBatch({ id: `part-${i}` })));
+    const { text } = await visit('/batches/wide');
+    expect(text).toContain('500 of 510 batches below this one are shown');
+    expect(text.match(/<li data-key="part-/g)).toHaveLength(500);
+    let deep = await users.createBatch({ id: 'deep' });
+    for (let level = 1; level <= 20; level++) {
+      deep = await deep.createBatch({ id: `level-${level}` });
+    }
+    const below = (await visit('/batches/deep')).text;
+    expect(below).toContain('12 of 20 batches below this one are shown');
+    expect(below).toContain('<a href="/batches/level-12">1 more child batch</a>');
+  });
+
   test('shows the first failures, and pages through all of them', async ({ bench }) => {
     const users = bench.queue('users');
     const visit = visitor(batchPage(users));
@@ -247,6 +264,7 @@ describe('one batch', () => {
     expect(answers.map(({ status }) => status)).toEqual([503, 503, 503]);
     expect(answers[0]?.text).toContain('Redis does not answer');
     expect(answers[1]?.json().error).toContain('Redis');
+    expect(answers[2]?.text).toContain('Nothing was done.');
     cut.lose(undefined);
     await eventually(async () => (await visit('/batches/open')).status === 200);
   });
