@@ -5,6 +5,7 @@ const ONCE = [
   'test/support/**',
   'test/examples/**',
   'test/bench/**',
+  'test/browser/**',
   'test/cli/**',
   'test/architecture.test.ts',
   'test/options.test.ts',

@@ -30,7 +30,7 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
     }
     const snapshot = await decideSnapshot(home.redis, batchId, token);
     if (snapshot === 'no batch') {
-      throw new UnrecoverableError(
+      throw failure(
         'This job is no batch: it was added, or copied, by hand. Batches are created with createBatch() or addBatch().',
       );
     }
@@ -70,7 +70,7 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
           await tellParent(home, batchId, snapshot.definition.parentId);
         }
         await show(writeRow(home, batchId, { ...ended(snapshot, 'failed'), failedReason: step.reason }, token));
-        throw new UnrecoverableError(step.reason);
+        throw failure(step.reason);
     }
     previous = step.kind;
   }
@@ -88,6 +88,13 @@ async function backToOpen(home: Home, job: Job, token: string, openFor: number):
 /** As it will be in a moment: what the batch job returns, so what a parent finds in its `results()`, and what people see. */
 function ended(snapshot: Snapshot, how: 'completed' | 'failed'): Snapshot {
   return { ...snapshot, ended: how, finishedAt: Date.now() };
+}
+
+/** How a batch ends that has not succeeded. People read the reason; where in our code it was thrown tells them nothing. */
+function failure(reason: string): UnrecoverableError {
+  const error = new UnrecoverableError(reason);
+  error.stack = reason;
+  return error;
 }
 
 /** What people see is no reason to keep a batch from going on. */

@@ -1,0 +1,254 @@
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { createBullBoard } from '@bull-board/api';
+import { ExpressAdapter } from '@bull-board/express';
+import { UnrecoverableError } from 'bullmq';
+import express from 'express';
+import { vi } from 'vitest';
+import { BatchBoardAdapter } from '../../src/bull-board.js';
+import { batchPage } from '../../src/page/batch-page.js';
+import { chromiumPath, test } from '../support/browser.js';
+import { type AnyQueue, type Bench, describe, eventually, expect, gate } from '../support/test.js';
+
+vi.setConfig({ testTimeout: 120_000 });
+
+/** An application with Bull Board and the page of batches, as the README mounts them. */
+async function serve(bench: Bench, ...queues: AnyQueue[]) {
+  const [first = bench.plainQueue('users')] = queues;
+  const serverAdapter = new ExpressAdapter();
+  serverAdapter.setBasePath('/queues');
+  createBullBoard({
+    queues: [bench.plainQueue('batches'), ...queues].map((queue) => new BatchBoardAdapter(queue as never)),
+    serverAdapter,
+    options: { uiConfig: { miscLinks: [{ text: 'Batches', url: '/batches' }] } },
+  });
+  const app = express();
+  app.use('/queues', serverAdapter.getRouter());
+  app.use('/batches', batchPage(first, { allowActions: true }).handler);
+  const server = app.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  bench.use({
+    async close() {
+      server.closeAllConnections();
+      server.close();
+    },
+  });
+  return `http://localhost:${(server.address() as AddressInfo).port}`;
+}
+
+const rows = (count: number) => Array.from({ length: count }, (_, n) => ({ name: 'import-user', data: { n } }));
+
+/** How long Redis was kept busy by its slowest command so far, in ms. */
+async function slowest({ redis }: Bench): Promise<number> {
+  const entries = (await redis.slowlog('GET', 1000)) as [id: number, at: number, microseconds: number][];
+  return Math.max(0, ...entries.map(([, , microseconds]) => microseconds / 1000));
+}
+
+describe.skipIf(chromiumPath === undefined)('in a browser', () => {
+  test('a nested import advances on the page until it has succeeded, and the board shows the same', async ({
+    bench,
+    browser: { page, picture, elsewhere, errors },
+  }) => {
+    const users = bench.queue('users');
+    const origin = await serve(bench, users);
+    bench.batchWorker();
+    const steps = [gate(), gate()];
+    bench.worker('users', async (job) => (job.name === 'import-user' ? steps[job.data.n % 2]?.opened : undefined), {
+      concurrency: 100,
+    });
+    const upload = await users.createBatch({
+      id: 'upload',
+      description: 'Import of ACME',
+      on: { complete: { name: 'report' } },
+    });
+    for (const organization of ['Aurora Foods', 'Harbour & Sons']) {
+      const child = await upload.createBatch({ description: `Users of ${organization}` });
+      await child.addBulk(rows(20));
+      await child.seal();
+    }
+    await upload.seal();
+
+    await page.goto(`${origin}/batches`);
+    await page.getByRole('link', { name: 'Import of ACME' }).click();
+    await page.getByRole('heading', { level: 1, name: 'Import of ACME' }).waitFor();
+    await page.getByText('0 of 40 jobs settled').waitFor();
+    steps[0]?.open();
+    // By itself: nobody reloads the page.
+    await page.getByText('20 of 40 jobs settled').waitFor({ timeout: 60_000 });
+    await picture('page-batch');
+
+    await page.goto(`${origin}/queues/queue/batches/upload`);
+    await page.getByText('Import of ACME').first().waitFor();
+    await page.getByText('Users of Aurora Foods').first().waitFor();
+    await picture('board-batch');
+
+    // The links that the board was given are behind its last icon.
+    await page.locator('button[aria-haspopup=menu]').first().click();
+    const link = page.getByRole('menuitem', { name: 'Batches' });
+    expect(await link.getAttribute('href')).toBe('/batches');
+    await page.goto(`${origin}/batches/upload`);
+    const progress = page.getByRole('progressbar', { name: 'Progress', exact: true });
+    expect(await progress.getAttribute('aria-valuenow')).toBe('0');
+    steps[1]?.open();
+    await page.locator('.facts').getByText('succeeded').waitFor({ timeout: 60_000 });
+    expect(await progress.getAttribute('aria-valuenow')).toBe('100');
+    expect(elsewhere.every((url) => url.startsWith('https://fonts.'))).toBe(true);
+    expect(errors).toEqual([]);
+  });
+
+  test('a batch that has failed is retried on the page, and succeeds', async ({
+    bench,
+    browser: { page, picture, errors },
+  }) => {
+    const users = bench.queue('users');
+    const origin = await serve(bench, users);
+    bench.batchWorker();
+    let isBroken = true;
+    bench.worker('users', async ({ data, name }) => {
+      if (isBroken && name === 'import-user' && data.n % 3 === 0) {
+        throw new UnrecoverableError(`no e-mail <b>for</b> user ${data.n}`);
+      }
+    });
+    const batch = await users.addBatch(
+      { description: 'Import <script>alert(1)</script>', on: { success: { name: 'publish' } } },
+      rows(30),
+    );
+    await batch.waitUntilFinished();
+
+    await page.goto(`${origin}/batches/${batch.id}`);
+    await page.getByText('10 of 30 members failed').waitFor();
+    await picture('page-failed');
+    await page.getByRole('link', { name: 'All 10 failures' }).click();
+    await page.getByText('no e-mail <b>for</b> user 0').waitFor();
+    await picture('page-failures');
+    isBroken = false;
+    await page.goto(`${origin}/batches/${batch.id}`);
+    // With the keyboard alone.
+    await page.getByRole('link', { name: 'Retry…' }).focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'Retry what failed?' }).waitFor();
+    await picture('page-confirm');
+    await page.getByRole('button', { name: 'Yes, retry' }).focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('status').getByText('10 jobs run again').waitFor();
+    await page.locator('.facts').getByText('succeeded').waitFor({ timeout: 60_000 });
+    await page.getByText('Recovered:').waitFor();
+    expect(await batch.status()).toMatchObject({ state: 'succeeded', recovered: true });
+    expect(errors).toEqual([]);
+  });
+
+  test('Retry all in Bull Board runs a failed batch again', async ({ bench, browser: { page, picture } }) => {
+    const users = bench.queue('users');
+    const origin = await serve(bench, users);
+    bench.batchWorker();
+    let isBroken = true;
+    bench.worker('users', async () => {
+      if (isBroken) {
+        throw new UnrecoverableError('no e-mail');
+      }
+    });
+    const batch = await users.addBatch({ description: 'Import of ACME' }, rows(3));
+    await batch.waitUntilFinished();
+    isBroken = false;
+    await page.goto(`${origin}/queues/queue/batches?status=failed`);
+    await page.getByText('Import of ACME').waitFor();
+    await page.getByText('3 of 3 members failed').first().waitFor();
+    await picture('board-failed');
+    await page.getByRole('button', { name: 'Retry all' }).click();
+    await page.getByRole('button', { name: 'Confirm' }).click();
+    await eventually(async () => (await batch.status()).state === 'succeeded');
+  });
+
+  test('what the board refuses, it says in a sentence', async ({ bench, browser: { page, picture } }) => {
+    const users = bench.queue('users');
+    const origin = await serve(bench, users);
+    const batch = await users.createBatch({ description: 'Import of ACME' });
+    await page.goto(`${origin}/queues/queue/batches?status=delayed`);
+    await page.getByText(batch.id).first().waitFor();
+    await page.locator('button[aria-haspopup=menu]').last().click();
+    await page.getByRole('menuitem', { name: 'Empty' }).click();
+    await page.getByRole('button', { name: 'Confirm' }).click();
+    await page.getByText('nothing was removed').waitFor();
+    await picture('board-refusal');
+    expect(await batch.status()).toMatchObject({ state: 'open' });
+  });
+
+  test('cancelling 50,000 members takes two clicks and never keeps Redis busy for long', async ({
+    bench,
+    browser: { page, picture, errors },
+  }) => {
+    const users = bench.queue('users');
+    const origin = await serve(bench, users);
+    bench.batchWorker();
+    const before = await slowest(bench);
+    const batch = await users.addBatch(
+      { description: 'Mailing', on: { complete: { name: 'summary', queue: 'mail' } } },
+      rows(50_000),
+    );
+    await page.goto(`${origin}/batches/${batch.id}`);
+    await page.getByText(/50000 members are waiting in queue 'users'/).waitFor({ timeout: 60_000 });
+    await picture('page-large');
+    await page.getByRole('link', { name: 'Cancel…' }).click();
+    await page.getByLabel(/Reason/).fill('wrong price');
+    await page.getByRole('button', { name: 'Yes, cancel the batch' }).click();
+    bench.worker('mail', async () => {});
+    await page.locator('.facts').getByText('cancelled').waitFor({ timeout: 60_000 });
+    expect(await batch.status()).toMatchObject({ state: 'cancelled', cancelled: 50_000, cancelReason: 'wrong price' });
+    // BullMQ's own button takes 15 seconds for this, in one command.
+    expect(Math.max(await slowest(bench), before)).toBeLessThan(1000);
+    expect(errors).toEqual([]);
+  });
+
+  test('the board shows, and removes, a running batch of 50,000 members without keeping Redis busy for long', async ({
+    bench,
+    browser: { page, picture },
+  }) => {
+    const users = bench.queue('users');
+    const origin = await serve(bench, users);
+    bench.batchWorker();
+    const batch = await users.addBatch({ description: 'Mailing' }, rows(50_000));
+    await page.goto(`${origin}/queues/queue/batches/${batch.id}`);
+    await page.getByText('Mailing').first().waitFor();
+    await page.getByText('50000 unfinished').or(page.getByText('50,000 unfinished')).first().waitFor();
+    await picture('board-large');
+    const { status } = await page.evaluate(
+      async (url) => ({ status: (await fetch(url, { method: 'PUT' })).status }),
+      `${origin}/queues/api/queues/batches/${batch.id}/clean`,
+    );
+    expect(status).toBe(204);
+    expect(await users.getBatches()).toEqual([]);
+    expect(await users.getJobCounts('waiting')).toMatchObject({ waiting: 0 });
+    expect(await slowest(bench)).toBeLessThan(1000);
+  });
+
+  test('the page fits a phone, in the dark, and the list finds a batch', async ({
+    bench,
+    browser: { page, picture },
+  }) => {
+    const users = bench.queue('users');
+    const origin = await serve(bench, users);
+    bench.batchWorker();
+    bench.worker('users', async () => {});
+    for (const organization of ['Aurora Foods', 'Harbour & Sons', 'Kowalczyk i Wspólnicy']) {
+      await (await users.addBatch({ description: `Import of ${organization}` }, rows(5))).waitUntilFinished();
+    }
+    await users.createBatch({
+      description: 'A description that is so long that it has to be broken somewhere, x'.repeat(3),
+    });
+    const fits = () => page.evaluate<boolean>('document.documentElement.scrollWidth <= window.innerWidth');
+    await page.goto(`${origin}/batches`);
+    await picture('page-list');
+    await page.setViewportSize({ width: 375, height: 700 });
+    await page.emulateMedia({ colorScheme: 'dark' });
+    expect(await fits()).toBe(true);
+    await picture('page-list-phone');
+    await page.getByRole('searchbox').fill('harbour');
+    await page.keyboard.press('Enter');
+    await page.getByRole('link', { name: 'Import of Harbour & Sons' }).waitFor();
+    expect(await page.getByRole('link', { name: 'Import of Aurora Foods' }).count()).toBe(0);
+    await page.getByRole('link', { name: 'Import of Harbour & Sons' }).click();
+    await page.getByRole('heading', { level: 1, name: 'Import of Harbour & Sons' }).waitFor();
+    expect(await fits()).toBe(true);
+    await picture('page-batch-phone');
+  });
+});
