@@ -37,7 +37,7 @@ ${message !== undefined && html`<p class="message" role="status">${message}</p>`
 <p class="facts">${badge(status.state)} <code>${own(status.id)}</code>
 <a href="${paths.batchJson(status.id)}">as JSON</a></p>
 ${reasons(status)}
-${progress(status)}
+${progress(status, tree)}
 ${explanation !== 'finished' && explained(paths, explanation)}
 ${tree === undefined ? late('Child batches', 'The child batches are still being looked for among many members. They appear here when they have been found; reload the page if your browser runs no scripts.') : below(paths, tree)}
 ${failed(paths, status, failures, names)}
@@ -67,10 +67,13 @@ ${abandoned && state !== 'failed' && html`<p class="callout"><b>Abandoned:</b> i
 ${recovered && html`<p class="callout"><b>Recovered:</b> it had failed, and has succeeded after a retry.</p>`}`;
 }
 
-function progress(status: BatchStatus): Html {
+function progress(status: BatchStatus, tree: BatchTree | undefined): Html {
+  const pace = paceOf(status, tree);
   const { total, createdAt, sealedAt, completedAt, finishedAt, state } = status;
   return html`<section aria-labelledby="h-progress" class="card" data-progress
-data-created="${createdAt}" data-state="${state}">
+data-created="${createdAt}" data-state="${state}"${
+    pace.hasJobsBelow && html` data-jobs-settled="${pace.settled}" data-jobs-pending="${pace.pending}"`
+  }>
 <h2 id="h-progress"><span class="unseen">Progress: </span><span data-n="progress">${status.progress}</span> %</h2>
 ${bar(status, 'Progress')}
 <ul class="legend">${PARTS.map(
@@ -78,8 +81,8 @@ ${bar(status, 'Progress')}
       html`<li class="${part}${status[part] === 0 && ' none'}" data-part="${part}"><b data-n="${part}">${number(status[part])}</b> ${part}</li>`,
   )}<li class="total"><b data-n="total">${number(total)}</b> ${total === 1 ? 'member' : 'members'} in all</li></ul>
 <dl>
-<div><dt>Throughput</dt><dd data-rate>${throughput(status)}</dd></div>
-<div${state !== 'running' && html` hidden`} data-left-row><dt>Time left</dt><dd data-left>${left(status)}</dd></div>
+<div><dt>Throughput</dt><dd data-rate>${throughput(pace)}</dd></div>
+<div${state !== 'running' && html` hidden`} data-left-row><dt>Time left</dt><dd data-left>${left(pace)}</dd></div>
 <div><dt>Created</dt><dd>${time(createdAt)}</dd></div>
 <div><dt>Sealed</dt><dd>${sealedAt === undefined ? 'not yet' : time(sealedAt)}</dd></div>
 ${completedAt !== undefined && html`<div><dt>Members settled</dt><dd>${time(completedAt)}</dd></div>`}
@@ -89,22 +92,32 @@ ${finishedAt !== undefined && html`<div><dt>Finished</dt><dd>${time(finishedAt)}
 </section>`;
 }
 
-/** Over all the time since it was created: the script of the page says what it has been lately. */
-function perSecond({ total, pending, createdAt, completedAt, finishedAt }: BatchStatus): number {
-  return (1000 * (total - pending)) / Math.max(1, (completedAt ?? finishedAt ?? Date.now()) - createdAt);
+/** How fast a batch goes. With child batches it is the jobs below that tell: a child counts as one member, and only when it ends. */
+interface Pace {
+  readonly settled: number;
+  readonly pending: number;
+  /** Over all the time since it was created: the script of the page says what it has been lately. */
+  readonly perSecond: number;
+  readonly hasJobsBelow: boolean;
 }
 
-function throughput(status: BatchStatus): string {
-  const settled = status.total - status.pending;
-  return settled === 0 ? 'nothing settled yet' : `${rate(perSecond(status))}, on average`;
+function paceOf(status: BatchStatus, tree: BatchTree | undefined): Pace {
+  const hasJobsBelow = tree !== undefined && tree.children.length > 0;
+  const { total, pending } = hasJobsBelow ? tree.jobs : status;
+  const until = status.completedAt ?? status.finishedAt ?? Date.now();
+  const settled = total - pending;
+  return { settled, pending, perSecond: (1000 * settled) / Math.max(1, until - status.createdAt), hasJobsBelow };
+}
+
+function throughput({ settled, perSecond }: Pace): string {
+  return settled === 0 ? 'nothing settled yet' : `${rate(perSecond)}, on average`;
 }
 
 /** Fewer tell nothing about the others. */
 const ENOUGH = 5;
 
-function left(status: BatchStatus): string {
-  const settled = status.total - status.pending;
-  return settled < ENOUGH ? 'too early to say' : timeLeft((1000 * status.pending) / perSecond(status));
+function left({ settled, pending, perSecond }: Pace): string {
+  return settled < ENOUGH ? 'too early to say' : timeLeft((1000 * pending) / perSecond);
 }
 
 function late(heading: string, sentence: string): Html {

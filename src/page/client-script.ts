@@ -125,9 +125,9 @@ export const CLIENT_SCRIPT = `
       morphMain(next.getElementById('main'));
       document.title = next.title;
       localizeTimes();
-      tell();
       pageTook = Date.now() - began;
       pageAt = Date.now();
+      if (latest) show(latest);
     });
   }
 
@@ -135,12 +135,23 @@ export const CLIENT_SCRIPT = `
   var samples = [], latest = null, lastSaid = { at: Date.now(), state: null, progress: -1 };
 
   function show(status) {
-    var now = Date.now();
     latest = status;
-    if (samples.length && status.total - status.pending < samples[samples.length - 1].settled) samples = [];
-    samples.push({ at: now, settled: status.total - status.pending });
-    while (samples.length > 2 && samples[1].at < now - WINDOW_MS) samples.shift();
+    sample();
     tell();
+  }
+
+  // With child batches it is the jobs below that tell the pace, and their numbers come with the page.
+  function sample() {
+    var card = main.querySelector('[data-progress]'), last = samples[samples.length - 1];
+    var hasJobs = card !== null && card.hasAttribute('data-jobs-settled');
+    var next = hasJobs
+      ? { at: pageAt, settled: Number(card.getAttribute('data-jobs-settled')), pending: Number(card.getAttribute('data-jobs-pending')) }
+      : { at: Date.now(), settled: latest.total - latest.pending, pending: latest.pending };
+    if (last && last.at === next.at) return;
+    if (last && (next.settled < last.settled || last.hasJobs !== hasJobs)) samples = [];
+    next.hasJobs = hasJobs;
+    samples.push(next);
+    while (samples.length > 2 && samples[1].at < next.at - WINDOW_MS) samples.shift();
   }
 
   function tell() {
@@ -172,12 +183,13 @@ export const CLIENT_SCRIPT = `
 
   function tellPace(card) {
     var first = samples[0], last = samples[samples.length - 1];
+    if (!last) return;
     card.querySelector('[data-left-row]').hidden = latest.state !== 'running';
     if (isFinished() || last.at - first.at < ENOUGH_MS) return;
     var perSecond = 1000 * (last.settled - first.settled) / (last.at - first.at);
     var over = last.at - first.at < 55000 ? Math.round((last.at - first.at) / 1000) + ' s' : 'minute';
     put(card.querySelector('[data-rate]'), (perSecond ? rate(perSecond) : 'nothing settled') + ', in the last ' + over);
-    put(card.querySelector('[data-left]'), perSecond ? timeLeft(1000 * latest.pending / perSecond) : 'not to be told: nothing moves');
+    put(card.querySelector('[data-left]'), perSecond ? timeLeft(1000 * last.pending / perSecond) : 'not to be told: nothing moves');
   }
 
   // To screen readers: each new state, and the progress now and then.

@@ -75,6 +75,8 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
     steps[0]?.open();
     // By itself: nobody reloads the page.
     await page.getByText('20 of 40 jobs settled').waitFor({ timeout: 60_000 });
+    // The pace is that of the jobs below: neither child batch has ended.
+    await page.getByText(/\d per (second|minute), in the last/).waitFor();
     await picture('page-batch');
 
     await page.goto(`${origin}/queues/queue/batches/upload`);
