@@ -27,7 +27,8 @@ describe('README', () => {
     const connection = JSON.stringify(bench.connection);
     const program = (code.startsWith(IMPORTS) ? code : `${IMPORTS}const connection = ${connection};\n${code}`)
       .replace("{ host: 'localhost', port: 6379 }", connection)
-      .replaceAll('{ connection', `{ prefix: '${bench.prefix}', connection`);
+      .replaceAll('{ connection', `{ prefix: '${bench.prefix}', connection`)
+      .replace('listen(3000', 'listen(0');
     for (const [, queue = ''] of program.matchAll(/new (?:Queue|Worker)\('(\w+)'/g)) {
       bench.owns(queue);
     }

@@ -79,6 +79,9 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
     await page.getByText(/\d per (second|minute), in the last/).waitFor();
     await picture('page-batch');
 
+    await page.goto(`${origin}/queues/queue/batches?status=waiting-children`);
+    await page.getByText('50%').nth(1).waitFor();
+    await picture('board-batches');
     await page.goto(`${origin}/queues/queue/batches/upload`);
     await page.getByText('Import of ACME').first().waitFor();
     await page.getByText('Users of Aurora Foods').first().waitFor();

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -30,8 +30,15 @@ const FLAGS = [
   '--disable-sync',
 ];
 
-/** Where the pictures go; those that the README shows are made with SCREENSHOTS=docs. */
-const PICTURES = fileURLToPath(new URL(`../../${process.env.SCREENSHOTS ?? 'reports/screenshots'}/`, import.meta.url));
+const root = new URL('../../', import.meta.url);
+const readme = readFileSync(new URL('README.md', root), 'utf8');
+
+/** Where a picture goes: into `reports`, which git ignores; with UPDATE_PICTURES=1, those that the README shows replace its own. */
+function pictureNamed(name: string): string {
+  const ofReadme = `docs/${name}.png`;
+  const isWanted = process.env.UPDATE_PICTURES === '1' && readme.includes(ofReadme);
+  return fileURLToPath(new URL(isWanted ? ofReadme : `reports/screenshots/${name}.png`, root));
+}
 
 export interface Browser {
   readonly context: BrowserContext;
@@ -72,13 +79,12 @@ export const test = base.extend<{ browser: Browser }>({
         errors.push(message.text());
       }
     });
-    mkdirSync(PICTURES, { recursive: true });
     await use({
       context,
       page,
       elsewhere,
       errors,
-      picture: async (name) => void (await page.screenshot({ path: join(PICTURES, `${name}.png`) })),
+      picture: async (name) => void (await page.screenshot({ path: pictureNamed(name) })),
     });
     await context.close();
     await rm(profile, { recursive: true, force: true });
