@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module';
 import { type CommandLine, readCommandLine } from './cli/arguments.js';
 import { cancelCommand, removeCommand, retryCommand, sealCommand } from './cli/change.js';
-import type { Call, Command } from './cli/command.js';
+import type { Command } from './cli/command.js';
 import { explainCommand } from './cli/explain.js';
 import { EXIT, failureOf } from './cli/failure.js';
 import { helpOf, helpOfCommand } from './cli/help.js';
@@ -14,7 +14,6 @@ import { showCommand } from './cli/show.js';
 import { quoted } from './cli/text.js';
 import { treeCommand } from './cli/tree.js';
 import { watchCommand } from './cli/watch.js';
-import { type Batch, BatchNotFoundError } from './index.js';
 
 const COMMANDS: readonly Command[] = [
   listCommand,
@@ -72,7 +71,7 @@ async function run(
       given,
       out,
       queue: batches.queue,
-      findBatch: () => findBatch(batches.queue, id),
+      findBatch: () => batches.queue.getBatch(id),
       where: `${address.name} with prefix '${prefix}'`,
       commandLine(name, target, ...flags) {
         const place = target.startsWith('-') ? [...flags, ...options, '--', target] : [target, ...flags, ...options];
@@ -81,15 +80,6 @@ async function run(
     });
   } finally {
     await batches.close();
-  }
-}
-
-/** A key of the queue itself, such as `delayed`, is no batch either. */
-async function findBatch(queue: Call['queue'], id: string): Promise<Batch> {
-  try {
-    return await queue.getBatch(id);
-  } catch (error) {
-    throw error instanceof Error && error.message.startsWith('WRONGTYPE') ? new BatchNotFoundError(id) : error;
   }
 }
 

@@ -68,6 +68,11 @@ export function checkName(what: string, value: unknown): asserts value is string
 const QUEUE_KEYS =
   /^(active|wait|waiting|waiting-children|paused|id|delayed|prioritized|stalled|stalled-check|completed|failed|repeat|limiter|meta|events|pc|marker|de|dn|metrics|priority|resumed|cleaned)$/;
 
+/** Whether a batch can have this id: what BullMQ keeps under the others is no batch. */
+export function mayBeBatchId(id: string): boolean {
+  return !/[:~]/.test(id) && !QUEUE_KEYS.test(id);
+}
+
 /** An id that BullMQ's parent/child scripts, and our callback ids, can carry. */
 export function checkBatchId(id: unknown): asserts id is string {
   checkName('The id of a batch', id);

@@ -1,6 +1,6 @@
 import { Queue } from 'bullmq';
 import { Cluster } from 'ioredis';
-import { BatchConflictError, BatchError, BatchOptionsError, withBatches } from '../src/index.js';
+import { BatchConflictError, BatchError, BatchNotFoundError, BatchOptionsError, withBatches } from '../src/index.js';
 import { describe, eventually, expect, test } from './support/test.js';
 
 describe('withBatches', () => {
@@ -67,6 +67,15 @@ describe('withBatches', () => {
     );
     expect(() => withBatches(on('{shop}'))).not.toThrow();
     cluster.disconnect();
+  });
+
+  test('finds no batch under the name of a key of BullMQ', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    await batch.add('row', {});
+    for (const id of ['delayed', 'meta', 'wait', `${batch.id}:dependencies`, 'reconciler:watched', '7', 'nobody']) {
+      await expect(users.getBatch(id)).rejects.toThrow(BatchNotFoundError);
+    }
   });
 
   test('finds batches through the queue that holds them, and puts nothing else into it', async ({ bench }) => {

@@ -1,7 +1,7 @@
 import type { Job, JobsOptions } from 'bullmq';
 import { runInside } from '../context.js';
 import { BatchError, BatchNotFoundError, BatchOptionsError } from '../errors.js';
-import { checkKeys, checkName, checkObject, describe, type MemberOptions } from '../options.js';
+import { checkKeys, checkName, checkObject, describe, type MemberOptions, mayBeBatchId } from '../options.js';
 import { isCancelled } from '../redis/cancel.js';
 import { type BatchDefinition, type BatchEvent, EVENTS } from '../redis/definition.js';
 import { batchKeys } from '../redis/keys.js';
@@ -576,7 +576,7 @@ export async function loadBatch<Q extends QueueLike>(
   id: string,
   standing?: Standing,
 ): Promise<Batch<Q>> {
-  const snapshot = await readSnapshot(opener.home.redis, id);
+  const snapshot = mayBeBatchId(id) ? await readSnapshot(opener.home.redis, id) : undefined;
   if (snapshot === undefined) {
     throw new BatchNotFoundError(id);
   }

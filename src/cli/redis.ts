@@ -87,7 +87,7 @@ export async function openBatches({ connection }: RedisAddress, prefix: string):
     // It would print a line about the age of Redis into every output.
     skipVersionCheck: true,
   };
-  const queue = new Queue('bullmq-batches', { connection: options, prefix, skipMetasUpdate: true });
+  const queue = new Queue('batches', { connection: options, prefix, skipMetasUpdate: true });
   try {
     await firstAnswer(queue);
     isReady = true;

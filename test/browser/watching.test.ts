@@ -81,7 +81,9 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
 
     await page.goto(`${origin}/queues/queue/batches?status=waiting-children`);
     await page.getByText('50%').nth(1).waitFor();
+    await page.setViewportSize({ width: 1280, height: 1180 });
     await picture('board-batches');
+    await page.setViewportSize({ width: 1280, height: 860 });
     await page.goto(`${origin}/queues/queue/batches/upload`);
     await page.getByText('Import of ACME').first().waitFor();
     await page.getByText('Users of Aurora Foods').first().waitFor();
