@@ -10,6 +10,7 @@ import {
   describe,
   type MemberDefaults,
 } from '../options.js';
+import { keepDefinition } from '../redis/change-definition.js';
 import { isConnectionError } from '../redis/connection-error.js';
 import { type BatchDefinition, EVENTS, eventsOf } from '../redis/definition.js';
 import { jobKey } from '../redis/keys.js';
@@ -228,6 +229,7 @@ async function addBatchJob(
       delay: definition.openTimeout,
       ...(parent === undefined ? {} : { parent: { id: parent.batchId, queue: home.batches.qualifiedName } }),
     });
+    await keepDefinition(home.redis, batchId);
   } catch (cause) {
     const isUnknown = isConnectionError(cause);
     if (parent !== undefined && !isUnknown) {

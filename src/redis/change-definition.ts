@@ -10,6 +10,21 @@ const READ_DEFINITION = script(
   `return redis.call('HGET', KEYS[1], '${FIELD.definition}') or redis.call('HGET', KEYS[1], 'data')`,
 );
 
+/** KEYS: batch job. */
+const KEEP_DEFINITION = script(
+  'keepDefinition',
+  1,
+  `${LUA_KEEP_DEFINITION}
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  keepDefinition(KEYS[1])
+end`,
+);
+
+/** For a batch that was just created: nothing may be added to it for hours, in which people can edit its job's data. */
+export async function keepDefinition(redis: BatchRedis, batchId: string): Promise<void> {
+  await redis.run(KEEP_DEFINITION, [batchKeys(redis.prefix, batchId).job]);
+}
+
 /**
  * KEYS: batch job. ARGV: the definition that was read, the new one; people see it in the job's data.
  * Returns 1, 0 when it has changed since, -1 when the batch is gone.

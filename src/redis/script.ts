@@ -49,7 +49,10 @@ local function isCallback(id)
 end
 `;
 
-/** Lua: puts a batch's definition aside when the batch is first written to; from then on, what becomes of the job's data does not matter. */
+/**
+ * Lua: puts a batch's definition aside when the batch is first written to: right after its creation, or, if that was cut short,
+ * when something else happens to it. From then on, what becomes of the job's data does not matter.
+ */
 export const LUA_KEEP_DEFINITION = `
 local function keepDefinition(jobKey)
   if redis.call('HEXISTS', jobKey, '${FIELD.definition}') == 0 then

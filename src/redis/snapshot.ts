@@ -74,8 +74,9 @@ local function readBatch(jobKey, dependencies, processed, failed, completedSet, 
   local succeeded = redis.call('HLEN', processed)
   local lost = redis.call('HLEN', failed)
   local callbacks = {}
-  local definition = cjson.decode(fields[1])
-  if type(definition) ~= 'table' or definition.id ~= id then
+  -- What somebody else has put there may be nested more deeply than cjson reads.
+  local isRead, definition = pcall(cjson.decode, fields[1])
+  if not isRead or type(definition) ~= 'table' or definition.id ~= id then
     return nil
   end
   for _, event in ipairs({ ${EVENTS.map((event) => `'${event}'`).join(', ')} }) do

@@ -164,6 +164,35 @@ describe('a batch job that somebody has changed by hand', () => {
     expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
   });
 
+  let deep: object = {};
+  for (let level = 0; level < 1500; level++) {
+    deep = { deep };
+  }
+
+  test.for([
+    ['nothing', {}],
+    ['null', null],
+    ['what cjson cannot read', deep],
+  ] as const)('is the same batch when its data becomes %s before anything was added', async ([, data], { bench }) => {
+    const users = bench.queue('users');
+    const parent = await users.createBatch({ on: { success: { name: 'close' } } });
+    const batch = await parent.createBatch({ on: { success: { name: 'publish' } } });
+    await (await batchesOf(bench).getJob(batch.id))?.updateData(data);
+    bench.batchWorker();
+    const ran: string[] = [];
+    bench.worker('users', async (job) => void ran.push(job.name));
+    await batch.seal();
+    await parent.seal();
+    expect(await parent.waitUntilFinished()).toMatchObject({ state: 'succeeded', total: 1 });
+    expect(ran).toEqual(['publish', 'close']);
+  });
+
+  test('fails with a sentence when it is no batch, whatever is in it', async ({ bench }) => {
+    bench.batchWorker();
+    const job = await batchesOf(bench).add('copy', deep, { attempts: 1_000_000_000 });
+    await eventually(async () => (await batchesOf(bench).getJob(job.id ?? ''))?.failedReason?.includes('no batch'));
+  });
+
   test('is no second batch when it is copied: the copy calls nobody back, and fails with a sentence', async ({
     bench,
   }) => {
