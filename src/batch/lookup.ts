@@ -2,7 +2,7 @@ import type { Job, JobType } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
 import { describe } from '../options.js';
 import { readDefinition } from '../redis/change-definition.js';
-import { type BatchDefinition, isCallbackId } from '../redis/definition.js';
+import { isCallbackId } from '../redis/definition.js';
 import { batchKeys } from '../redis/keys.js';
 import { readSnapshot } from '../redis/snapshot.js';
 import { Batch } from './batch.js';
@@ -78,8 +78,10 @@ export async function getBatches<Q extends QueueLike>(
         from,
         end === -1 ? to : Math.min(to, end),
       );
-      for (const job of jobs) {
-        const definition = job && (await definitionOf(opener, job));
+      // Not the jobs' data, which people can edit.
+      const ids = jobs.flatMap((job) => job?.id ?? []);
+      const definitions = await Promise.all(ids.map((id) => readDefinition(opener.home.redis, id)));
+      for (const definition of definitions) {
         if (definition !== undefined) {
           found.set(definition.id, new Batch<Q>({ id: definition.id, opener, definition }));
         }
@@ -90,12 +92,6 @@ export async function getBatches<Q extends QueueLike>(
     }
   }
   return [...found.values()];
-}
-
-/** Of a batch whose job's data was edited, what has been put aside; undefined for a job that is no batch. */
-async function definitionOf({ home }: Opener, { id = '', data }: Job): Promise<BatchDefinition | undefined> {
-  const definition = data as Partial<BatchDefinition> | null;
-  return definition?.id === id ? (definition as BatchDefinition) : readDefinition(home.redis, id);
 }
 
 function checkRange(start: unknown, end: unknown): void {

@@ -164,6 +164,14 @@ describe('a batch job that somebody has changed by hand', () => {
     expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
   });
 
+  test('is listed as what it is, also when its data has kept the id', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.addBatch({ description: 'Import', jobOptions: { attempts: 3 } }, []);
+    await (await batchesOf(bench).getJob(batch.id))?.updateData({ id: batch.id, description: 'Export' });
+    const [listed] = await users.getBatches();
+    expect(listed?.description).toBe('Import');
+  });
+
   let deep: object = {};
   for (let level = 0; level < 1500; level++) {
     deep = { deep };
