@@ -75,8 +75,10 @@ for i = 2, #ARGV do
   local key = ARGV[1] .. ARGV[i]
   local batch = redis.call('HMGET', key, 'data', 'finishedOn', 'parentKey', '${FIELD.removed}', '${FIELD.definition}')
   if batch[1] then
-    -- A job that somebody else has put into the queue has no 'keep', and stays.
-    local keep = cjson.decode(batch[5] or batch[1]).keep or {}
+    -- A job that somebody else has put into the queue stays, whatever is in it: it must not keep the others from going.
+    local isRead, definition = pcall(cjson.decode, batch[5] or batch[1])
+    local isBatch = isRead and type(definition) == 'table' and definition.id == ARGV[i]
+    local keep = isBatch and definition.keep or {}
     local isRoot = not batch[3] or redis.call('EXISTS', batch[3]) == 0
     local isOld = keep.age and batch[2] and now() - tonumber(batch[2]) >= keep.age * 1000
     local rank = keep.count and (redis.call('ZREVRANK', KEYS[1], ARGV[i]) or redis.call('ZREVRANK', KEYS[2], ARGV[i]))

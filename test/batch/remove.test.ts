@@ -92,6 +92,22 @@ test('keep.count keeps the latest', async ({ bench }) => {
   expect((await users.getBatches('succeeded')).map(({ id }) => id).sort()).toEqual(ids.slice(2).sort());
 });
 
+test.for([[5], [null], [{ keep: 5 }]])(
+  'a job that is no batch, with the data %o, keeps none from expiring',
+  async ([data], { bench }) => {
+    const users = bench.queue('users');
+    const foreign = await bench.plainQueue('batches').add('copy', data);
+    const first = bench.batchWorker();
+    await eventually(() => foreign.isFailed());
+    const batch = await users.addBatch({ keep: { age: 0 } }, []);
+    await eventually(async () => (await users.getBatchCounts()).succeeded === 1);
+    await first.close();
+    bench.batchWorker({ reconcileInterval: 20 });
+    await eventually(async () => !(await jobKeys(bench, 'batches')).some((key) => key.includes(batch.id)), 5000);
+    expect(await foreign.isFailed()).toBe(true);
+  },
+);
+
 test('a removal that was cut short is finished by the reconciler', async ({ bench }) => {
   const users = bench.queue('users');
   const first = bench.batchWorker();
