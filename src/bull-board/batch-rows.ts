@@ -148,15 +148,20 @@ export class BatchRows {
     return refuse('New batches are created all the time: stop their producers, and obliterate again.');
   }
 
-  /** A page at a time, of what has not been looked at: those that are gone make room for others at the same rank. */
+  /**
+   * A page at a time, of what has not been looked at: those that are gone make room for others at the same rank. One that is
+   * being removed by somebody else is not found any more, and listed still: each is looked at once.
+   */
   async #each(
     state: 'open' | 'running' | 'failed' | 'succeeded',
     look: (batch: Batch) => Promise<'stays' | 'gone'>,
   ): Promise<void> {
+    const seen = new Set<string>();
     for (let from = 0; ; ) {
       const page = (await this.#queue.getBatches(state, from, from + PAGE_SIZE - 1)) as Batch[];
       for (const batch of page) {
-        from += (await look(batch).catch(goneIfNotFound)) === 'stays' ? 1 : 0;
+        from += seen.has(batch.id) || (await look(batch).catch(goneIfNotFound)) === 'stays' ? 1 : 0;
+        seen.add(batch.id);
       }
       if (page.length === 0) {
         return;

@@ -334,6 +334,24 @@ describe.each(ADAPTERS)('%s, a batch that has succeeded', (adapter) => {
   });
 });
 
+describe('BatchBoardAdapter, a batch whose removal is under way, or was cut short', () => {
+  async function halfRemoved(bench: Bench) {
+    const { users, board } = await open(bench, 'BatchBoardAdapter');
+    const batchWorker = bench.batchWorker();
+    bench.worker('users', async () => {});
+    const batch = await users.addBatch({}, rows(false));
+    await finished(batch, 'succeeded');
+    await batchWorker.close();
+    await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:removed', 1);
+    return { users, board, batch };
+  }
+
+  test('does not hold Clean all', async ({ bench }) => {
+    const { board } = await halfRemoved(bench);
+    expect((await board.put('/batches/clean/completed')).status).toBe(200);
+  });
+});
+
 describe('BatchBoardAdapter, what is shown of a batch', () => {
   test('is its progress of this moment, without a write', async ({ bench }) => {
     const { users, batches, board } = await open(bench, 'BatchBoardAdapter');
