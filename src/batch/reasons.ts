@@ -8,7 +8,7 @@ import type {
   OutstandingMembers,
   OutstandingQueue,
 } from './explain.js';
-import { type BatchState, missingOf } from './rules.js';
+import { type BatchState, missingOf, sentencePart } from './rules.js';
 
 /*
  * What holds a batch, said to people. No Redis here: sentences are a function of what was found.
@@ -258,14 +258,6 @@ function ofCallback(
           ] as const,
         ]),
   ];
-}
-
-const LONGEST = 200;
-
-/** The first line of an error's message, to be read inside of a sentence. */
-function sentencePart(reason = 'no reason was given'): string {
-  const [line = ''] = reason.split('\n');
-  return line.length > LONGEST ? `${line.slice(0, LONGEST)}…` : line.replace(/\.$/, '');
 }
 
 function list(parts: readonly string[]): string {

@@ -22,6 +22,7 @@ export type Standing = Pick<
   | 'attemptedAt'
   | 'deaths'
   | 'counts'
+  | 'anyFailure'
   | 'callbacks'
 > & { readonly definition: Pick<Snapshot['definition'], 'parentId' | 'policy'> };
 
@@ -205,9 +206,12 @@ function concernsAnybody({ definition, callbacks }: Standing): boolean {
   return definition.parentId !== undefined || callbacks.some(({ event }) => event === 'death');
 }
 
-/** A sentence for people, e.g. "2 of 30 members failed; 1 of 30 members is missing". */
+/** A sentence for people, e.g. "2 of 30 members failed: no e-mail, …; 1 of 30 members is missing". */
 export function failureReason(
-  standing: Pick<Standing, 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'cancelReason' | 'counts' | 'callbacks'>,
+  standing: Pick<
+    Standing,
+    'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'cancelReason' | 'counts' | 'anyFailure' | 'callbacks'
+  >,
 ): string {
   const { counts, callbacks, cancelledAt, cancelReason } = standing;
   const missing = missingOf(counts);
@@ -216,7 +220,7 @@ export function failureReason(
     ...(isAbandoned(standing) && cancelledAt === undefined
       ? ['abandoned: it was never sealed, and its producer gives no sign of life']
       : []),
-    ...(counts.failed > 0 ? [`${counts.failed} of ${plural(counts.total, 'member')} failed`] : []),
+    ...(counts.failed > 0 ? [`${counts.failed} of ${plural(counts.total, 'member')} failed${why(standing)}`] : []),
     ...(missing > 0 ? [`${missing} of ${plural(counts.total, 'member')} ${missing === 1 ? 'is' : 'are'} missing`] : []),
     ...callbacks
       .filter(({ state }) => state === 'failed')
@@ -226,6 +230,21 @@ export function failureReason(
       ),
   ];
   return reasons.join('; ');
+}
+
+/** Of a batch that was cancelled it is known: its members were. */
+function why({ anyFailure, cancelledAt, counts }: Pick<Standing, 'anyFailure' | 'cancelledAt' | 'counts'>): string {
+  return anyFailure === undefined || cancelledAt !== undefined
+    ? ''
+    : `: ${sentencePart(anyFailure)}${counts.failed > 1 ? ', …' : ''}`;
+}
+
+const LONGEST = 200;
+
+/** The first line of an error's message, to be read inside of a sentence. */
+export function sentencePart(reason = 'no reason was given'): string {
+  const [line = ''] = reason.split('\n');
+  return line.length > LONGEST ? `${line.slice(0, LONGEST)}…` : line.replace(/\.$/, '');
 }
 
 function plural(count: number, noun: string): string {

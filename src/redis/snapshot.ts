@@ -43,6 +43,8 @@ export interface Snapshot {
   /** Ms for which it may stay open without a sign of life. */
   readonly openFor: number;
   readonly failedReason: string | undefined;
+  /** Why one of its members failed: read when the batch is judged. */
+  readonly anyFailure?: string | undefined;
   readonly cancelledAt: number | undefined;
   readonly cancelReason: string | undefined;
   /** When it was found that a member has failed for good, here or further down; that every member has run. */
@@ -130,12 +132,30 @@ return readBatch(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], 
  * token, for anybody. The holder also abandons an open batch whose producer has given no sign of life for too long.
  *
  * KEYS: as above. ARGV: prefix, batch id, lock token or ''.
- * Returns nil without a batch, 0 when the lock is not held (any more), -1 for a job that is no batch, or as above.
+ * Returns nil without a batch, 0 when the lock is not held (any more), -1 for a job that is no batch, or as above with one
+ * more: why a member failed, when all are settled.
  */
 const DECIDE = script(
   'decide',
   6,
   `${LUA_NOW}${LUA_READ_BATCH}${LUA_KEEP_DEFINITION}
+-- Why a member failed that is none of the batch's own callbacks, of which there are few.
+local function anyFailure(failed, prefix, callbacks)
+  local isCallback = {}
+  for _, callback in ipairs(callbacks) do
+    isCallback[prefix .. ':' .. callback[3] .. ':' .. callback[5]] = true
+  end
+  local cursor = '0'
+  repeat
+    local page = redis.call('HSCAN', failed, cursor, 'COUNT', 10)
+    for i = 1, #page[2], 2 do
+      if not isCallback[page[2][i]] then
+        return string.sub(page[2][i + 1], 1, 1000)
+      end
+    end
+    cursor = page[1]
+  until cursor == '0'
+end
 if ARGV[3] ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= ARGV[3] then
   return redis.call('EXISTS', KEYS[1]) == 1 and 0 or nil
 end
@@ -164,6 +184,7 @@ if isClosed and not batch[1][7] and batch[2][2] == 0 then
   batch[1][8] = cjson.encode(counts)
   redis.call('HSET', KEYS[1], '${FIELD.completedAt}', batch[1][7], '${FIELD.completedCounts}', batch[1][8])
 end
+batch[6] = isClosed and batch[2][2] == 0 and batch[2][4] > 0 and anyFailure(KEYS[4], ARGV[1], batch[3]) or ''
 return batch`,
 );
 
@@ -184,6 +205,7 @@ type Reply = readonly [
   callbacks: readonly Row[],
   ended: 'completed' | 'failed' | '',
   openFor: number,
+  anyFailure?: string,
 ];
 
 export async function readSnapshot(redis: BatchRedis, batchId: string): Promise<Snapshot | undefined> {
@@ -214,7 +236,7 @@ function snapshotKeys({ prefix }: BatchRedis, batchId: string): string[] {
   return [job, dependencies, processed, failed, batchesKey(prefix, 'completed'), batchesKey(prefix, 'failed')];
 }
 
-function parseSnapshot([fields, counts, callbacks, ended, openFor]: Reply): Snapshot {
+function parseSnapshot([fields, counts, callbacks, ended, openFor, anyFailure]: Reply): Snapshot {
   const [data, timestamp, finishedOn, failedReason, , sealedAt, completedAt, completedCounts, abandonedAt] = fields;
   const [cancelledAt, cancelReason, , cancelledChildren, diedAt, attemptedAt] = fields.slice(10);
   const parsedCounts = parseCounts(counts);
@@ -227,6 +249,7 @@ function parseSnapshot([fields, counts, callbacks, ended, openFor]: Reply): Snap
     finishedAt: ended === '' ? undefined : time(finishedOn),
     ended: ended === '' ? undefined : ended,
     failedReason: failedReason ?? undefined,
+    anyFailure: anyFailure || undefined,
     abandonedAt: time(abandonedAt),
     openFor,
     cancelledAt: time(cancelledAt),

@@ -335,7 +335,7 @@ describe('explain() says', () => {
     expect(await bad.explain()).toMatchObject({
       state: 'failed',
       reasons: [
-        `It has finished, at ${await at(bad)}, with state 'failed': 1 of 1 member failed.`,
+        `It has finished, at ${await at(bad)}, with state 'failed': 1 of 1 member failed: no.`,
         'batch.failures() lists the members that failed, and batch.retry() runs again what failed.',
       ],
       members: [],

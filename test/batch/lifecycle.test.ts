@@ -80,7 +80,7 @@ describe('callbacks', () => {
     const status = await batch.waitUntilFinished(10_000);
     expect(status).toMatchObject({
       state: 'failed',
-      failedReason: '1 of 3 members failed',
+      failedReason: '1 of 3 members failed: no',
       total: 3,
       succeeded: 2,
       failed: 1,
@@ -224,7 +224,7 @@ describe('nesting', () => {
     expect(await parent.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', total: 1, failed: 1 });
     const failures = [];
     for await (const failure of parent.failures()) failures.push(failure);
-    expect(failures).toEqual([{ id: child.id, queue: 'batches', reason: '1 of 1 member failed', isBatch: true }]);
+    expect(failures).toEqual([{ id: child.id, queue: 'batches', reason: '1 of 1 member failed: no', isBatch: true }]);
   });
 
   test('an open child holds its sealed parent', async ({ bench }) => {

@@ -60,7 +60,7 @@ describe('batch.retry()', () => {
       total: 2,
       succeeded: 1,
       failed: 1,
-      failedReason: '1 of 2 members failed',
+      failedReason: '1 of 2 members failed: bad',
     });
     expect(status.callbacks.map(({ state }) => state)).toEqual(['succeeded', 'pending']);
   });

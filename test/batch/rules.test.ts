@@ -169,6 +169,10 @@ test('the reason of a failure is a sentence', () => {
   const reason = (facts: Partial<Standing>) => failureReason(standing({ sealedAt: SEALED, ...facts }));
   expect(reason({ counts: counts(30, 0, 28, 2) })).toBe('2 of 30 members failed');
   expect(reason({ counts: counts(1, 0, 0, 1) })).toBe('1 of 1 member failed');
+  expect(reason({ counts: counts(30, 0, 28, 2), anyFailure: 'no e-mail.\n  at row 7' })).toBe(
+    '2 of 30 members failed: no e-mail, …',
+  );
+  expect(reason({ counts: counts(1, 0, 0, 1), anyFailure: 'no e-mail' })).toBe('1 of 1 member failed: no e-mail');
   expect(reason({ counts: counts(3, 0, 2, 0) })).toBe('1 of 3 members is missing');
   expect(reason({ counts: counts(4, 0, 1, 1), callbacks: [callback('complete', 'failed')] })).toBe(
     "1 of 4 members failed; 2 of 4 members are missing; the complete callback 'complete' in queue 'mail' failed: boom",

@@ -42,7 +42,7 @@ describe('tree()', () => {
           description: 'Users',
           state: 'failed',
           parentId: root.id,
-          failedReason: '1 of 5 members failed',
+          failedReason: '1 of 5 members failed: no',
           jobs: { total: 9, pending: 0, succeeded: 8, failed: 1, missing: 0, progress: 100 },
           children: [
             {

@@ -104,7 +104,7 @@ test('S51 a batch of one member that always fails never fires success', async ({
   const { users, ran } = play(bench, { bad: fail });
   const batch = await users.addBatch({ on: ON }, [job('bad', { attempts: 3 })]);
   const status = await batch.waitUntilFinished(10_000);
-  expect(status).toMatchObject({ state: 'failed', total: 1, failed: 1, failedReason: '1 of 1 member failed' });
+  expect(status).toMatchObject({ state: 'failed', total: 1, failed: 1, failedReason: '1 of 1 member failed: no' });
   expect(status.callbacks.map(({ state }) => state)).toEqual(['succeeded', 'pending']);
   expect(ran).toEqual(['bad', 'bad', 'bad', 'complete']);
   expect(await users.getJobCountByTypes('waiting', 'active', 'completed', 'failed')).toBe(2);

@@ -51,7 +51,7 @@ describe('the row of a batch', () => {
     bench.worker('mail', async () => {});
     await batch.waitUntilFinished();
     const failed = await rowOf(bench, batch.id);
-    expect(failed.job.failedReason).toBe('2 of 3 members failed');
+    expect(failed.job.failedReason).toBe('2 of 3 members failed: no e-mail, …');
     expect(failed.job.progress).toMatchObject({ progress: 100, succeeded: 1, failed: 2, status: 'failed' });
     expect(failed.log).toEqual([
       'created',
@@ -59,7 +59,7 @@ describe('the row of a batch', () => {
       'first failure: a member has failed for good',
       'completed: 1 of 3 succeeded, 2 failed',
       `death callback 'warn' enqueued in queue 'mail'`,
-      'finished: 2 of 3 members failed',
+      'finished: 2 of 3 members failed: no e-mail, …',
     ]);
 
     isBroken = false;
@@ -84,7 +84,11 @@ describe('the row of a batch', () => {
       return again.finishedAt !== undefined && again.finishedAt !== finishedAt;
     });
     const { log } = await rowOf(bench, batch.id);
-    expect(log.slice(-3)).toEqual(['finished: 1 of 1 member failed', 'retried', 'finished: 1 of 1 member failed']);
+    expect(log.slice(-3)).toEqual([
+      'finished: 1 of 1 member failed: no e-mail',
+      'retried',
+      'finished: 1 of 1 member failed: no e-mail',
+    ]);
   });
 
   test('follows a running batch, and one that is still open, from round to round of the reconciler', async ({
