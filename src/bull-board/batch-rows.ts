@@ -25,11 +25,11 @@ export class BatchRows {
   }
 
   showAll(jobs: readonly Job[]): Promise<Job[]> {
-    return Promise.all(jobs.map((job) => this.#show(job, { skipsCancelled: true })));
+    return Promise.all(jobs.map((job) => this.#show(job, { isOneOfMany: true })));
   }
 
   show(job: Job): Promise<Job> {
-    return this.#show(job, { skipsCancelled: false });
+    return this.#show(job, { isOneOfMany: false });
   }
 
   async showFlow(node: JobNode | undefined): Promise<void> {
@@ -41,17 +41,22 @@ export class BatchRows {
   }
 
   /** A job that is no batch, such as a copy, stays what it is. */
-  async #show(job: Job, { skipsCancelled }: { readonly skipsCancelled: boolean }): Promise<Job> {
-    const batch = await this.#batchOf(job);
-    if (batch === undefined) {
+  async #show(job: Job, { isOneOfMany }: { readonly isOneOfMany: boolean }): Promise<Job> {
+    const found = await this.#batchOf(job);
+    if (found === undefined) {
+      if ((job.data as { readonly id?: unknown } | null)?.id === job.id) {
+        refuseAll(job, `Batch '${job.id}' is being removed. If that was cut short, a BatchWorker finishes it.`);
+        if (isOneOfMany) {
+          replaceMethods(job, { retry: () => Promise.resolve() });
+        }
+      }
       return job;
     }
-    const status = await batch.status();
+    const { batch, status } = found;
     job.progress = progressOf(status);
-    const retry = () =>
-      skipsCancelled && status.state === 'cancelled' ? Promise.resolve() : this.#act(() => retryBatch(batch));
+    const retry = isOneOfMany && status.state !== 'succeeded' ? retryIfPossible : retryBatch;
     replaceMethods(job, {
-      retry,
+      retry: () => this.#act(() => retry(batch)),
       promote: () => this.#act(() => seal(batch)),
       remove: () => this.#act(() => batch.remove({ force: true })),
       removeUnprocessedChildren: () => this.#act(() => batch.cancel('cancelled in Bull Board')),
@@ -70,9 +75,13 @@ export class BatchRows {
     return job;
   }
 
-  async #batchOf({ id }: Job): Promise<Batch | undefined> {
+  async #batchOf({ id }: Job): Promise<{ readonly batch: Batch; readonly status: BatchStatus } | undefined> {
+    if (id === undefined) {
+      return undefined;
+    }
     try {
-      return id === undefined ? undefined : ((await this.#queue.getBatch(id)) as Batch);
+      const batch = (await this.#queue.getBatch(id)) as Batch;
+      return { batch, status: await batch.status() };
     } catch (error) {
       if (error instanceof BatchNotFoundError) {
         return undefined;
@@ -191,6 +200,14 @@ async function retryBatch(batch: Batch): Promise<void> {
   await batch.retry();
 }
 
+/** For "Retry all": what was cancelled stays so, and a child may have succeeded by now, through its parent's retry. */
+async function retryIfPossible(batch: Batch): Promise<void> {
+  const { state } = await batch.status();
+  if (state !== 'succeeded' && state !== 'cancelled') {
+    await batch.retry();
+  }
+}
+
 async function seal(batch: Batch): Promise<void> {
   await batch.seal();
 }
@@ -211,6 +228,20 @@ function replaceMethods(job: Job, methods: { readonly [name in keyof Job]?: () =
   for (const [name, value] of Object.entries(methods)) {
     Object.defineProperty(job, name, { value, configurable: true, writable: true });
   }
+}
+
+/** BullMQ's own methods would take what is left of a batch in one command, and the jobs of its members with it. */
+function refuseAll(job: Job, message: string): void {
+  const refused = () => refuse(message);
+  replaceMethods(job, {
+    retry: refused,
+    promote: refused,
+    remove: refused,
+    removeUnprocessedChildren: refused,
+    updateData: refused,
+    changeDelay: refused,
+    changePriority: refused,
+  });
 }
 
 /** Bull Board answers with the status and shows the message. */

@@ -1,4 +1,5 @@
 import { UnrecoverableError } from 'bullmq';
+import { BatchBoardAdapter } from '../../src/bull-board.js';
 import type { Batch, BatchQueue } from '../../src/index.js';
 import { type AdapterName, type Board, boardOf } from '../support/board.js';
 import { type AnyQueue, type Bench, describe, eventually, expect, test } from '../support/test.js';
@@ -334,6 +335,35 @@ describe.each(ADAPTERS)('%s, a batch that has succeeded', (adapter) => {
   });
 });
 
+describe('BatchBoardAdapter, Retry all', () => {
+  test('passes over what has succeeded meanwhile, such as the child of a batch that was retried', async ({ bench }) => {
+    const { users, batches, start } = await open(bench, 'BatchBoardAdapter');
+    let isBroken = true;
+    start(({ fails }) => {
+      if (fails && isBroken) {
+        throw new UnrecoverableError('no e-mail');
+      }
+    });
+    const batch = await failing(users);
+    const [listed] = await new BatchBoardAdapter(batches).getJobs(['failed'], 0, 9);
+    isBroken = false;
+    await batch.retry();
+    await finished(batch, 'succeeded');
+    await listed?.retry('failed');
+    expect((await batch.status()).state).toBe('succeeded');
+  });
+
+  test('passes over what is being removed', async ({ bench }) => {
+    const { users, board } = await open(bench, 'BatchBoardAdapter');
+    bench.batchWorker();
+    const batch = await users.addBatch({}, rows(false));
+    await batch.cancel();
+    await finished(batch, 'cancelled');
+    await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:removed', 1);
+    expect((await board.put('/batches/retry/failed')).status).toBe(200);
+  });
+});
+
 describe('BatchBoardAdapter, a batch whose removal is under way, or was cut short', () => {
   async function halfRemoved(bench: Bench) {
     const { users, board } = await open(bench, 'BatchBoardAdapter');
@@ -345,6 +375,13 @@ describe('BatchBoardAdapter, a batch whose removal is under way, or was cut shor
     await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:removed', 1);
     return { users, board, batch };
   }
+
+  test('is not taken further by its row, which would take the jobs of its members too', async ({ bench }) => {
+    const { users, board, batch } = await halfRemoved(bench);
+    const { status, body } = await board.put(`/batches/${batch.id}/clean`);
+    expect([status, body.message]).toEqual([409, expect.stringContaining('is being removed')]);
+    expect(await users.getCompletedCount()).toBe(1);
+  });
 
   test('does not hold Clean all', async ({ bench }) => {
     const { board } = await halfRemoved(bench);
