@@ -11,9 +11,13 @@ export function addOutsideOfBatches(queue: Queue, name: string, data: unknown, o
   return queue.add(name, data, parent?.queue.endsWith(':batches') ? opts : (options as JobsOptions));
 }
 
-/** BullMQ removes 10,000 jobs in one command: with a batch to tell of each, that keeps Redis busy for a tenth of a second. */
+/**
+ * BullMQ removes 10,000 jobs in one command: with a batch to tell of each, that keeps Redis busy for a tenth of a second.
+ * What is added, or comes of age, meanwhile stays: in a busy queue there would be no end.
+ */
 export async function cleanInSlices(queue: Queue, status: CleanStatus, graceMs: number): Promise<void> {
-  while ((await queue.clean(graceMs, SLICE, status)).length > 0);
+  const begun = Date.now();
+  while ((await queue.clean(graceMs + Date.now() - begun, SLICE, status)).length > 0);
 }
 
 /** What `queue.drain()` removes in one command, however many jobs there are. */

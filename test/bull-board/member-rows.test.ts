@@ -219,6 +219,24 @@ describe.each(ADAPTERS)('%s, buttons of members that have succeeded', (adapter) 
   });
 });
 
+describe('BatchBoardAdapter, a queue that is being added to', () => {
+  test('is drained of what was there', async ({ bench }) => {
+    const users = bench.queue('users');
+    const board = await boardOf(bench, [users], 'BatchBoardAdapter');
+    const clean = users.clean.bind(users);
+    let slices = 0;
+    users.clean = async (...args) => {
+      const cleaned = await clean(...args);
+      await users.add('row', {});
+      slices += 1;
+      return slices < 200 ? cleaned : [];
+    };
+    await users.addBulk(rows(3));
+    expect((await board.put('/users/empty')).status).toBe(200);
+    expect(slices).toBeLessThan(200);
+  });
+});
+
 describe('BatchBoardAdapter, members by the thousand', () => {
   test('are drained in steps of a thousand', async ({ bench }) => {
     const users = bench.queue('users');
