@@ -39,7 +39,8 @@ export class BatchBoardAdapter extends BullMQAdapter {
   constructor(queue: Queue, { page, ...options }: BatchBoardOptions = {}) {
     const wrapped = withBatches(queue);
     const holdsBatches = queue.name === 'batches';
-    const link = (job: Partial<Job>) => linkOf(job, page) ?? options.externalJobUrl?.(job as never);
+    const link = (job: Partial<Job>) =>
+      linkOf(job, { page, isBatch: holdsBatches }) ?? options.externalJobUrl?.(job as never);
     super(queue, {
       ...(holdsBatches ? { description: DESCRIPTION } : {}),
       ...options,

@@ -6,10 +6,12 @@ interface Link {
 }
 
 /** The link beside a job's name: to the batch of a member or callback, to the parent of a child batch, or to the page of a batch. */
-export function linkOf(job: Partial<Job>, page: string | undefined): Link | undefined {
+export function linkOf(
+  job: Partial<Job>,
+  { page, isBatch }: { readonly page: string | undefined; readonly isBatch: boolean },
+): Link | undefined {
   const parent = parentOf(job);
   if (page !== undefined) {
-    const isBatch = (job.data as { readonly id?: unknown } | null | undefined)?.id === job.id && job.id !== undefined;
     const id = isBatch ? job.id : parent;
     return id === undefined
       ? undefined

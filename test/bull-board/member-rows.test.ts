@@ -1,4 +1,5 @@
 import { UnrecoverableError } from 'bullmq';
+import { BatchBoardAdapter } from '../../src/bull-board.js';
 import type { Batch } from '../../src/index.js';
 import { type AdapterName, boardOf } from '../support/board.js';
 import { type AnyQueue, type Bench, describe, eventually, expect, test } from '../support/test.js';
@@ -234,6 +235,24 @@ describe('BatchBoardAdapter, a queue that is being added to', () => {
     await users.addBulk(rows(3));
     expect((await board.put('/users/empty')).status).toBe(200);
     expect(slices).toBeLessThan(200);
+  });
+});
+
+describe('BatchBoardAdapter, links to the page of batches', () => {
+  const own = { displayText: 'Order', href: '/orders/7' };
+
+  test('are those of batches and members, also when the data of a job has its id', async ({ bench }) => {
+    const [users, batches] = [bench.queue('users'), bench.plainQueue('batches')];
+    const options = { page: '/batches/', externalJobUrl: () => own };
+    const [jobs, rowsOfBatches] = [new BatchBoardAdapter(users, options), new BatchBoardAdapter(batches, options)];
+    const batch = await users.createBatch();
+    const member = await batch.add('row', { id: 'user-7' }, { jobId: 'user-7' });
+    const other = await users.add('row', { id: 'user-8' }, { jobId: 'user-8' });
+    const toBatch = { displayText: 'Batch', href: `/batches/${batch.id}` };
+    expect(jobs.externalJobUrl?.(member.toJSON() as never)).toEqual(toBatch);
+    expect(jobs.externalJobUrl?.(other.toJSON() as never)).toEqual(own);
+    const [listed] = await rowsOfBatches.getJobs(['delayed'], 0, 0);
+    expect(rowsOfBatches.externalJobUrl?.(listed?.toJSON() as never)).toEqual(toBatch);
   });
 });
 
