@@ -132,6 +132,23 @@ describe('the row of a batch', () => {
     expect(events.filter(([, fields]) => fields.includes('progress')).length).toBeLessThan(8);
   });
 
+  test('keeps no batch from finishing, and from being retried, when it cannot be written', async ({ bench }) => {
+    const users = bench.queue('users');
+    let isBroken = true;
+    bench.worker('users', async () => {
+      if (isBroken) {
+        throw new UnrecoverableError('no e-mail');
+      }
+    });
+    const batch = await users.addBatch({}, [{ name: 'row', data: {} }]);
+    await bench.redis.set(`${bench.prefix}:batches:${batch.id}:logs`, 'no list');
+    bench.batchWorker();
+    expect((await batch.waitUntilFinished()).state).toBe('failed');
+    isBroken = false;
+    await batch.retry();
+    await eventually(async () => (await batch.status()).state === 'succeeded');
+  });
+
   test('leaves nothing behind when the batch is removed', async ({ bench }) => {
     const users = bench.queue('users');
     bench.batchWorker();
