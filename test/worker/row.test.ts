@@ -1,5 +1,7 @@
 import type { Job } from 'bullmq';
 import { UnrecoverableError } from 'bullmq';
+import { homeOf } from '../../src/batch/home.js';
+import { showRow } from '../../src/redis/row.js';
 import { type AnyQueue, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
 
 /** What a plain Bull Board shows of a batch: the job in the queue `batches`, and nothing of ours. */
@@ -147,6 +149,47 @@ describe('the row of a batch', () => {
     isBroken = false;
     await batch.retry();
     await eventually(async () => (await batch.status()).state === 'succeeded');
+  });
+
+  test('is not overwritten by a look that was taken earlier', async ({ bench }) => {
+    const users = bench.queue('users');
+    const { redis } = await homeOf(users as never);
+    const batch = await users.createBatch();
+    const key = `${bench.prefix}:batches:${batch.id}`;
+    const look = (progress: string, token = '') =>
+      showRow(redis, batch.id, { token, progress: { progress }, log: [{ at: 0, text: progress, mayRecur: true }] });
+    const shown = async () => {
+      const { job, log } = await rowOf(bench, batch.id);
+      return [job.progress, log];
+    };
+    await look('nobody holds it');
+    await look('nobody holds it');
+    const events = await bench.redis.xrange(`${bench.prefix}:batches:events`, '-', '+');
+    expect(
+      events.filter(([, fields]) => fields.includes('progress')),
+      'told once',
+    ).toHaveLength(1);
+    const first = [{ progress: 'nobody holds it' }, ['nobody holds it']];
+    expect(await shown()).toEqual(first);
+    await bench.redis.set(`${key}:lock`, 'holder');
+    await look('earlier');
+    await look('by one that held it', 'other');
+    expect(await shown()).toEqual(first);
+    await look('now', 'holder');
+    expect(await shown()).toEqual([{ progress: 'now' }, ['nobody holds it', 'now']]);
+    await bench.redis.del(`${key}:lock`);
+    await look('late', 'holder');
+    expect((await shown())[0]).toEqual({ progress: 'now' });
+
+    bench.batchWorker();
+    await batch.seal();
+    await batch.waitUntilFinished();
+    const last = await shown();
+    await look('earlier');
+    expect(await shown()).toEqual(last);
+    await batch.remove();
+    await look('earlier');
+    expect(await bench.redis.keys(`${key}*`)).toEqual([]);
   });
 
   test('leaves nothing behind when the batch is removed', async ({ bench }) => {
