@@ -218,12 +218,16 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
     await page.getByText('Mailing').first().waitFor();
     await page.getByText('50000 unfinished').or(page.getByText('50,000 unfinished')).first().waitFor();
     await picture('board-large');
-    const { status } = await page.evaluate(
-      async (url) => ({ status: (await fetch(url, { method: 'PUT' })).status }),
-      `${origin}/queues/api/queues/batches/${batch.id}/clean`,
-    );
-    expect(status).toBe(204);
+    const press = (button: string, id: string) =>
+      page.evaluate(
+        async (url) => (await fetch(url, { method: 'PUT' })).status,
+        `${origin}/queues/api/queues/batches/${id}/${button}`,
+      );
+    expect(await press('clean', batch.id)).toBe(204);
     expect(await users.getBatches()).toEqual([]);
+    const other = await users.addBatch({}, rows(50_000));
+    expect(await press('remove-unprocessed-children', other.id)).toBe(200);
+    await eventually(async () => (await other.status()).state === 'cancelled');
     expect(await users.getJobCounts('waiting')).toMatchObject({ waiting: 0 });
     expect(await slowest(bench)).toBeLessThan(1000);
   });

@@ -28,10 +28,15 @@ export interface Board {
 }
 
 /** Bull Board as an application serves it, with these queues. */
-export async function boardOf(bench: Bench, queues: readonly AnyQueue[], adapter: AdapterName): Promise<Board> {
+export async function boardOf(
+  bench: Bench,
+  queues: readonly AnyQueue[],
+  adapter: AdapterName,
+  options: ConstructorParameters<typeof BullMQAdapter>[1] = {},
+): Promise<Board> {
   const serverAdapter = new ExpressAdapter();
   serverAdapter.setBasePath('/board');
-  createBullBoard({ queues: queues.map((queue) => new ADAPTERS[adapter](queue as never)), serverAdapter });
+  createBullBoard({ queues: queues.map((queue) => new ADAPTERS[adapter](queue as never, options)), serverAdapter });
   const app = express();
   app.use('/board', serverAdapter.getRouter());
   const server = app.listen(0, '127.0.0.1');
