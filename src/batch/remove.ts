@@ -66,8 +66,10 @@ async function purge(home: Home, batchId: string, extent: Extent): Promise<void>
     return;
   }
   for (const which of ['processed', 'failed'] as const) {
-    for (;;) {
-      const page = await settledPage(home.redis, batchId, { which, cursor: '0', count: PAGE_SIZE, withData: false });
+    let cursor = '0';
+    do {
+      // On from where the last page ended: from the beginning, HSCAN would find nothing but the gaps that were made.
+      const page = await settledPage(home.redis, batchId, { which, cursor, count: PAGE_SIZE, withData: false });
       const keys = page.members.map(({ key }) => key);
       for (const key of keys) {
         await removeMember(home, key, extent);
@@ -75,10 +77,8 @@ async function purge(home: Home, batchId: string, extent: Extent): Promise<void>
       if (keys.length > 0) {
         await forgetMembers(home.redis, batchId, which, keys);
       }
-      if (page.cursor === '0') {
-        break;
-      }
-    }
+      cursor = page.cursor;
+    } while (cursor !== '0');
   }
   if (extent.force) {
     for await (const child of outstandingChildren(home.redis, batchId)) {

@@ -53,6 +53,20 @@ test('remove() refuses a batch that has not finished, and unknown options', asyn
   expect(await batch.status()).toMatchObject({ state: 'open' });
 });
 
+test('a batch of many thousand members is removed', async ({ bench }) => {
+  const users = bench.queue('users');
+  bench.batchWorker();
+  const batch = await users.addBatch({}, []);
+  await batch.waitUntilFinished();
+  const key = `${bench.prefix}:batches:${batch.id}`;
+  for (const which of ['processed', 'failed']) {
+    const members = Array.from({ length: 20_000 }, (_, i) => [`${bench.prefix}:users:${batch.id}-${i}`, 'null']);
+    await bench.redis.hset(`${key}:${which}`, ...members.flat());
+  }
+  await batch.remove();
+  expect(await jobKeys(bench, 'batches')).toEqual([]);
+});
+
 test('a batch expires, with its children and callbacks, and a child not before its parent', async ({ bench }) => {
   const { users, parent, child } = await family(bench, { age: 0 });
   bench.batchWorker({ reconcileInterval: 20 });
