@@ -5,7 +5,7 @@ import { outstandingChildren } from '../redis/children.js';
 import { callbacksOf } from '../redis/definition.js';
 import { BATCHES_QUEUE, memberName } from '../redis/keys.js';
 import { forgetMembers, markRemoved } from '../redis/purge.js';
-import { settledPage } from '../redis/settled.js';
+import { settledPages } from '../redis/settled.js';
 import { cancelIfPending } from './cancel.js';
 import type { Home } from './home.js';
 
@@ -66,19 +66,15 @@ async function purge(home: Home, batchId: string, extent: Extent): Promise<void>
     return;
   }
   for (const which of ['processed', 'failed'] as const) {
-    let cursor = '0';
-    do {
-      // On from where the last page ended: from the beginning, HSCAN would find nothing but the gaps that were made.
-      const page = await settledPage(home.redis, batchId, { which, cursor, count: PAGE_SIZE, withData: false });
-      const keys = page.members.map(({ key }) => key);
+    for await (const members of settledPages(home.redis, batchId, { which, count: PAGE_SIZE, withData: false })) {
+      const keys = members.map(({ key }) => key);
       for (const key of keys) {
         await removeMember(home, key, extent);
       }
       if (keys.length > 0) {
         await forgetMembers(home.redis, batchId, which, keys);
       }
-      cursor = page.cursor;
-    } while (cursor !== '0');
+    }
   }
   if (extent.force) {
     for await (const child of outstandingChildren(home.redis, batchId)) {

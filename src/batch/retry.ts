@@ -3,7 +3,7 @@ import { readDefinition } from '../redis/change-definition.js';
 import { eventsOf } from '../redis/definition.js';
 import { failedBelow, reopenFlow } from '../redis/flow.js';
 import { BATCHES_QUEUE, memberName } from '../redis/keys.js';
-import { settledPage } from '../redis/settled.js';
+import { settledPages } from '../redis/settled.js';
 import { readSnapshot } from '../redis/snapshot.js';
 import { watchBatch, watchFor } from '../redis/watched.js';
 import type { Home } from './home.js';
@@ -31,19 +31,11 @@ export async function retryFailed(home: Home, batchId: string, parentId: string 
 
 async function retryMembers(home: Home, batchId: string): Promise<number> {
   let retried = 0;
-  let cursor = '0';
-  do {
-    // Members leave the collection as they are retried; HSCAN still returns every one that stays.
-    const page = await settledPage(home.redis, batchId, {
-      which: 'failed',
-      cursor,
-      count: PAGE_SIZE,
-      withData: false,
-    });
-    const counts = await Promise.all(page.members.map(({ key }) => retryMember(home, key)));
+  const failed = settledPages(home.redis, batchId, { which: 'failed', count: PAGE_SIZE, withData: false });
+  for await (const members of failed) {
+    const counts = await Promise.all(members.map(({ key }) => retryMember(home, key)));
     retried += counts.reduce((sum, count) => sum + count, 0);
-    cursor = page.cursor;
-  } while (cursor !== '0');
+  }
   return retried;
 }
 

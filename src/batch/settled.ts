@@ -2,7 +2,7 @@ import { BatchOptionsError } from '../errors.js';
 import { checkKeys, checkObject, describe } from '../options.js';
 import { isCallbackId } from '../redis/definition.js';
 import { BATCHES_QUEUE, memberName } from '../redis/keys.js';
-import { type SettledMember, settledPage } from '../redis/settled.js';
+import { type SettledMember, settledPage, settledPages } from '../redis/settled.js';
 import type { Home } from './home.js';
 import type { BatchStatus } from './status.js';
 
@@ -68,7 +68,9 @@ export async function failuresPage<Data>(
   let { cursor } = from;
   let members: SettledMember[] = [];
   do {
-    ({ cursor, members } = await pageOf(home, batchId, { which: 'failed', cursor, count }));
+    const page = await settledPage(home.redis, batchId, { which: 'failed', cursor, count, withData: true });
+    members = membersAmong(home, batchId, page.members);
+    cursor = page.cursor;
   } while (members.length === 0 && cursor !== '0');
   return {
     failures: members.map((member) => failureOf<Data>(home, member)),
@@ -100,21 +102,13 @@ async function* settledMembers(
   batchId: string,
   which: 'processed' | 'failed',
 ): AsyncGenerator<SettledMember> {
-  let cursor = '0';
-  do {
-    const page = await pageOf(home, batchId, { which, cursor, count: PAGE_SIZE });
-    yield* page.members;
-    cursor = page.cursor;
-  } while (cursor !== '0');
+  const part = { which, count: PAGE_SIZE, withData: which === 'failed' };
+  for await (const children of settledPages(home.redis, batchId, part)) {
+    yield* membersAmong(home, batchId, children);
+  }
 }
 
 /** Without the batch's own callbacks, which BullMQ keeps among its children. */
-async function pageOf(
-  home: Home,
-  batchId: string,
-  part: { readonly which: 'processed' | 'failed'; readonly cursor: string; readonly count: number },
-): Promise<{ cursor: string; members: SettledMember[] }> {
-  const page = await settledPage(home.redis, batchId, { ...part, withData: part.which === 'failed' });
-  const isMember = ({ key }: SettledMember) => !isCallbackId(batchId, memberName(home.redis.prefix, key).id);
-  return { cursor: page.cursor, members: page.members.filter(isMember) };
+function membersAmong(home: Home, batchId: string, children: readonly SettledMember[]): SettledMember[] {
+  return children.filter(({ key }) => !isCallbackId(batchId, memberName(home.redis.prefix, key).id));
 }

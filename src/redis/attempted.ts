@@ -1,7 +1,7 @@
 import type { BatchRedis } from './batch-redis.js';
 import { callbackIdStarts } from './definition.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
-import { luaIsCallback, script } from './script.js';
+import { LUA_SPLIT_KEY, luaIsCallback, script } from './script.js';
 
 /**
  * Looks for a member that has not run yet. One that is known not to have run is asked first: as long as it has not, nothing
@@ -15,14 +15,14 @@ import { luaIsCallback, script } from './script.js';
 const FIND_UNTRIED = script(
   'findUntried',
   2,
-  `${luaIsCallback(6)}
+  `${LUA_SPLIT_KEY}${luaIsCallback(6)}
 local total = redis.call('HGET', KEYS[1], '${FIELD.total}') or '0'
 local function isUntried(key)
-  local queueKey = string.match(key, '^' .. string.rep('.', #ARGV[5]) .. ':[^:]+:')
+  local queueKey, id = splitKey(key, ARGV[5])
   if queueKey == ARGV[4] then
     return true
   end
-  return not isCallback(string.sub(key, #queueKey + 1)) and tonumber(redis.call('HGET', key, 'atm') or 0) == 0
+  return not isCallback(id) and tonumber(redis.call('HGET', key, 'atm') or 0) == 0
 end
 if ARGV[1] ~= '' and redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 and isUntried(ARGV[1]) then
   return { ARGV[1], ARGV[2], total }

@@ -1,7 +1,7 @@
 import type { BatchRedis } from './batch-redis.js';
 import { callbackIdStarts } from './definition.js';
 import { batchesKey, batchKeys, FIELD, watchedKey } from './keys.js';
-import { LUA_NOW, LUA_WAKE, luaIsCallback, script } from './script.js';
+import { LUA_NOW, LUA_SPLIT_KEY, LUA_WAKE, luaIsCallback, script } from './script.js';
 
 /**
  * Marks a batch as cancelled: from now on nothing can be added to it, and `success` cannot fire. It is looked after until
@@ -115,9 +115,7 @@ local function removed(count, owner, dependencies, batchId, queueKey)
     return
   end
   redis.call('HINCRBY', owner, '${FIELD.cancelled}', count)
-  if redis.call('SCARD', dependencies) == 0 and redis.call('ZSCORE', queueKey .. 'waiting-children', batchId) then
-    wake(queueKey, owner, batchId)
-  end
+  wakeIfIdle(queueKey, owner, batchId, dependencies)
 end
 `;
 
@@ -134,15 +132,14 @@ end
 const REMOVE_SCATTERED = script(
   'removeScattered',
   2,
-  `${LUA_REMOVE_JOB}${LUA_HOLD}${LUA_IS_CANCELLED}${LUA_REMOVED}${luaIsCallback(6)}
+  `${LUA_REMOVE_JOB}${LUA_HOLD}${LUA_IS_CANCELLED}${LUA_REMOVED}${LUA_SPLIT_KEY}${luaIsCallback(6)}
 if not isCancelled(KEYS[1], ARGV[1]) then
   return { '0', 0, {}, {}, {} }
 end
 local page = redis.call('SSCAN', KEYS[2], ARGV[4], 'COUNT', ARGV[5])
 local count, batches, roots, queues, seen = 0, {}, {}, {}, {}
 for _, key in ipairs(page[2]) do
-  local queueKey = string.match(key, '^' .. string.rep('.', #ARGV[3]) .. ':[^:]+:')
-  local id = string.sub(key, #queueKey + 1)
+  local queueKey, id = splitKey(key, ARGV[3])
   if queueKey == ARGV[2] then
     batches[#batches + 1] = id
   elseif ARGV[1] == '' or not isCallback(id) then

@@ -66,9 +66,7 @@ end
 if #strays > 0 and redis.call('SREM', KEYS[2], root) == 1 then
   redis.call('HDEL', root, 'parentKey', 'parent')
   redis.call('HINCRBY', KEYS[1], '${FIELD.total}', -1)
-  if redis.call('SCARD', KEYS[2]) == 0 and redis.call('ZSCORE', ARGV[2] .. 'waiting-children', ARGV[1]) then
-    wake(ARGV[2], KEYS[1], ARGV[1])
-  end
+  wakeIfIdle(ARGV[2], KEYS[1], ARGV[1], KEYS[2])
 end
 return strays`,
 );

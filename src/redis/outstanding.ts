@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { BATCHES_QUEUE, batchKeys, FIELD } from './keys.js';
-import { script } from './script.js';
+import { LUA_SPLIT_KEY, script } from './script.js';
 
 /** Where a job is in BullMQ. `no job`: there is none with this key, or it belongs to another parent. */
 export type JobState =
@@ -32,7 +32,7 @@ export const OLDEST = 3;
  * none. A job whose worker died has lost its lock but is still in 'active'; that list is read once per queue, and as far as
  * workers usually make it grow.
  */
-const LUA_JOB_STATE = `
+const LUA_JOB_STATE = `${LUA_SPLIT_KEY}
 local active = {}
 local function isListedAsActive(queueKey, id)
   if not active[queueKey] then
@@ -48,8 +48,7 @@ local function jobState(prefix, key, parentKey)
   if not job[1] or parentKey and job[3] ~= parentKey then
     return 'no job'
   end
-  local queueKey = string.match(key, '^' .. string.rep('.', #prefix) .. ':[^:]+:')
-  local id = string.sub(key, #queueKey + 1)
+  local queueKey, id = splitKey(key, prefix)
   for _, state in ipairs(job[2] and { 'completed', 'failed' } or { 'delayed', 'prioritized', 'waiting-children' }) do
     if redis.call('ZSCORE', queueKey .. state, id) then
       return state, job[1]

@@ -138,9 +138,7 @@ for i = 3, #ARGV do
 end
 if removed > 0 and redis.call('EXISTS', KEYS[1]) == 1 then
   redis.call('HINCRBY', KEYS[1], '${FIELD.total}', -removed)
-  if redis.call('SCARD', KEYS[2]) == 0 and redis.call('ZSCORE', ARGV[2] .. 'waiting-children', ARGV[1]) then
-    wake(ARGV[2], KEYS[1], ARGV[1])
-  end
+  wakeIfIdle(ARGV[2], KEYS[1], ARGV[1], KEYS[2])
 end
 return absent`,
 );
@@ -170,9 +168,7 @@ if redis.call('HGET', KEYS[5], 'parentKey') == KEYS[1] then
 end
 if removed > 0 and redis.call('EXISTS', KEYS[1]) == 1 then
   redis.call('HINCRBY', KEYS[1], '${FIELD.total}', -1)
-  if redis.call('SCARD', KEYS[2]) == 0 and redis.call('ZSCORE', ARGV[2] .. 'waiting-children', ARGV[1]) then
-    wake(ARGV[2], KEYS[1], ARGV[1])
-  end
+  wakeIfIdle(ARGV[2], KEYS[1], ARGV[1], KEYS[2])
 end`,
 );
 

@@ -1,7 +1,7 @@
 import type { BatchRedis } from './batch-redis.js';
 import { callbackIdStarts } from './definition.js';
 import { batchesKey, batchKeys, FIELD, jobKey, memberName } from './keys.js';
-import { LUA_NOW, LUA_WAKE, luaIsCallback, script } from './script.js';
+import { LUA_NOW, LUA_SPLIT_KEY, LUA_WAKE, luaIsCallback, script } from './script.js';
 
 /** A sealed batch job that is delayed for longer than this is not in the backoff of a failed step. */
 const LONGEST_BACKOFF_MS = 60_000;
@@ -41,7 +41,7 @@ export interface Repair {
 const REPAIR = script(
   'repair',
   4,
-  `${LUA_NOW}${LUA_WAKE}
+  `${LUA_NOW}${LUA_WAKE}${LUA_SPLIT_KEY}
 local batch = redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}', '${FIELD.registeredAt}', '${FIELD.abandonedAt}',
   '${FIELD.cancelledAt}', '${FIELD.removed}')
 if batch[5] then
@@ -53,7 +53,7 @@ if not batch[1] and not batch[3] and not batch[4] then
 end
 local isQuiet = now() - tonumber(batch[2] or 0) >= tonumber(ARGV[5])
 ${luaIsCallback(8)}
-local missing, settled, woken, flows = 0, 0, 0, {}
+local missing, settled, flows = 0, 0, {}
 -- A batch that goes on is looked at more closely when it stops: what holds it will still be there.
 local page = { '0', {} }
 if ARGV[3] ~= '0' or ARGV[7] == tostring(outstanding) then
@@ -61,8 +61,7 @@ if ARGV[3] ~= '0' or ARGV[7] == tostring(outstanding) then
 end
 for _, key in ipairs(page[2]) do
   local job = redis.call('HMGET', key, 'name', 'finishedOn', 'parentKey')
-  local queueKey = string.match(key, '^' .. string.rep('.', #ARGV[6]) .. ':[^:]+:')
-  local id = string.sub(key, #queueKey + 1)
+  local queueKey, id = splitKey(key, ARGV[6])
   if not job[1] or job[3] ~= KEYS[1] then
     if isQuiet then
       local removed = redis.call('SREM', KEYS[2], key)
@@ -90,10 +89,10 @@ for _, key in ipairs(page[2]) do
     flows[#flows + 1] = key
   end
 end
-local isIdle = redis.call('SCARD', KEYS[2]) == 0 and redis.call('ZSCORE', ARGV[2] .. 'waiting-children', ARGV[1])
+local woken = wakeIfIdle(ARGV[2], KEYS[1], ARGV[1], KEYS[2])
 local score = redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1])
 local isStranded = score and tonumber(score) / 4096 > now() + ${LONGEST_BACKOFF_MS}
-if isIdle or isStranded then
+if isStranded then
   woken = wake(ARGV[2], KEYS[1], ARGV[1])
 end
 return { page[1], missing, settled, woken, #page[2], flows, 0, outstanding }`,
@@ -134,20 +133,18 @@ export async function repairSlice(
 const REPAIR_FLOW = script(
   'repairFlow',
   2,
-  `${LUA_WAKE}
+  `${LUA_WAKE}${LUA_SPLIT_KEY}
 local page = redis.call('SSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])
-local gone, woken, flows = 0, 0, {}
+local gone, flows = 0, {}
 for _, key in ipairs(page[2]) do
-  local queueKey = string.match(key, '^' .. string.rep('.', #ARGV[5]) .. ':[^:]+:')
+  local queueKey, id = splitKey(key, ARGV[5])
   if redis.call('EXISTS', key) == 0 then
     gone = gone + redis.call('SREM', KEYS[2], key)
-  elseif redis.call('ZSCORE', queueKey .. 'waiting-children', string.sub(key, #queueKey + 1)) then
+  elseif redis.call('ZSCORE', queueKey .. 'waiting-children', id) then
     flows[#flows + 1] = key
   end
 end
-if redis.call('SCARD', KEYS[2]) == 0 and redis.call('ZSCORE', ARGV[2] .. 'waiting-children', ARGV[1]) then
-  woken = wake(ARGV[2], KEYS[1], ARGV[1])
-end
+local woken = wakeIfIdle(ARGV[2], KEYS[1], ARGV[1], KEYS[2])
 return { page[1], gone, woken, flows }`,
 );
 
@@ -174,14 +171,13 @@ export async function repairFlowSlice(
 const RECHECK = script(
   'recheck',
   4,
-  `
+  `${LUA_SPLIT_KEY}
 local page = redis.call('HSCAN', KEYS[4], ARGV[1], 'COUNT', ARGV[2])
 local moved = 0
 for i = 1, #page[2], 2 do
   local key = page[2][i]
   if redis.call('HGET', key, 'parentKey') == KEYS[1] then
-    local queueKey = string.match(key, '^' .. string.rep('.', #ARGV[3]) .. ':[^:]+:')
-    local id = string.sub(key, #queueKey + 1)
+    local queueKey, id = splitKey(key, ARGV[3])
     if not redis.call('ZSCORE', queueKey .. 'failed', id) then
       redis.call('HDEL', KEYS[4], key)
       if redis.call('ZSCORE', queueKey .. 'completed', id) then

@@ -76,4 +76,17 @@ local function wake(queueKey, jobKey, id)
   redis.call('ZADD', queueKey .. 'marker', 0, '0')
   return 1
 end
+-- The same for a job that waits for its children, and has none left.
+local function wakeIfIdle(queueKey, jobKey, id, dependencies)
+  local isIdle = redis.call('SCARD', dependencies) == 0 and redis.call('ZSCORE', queueKey .. 'waiting-children', id)
+  return isIdle and wake(queueKey, jobKey, id) or 0
+end
+`;
+
+/** Lua: the key prefix of a job's queue, and the job's id; queue names have no colon, job ids may have. */
+export const LUA_SPLIT_KEY = `
+local function splitKey(key, prefix)
+  local queueKey = string.match(key, '^' .. string.rep('.', #prefix) .. ':[^:]+:')
+  return queueKey, string.sub(key, #queueKey + 1)
+end
 `;

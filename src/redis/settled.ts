@@ -29,16 +29,18 @@ end
 return { page[1], members }`,
 );
 
+/** Which members, how many at a time, and whether with their jobs' data. */
+export interface Part {
+  readonly which: 'processed' | 'failed';
+  readonly count: number;
+  readonly withData: boolean;
+}
+
 /** A page of the members that succeeded or failed; a member may be on two pages while the batch is running. */
 export async function settledPage(
   redis: BatchRedis,
   batchId: string,
-  {
-    which,
-    cursor,
-    count,
-    withData,
-  }: { which: 'processed' | 'failed'; cursor: string; count: number; withData: boolean },
+  { which, cursor, count, withData }: Part & { readonly cursor: string },
 ): Promise<{ cursor: string; members: SettledMember[] }> {
   const key = batchKeys(redis.prefix, batchId)[which];
   const reply = (await redis.run(SETTLED, [key, cursor, count, withData ? '1' : '0'])) as [string, string[]];
@@ -48,4 +50,21 @@ export async function settledPage(
     members.push({ key: flat[i] ?? '', value: flat[i + 1] ?? '', data: flat[i + 2] || undefined });
   }
   return { cursor: next, members };
+}
+
+/**
+ * All pages, one after the other. Members may leave the collection meanwhile: HSCAN still returns every one that stays, if it
+ * goes on from where the last page ended.
+ */
+export async function* settledPages(
+  redis: BatchRedis,
+  batchId: string,
+  part: Part,
+): AsyncGenerator<readonly SettledMember[], void> {
+  let cursor = '0';
+  do {
+    const page = await settledPage(redis, batchId, { ...part, cursor });
+    yield page.members;
+    cursor = page.cursor;
+  } while (cursor !== '0');
 }

@@ -264,7 +264,9 @@ describe('the reconciler', () => {
     const good = await users.createBatch();
     const member = await good.add('gone', {}, { delay: 3_600_000 });
     await bench.redis.del(`${bench.prefix}:users:${member.id}`);
-    await bench.redis.hset(`${bench.prefix}:batches:${broken.id}`, 'b:definition', 'not JSON');
+    const failures = `${bench.prefix}:batches:${broken.id}:failed`;
+    await bench.redis.del(failures);
+    await bench.redis.set(failures, 'not a hash');
     await first.close();
     await good.seal();
     const errors: Error[] = [];
