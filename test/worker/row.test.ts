@@ -1,6 +1,7 @@
 import type { Job } from 'bullmq';
 import { UnrecoverableError } from 'bullmq';
 import { homeOf } from '../../src/batch/home.js';
+import type { Batch } from '../../src/index.js';
 import { showRow } from '../../src/redis/row.js';
 import { type AnyQueue, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
 
@@ -259,6 +260,43 @@ describe('a batch job that somebody has changed by hand', () => {
     expect(ran).toEqual(['publish', 'close']);
   });
 
+  test.for([
+    ['adding', (batch: Batch<AnyQueue>) => batch.add('row', {})],
+    ['sealing', (batch: Batch<AnyQueue>) => batch.seal()],
+    ['one more callback', (batch: Batch<AnyQueue>) => batch.on('success', { name: 'late' })],
+  ] as const)(
+    'is the same batch from %s on, when its producer was killed while it created it',
+    async ([, write], { bench }) => {
+      const users = bench.queue('users');
+      const batch = await users.createBatch({ on: { success: { name: 'publish' } } });
+      await bench.redis.hdel(`${bench.prefix}:batches:${batch.id}`, 'b:definition');
+      await write(batch);
+      await (await batchesOf(bench).getJob(batch.id))?.updateData({});
+      bench.batchWorker();
+      bench.worker('users', async () => {});
+      await batch.seal();
+      expect((await batch.waitUntilFinished()).state).toBe('succeeded');
+    },
+  );
+
+  test('says in its data what it is, with callbacks that came later', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    await batch.on('success', { name: 'late' });
+    expect((await batchesOf(bench).getJob(batch.id))?.data.on.success).toMatchObject([{ name: 'late' }]);
+  });
+
+  test('expires as it was to', async ({ bench }) => {
+    const users = bench.queue('users');
+    const first = bench.batchWorker();
+    const batch = await users.addBatch({ keep: { age: 1 } }, []);
+    await batch.waitUntilFinished();
+    await (await batchesOf(bench).getJob(batch.id))?.updateData({});
+    await first.close();
+    bench.batchWorker({ reconcileInterval: 20 });
+    await eventually(async () => (await users.getBatches()).length === 0, 5000);
+  });
+
   test('fails with a sentence when it is no batch, whatever is in it', async ({ bench }) => {
     bench.batchWorker();
     const job = await batchesOf(bench).add('copy', deep, { attempts: 1_000_000_000 });
@@ -284,5 +322,7 @@ describe('a batch job that somebody has changed by hand', () => {
     expect(await failed.getState()).toBe('failed');
     expect(ran).toEqual(['row', 'publish']);
     expect((await users.getBatches()).map(({ id }) => id)).toEqual([batch.id]);
+    await batch.remove();
+    expect(await users.getBatches()).toEqual([]);
   });
 });
