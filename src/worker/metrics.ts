@@ -8,12 +8,15 @@ export interface WorkDone {
   readonly repairs: { readonly missing: number; readonly settled: number; readonly woken: number };
 }
 
+/** What tells the samples of one metric apart: a label of the same name would make them one, and Prometheus refuse them all. */
+const OWN_LABELS = ['state', 'outcome', 'kind'];
+
 export function checkLabels(labels: unknown): asserts labels is Readonly<Record<string, string>> {
   checkObject('exportPrometheusMetrics(labels): labels', labels);
   for (const [name, value] of Object.entries(labels)) {
-    if (!/^[A-Za-z_]\w*$/.test(name) || typeof value !== 'string') {
+    if (!/^[A-Za-z_]\w*$/.test(name) || typeof value !== 'string' || OWN_LABELS.includes(name)) {
       throw new BatchOptionsError(
-        `exportPrometheusMetrics(labels): a label is a name of letters, digits and '_' with a string, not ${describe(name)}: ${describe(value)}.`,
+        `exportPrometheusMetrics(labels): a label is a name of letters, digits and '_', other than ${OWN_LABELS.join(', ')}, with a string, not ${describe(name)}: ${describe(value)}.`,
       );
     }
   }

@@ -43,7 +43,7 @@ describe('exportPrometheusMetrics', () => {
     const batchWorker = bench.batchWorker();
     const text = await batchWorker.exportPrometheusMetrics({ app: 'a "shop"\n\\' });
     expect(text).toContain(`state="open", app="a \\"shop\\"\\n\\\\"} 0`);
-    for (const labels of [{ 'not-a-name': 'x' }, { app: 7 }, 'app', null]) {
+    for (const labels of [{ 'not-a-name': 'x' }, { app: 7 }, { state: 'up' }, 'app', null]) {
       await expect(batchWorker.exportPrometheusMetrics(labels as never)).rejects.toThrow(/label/);
     }
   });
