@@ -337,6 +337,16 @@ describe.each(ADAPTERS)('%s, a batch that has succeeded', (adapter) => {
 });
 
 describe('BatchBoardAdapter, Clean all', () => {
+  test('refuses to remove batches that run', async ({ bench }) => {
+    const { users, board } = await open(bench, 'BatchBoardAdapter');
+    const batch = await users.addBatch({}, rows(false));
+    for (const state of ['wait', 'active', 'waiting-children']) {
+      const { status, body } = await board.put(`/batches/clean/${state}`);
+      expect([status, body.message]).toEqual([409, expect.stringContaining('nothing was removed')]);
+    }
+    expect((await batch.status()).total).toBe(1);
+  });
+
   test('removes more batches than are looked at together, and leaves those that are too young', async ({ bench }) => {
     const { users, board } = await open(bench, 'BatchBoardAdapter');
     const all = await Promise.all(Array.from({ length: 230 }, () => users.createBatch()));
