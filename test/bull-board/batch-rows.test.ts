@@ -336,6 +336,26 @@ describe.each(ADAPTERS)('%s, a batch that has succeeded', (adapter) => {
   });
 });
 
+describe('BatchBoardAdapter, a batch that has ended', () => {
+  test('is removed without the jobs of its members, and not run again: that is refused with a sentence', async ({
+    bench,
+  }) => {
+    const { users, board, start } = await open(bench, 'BatchBoardAdapter');
+    start();
+    const batch = await users.addBatch({}, rows(false));
+    await finished(batch, 'succeeded');
+    const again = await board.put(`/batches/${batch.id}/retry`);
+    expect([again.status, again.body.message]).toEqual([409, expect.stringContaining('nothing to run again')]);
+    const cancelled = await users.createBatch();
+    await cancelled.cancel();
+    await finished(cancelled, 'cancelled');
+    const { status, body } = await board.put(`/batches/${cancelled.id}/retry`);
+    expect([status, body.message]).toEqual([409, expect.stringContaining('was cancelled, and stays so')]);
+    expect((await board.put(`/batches/${batch.id}/clean`)).status).toBe(204);
+    expect(await users.getCompletedCount()).toBe(1);
+  });
+});
+
 describe('BatchBoardAdapter, Clean all', () => {
   test('refuses to remove batches that run', async ({ bench }) => {
     const { users, board } = await open(bench, 'BatchBoardAdapter');
