@@ -176,7 +176,7 @@ export class Reconciler {
     if (isRemoved) {
       await finishRemoval(this.#home, batchId);
     } else if (hasMoved && cursor === '0') {
-      await refreshRow(this.#home, batchId);
+      await refreshRow(this.#home, batchId).catch((error) => this.#rounds.report(error));
     }
     if (missing + settled + woken > 0) {
       this.#onRepair({ batchId, missing, settled, woken: woken === 1 });
