@@ -9,7 +9,7 @@ import { BatchOptionsError } from '../errors.js';
 import { checkKeys, checkName, checkObject, describe } from '../options.js';
 import { checkBackend, rawClientOf } from '../redis/client.js';
 import { BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
-import { runBatchJob } from './lifecycle.js';
+import { RemovedMeanwhileError, runBatchJob } from './lifecycle.js';
 import { checkLabels, prometheusMetrics } from './metrics.js';
 import { type BatchRepair, Reconciler } from './reconciler.js';
 import { Sweep } from './sweep.js';
@@ -193,7 +193,7 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   #onFailed(job: Job | undefined, error: Error): void {
     if (error.name === 'UnrecoverableError') {
       this.#onFinished(job, false);
-    } else {
+    } else if (!(error instanceof RemovedMeanwhileError)) {
       this.#report(error);
     }
   }

@@ -28,20 +28,7 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
       await show(refreshRow(home, batchId));
       throw new WaitingChildrenError();
     }
-    const snapshot = await decideSnapshot(home.redis, batchId, token);
-    if (snapshot === 'no batch') {
-      throw failure(
-        'This job is no batch: it was added, or copied, by hand. Batches are created with createBatch() or addBatch().',
-      );
-    }
-    if (snapshot === undefined || snapshot === 'lock lost') {
-      throw new BatchError(
-        snapshot === undefined
-          ? `Batch '${batchId}' is being removed: there is nothing left to do for it.`
-          : `Batch '${batchId}' is not this BatchWorker's to run any more; another one goes on with it.`,
-        { batchId },
-      );
-    }
+    const snapshot = await decide(home, batchId, token);
     const step = nextStep(snapshot);
     switch (step.kind) {
       case 'await seal':
@@ -73,6 +60,40 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
         throw failure(step.reason);
     }
     previous = step.kind;
+  }
+}
+
+async function decide(home: Home, batchId: string, token: string): Promise<Snapshot> {
+  const snapshot = await decideSnapshot(home.redis, batchId, token);
+  switch (snapshot) {
+    case 'no batch':
+      throw new NoBatchError(batchId);
+    case 'lock lost':
+      throw new BatchError(
+        `Batch '${batchId}' is not this BatchWorker's to run any more; another one goes on with it.`,
+        { batchId },
+      );
+    case undefined:
+      throw new RemovedMeanwhileError(`Batch '${batchId}' is being removed: there is nothing left to do for it.`, {
+        batchId,
+      });
+    default:
+      return snapshot;
+  }
+}
+
+/** No error to anybody: it lets go of the batch job, so that it can be removed. */
+export class RemovedMeanwhileError extends BatchError {}
+
+/** Ends a job that would be tried for ever. It is an error of whoever added it, and not a batch that has failed. */
+class NoBatchError extends UnrecoverableError {
+  constructor(jobId: string) {
+    super(
+      `Job '${jobId}' in the queue 'batches' is no batch: it was added, or copied, by hand. Batches are created with ` +
+        'createBatch() or addBatch().',
+    );
+    this.name = 'NoBatchError';
+    this.stack = this.message;
   }
 }
 

@@ -203,7 +203,7 @@ describe.each(ADAPTERS)('%s, buttons of a batch that is open', (adapter) => {
       expect(status).toBe(200);
       await eventually(async () => {
         const copy = await batches.getJob(body.job.id);
-        expect(copy?.failedReason).toContain('This job is no batch');
+        expect(copy?.failedReason).toContain(`in the queue 'batches' is no batch`);
         return true;
       });
     } else {

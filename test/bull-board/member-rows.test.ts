@@ -261,8 +261,15 @@ describe('BatchBoardAdapter, members by the thousand', () => {
     const users = bench.queue('users');
     const board = await boardOf(bench, [users], 'BatchBoardAdapter');
     const batch = await users.addBatch({}, rows(5500));
+    const slices: number[] = [];
+    const clean = users.clean.bind(users);
+    users.clean = (grace, limit, type) => {
+      slices.push(limit);
+      return clean(grace, limit, type);
+    };
     expect((await board.put('/users/empty')).status).toBe(200);
     expect(await users.getJobCountByTypes('waiting')).toBe(0);
+    expect(Math.max(...slices)).toBe(1000);
     bench.batchWorker();
     await finished(batch, { state: 'failed', missing: 5500 });
   });

@@ -307,7 +307,10 @@ describe('a batch job that somebody has changed by hand', () => {
     bench,
   }) => {
     const users = bench.queue('users');
-    bench.batchWorker();
+    const batchWorker = bench.batchWorker();
+    const [finished, errors]: [string[], string[]] = [[], []];
+    batchWorker.on('finished', ({ batchId }) => finished.push(batchId));
+    batchWorker.on('error', ({ message }) => errors.push(message));
     const ran: string[] = [];
     bench.worker('users', async (job) => void ran.push(job.name));
     const batch = await users.addBatch({ on: { success: { name: 'publish' } } }, [{ name: 'row', data: {} }]);
@@ -318,8 +321,10 @@ describe('a batch job that somebody has changed by hand', () => {
       const job = await batchesOf(bench).getJob(copy.id ?? '');
       return job?.failedReason ? job : undefined;
     });
-    expect(failed.failedReason).toContain('This job is no batch');
+    expect(failed.failedReason).toContain(`Job '${copy.id}' in the queue 'batches' is no batch`);
     expect(await failed.getState()).toBe('failed');
+    expect(errors).toEqual([failed.failedReason]);
+    expect(finished).toEqual([batch.id]);
     expect(ran).toEqual(['row', 'publish']);
     expect((await users.getBatches()).map(({ id }) => id)).toEqual([batch.id]);
     await batch.remove();
