@@ -2,6 +2,7 @@ import { context, trace } from '@opentelemetry/api';
 import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node';
 import { UnrecoverableError } from 'bullmq';
 import { BullMQOtel } from 'bullmq-otel';
+import { Redis } from 'ioredis';
 import { afterAll } from 'vitest';
 import type { BatchWorkerOptions } from '../../src/index.js';
 import { describe, eventually, expect, test } from '../support/test.js';
@@ -102,6 +103,18 @@ describe('with the telemetry of BullMQ', () => {
     const batch = await users.addBatch({ on: { complete: { name: 'report' } } }, []);
     await batch.waitUntilFinished();
     await eventually(() => traceOf(batch.id).includes('process users'));
+  });
+
+  test("queues on one connection, of which one has it, do not get in each other's way", async ({ bench }) => {
+    const connection = new Redis({ ...bench.connection, maxRetriesPerRequest: null });
+    const plain = bench.queue('plain', { connection } as never);
+    const traced = bench.queue('traced', { connection, telemetry } as never);
+    const untold = await plain.createBatch();
+    const told = await traced.createBatch();
+    const dataOf = async ({ id }: { id: string }) => (await bench.plainQueue('batches').getJob(id))?.data;
+    expect(await dataOf(untold)).not.toHaveProperty('trace');
+    expect(await dataOf(told)).toHaveProperty('trace');
+    bench.use({ close: async () => connection.disconnect() });
   });
 
   test('nothing is stored for a trace where there is no telemetry', async ({ bench }) => {
