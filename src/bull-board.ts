@@ -3,7 +3,7 @@ import type { FlowProducer, Job, JobNode, Queue } from 'bullmq';
 import { BatchRows } from './bull-board/batch-rows.js';
 import { linkOf } from './bull-board/links.js';
 import { addOutsideOfBatches, cleanInSlices, drainInSlices } from './bull-board/member-rows.js';
-import { withBatches } from './index.js';
+import { BatchOptionsError, type QueueLike, withBatches } from './index.js';
 
 /** What Bull Board's `BullMQAdapter` takes, and where to find the page of batches. */
 export type BatchBoardOptions = NonNullable<ConstructorParameters<typeof BullMQAdapter>[1]> & {
@@ -23,7 +23,7 @@ const DESCRIPTION = 'Each row is a batch of jobs: delayed while it is open, wait
  * Promote seals it, "Remove unprocessed children" cancels it, Clean and the trash remove it. What would break a batch is refused
  * with a sentence.
  *
- * @throws BatchOptionsError for a queue that cannot hold batches.
+ * @throws BatchOptionsError for a queue that cannot hold batches, and a `page` that is no address.
  *
  * @example
  * createBullBoard({
@@ -36,19 +36,21 @@ export class BatchBoardAdapter extends BullMQAdapter {
   /** For the queue `batches`; in any other queue the rows are jobs, and stay BullMQ's. */
   readonly #batches: BatchRows | undefined;
 
-  constructor(queue: Queue, { page, ...options }: BatchBoardOptions = {}) {
-    const wrapped = withBatches(queue);
+  constructor(queue: QueueLike, { page, ...options }: BatchBoardOptions = {}) {
+    checkPage(page);
+    // Whichever copy of BullMQ the queue comes from: Bull Board looks at what it can do.
+    const wrapped = withBatches(queue as unknown as Queue);
     const holdsBatches = queue.name === 'batches';
     const link = (job: Partial<Job>) =>
       linkOf(job, { page, isBatch: holdsBatches }) ?? options.externalJobUrl?.(job as never);
-    super(queue, {
+    super(wrapped, {
       ...(holdsBatches ? { description: DESCRIPTION } : {}),
       ...options,
       externalJobUrl: link as NonNullable<BatchBoardOptions['externalJobUrl']>,
       // A batch that has succeeded has nothing to run again.
       ...(holdsBatches ? { allowCompletedRetries: false } : {}),
     });
-    this.#queue = queue;
+    this.#queue = wrapped;
     this.#batches = holdsBatches ? new BatchRows(wrapped) : undefined;
   }
 
@@ -96,5 +98,13 @@ export class BatchBoardAdapter extends BullMQAdapter {
       return flow;
     };
     return Object.create(producer, { getFlow: { value: getFlow } });
+  }
+}
+
+function checkPage(page: unknown): void {
+  if (page !== undefined && !(typeof page === 'string' && /^(\/|https?:\/\/)/.test(page))) {
+    throw new BatchOptionsError(
+      `BatchBoardAdapter: page must be where the page of batches is mounted, e.g. '/batches', not ${JSON.stringify(page)}.`,
+    );
   }
 }

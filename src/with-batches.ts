@@ -1,7 +1,7 @@
 import type { Job } from 'bullmq';
 import { Batch, createBatch, loadBatch } from './batch/batch.js';
 import { type BatchOptions, checkBatchOptions } from './batch/create.js';
-import { homeOf, isQueue, type MemberQueue, memberQueueOf } from './batch/home.js';
+import { checkNotBatches, homeOf, isQueue, type MemberQueue, memberQueueOf } from './batch/home.js';
 import { type BatchJobs, checkIterable, checkJob, type Opener } from './batch/job.js';
 import { type BatchCounts, batchOf, getBatchCounts, getBatches, type ListedState } from './batch/lookup.js';
 import type { JobLike, QueueLike } from './batch/queue-like.js';
@@ -131,10 +131,11 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
   };
 }
 
-/** The queue's own `add` and `addBulk`: inside of `batch.jobs(fn)` they add members, everywhere else they are BullMQ's. */
+/** The queue's own `add` and `addBulk`: inside of `batch.jobs(fn)` they add members, everywhere else they are BullMQ's; to the queue of the batches nothing is added. */
 function addingInsideJobs(own: MemberQueue): Record<'add' | 'addBulk', (...args: never[]) => Promise<unknown>> {
   return {
     async add(name: string, data: unknown, opts?: object): Promise<Job> {
+      checkNotBatches(own.name);
       const batch = enclosingBatch();
       if (batch === undefined) {
         return own.add(name, data, opts as never);
@@ -143,6 +144,7 @@ function addingInsideJobs(own: MemberQueue): Record<'add' | 'addBulk', (...args:
       return jobs[0] as Job;
     },
     async addBulk(jobs: { name: string; data: unknown; opts: object }[]): Promise<readonly Job[]> {
+      checkNotBatches(own.name);
       const batch = enclosingBatch();
       return batch === undefined ? own.addBulk(jobs) : (await batch.addTo(own, jobs)).jobs;
     },

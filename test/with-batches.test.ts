@@ -94,6 +94,8 @@ describe('withBatches', () => {
     await expect(batch.createBatch()).rejects.toThrow(refusal);
     await expect(batch.on('complete', { name: 'report' })).rejects.toThrow(refusal);
     await expect(batch.jobs(() => batches.add('row' as never, {} as never))).rejects.toThrow(refusal);
+    await expect(batches.add('row' as never, {} as never)).rejects.toThrow(refusal);
+    await expect(batches.addBulk([{ name: 'row', data: {} }])).rejects.toThrow(refusal);
     expect((await batch.status()).total).toBe(1);
     expect(await batches.getJobCounts()).toMatchObject({ delayed: 1, waiting: 0 });
   });

@@ -234,9 +234,12 @@ export function failureReason(
 
 /** Of a batch that was cancelled it is known: its members were. */
 function why({ anyFailure, cancelledAt, counts }: Pick<Standing, 'anyFailure' | 'cancelledAt' | 'counts'>): string {
-  return anyFailure === undefined || cancelledAt !== undefined
-    ? ''
-    : `: ${sentencePart(anyFailure)}${counts.failed > 1 ? ', …' : ''}`;
+  if (anyFailure === undefined || cancelledAt !== undefined) {
+    return '';
+  }
+  // That of a child batch may say itself that there are more.
+  const one = sentencePart(anyFailure).replace(/, …$/, '');
+  return `: ${one}${counts.failed > 1 ? ', …' : ''}`;
 }
 
 const LONGEST = 200;

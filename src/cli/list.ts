@@ -44,7 +44,8 @@ export const listCommand: Command = {
     }
     await printTable(newest, out);
     const more = states.reduce((sum, state) => sum + counts[state], 0) - newest.length;
-    if (more > 0) {
+    // Jobs that somebody else has put among the batches are counted, but never found.
+    if (more > 0 && newest.length === limit) {
       await out.line(out.paint('dim', `… and ${number(more)} more: --limit ${limit + more}`));
     }
     return EXIT.ok;

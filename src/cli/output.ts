@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { writeSync } from 'node:fs';
 import { EXIT } from './failure.js';
 import { jsonLine, printable } from './text.js';
 
@@ -21,9 +22,14 @@ export class Output {
   ) {
     for (const stream of [stdout, stderr]) {
       // Whoever reads has read enough, as `head` has.
-      stream.on('error', (error: NodeJS.ErrnoException) =>
-        process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failed),
-      );
+      stream.on('error', (error: NodeJS.ErrnoException) => {
+        if (error.code === 'EPIPE') {
+          process.exit(EXIT.ok);
+        }
+        // At once: the process ends before a stream would have written it.
+        writeSync(2, `bullmq-batches: The output cannot be written, and is not complete: ${error.message}.\n`);
+        process.exit(EXIT.failed);
+      });
     }
   }
 

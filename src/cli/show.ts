@@ -30,7 +30,7 @@ function linesOf(status: BatchStatus, columns: number): string[] {
       ['id', printable(status.id)],
       ['description', maybe(status.description)],
       ['state', status.state + stateNote(status)],
-      ['failed because', maybe(status.failedReason)],
+      ['failed because', maybe(status.state === 'cancelled' ? undefined : status.failedReason)],
       ['cancelled because', maybe(status.cancelReason)],
       ['progress', `${status.progress} %`],
       ['members', `${number(total)}: ${counts.map(([name, count]) => `${number(count)} ${name}`).join(', ')}`],

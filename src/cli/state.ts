@@ -26,3 +26,8 @@ export function lossesOf({ failed, cancelled, missing }: Counts): string[] {
 
 export const hasEnded = (state: BatchState): boolean =>
   state === 'succeeded' || state === 'failed' || state === 'cancelled';
+
+/** Why a batch has failed, or was cancelled: without its state, which stands before it. */
+export function whyOf({ failedReason, cancelReason }: BatchStatus): string | undefined {
+  return (failedReason ?? cancelReason)?.replace(/^cancelled(: |$)/, '') || undefined;
+}

@@ -6,7 +6,7 @@ import { EXIT } from './failure.js';
 import type { Output } from './output.js';
 import { Pace } from './pace.js';
 import { Screen } from './screen.js';
-import { hasEnded, lossesOf, styleOf } from './state.js';
+import { hasEnded, lossesOf, styleOf, whyOf } from './state.js';
 import { called, duration, localIso, number, plural, printable, shortened } from './text.js';
 
 /** Between two lines in a log, or two looks at the tree. */
@@ -69,7 +69,7 @@ function lineOf(look: Look): string {
   const { status, tree } = look;
   const jobs = jobsOf(look);
   const what = tree.children.length === 0 ? 'member' : 'job';
-  const why = status.failedReason ?? status.cancelReason;
+  const why = whyOf(status);
   return [
     `${status.state}  ${jobs.progress} %  `,
     [`${number(jobs.succeeded)} of ${plural(jobs.total, what)} succeeded`, ...lossesOf(jobs)].join(', '),
@@ -116,7 +116,7 @@ function noteOf(look: Look, pace: Pace): string {
 }
 
 function endOf(status: BatchStatus, out: Output): string {
-  const why = status.failedReason ?? status.cancelReason;
+  const why = whyOf(status);
   const time = duration((status.finishedAt ?? Date.now()) - status.createdAt);
   const state = out.paint(styleOf(status.state), status.state);
   return `${printable(called(status)).replace(/^b/, 'B')}: ${state} after ${time}${why === undefined ? '' : `, ${printable(why)}`}`;

@@ -20,14 +20,16 @@ import { type Frame, layout, type Page } from './layout.js';
 import { type Batches, ifThere, readOverview, readState, STATES, search } from './list.js';
 import { listPage } from './list-view.js';
 import { confirmPage, messagePage } from './message-view.js';
-import { isBelow, type NodeHandler, nodeHandler } from './node-handler.js';
+import { isBelow, type Mount, type NodeHandler, nodeHandler } from './node-handler.js';
 import { isUnfinished, titleOf } from './parts.js';
 import { type ActionName, Paths, type Route, routeOf } from './paths.js';
 import { inTime, NoAnswer, Readings } from './readings.js';
 import { foreignness } from './same-origin.js';
 
 export interface BatchPageOptions {
-  /** The path where the page is mounted, as the browser sees it; default '/batches'. */
+  /**
+   * The path where the page is mounted, as the browser sees it. Default: where Express has mounted it, '/batches' elsewhere.
+   */
   readonly basePath?: string | undefined;
   /** What the page is called, in its head and in the browser's tab; default 'Batches'. */
   readonly title?: string | undefined;
@@ -58,13 +60,15 @@ export interface BatchPage {
  */
 export function batchPage(queue: QueueLike, options: BatchPageOptions = {}): BatchPage {
   const { basePath, title, allowActions } = checkOptions(options);
-  const site = new Site(withBatches(queue), title, allowActions);
+  const site = new Site(withBatches(queue), { basePath, title, allowActions });
   return {
     async fetch(request) {
       const { pathname } = new URL(request.url);
-      return site.respond(request, basePath, isBelow(pathname, basePath));
+      return site.respond(request, isBelow(pathname, basePath) ? { path: basePath, seenAs: basePath } : undefined);
     },
-    handler: nodeHandler(basePath, (request, base, isOurs) => site.respond(request, base, isOurs)),
+    handler: nodeHandler({ path: basePath, isGiven: options.basePath !== undefined }, (request, mount) =>
+      site.respond(request, mount),
+    ),
   };
 }
 
@@ -120,20 +124,21 @@ class Refusal extends Error {
 
 class Site {
   readonly #batches: Batches;
-  readonly #title: string;
-  readonly #allowActions: Settings['allowActions'];
+  readonly #settings: Settings;
   readonly #readings = new Readings();
 
-  constructor(batches: Batches, title: string, allowActions: Settings['allowActions']) {
+  constructor(batches: Batches, settings: Settings) {
     this.#batches = batches;
-    this.#title = title;
-    this.#allowActions = allowActions;
+    this.#settings = settings;
   }
 
-  async respond(request: Request, base: string, isOurs: boolean): Promise<Response> {
+  async respond(request: Request, mount: Mount | undefined): Promise<Response> {
+    const { title, basePath } = this.#settings;
     const url = new URL(request.url);
-    const route = isOurs ? routeOf(url.pathname.slice(base.length)) : ({ kind: 'unknown', json: false } as const);
-    const visit = new Visit(request, url, route, { paths: new Paths(base), siteTitle: this.#title, nonce: newNonce() });
+    const route: Route =
+      mount === undefined ? { kind: 'elsewhere', json: false } : routeOf(url.pathname.slice(mount.path.length));
+    const paths = new Paths(mount?.seenAs ?? basePath);
+    const visit = new Visit(request, url, route, { paths, siteTitle: title, nonce: newNonce() });
     return responseOf(await this.#answer(visit), request.method === 'HEAD');
   }
 
@@ -170,6 +175,8 @@ class Site {
         return this.#confirm(visit, route.id, route.action);
       case 'malformed':
         throw new Refusal(400, 'Bad address', 'This address is not percent-encoded as it should be.');
+      case 'elsewhere':
+        throw new Refusal(404, 'Not found', `This page answers below '${this.#settings.basePath}', its basePath.`);
       case 'unknown':
         throw new Refusal(404, 'Not found', 'There is no page at this address.');
     }
@@ -301,7 +308,7 @@ class Site {
   }
 
   async #mayAct(request: Request): Promise<boolean> {
-    const allowed = this.#allowActions;
+    const { allowActions: allowed } = this.#settings;
     return typeof allowed === 'function' ? (await allowed(request)) === true : allowed;
   }
 

@@ -85,7 +85,7 @@ ${bar(status, 'Progress')}
 <div${state !== 'running' && html` hidden`} data-left-row><dt>Time left</dt><dd data-left>${left(pace)}</dd></div>
 <div><dt>Created</dt><dd>${time(createdAt)}</dd></div>
 <div><dt>Sealed</dt><dd>${sealedAt === undefined ? 'not yet' : time(sealedAt)}</dd></div>
-${completedAt !== undefined && html`<div><dt>Members settled</dt><dd>${time(completedAt)}</dd></div>`}
+${completedAt !== undefined && status.pending === 0 && html`<div><dt>Members settled</dt><dd>${time(completedAt)}</dd></div>`}
 ${finishedAt !== undefined && html`<div><dt>Finished</dt><dd>${time(finishedAt)}</dd></div>`}
 <div><dt>${isUnfinished(state) ? 'Took so far' : 'Took'}</dt><dd>${duration((finishedAt ?? Date.now()) - createdAt)}</dd></div>
 </dl>
@@ -103,14 +103,17 @@ interface Pace {
 
 function paceOf(status: BatchStatus, tree: BatchTree | undefined): Pace {
   const hasJobsBelow = tree !== undefined && tree.children.length > 0;
-  const { total, pending } = hasJobsBelow ? tree.jobs : status;
+  const { succeeded, failed, pending } = hasJobsBelow ? tree.jobs : status;
   const until = status.completedAt ?? status.finishedAt ?? Date.now();
-  const settled = total - pending;
+  // Those that were cancelled, or vanished, were not worked off.
+  const settled = succeeded + failed;
   return { settled, pending, perSecond: (1000 * settled) / Math.max(1, until - status.createdAt), hasJobsBelow };
 }
 
-function throughput({ settled, perSecond }: Pace): string {
-  return settled === 0 ? 'nothing settled yet' : `${rate(perSecond)}, on average`;
+function throughput({ settled, perSecond, hasJobsBelow }: Pace): string {
+  return settled === 0
+    ? 'nothing worked off yet'
+    : `${rate(perSecond)}${hasJobsBelow ? ', with the jobs of child batches,' : ','} on average`;
 }
 
 /** Fewer tell nothing about the others. */

@@ -146,7 +146,7 @@ export const CLIENT_SCRIPT = `
     var hasJobs = card !== null && card.hasAttribute('data-jobs-settled');
     var next = hasJobs
       ? { at: pageAt, settled: Number(card.getAttribute('data-jobs-settled')), pending: Number(card.getAttribute('data-jobs-pending')) }
-      : { at: Date.now(), settled: latest.total - latest.pending, pending: latest.pending };
+      : { at: Date.now(), settled: latest.succeeded + latest.failed, pending: latest.pending };
     if (last && last.at === next.at) return;
     if (last && (next.settled < last.settled || last.hasJobs !== hasJobs)) samples = [];
     next.hasJobs = hasJobs;
@@ -188,7 +188,7 @@ export const CLIENT_SCRIPT = `
     if (isFinished() || last.at - first.at < ENOUGH_MS) return;
     var perSecond = 1000 * (last.settled - first.settled) / (last.at - first.at);
     var over = last.at - first.at < 55000 ? Math.round((last.at - first.at) / 1000) + ' s' : 'minute';
-    put(card.querySelector('[data-rate]'), (perSecond ? rate(perSecond) : 'nothing settled') + ', in the last ' + over);
+    put(card.querySelector('[data-rate]'), (perSecond ? rate(perSecond) : 'nothing worked off') + (last.hasJobs ? ', with the jobs of child batches,' : ',') + ' in the last ' + over);
     put(card.querySelector('[data-left]'), perSecond ? timeLeft(1000 * last.pending / perSecond) : 'not to be told: nothing moves');
   }
 

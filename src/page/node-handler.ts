@@ -8,20 +8,31 @@ type MountedRequest = IncomingMessage & {
   readonly body?: unknown;
 };
 
-/** Answers a request; `isOurs`: it is below `base`, the path where the page is mounted. */
-export type Respond = (request: Request, base: string, isOurs: boolean) => Promise<Response>;
+/** Where the page is mounted. */
+export interface Mount {
+  /** What the paths of requests begin with. */
+  readonly path: string;
+  /** What the browser sees instead: a proxy may have taken a prefix away. */
+  readonly seenAs: string;
+}
+
+/** Answers a request; without a mount it is none of ours. */
+export type Respond = (request: Request, mount: Mount | undefined) => Promise<Response>;
 
 export type NodeHandler = (req: IncomingMessage, res: ServerResponse, next?: (error?: unknown) => void) => void;
 
-/** Requests of node:http, Express, and of whatever hands on the same two objects. */
-export function nodeHandler(basePath: string, respond: Respond): NodeHandler {
+/**
+ * Requests of node:http, Express, and of whatever hands on the same two objects. `isGiven`: the host has said what the browser
+ * sees, which then need not be where the framework has mounted us.
+ */
+export function nodeHandler(base: { readonly path: string; readonly isGiven: boolean }, respond: Respond): NodeHandler {
   return (req, res, next) => {
-    const base = mountOf(req, basePath);
-    if (base === undefined && next !== undefined) {
+    const mount = mountOf(req, base);
+    if (mount === undefined && next !== undefined) {
       next();
       return;
     }
-    answer(req, res, (request) => respond(request, base ?? basePath, base !== undefined)).catch((error: unknown) => {
+    answer(req, res, (request) => respond(request, mount)).catch((error: unknown) => {
       if (next !== undefined && !res.headersSent) {
         next(error);
       } else {
@@ -31,12 +42,17 @@ export function nodeHandler(basePath: string, respond: Respond): NodeHandler {
   };
 }
 
-/** The path where the page is mounted, or undefined when the request is not below it. */
-function mountOf(req: MountedRequest, basePath: string): string | undefined {
+/** Undefined when the request is not below it. */
+function mountOf(req: MountedRequest, base: { readonly path: string; readonly isGiven: boolean }): Mount | undefined {
   const path = targetOf(req).replace(/\?.*$/s, '');
   const baseUrl = (req.baseUrl ?? '').replace(/\/$/, '');
-  const possible = [basePath, ...(baseUrl === '' ? [] : [`${baseUrl}${basePath}`, baseUrl])];
-  return possible.find((base) => isBelow(path, base));
+  const possible = [base.path, ...(baseUrl === '' ? [] : [`${baseUrl}${base.path}`, baseUrl])];
+  const found = possible.find((candidate) => isBelow(path, candidate));
+  if (found === undefined) {
+    return undefined;
+  }
+  const isElsewhere = base.isGiven && found === baseUrl && !found.endsWith(base.path);
+  return { path: found, seenAs: isElsewhere ? base.path : found };
 }
 
 export function isBelow(path: string, base: string): boolean {

@@ -19,7 +19,7 @@ export type Route =
   | { readonly kind: 'batch'; readonly id: string; readonly json: boolean; readonly literal?: string }
   | { readonly kind: Detail; readonly id: string; readonly json: boolean }
   | { readonly kind: 'action'; readonly id: string; readonly action: ActionName; readonly json: false }
-  | { readonly kind: 'unknown' | 'malformed'; readonly json: boolean };
+  | { readonly kind: 'unknown' | 'malformed' | 'elsewhere'; readonly json: boolean };
 
 /** Reads the part of a path that is below the base path, as it came: still percent-encoded. */
 export function routeOf(path: string): Route {

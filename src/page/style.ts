@@ -116,7 +116,7 @@ table.batches { width: 100%; table-layout: fixed; border-collapse: separate; bor
 .legend li.none b { font-weight: 400; }
 .legend li.total { color: var(--quiet); }
 .legend li.total::before { display: none; }
-dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .7rem 1.5rem; margin: 0; padding-top: 1rem; border-top: 1px solid var(--line); }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .7rem 1.2rem; margin: 0; padding-top: 1rem; border-top: 1px solid var(--line); }
 dt { font-size: .85rem; color: var(--quiet); }
 dd { margin: 0; font-variant-numeric: tabular-nums; }
 

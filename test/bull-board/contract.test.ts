@@ -26,6 +26,12 @@ describe('Bull Board, as this adapter was built for it', () => {
     expect([...ofJobs, ...alsoOfJobs].filter((name) => typeof Job.prototype[name] !== 'function')).toEqual([]);
   });
 
+  test('refuses a page that is no address', async ({ bench }) => {
+    for (const page of ['batches', '', 7, null]) {
+      expect(() => new BatchBoardAdapter(bench.plainQueue('users'), { page } as never)).toThrow("e.g. '/batches'");
+    }
+  });
+
   test('shows any queue with it, and keeps to read-only', async ({ bench }) => {
     const users = bench.queue('users');
     const { id } = await users.createBatch({ description: 'Import' });

@@ -92,7 +92,6 @@ describe('Express', () => {
   test.for([
     ['/batches', '/batches'],
     ['/admin/batches', '/batches'],
-    ['/admin', '/elsewhere'],
   ] as const)(
     'mounted at %s, with basePath %s, links lead to where it is mounted',
     async ([mount, basePath], { bench }) => {
@@ -118,6 +117,22 @@ describe('Express', () => {
     app.use('/admin', router);
     const origin = await serve(bench, app);
     expect(await (await fetch(`${origin}/admin/batches`)).text()).toContain('href="/admin/batches/a%2Fb"');
+  });
+
+  test('links to where the browser sees it, when a proxy takes a prefix away', async ({ bench }) => {
+    const { users } = await openBatch(bench);
+    const app = express();
+    app.use('/x', batchPage(users, { basePath: '/proxy/batches' }).handler);
+    const origin = await serve(bench, app);
+    expect(await (await fetch(`${origin}/x`)).text()).toContain('href="/proxy/batches/a%2Fb"');
+    expect((await fetch(`${origin}/x/index.json`)).status).toBe(200);
+  });
+
+  test('says where it answers, when it is asked elsewhere', async ({ bench }) => {
+    const { users } = await openBatch(bench);
+    const answer = await batchPage(users).fetch(new Request('http://localhost/other'));
+    expect(answer.status).toBe(404);
+    expect(await answer.text()).toContain('This page answers below &#39;/batches&#39;, its basePath.');
   });
 
   test('hands on what is not its own', async ({ bench }) => {
