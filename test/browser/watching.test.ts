@@ -44,6 +44,7 @@ async function slowest({ redis }: Bench): Promise<number> {
   return Math.max(0, ...entries.map(([, , microseconds]) => microseconds / 1000));
 }
 
+// Skipped without a Chromium, which support/browser.ts says; with CI set that is an error.
 describe.skipIf(chromiumPath === undefined)('in a browser', () => {
   test('a nested import advances on the page until it has succeeded, and the board shows the same', async ({
     bench,
