@@ -71,7 +71,8 @@ local function readBatch(jobKey, dependencies, processed, failed, completedSet, 
   if not fields[1] or fields[10] then
     return nil
   end
-  fields[1] = fields[17] or fields[1]
+  -- What was put aside, and not twice: it travels with every reply.
+  fields[1], fields[17] = fields[17] or fields[1], nil
   local pending = redis.call('SCARD', dependencies)
   local succeeded = redis.call('HLEN', processed)
   local lost = redis.call('HLEN', failed)
