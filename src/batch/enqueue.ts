@@ -32,7 +32,6 @@ export async function enqueueCallbacks(
 async function enqueueCallback(home: Home, batchId: string, snapshot: Snapshot, due: CallbackSnapshot): Promise<void> {
   const { name, data, opts } = callbackJob(batchId, snapshot, due);
   const { trace } = snapshot.definition;
-  const add = (jobOptions: JobsOptions) => home.queueNamed(due.queue).add(name, data, jobOptions);
   const options: JobsOptions = {
     // For a BatchWorker without telemetry; one that has it puts its own span in between.
     ...(trace === undefined ? {} : { telemetry: { metadata: trace } }),
@@ -44,7 +43,7 @@ async function enqueueCallback(home: Home, batchId: string, snapshot: Snapshot, 
     removeOnComplete: false,
     removeOnFail: false,
   };
-  const job = await inTrace(home.telemetry, trace, () => add(options));
+  const job = await inTrace(home.telemetry, trace, () => home.queueNamed(due.queue).add(name, data, options));
   if (job.id !== due.jobId) {
     throw new BatchError(
       `The ${due.event} callback '${name}' of batch '${batchId}' was not enqueued: BullMQ returned ${job.id}.`,

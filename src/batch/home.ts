@@ -112,13 +112,12 @@ export async function homeOf(queue: QueueLike): Promise<Home> {
 
 export function homeOn(client: object, prefix: string, telemetry: Telemetry | undefined): Home {
   const known = homes.get(client) ?? [];
-  homes.set(client, known);
-  const isWanted = (home: Home) => home.redis.prefix === prefix && home.telemetry === telemetry;
-  const home =
-    known.find(isWanted) ?? createHome(client, { prefix, ...(telemetry === undefined ? {} : { telemetry }) });
-  if (!known.includes(home)) {
-    known.push(home);
+  const found = known.find((home) => home.redis.prefix === prefix && home.telemetry === telemetry);
+  if (found !== undefined) {
+    return found;
   }
+  const home = createHome(client, { prefix, ...(telemetry === undefined ? {} : { telemetry }) });
+  homes.set(client, [...known, home]);
   return home;
 }
 

@@ -56,10 +56,10 @@ export class BatchRows {
     job.progress = progressOf(status);
     const retry = isOneOfMany && status.state !== 'succeeded' ? retryIfPossible : retryBatch;
     replaceMethods(job, {
-      retry: () => this.#act(() => retry(batch)),
-      promote: () => this.#act(() => seal(batch)),
-      remove: () => this.#act(() => batch.remove({ force: true })),
-      removeUnprocessedChildren: () => this.#act(() => batch.cancel('cancelled in Bull Board')),
+      retry: () => act(() => retry(batch)),
+      promote: () => act(() => batch.seal()),
+      remove: () => act(() => batch.remove({ force: true })),
+      removeUnprocessedChildren: () => act(() => batch.cancel('cancelled in Bull Board')),
       getIgnoredChildrenFailures: () => someFailuresOf(batch),
       updateData: () =>
         refuse(
@@ -87,15 +87,6 @@ export class BatchRows {
         return undefined;
       }
       throw error;
-    }
-  }
-
-  /** What a batch refuses is the reader's mistake, not the server's. */
-  async #act(action: () => Promise<unknown>): Promise<void> {
-    try {
-      await action();
-    } catch (error) {
-      throw error instanceof BatchError ? refusal(error.message) : error;
     }
   }
 
@@ -184,7 +175,20 @@ function goneIfNotFound(error: unknown): 'gone' {
   if (error instanceof BatchNotFoundError) {
     return 'gone';
   }
-  throw error instanceof BatchError ? refusal(error.message) : error;
+  throw asRefusal(error);
+}
+
+async function act(action: () => Promise<unknown>): Promise<void> {
+  try {
+    await action();
+  } catch (error) {
+    throw asRefusal(error);
+  }
+}
+
+/** What a batch refuses is the reader's mistake, not the server's. */
+function asRefusal(error: unknown): unknown {
+  return error instanceof BatchError ? refusal(error.message) : error;
 }
 
 /** As the batch job's own progress, which a BatchWorker writes from time to time. */
@@ -206,10 +210,6 @@ async function retryIfPossible(batch: Batch): Promise<void> {
   if (state !== 'succeeded' && state !== 'cancelled') {
     await batch.retry();
   }
-}
-
-async function seal(batch: Batch): Promise<void> {
-  await batch.seal();
 }
 
 async function someFailuresOf(batch: Batch): Promise<Record<string, string>> {

@@ -24,6 +24,6 @@ export function linkOf(
 }
 
 /** The batch that a job belongs to. */
-export function parentOf({ parent }: Partial<Job>): string | undefined {
+function parentOf({ parent }: Partial<Job>): string | undefined {
   return parent?.queueKey?.endsWith(':batches') ? parent.id : undefined;
 }

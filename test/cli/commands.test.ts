@@ -1,7 +1,8 @@
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { UnrecoverableError } from 'bullmq';
 import { parse } from 'csv-parse/sync';
 import { type Bench, describe, eventually, expect, gate, keysOf, test } from '../support/test.js';
-import { cliOf, startCli } from './run.js';
+import { cliOf, startCli, urlOf } from './run.js';
 
 const HOSTILE = 'a\u001b[31mred\u0007\u202e\nline';
 
@@ -67,6 +68,12 @@ describe('list', () => {
     const none = await run('list', '--state', 'failed');
     expect(none.out).toMatch(/^There are no batches that are failed in redis:\/\/\S+ with prefix 'test-/);
     expect(none.code).toBe(0);
+  });
+
+  test('a job that is no batch is not promised as one more', async ({ bench }) => {
+    await bench.queue('rows').createBatch({ id: 'only' });
+    await bench.plainQueue('batches').add('stray', {}, { delay: 3_600_000 });
+    expect(linesOf((await cliOf(bench).run('list')).out)).toHaveLength(2);
   });
 
   test('what is in a description does not control the terminal', async ({ bench }) => {
@@ -191,9 +198,37 @@ describe('results and failures', () => {
     running.process.stdout?.destroy();
     expect(await running.ended).toMatchObject({ code: 0, err: '' });
   });
+
+  test.skipIf(!existsSync('/dev/full'))(
+    'an output that cannot be written is an error that says so (Linux: /dev/full)',
+    async ({ bench }) => {
+      await finishedBatch(bench);
+      const full = openSync('/dev/full', 'w');
+      const { ended } = startCli(['results', 'import', '--prefix', bench.prefix, '--redis', urlOf(bench)], {}, full);
+      expect(await ended).toMatchObject({
+        code: 1,
+        err: expect.stringContaining('The output cannot be written, and is not complete'),
+      });
+      closeSync(full);
+    },
+  );
 });
 
 describe('watch', () => {
+  test('says once that a batch was cancelled, as show does', async ({ bench }) => {
+    const batch = await bench.queue('rows').createBatch({ id: 'stopped' });
+    await batch.add('row', {});
+    bench.batchWorker();
+    await batch.cancel('wrong file');
+    await batch.waitUntilFinished();
+    const { run } = cliOf(bench);
+    expect((await run('watch', 'stopped')).out).toMatch(
+      /cancelled {2}100 % {2}0 of 1 member succeeded, 1 cancelled: wrong file\n$/,
+    );
+    const shown = linesOf((await run('show', 'stopped')).out).filter((line) => line.includes('because'));
+    expect(shown).toEqual([expect.stringMatching(/^cancelled because +wrong file$/)]);
+  });
+
   test('prints a line for each change, and ends with 0 when the batch has succeeded', async ({ bench }) => {
     const queue = bench.queue('rows');
     const opened = gate();

@@ -23,17 +23,24 @@ const plainEnv = () => {
   return env;
 };
 
-/** Starts the real program as its users do, with pipes for its streams. */
-export function startCli(args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
-  const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM, ...args], { env: { ...plainEnv(), ...env } });
+/** Starts the real program as its users do, with pipes for its streams, or an open file for standard output. */
+export function startCli(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+  stdout: 'pipe' | number = 'pipe',
+): Running {
+  const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM, ...args], {
+    env: { ...plainEnv(), ...env },
+    stdio: ['pipe', stdout, 'pipe'],
+  });
   let [out, err] = ['', ''];
-  child.stdout.setEncoding('utf8').on('data', (part: string) => {
+  child.stdout?.setEncoding('utf8').on('data', (part: string) => {
     out += part;
   });
-  child.stderr.setEncoding('utf8').on('data', (part: string) => {
+  child.stderr?.setEncoding('utf8').on('data', (part: string) => {
     err += part;
   });
-  child.stdin.end();
+  child.stdin?.end();
   return {
     process: child,
     out: () => out,
