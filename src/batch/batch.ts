@@ -433,9 +433,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
     if (parentId === undefined) {
       return undefined;
     }
-    const { prefix } = this.#opener.home.redis;
+    const { redis } = this.#opener.home;
     const { parentLinks } = this.#standing;
-    const link = { dependencies: batchKeys(prefix, parentId).dependencies, memberKey: batchKeys(prefix, this.id).job };
+    const link = { dependencies: batchKeys(redis, parentId).dependencies, memberKey: batchKeys(redis, this.id).job };
     const links = parentLinks.length === 0 ? [] : [...parentLinks, link];
     return loadBatch<Q>(this.#opener, parentId, { links, parentLinks: links });
   }

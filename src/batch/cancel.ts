@@ -60,7 +60,7 @@ async function empty(home: Home, batchId: string, extent: Extent): Promise<void>
 
 /** Removes what is pending in a cancelled batch now: a running member may fail, and wait for its next attempt, later. */
 export async function removePending(home: Home, batchId: string, extent: Extent): Promise<void> {
-  const owner = { key: batchKeys(home.redis.prefix, batchId).job, batchId };
+  const owner = { key: batchKeys(home.redis, batchId).job, batchId };
   // Somebody else who removes at the same time moves the lists under our feet: until there is nothing left to remove.
   while ((await removePendingOf(home, owner, extent)) > 0);
 }

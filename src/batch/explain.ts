@@ -2,7 +2,7 @@ import type { Queue } from 'bullmq';
 import { BatchNotFoundError } from '../errors.js';
 import { isConnectionError } from '../redis/connection-error.js';
 import { type BatchEvent, callbackKeys } from '../redis/definition.js';
-import { BATCHES_QUEUE, jobKey, memberName } from '../redis/keys.js';
+import { batchKeys, jobKey, memberName } from '../redis/keys.js';
 import {
   type JobFacts,
   type JobState,
@@ -113,7 +113,7 @@ export async function explain(home: Home, batchId: string): Promise<BatchExplana
   const groups = await outstandingGroups(home, batchId, snapshot);
   const callbacks = outstandingCallbacks(snapshot);
   const { prefix } = home.redis;
-  const batchJob = jobKey(prefix, BATCHES_QUEUE, batchId);
+  const batchJob = batchKeys(home.redis, batchId).job;
   const facts = await jobFacts(home.redis, batchId, [
     batchJob,
     ...groups.flatMap(({ oldest }) => oldest.map(({ key }) => key)),
@@ -134,7 +134,7 @@ export async function explain(home: Home, batchId: string): Promise<BatchExplana
     ),
     queues: await queuesOf(home, [...groups, ...callbacks]),
   };
-  return { ...held, reasons: reasonsFor(held, snapshot, facts.get(batchJob), prefix) };
+  return { ...held, reasons: reasonsFor(held, snapshot, facts.get(batchJob), home.redis) };
 }
 
 const STATES: readonly OutstandingGroup['state'][] = [
@@ -231,8 +231,8 @@ function callbackOf(
 
 async function queuesOf(home: Home, parts: readonly { readonly queue: string }[]): Promise<OutstandingQueue[]> {
   const queues: OutstandingQueue[] = [];
-  for (const name of new Set([BATCHES_QUEUE, ...parts.map(({ queue }) => queue)])) {
-    const queue = name === BATCHES_QUEUE ? home.batches : (home.queueNamed(name).queue as unknown as Queue);
+  for (const name of new Set([home.batches.name, ...parts.map(({ queue }) => queue)])) {
+    const queue = name === home.batches.name ? home.batches : (home.queueNamed(name).queue as unknown as Queue);
     queues.push({ name, workers: await connectedWorkers(queue), paused: await queue.isPaused() });
   }
   return queues;

@@ -3,7 +3,7 @@ import { BatchMemberError, BatchOptionsError } from '../errors.js';
 import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type MemberOptions } from '../options.js';
 import { isConnectionError } from '../redis/connection-error.js';
 import { detachIfBroken, takenKeys } from '../redis/flow.js';
-import { BATCHES_QUEUE, jobKey } from '../redis/keys.js';
+import { jobKey } from '../redis/keys.js';
 import type { Home } from './home.js';
 import { freshIds } from './ids.js';
 import { type Destination, explainCodes, knownJob, type Member, register, takeBack } from './members.js';
@@ -180,7 +180,7 @@ function checkFlow(flow: unknown, home: Home): Node {
     checkKeys(what, node, FLOW_KEYS);
     const { name, queueName, data, children = [] } = node;
     checkName(`The name of ${what}`, name);
-    checkQueueName(`${what}.queueName`, queueName);
+    checkQueueName(`${what}.queueName`, queueName, home.batches.name);
     checkPrefix(what, node.prefix, prefix);
     checkData(what, data);
     const { jobId, ...opts } = above.size === 0 ? rootOptions(what, node.opts) : childOptions(what, node.opts);
@@ -203,12 +203,12 @@ function checkFlow(flow: unknown, home: Home): Node {
   return check('flow', flow, new Set());
 }
 
-function checkQueueName(what: string, name: unknown): asserts name is string {
+function checkQueueName(what: string, name: unknown, batchesQueue: string): asserts name is string {
   checkName(what, name);
-  if (name === BATCHES_QUEUE || name.includes(':')) {
+  if (name === batchesQueue || name.includes(':')) {
     throw new BatchOptionsError(
-      name === BATCHES_QUEUE
-        ? `${what} must not be '${BATCHES_QUEUE}', the queue of the batches themselves.`
+      name === batchesQueue
+        ? `${what} must not be '${batchesQueue}', the queue of the batches themselves.`
         : `${what} must not contain ':', BullMQ's separator: '${name}'.`,
     );
   }

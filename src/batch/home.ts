@@ -3,7 +3,7 @@ import { BatchOptionsError } from '../errors.js';
 import { checkJobOptions, checkName } from '../options.js';
 import { BatchRedis } from '../redis/batch-redis.js';
 import { rawClientOf, scriptClientOf } from '../redis/client.js';
-import { BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
+import { DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
 import type { QueueLike } from './queue-like.js';
 import type { Telemetry } from './trace.js';
 
@@ -56,10 +56,10 @@ export function memberQueueOf(queue: QueueLike): MemberQueue {
 }
 
 /** Batches can be looked at through the queue that holds them, but nothing else may be put into it. */
-export function checkNotBatches(name: string): void {
-  if (name === BATCHES_QUEUE) {
+export function checkNotBatches(name: string, batchesQueue: string = DEFAULT_BATCHES_QUEUE): void {
+  if (name === batchesQueue) {
     throw new BatchOptionsError(
-      `The queue '${BATCHES_QUEUE}' holds the batches themselves: BullMQ deletes a parent that shares a queue with its ` +
+      `The queue '${batchesQueue}' holds the batches themselves: BullMQ deletes a parent that shares a queue with its ` +
         `children when that queue is drained. Take a queue of another name for members and callbacks.`,
     );
   }
@@ -130,8 +130,8 @@ function createHome(client: object, options: Borrowed): Home {
   const queues = new Map<string, MemberQueue>();
   let flows: FlowProducer | undefined;
   return {
-    redis: new BatchRedis(scriptClientOf(client), options.prefix),
-    batches: borrowQueue(BATCHES_QUEUE, client, options),
+    redis: new BatchRedis(scriptClientOf(client), options.prefix, DEFAULT_BATCHES_QUEUE),
+    batches: borrowQueue(DEFAULT_BATCHES_QUEUE, client, options),
     telemetry: options.telemetry,
     queueNamed(name) {
       const queue = queues.get(name) ?? memberQueueOf(borrowQueue(name, client, options) as unknown as QueueLike);

@@ -38,9 +38,9 @@ export async function batchOf<Q extends QueueLike>(opener: Opener, job: JobLike)
   if (snapshot === undefined) {
     return undefined;
   }
-  const { prefix } = home.redis;
+  const { redis } = home;
   const memberKey = `${job.queueQualifiedName}:${job.id}`;
-  const link = { dependencies: batchKeys(prefix, id).dependencies, memberKey };
+  const link = { dependencies: batchKeys(redis, id).dependencies, memberKey };
   const isCallback = isCallbackId(id, job.id ?? '');
   return new Batch<Q>({
     id,

@@ -1,4 +1,4 @@
-import { BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
+import { type BatchesPlace, DEFAULT_PREFIX } from '../redis/keys.js';
 import type { JobFacts, JobState } from '../redis/outstanding.js';
 import type { Snapshot } from '../redis/snapshot.js';
 import type {
@@ -29,15 +29,15 @@ export function reasonsFor(
   held: Omit<BatchExplanation, 'reasons'>,
   snapshot: Pick<Snapshot, 'ended' | 'abandonedAt' | 'cancelledAt' | 'cancelReason' | 'failedReason'>,
   batchJob: JobFacts | undefined,
-  prefix: string,
+  { prefix, batchesQueue }: BatchesPlace,
 ): string[] {
   const options = prefix === DEFAULT_PREFIX ? '{ connection }' : `{ connection, prefix: '${prefix}' }`;
   const reasons = [
-    ...ofBatchWorkers(held.queues, options),
+    ...ofBatchWorkers(held.queues, options, batchesQueue),
     ...held.queues.flatMap((queue) => ofQueue(queue, held.members, options)),
     ...ofSeal(held, snapshot),
     ...ofBatchJob(held, snapshot, batchJob),
-    ...held.members.flatMap((group) => ofMembers(group, held.sealed)),
+    ...held.members.flatMap((group) => ofMembers(group, held.sealed, batchesQueue)),
     ...held.children.flatMap(ofChildren),
     ...held.callbacks.flatMap((callback) => ofCallback(callback, held.queues, options)),
   ];
@@ -66,8 +66,8 @@ export function reasonsOfFinished(
   ];
 }
 
-function ofBatchWorkers(queues: readonly OutstandingQueue[], options: string): Reason[] {
-  const batches = queues.find(({ name }) => name === BATCHES_QUEUE);
+function ofBatchWorkers(queues: readonly OutstandingQueue[], options: string, batchesQueue: string): Reason[] {
+  const batches = queues.find(({ name }) => name === batchesQueue);
   return [
     ...(batches?.workers === 0
       ? [['no batch goes on', `No BatchWorker is running: start one with new BatchWorker(${options}).`] as const]
@@ -76,7 +76,7 @@ function ofBatchWorkers(queues: readonly OutstandingQueue[], options: string): R
       ? [
           [
             'no batch goes on',
-            `The queue '${BATCHES_QUEUE}' is paused, so no batch goes on: resume it, e.g. in Bull Board.`,
+            `The queue '${batchesQueue}' is paused, so no batch goes on: resume it, e.g. in Bull Board.`,
           ] as const,
         ]
       : []),
@@ -182,8 +182,12 @@ function ofBatchJob(
     : [];
 }
 
-function ofMembers({ queue, state, count, failing, oldest }: OutstandingMembers, sealed: boolean): Reason[] {
-  const what = queue === BATCHES_QUEUE ? plural(count, 'child batch', 'child batches') : countMembers(count);
+function ofMembers(
+  { queue, state, count, failing, oldest }: OutstandingMembers,
+  sealed: boolean,
+  batchesQueue: string,
+): Reason[] {
+  const what = queue === batchesQueue ? plural(count, 'child batch', 'child batches') : countMembers(count);
   const has = count === 1 ? 'has' : 'have';
   const mender = sealed ? 'a BatchWorker' : 'once the batch is sealed, a BatchWorker';
   switch (state) {

@@ -3,7 +3,7 @@ import { BatchError, BatchNotFoundError } from '../errors.js';
 import { readDefinition } from '../redis/change-definition.js';
 import { outstandingChildren } from '../redis/children.js';
 import { callbacksOf } from '../redis/definition.js';
-import { BATCHES_QUEUE, memberName } from '../redis/keys.js';
+import { memberName } from '../redis/keys.js';
 import { forgetMembers, markRemoved } from '../redis/purge.js';
 import { settledPages } from '../redis/settled.js';
 import { cancelIfPending } from './cancel.js';
@@ -99,7 +99,7 @@ async function removeBatchJob(home: Home, batchId: string): Promise<void> {
 
 async function removeMember(home: Home, key: string, extent: Extent): Promise<void> {
   const { queue, id } = memberName(home.redis.prefix, key);
-  if (queue === BATCHES_QUEUE) {
+  if (queue === home.batches.name) {
     await removeIfFinished(home, id, { ...extent, force: true });
   } else if (extent.members) {
     await home.queueNamed(queue).removeJob(id);

@@ -2,7 +2,7 @@ import type { Job } from 'bullmq';
 import { readDefinition } from '../redis/change-definition.js';
 import { eventsOf } from '../redis/definition.js';
 import { failedBelow, reopenFlow } from '../redis/flow.js';
-import { BATCHES_QUEUE, memberName } from '../redis/keys.js';
+import { memberName } from '../redis/keys.js';
 import { settledPages } from '../redis/settled.js';
 import { readSnapshot } from '../redis/snapshot.js';
 import { watchBatch, watchFor } from '../redis/watched.js';
@@ -41,7 +41,7 @@ async function retryMembers(home: Home, batchId: string): Promise<number> {
 
 async function retryMember(home: Home, key: string): Promise<number> {
   const { queue, id } = memberName(home.redis.prefix, key);
-  if (queue === BATCHES_QUEUE) {
+  if (queue === home.batches.name) {
     if ((await readSnapshot(home.redis, id))?.cancelledAt !== undefined) {
       return 0;
     }

@@ -1,7 +1,7 @@
 import { BatchOptionsError } from '../errors.js';
 import { checkKeys, checkObject, describe } from '../options.js';
 import { isCallbackId } from '../redis/definition.js';
-import { BATCHES_QUEUE, memberName } from '../redis/keys.js';
+import { memberName } from '../redis/keys.js';
 import { type SettledMember, settledPage, settledPages } from '../redis/settled.js';
 import type { Home } from './home.js';
 import type { BatchStatus } from './status.js';
@@ -42,7 +42,7 @@ const LAST_CURSOR = 2n ** 64n - 1n;
 export async function* resultsOf<Result>(home: Home, batchId: string): AsyncGenerator<BatchResult<Result>> {
   for await (const { key, value } of settledMembers(home, batchId, 'processed')) {
     const name = memberName(home.redis.prefix, key);
-    yield { ...name, value: JSON.parse(value), isBatch: name.queue === BATCHES_QUEUE };
+    yield { ...name, value: JSON.parse(value), isBatch: name.queue === home.batches.name };
   }
 }
 
@@ -54,7 +54,7 @@ export async function* failuresOf<Data>(home: Home, batchId: string): AsyncGener
 
 function failureOf<Data>(home: Home, { key, value, data }: SettledMember): BatchFailure<Data> {
   const name = memberName(home.redis.prefix, key);
-  const isBatch = name.queue === BATCHES_QUEUE;
+  const isBatch = name.queue === home.batches.name;
   return { ...name, reason: value, ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }), isBatch };
 }
 

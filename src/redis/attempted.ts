@@ -47,8 +47,8 @@ export async function findUntried(
   batchId: string,
   { witness, cursor, count }: { witness: string; cursor: string; count: number },
 ): Promise<Untried> {
-  const { job, dependencies } = batchKeys(redis.prefix, batchId);
-  const args = [job, dependencies, witness, cursor, count, batchesKey(redis.prefix, ''), redis.prefix];
+  const { job, dependencies } = batchKeys(redis, batchId);
+  const args = [job, dependencies, witness, cursor, count, batchesKey(redis, ''), redis.prefix];
   const reply = await redis.run(FIND_UNTRIED, [...args, ...callbackIdStarts(batchId)]);
   const [found, next, total] = reply as [string, string, string];
   return { witness: found, cursor: next, total };

@@ -56,11 +56,10 @@ export async function markCancelled(
   batchId: string,
   { reason, version }: { reason: string | undefined; version: string },
 ): Promise<(typeof MARKED)[number]> {
-  const { prefix } = redis;
-  const { job, dependencies } = batchKeys(prefix, batchId);
+  const { job, dependencies } = batchKeys(redis, batchId);
   const reply = await redis.run(MARK_CANCELLED, [
-    ...[job, dependencies, watchedKey(prefix), batchesKey(prefix, 'completed'), batchesKey(prefix, 'failed')],
-    ...[batchId, batchesKey(prefix, ''), reason ?? '', version, ...callbackIdStarts(batchId)],
+    ...[job, dependencies, watchedKey(redis), batchesKey(redis, 'completed'), batchesKey(redis, 'failed')],
+    ...[batchId, batchesKey(redis, ''), reason ?? '', version, ...callbackIdStarts(batchId)],
   ]);
   return MARKED[reply as 0 | 1 | 2 | 3];
 }
@@ -180,7 +179,7 @@ export async function removeScattered(
   const { prefix } = redis;
   const reply = await redis.run(REMOVE_SCATTERED, [
     ...[key, `${key}:dependencies`],
-    ...[batchId, batchesKey(prefix, ''), prefix, cursor, pageSize, ...callbackIdStarts(batchId)],
+    ...[batchId, batchesKey(redis, ''), prefix, cursor, pageSize, ...callbackIdStarts(batchId)],
   ]);
   const [next, count, batches, roots, queues] = reply as [string, number, string[], string[], string[]];
   return { cursor: next, count, batches, roots, queues };
@@ -231,7 +230,7 @@ export async function removeFromList(
   { list, queueKey, from, size }: { list: string; queueKey: string; from: number; size: number },
 ): Promise<{ readonly next: number; readonly count: number }> {
   const keys = [`${queueKey}${list}`, key, `${key}:dependencies`];
-  const args = [batchId, batchesKey(redis.prefix, ''), queueKey, from, size];
+  const args = [batchId, batchesKey(redis, ''), queueKey, from, size];
   const [next, count] = (await redis.run(REMOVE_FROM_LIST, [...keys, ...args])) as [number, number];
   return { next, count };
 }
@@ -255,7 +254,7 @@ return count`,
 );
 
 export async function removeRoot(redis: BatchRedis, { key, batchId }: Owner, rootKey: string): Promise<number> {
-  const args = [key, `${key}:dependencies`, rootKey, batchId, batchesKey(redis.prefix, '')];
+  const args = [key, `${key}:dependencies`, rootKey, batchId, batchesKey(redis, '')];
   return (await redis.run(REMOVE_ROOT, args)) as number;
 }
 
@@ -283,7 +282,7 @@ return 0`,
 );
 
 export async function isCancelled(redis: BatchRedis, batchId: string): Promise<boolean | undefined> {
-  const reply = await redis.run(IS_CANCELLED, [batchKeys(redis.prefix, batchId).job]);
+  const reply = await redis.run(IS_CANCELLED, [batchKeys(redis, batchId).job]);
   return reply === null ? undefined : reply === 1;
 }
 
@@ -303,7 +302,7 @@ end`,
 );
 
 export async function tellParentOfCancel(redis: BatchRedis, batchId: string, parentId: string): Promise<void> {
-  await redis.run(TELL_PARENT, [batchKeys(redis.prefix, batchId).job, batchKeys(redis.prefix, parentId).job]);
+  await redis.run(TELL_PARENT, [batchKeys(redis, batchId).job, batchKeys(redis, parentId).job]);
 }
 
 /**
@@ -330,7 +329,7 @@ export async function failedFlows(
   batchId: string,
   { cursor, count }: { cursor: string; count: number },
 ): Promise<{ readonly cursor: string; readonly roots: readonly string[] }> {
-  const { failed } = batchKeys(redis.prefix, batchId);
+  const { failed } = batchKeys(redis, batchId);
   const [next, roots] = (await redis.run(FAILED_FLOWS, [failed, cursor, count])) as [string, string[]];
   return { cursor: next, roots };
 }

@@ -22,7 +22,7 @@ end`,
 
 /** For a batch that was just created: nothing may be added to it for hours, in which people can edit its job's data. */
 export async function keepDefinition(redis: BatchRedis, batchId: string): Promise<void> {
-  await redis.run(KEEP_DEFINITION, [batchKeys(redis.prefix, batchId).job]);
+  await redis.run(KEEP_DEFINITION, [batchKeys(redis, batchId).job]);
 }
 
 /**
@@ -46,7 +46,7 @@ return 1`,
 
 /** What a batch is, also when it is being removed; undefined when it is gone, or no batch. */
 export async function readDefinition(redis: BatchRedis, batchId: string): Promise<BatchDefinition | undefined> {
-  const stored = (await redis.run(READ_DEFINITION, [batchKeys(redis.prefix, batchId).job])) as string | null;
+  const stored = (await redis.run(READ_DEFINITION, [batchKeys(redis, batchId).job])) as string | null;
   const definition: Partial<BatchDefinition> | null = stored === null ? null : JSON.parse(stored);
   return definition?.id === batchId ? (definition as BatchDefinition) : undefined;
 }
@@ -57,7 +57,7 @@ export async function changeDefinition(
   batchId: string,
   change: (definition: BatchDefinition) => BatchDefinition,
 ): Promise<boolean> {
-  const { job } = batchKeys(redis.prefix, batchId);
+  const { job } = batchKeys(redis, batchId);
   for (;;) {
     const before = (await redis.run(READ_DEFINITION, [job])) as string | null;
     if (before === null) {

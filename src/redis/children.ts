@@ -34,8 +34,8 @@ export async function childrenPage(
   batchId: string,
   { collection, cursor, count }: { collection: Collection; cursor: string; count: number },
 ): Promise<{ readonly cursor: string; readonly ids: readonly string[] }> {
-  const begin = batchesKey(redis.prefix, '');
-  const args = [batchKeys(redis.prefix, batchId)[collection], cursor, count, begin];
+  const begin = batchesKey(redis, '');
+  const args = [batchKeys(redis, batchId)[collection], cursor, count, begin];
   const [next, keys] = (await redis.run(CHILDREN, args)) as [string, string[]];
   return { cursor: next, ids: keys.map((key) => key.slice(begin.length)) };
 }

@@ -34,7 +34,7 @@ export async function takenKeys(
   root: string,
   descendants: readonly string[],
 ): Promise<ReadonlySet<string>> {
-  const { job, processed, failed } = batchKeys(redis.prefix, batchId);
+  const { job, processed, failed } = batchKeys(redis, batchId);
   return new Set((await redis.run(TAKEN, [job, processed, failed, root, ...descendants])) as string[]);
 }
 
@@ -77,8 +77,8 @@ export async function detachIfBroken(
   root: string,
   links: readonly FlowLink[],
 ): Promise<ReadonlySet<string>> {
-  const { job, dependencies } = batchKeys(redis.prefix, batchId);
-  const args = [job, dependencies, batchId, batchesKey(redis.prefix, ''), root];
+  const { job, dependencies } = batchKeys(redis, batchId);
+  const args = [job, dependencies, batchId, batchesKey(redis, ''), root];
   return new Set(
     (await redis.run(DETACH, [...args, ...links.flatMap(({ key, parentKey }) => [key, parentKey])])) as string[],
   );

@@ -1,21 +1,32 @@
-/** The queue that holds the batch jobs. Members and callbacks never share it: BullMQ's drain and clean delete a parent in the same queue. */
-export const BATCHES_QUEUE = 'batches';
+/**
+ * The default name of the queue that holds the batch jobs. Members and callbacks never share that queue: BullMQ's drain and
+ * clean delete a parent in the same queue.
+ */
+export const DEFAULT_BATCHES_QUEUE = 'batches';
 
 export const DEFAULT_PREFIX = 'bull';
 
 /** The key of a job's hash, which is also how BullMQ names a child in its parent's collections. */
 export const jobKey = (prefix: string, queue: string, jobId: string) => `${prefix}:${queue}:${jobId}`;
 
+/** Where batches are kept: the prefix of all queues, and the name of the queue that holds the batch jobs. */
+export interface BatchesPlace {
+  readonly prefix: string;
+  readonly batchesQueue: string;
+}
+
 /** A key of the batches queue that belongs to no batch, such as `completed` or `marker`. */
-export const batchesKey = (prefix: string, name: string) => jobKey(prefix, BATCHES_QUEUE, name);
+export const batchesKey = ({ prefix, batchesQueue }: BatchesPlace, name: string) => jobKey(prefix, batchesQueue, name);
 
 /** Keys of our own beside BullMQ's; the colon keeps them from BullMQ's removeOrphanedJobs. */
-export const leaseKey = (prefix: string, role: 'leader' | 'sweeper') => batchesKey(prefix, `reconciler:${role}`);
-export const watchedKey = (prefix: string) => batchesKey(prefix, 'reconciler:watched');
+export const leaseKey = (place: BatchesPlace, role: 'leader' | 'sweeper') => batchesKey(place, `reconciler:${role}`);
+export const watchedKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:watched');
+/** The set of the ids of batches that need something from maintenance; what, stands in the batch. */
+export const needsKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:needs');
 
 /** The four keys in which BullMQ keeps one batch. */
-export function batchKeys(prefix: string, batchId: string) {
-  const job = jobKey(prefix, BATCHES_QUEUE, batchId);
+export function batchKeys(place: BatchesPlace, batchId: string) {
+  const job = batchesKey(place, batchId);
   return { job, dependencies: `${job}:dependencies`, processed: `${job}:processed`, failed: `${job}:failed` };
 }
 
@@ -35,6 +46,10 @@ export function memberName(prefix: string, key: string): MemberName {
 export const FIELD = {
   /** The data that the batch job was created with: people can edit a job's data, and a batch must not break by it. */
   definition: 'b:definition',
+  /** Tells this life of the batch's id from earlier and later ones; every script that decides or destroys compares it. */
+  nonce: 'b:nonce',
+  /** What the batch needs from maintenance: words, separated by spaces; see redis/needs.ts. */
+  needs: 'b:needs',
   /** How many distinct members were ever registered. */
   total: 'b:total',
   /** When the producer said that it has added everything. */

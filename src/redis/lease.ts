@@ -23,7 +23,7 @@ return 1`,
 
 /** Takes or keeps the task among all processes of this prefix. */
 export async function takeLease(redis: BatchRedis, role: Role, who: string, ttlMs: number): Promise<boolean> {
-  return (await redis.run(TAKE, [leaseKey(redis.prefix, role), who, ttlMs])) === 1;
+  return (await redis.run(TAKE, [leaseKey(redis, role), who, ttlMs])) === 1;
 }
 
 /** KEYS: the lease. ARGV: who gives it back. */
@@ -31,5 +31,5 @@ const RESIGN = script('resignLease', 1, `if redis.call('GET', KEYS[1]) == ARGV[1
 
 /** Gives the task back, so that another process need not wait for the lease to end. */
 export async function resignLease(redis: BatchRedis, role: Role, who: string): Promise<void> {
-  await redis.run(RESIGN, [leaseKey(redis.prefix, role), who]);
+  await redis.run(RESIGN, [leaseKey(redis, role), who]);
 }

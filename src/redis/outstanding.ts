@@ -1,5 +1,5 @@
 import type { BatchRedis } from './batch-redis.js';
-import { BATCHES_QUEUE, batchKeys, FIELD } from './keys.js';
+import { batchKeys, FIELD } from './keys.js';
 import { LUA_SPLIT_KEY, script } from './script.js';
 
 /** Where a job is in BullMQ. `no job`: there is none with this key, or it belongs to another parent. */
@@ -73,6 +73,7 @@ const OUTSTANDING = script(
   2,
   `${LUA_JOB_STATE}
 local prefix, named = ARGV[3], tonumber(ARGV[4])
+local batchesQueue = string.match(KEYS[1], '([^:]+):[^:]+$')
 local isCallback = {}
 for i = 5, #ARGV do
   isCallback[ARGV[i]] = true
@@ -96,7 +97,7 @@ for _, key in ipairs(page[2]) do
     local state, timestamp = jobState(prefix, key, KEYS[1])
     local queue = string.match(key, '^([^:]+):', #prefix + 2)
     local isUnfinished = state ~= 'no job' and state ~= 'completed' and state ~= 'failed'
-    if isUnfinished and queue == '${BATCHES_QUEUE}' then
+    if isUnfinished and queue == batchesQueue then
       local batch = redis.call('HMGET', key, '${FIELD.sealedAt}', '${FIELD.abandonedAt}')
       state = (batch[1] or batch[2]) and 'running' or 'open'
     end
@@ -141,7 +142,7 @@ export async function outstandingPage(
   batchId: string,
   { cursor, count, callbackKeys }: { cursor: string; count: number; callbackKeys: Iterable<string> },
 ): Promise<{ readonly cursor: string; readonly groups: readonly OutstandingGroup[] }> {
-  const { job, dependencies } = batchKeys(redis.prefix, batchId);
+  const { job, dependencies } = batchKeys(redis, batchId);
   const args = [job, dependencies, cursor, count, redis.prefix, OLDEST, ...callbackKeys];
   const [next, groups] = (await redis.run(OUTSTANDING, args)) as [string, readonly GroupReply[]];
   return {
@@ -193,7 +194,7 @@ export async function jobFacts(
   batchId: string,
   keys: readonly string[],
 ): Promise<ReadonlyMap<string, JobFacts>> {
-  const { job } = batchKeys(redis.prefix, batchId);
+  const { job } = batchKeys(redis, batchId);
   const facts = new Map<string, JobFacts>();
   for (let from = 0; from < keys.length; from += FACTS_PAGE) {
     const page = keys.slice(from, from + FACTS_PAGE);

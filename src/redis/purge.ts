@@ -38,10 +38,10 @@ export async function markRemoved(
   batchId: string,
   { force }: { readonly force: boolean },
 ): Promise<'marked' | 'not found' | 'not finished'> {
-  const { job, dependencies } = batchKeys(redis.prefix, batchId);
-  const ended = [batchesKey(redis.prefix, 'completed'), batchesKey(redis.prefix, 'failed')];
+  const { job, dependencies } = batchKeys(redis, batchId);
+  const ended = [batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
   const reply = await redis.run(MARK_REMOVED, [
-    ...[job, dependencies, ...ended, watchedKey(redis.prefix)],
+    ...[job, dependencies, ...ended, watchedKey(redis)],
     ...[batchId, force ? '1' : '0'],
   ]);
   return reply === 1 ? 'marked' : reply === 0 ? 'not found' : 'not finished';
@@ -56,7 +56,7 @@ export async function forgetMembers(
   which: 'processed' | 'failed',
   memberKeys: readonly string[],
 ): Promise<void> {
-  await redis.run(FORGET, [batchKeys(redis.prefix, batchId)[which], ...memberKeys]);
+  await redis.run(FORGET, [batchKeys(redis, batchId)[which], ...memberKeys]);
 }
 
 /**
@@ -92,8 +92,8 @@ return expired`,
 );
 
 export async function expiredBatches(redis: BatchRedis, batchIds: readonly string[]): Promise<string[]> {
-  const ended = [batchesKey(redis.prefix, 'completed'), batchesKey(redis.prefix, 'failed')];
-  return (await redis.run(EXPIRED, [...ended, batchesKey(redis.prefix, ''), ...batchIds])) as string[];
+  const ended = [batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
+  return (await redis.run(EXPIRED, [...ended, batchesKey(redis, ''), ...batchIds])) as string[];
 }
 
 /** KEYS: the batches queue's completed, failed. ARGV: from, to (ranks in both, oldest first). Returns ids of finished batches. */
@@ -110,7 +110,7 @@ return ids`,
 
 /** A page of the batches that have finished, by rank; undefined past the last one. */
 export async function finishedBatches(redis: BatchRedis, from: number, to: number): Promise<string[] | undefined> {
-  const ended = [batchesKey(redis.prefix, 'completed'), batchesKey(redis.prefix, 'failed')];
+  const ended = [batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
   const ids = (await redis.run(FINISHED, [...ended, from, to])) as string[];
   return ids.length === 0 ? undefined : ids;
 }

@@ -101,7 +101,7 @@ export async function registerMembers(
   batchId: string,
   { fresh, links, memberKeys }: { fresh: boolean; links: readonly AttachmentLink[]; memberKeys: readonly string[] },
 ): Promise<Registered> {
-  const { job, dependencies, processed, failed } = batchKeys(redis.prefix, batchId);
+  const { job, dependencies, processed, failed } = batchKeys(redis, batchId);
   const reply = (await redis.run(REGISTER, [
     ...[job, dependencies, processed, failed],
     fresh ? '1' : '0',
@@ -148,8 +148,8 @@ export async function unregisterAbsent(
   batchId: string,
   memberKeys: readonly string[],
 ): Promise<ReadonlySet<string>> {
-  const { job, dependencies, processed, failed } = batchKeys(redis.prefix, batchId);
-  const args = [job, dependencies, processed, failed, batchId, batchesKey(redis.prefix, ''), ...memberKeys];
+  const { job, dependencies, processed, failed } = batchKeys(redis, batchId);
+  const args = [job, dependencies, processed, failed, batchId, batchesKey(redis, ''), ...memberKeys];
   return new Set((await redis.run(UNREGISTER, args)) as string[]);
 }
 
@@ -173,7 +173,7 @@ end`,
 );
 
 export async function disownMember(redis: BatchRedis, batchId: string, memberKey: string): Promise<void> {
-  const { job, dependencies, processed, failed } = batchKeys(redis.prefix, batchId);
+  const { job, dependencies, processed, failed } = batchKeys(redis, batchId);
   const keys = [job, dependencies, processed, failed, memberKey];
-  await redis.run(DISOWN, [...keys, batchId, batchesKey(redis.prefix, '')]);
+  await redis.run(DISOWN, [...keys, batchId, batchesKey(redis, '')]);
 }

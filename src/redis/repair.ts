@@ -103,14 +103,14 @@ export async function repairSlice(
   batchId: string,
   { cursor, count, graceMs, before }: { cursor: string; count: number; graceMs: number; before: number | undefined },
 ): Promise<Repair> {
-  const { job, dependencies, processed, failed } = batchKeys(redis.prefix, batchId);
+  const { job, dependencies, processed, failed } = batchKeys(redis, batchId);
   const args = [
     job,
     dependencies,
     processed,
     failed,
     batchId,
-    batchesKey(redis.prefix, ''),
+    batchesKey(redis, ''),
     cursor,
     count,
     graceMs,
@@ -198,7 +198,7 @@ export async function recheckSlice(
   batchId: string,
   { cursor, count }: { cursor: string; count: number },
 ): Promise<{ readonly cursor: string; readonly moved: number; readonly seen: number }> {
-  const { job, dependencies, processed, failed } = batchKeys(redis.prefix, batchId);
+  const { job, dependencies, processed, failed } = batchKeys(redis, batchId);
   const reply = await redis.run(RECHECK, [job, dependencies, processed, failed, cursor, count, redis.prefix]);
   const [next, moved, seen] = reply as [string, number, number];
   return { cursor: next, moved, seen };
@@ -209,7 +209,7 @@ const FAILED = script('failed', 1, `return redis.call('ZREVRANGE', KEYS[1], ARGV
 
 /** A page of the batches that have failed, by rank; undefined past the last one. */
 export async function failedBatches(redis: BatchRedis, from: number, to: number): Promise<string[] | undefined> {
-  return pageOf(await redis.run(FAILED, [batchesKey(redis.prefix, 'failed'), from, to]));
+  return pageOf(await redis.run(FAILED, [batchesKey(redis, 'failed'), from, to]));
 }
 
 /**
@@ -233,7 +233,7 @@ return ids`,
 
 /** A page of the batches that have not finished, by rank; undefined past the last one. */
 export async function unfinishedBatches(redis: BatchRedis, from: number, to: number): Promise<string[] | undefined> {
-  const keys = [batchesKey(redis.prefix, 'delayed'), batchesKey(redis.prefix, 'waiting-children')];
+  const keys = [batchesKey(redis, 'delayed'), batchesKey(redis, 'waiting-children')];
   return pageOf(await redis.run(UNFINISHED, [...keys, from, to]));
 }
 

@@ -59,8 +59,8 @@ export async function showRow(
   batchId: string,
   { token, progress, log }: { readonly token: string; readonly progress: object; readonly log: readonly LogLine[] },
 ): Promise<void> {
-  const { job } = batchKeys(redis.prefix, batchId);
-  const queueKeys = ['events', 'meta', 'completed', 'failed'].map((name) => batchesKey(redis.prefix, name));
+  const { job } = batchKeys(redis, batchId);
+  const queueKeys = ['events', 'meta', 'completed', 'failed'].map((name) => batchesKey(redis, name));
   await redis.run(SHOW, [
     ...[job, `${job}:lock`, `${job}:logs`, ...queueKeys],
     ...[batchId, token, JSON.stringify(progress)],

@@ -56,7 +56,12 @@ end
 export const LUA_KEEP_DEFINITION = `
 local function keepDefinition(jobKey)
   if redis.call('HEXISTS', jobKey, '${FIELD.definition}') == 0 then
-    redis.call('HSET', jobKey, '${FIELD.definition}', redis.call('HGET', jobKey, 'data'))
+    local data = redis.call('HGET', jobKey, 'data')
+    redis.call('HSET', jobKey, '${FIELD.definition}', data)
+    local isRead, definition = pcall(cjson.decode, data)
+    if isRead and type(definition) == 'table' and definition.nonce then
+      redis.call('HSET', jobKey, '${FIELD.nonce}', definition.nonce)
+    end
   end
 end
 `;
@@ -83,10 +88,25 @@ local function wakeIfIdle(queueKey, jobKey, id, dependencies)
 end
 `;
 
-/** Lua: the key prefix of a job's queue, and the job's id; queue names have no colon, job ids may have. */
+/**
+ * Lua: the key prefix of a job's queue, and the job's id; queue names have no colon, job ids may have. Returns nil for a key
+ * with another prefix: BullMQ accepts a child from there, and it is never a member.
+ */
 export const LUA_SPLIT_KEY = `
 local function splitKey(key, prefix)
-  local queueKey = string.match(key, '^' .. string.rep('.', #prefix) .. ':[^:]+:')
-  return queueKey, string.sub(key, #queueKey + 1)
+  if string.sub(key, 1, #prefix + 1) ~= prefix .. ':' then
+    return nil
+  end
+  local queue, id = string.match(key, '^([^:]+):(.*)$', #prefix + 2)
+  if not queue then
+    return nil
+  end
+  return prefix .. ':' .. queue .. ':', id
 end
 `;
+
+/** Lua: the name/value pairs of a reply, in any order; \`named()\` reads them. */
+export function named(reply: unknown): Readonly<Record<string, unknown>> {
+  const flat = reply as readonly unknown[];
+  return Object.fromEntries(flat.flatMap((name, i) => (i % 2 === 0 ? [[String(name), flat[i + 1]]] : [])));
+}

@@ -29,8 +29,8 @@ return wasAbandoned and redis.call('ZSCORE', ARGV[2] .. 'failed', ARGV[1]) and 2
 export type Sealed = 'not found' | 'sealed' | 'to be revived';
 
 export async function sealBatch(redis: BatchRedis, batchId: string): Promise<Sealed> {
-  const { job } = batchKeys(redis.prefix, batchId);
-  const reply = await redis.run(SEAL, [job, batchId, batchesKey(redis.prefix, '')]);
+  const { job } = batchKeys(redis, batchId);
+  const reply = await redis.run(SEAL, [job, batchId, batchesKey(redis, '')]);
   return reply === 0 ? 'not found' : reply === 2 ? 'to be revived' : 'sealed';
 }
 
@@ -46,5 +46,5 @@ end`,
 
 /** Tells an open batch that its producer lives, though it adds nothing at the moment. */
 export async function touchBatch(redis: BatchRedis, batchId: string): Promise<void> {
-  await redis.run(TOUCH, [batchKeys(redis.prefix, batchId).job]);
+  await redis.run(TOUCH, [batchKeys(redis, batchId).job]);
 }

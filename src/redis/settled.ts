@@ -42,7 +42,7 @@ export async function settledPage(
   batchId: string,
   { which, cursor, count, withData }: Part & { readonly cursor: string },
 ): Promise<{ cursor: string; members: SettledMember[] }> {
-  const key = batchKeys(redis.prefix, batchId)[which];
+  const key = batchKeys(redis, batchId)[which];
   const reply = (await redis.run(SETTLED, [key, cursor, count, withData ? '1' : '0'])) as [string, string[]];
   const [next, flat] = reply;
   const members: SettledMember[] = [];

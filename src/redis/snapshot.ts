@@ -232,9 +232,9 @@ export async function settleSnapshot(redis: BatchRedis, batchId: string): Promis
   return typeof snapshot === 'object' ? snapshot : undefined;
 }
 
-function snapshotKeys({ prefix }: BatchRedis, batchId: string): string[] {
-  const { job, dependencies, processed, failed } = batchKeys(prefix, batchId);
-  return [job, dependencies, processed, failed, batchesKey(prefix, 'completed'), batchesKey(prefix, 'failed')];
+function snapshotKeys(redis: BatchRedis, batchId: string): string[] {
+  const { job, dependencies, processed, failed } = batchKeys(redis, batchId);
+  return [job, dependencies, processed, failed, batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
 }
 
 function parseSnapshot([fields, counts, callbacks, ended, openFor, anyFailure]: Reply): Snapshot {

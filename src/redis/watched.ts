@@ -59,7 +59,7 @@ export async function watchBatch(
   watch: Watch,
   { version, parentId = '' }: { readonly version: string; readonly parentId?: string | undefined },
 ): Promise<void> {
-  await redis.run(WATCH, [watchedKey(redis.prefix), batchId, JSON.stringify(watch), version, parentId]);
+  await redis.run(WATCH, [watchedKey(redis), batchId, JSON.stringify(watch), version, parentId]);
 }
 
 /** What a batch with these callbacks and this policy is to be looked after for. */
@@ -149,17 +149,16 @@ export async function sweepPage(
   redis: BatchRedis,
   { who, leaseMs, cursor, count }: { who: string; leaseMs: number; cursor: string; count: number },
 ): Promise<SweptPage | undefined> {
-  const { prefix } = redis;
   const reply = (await redis.run(SWEEP, [
-    leaseKey(prefix, 'sweeper'),
-    watchedKey(prefix),
-    batchesKey(prefix, 'completed'),
-    batchesKey(prefix, 'failed'),
+    leaseKey(redis, 'sweeper'),
+    watchedKey(redis),
+    batchesKey(redis, 'completed'),
+    batchesKey(redis, 'failed'),
     who,
     leaseMs,
     cursor,
     count,
-    batchesKey(prefix, ''),
+    batchesKey(redis, ''),
   ])) as [string, string[], string[]] | null;
   if (reply === null) {
     return undefined;
@@ -205,7 +204,7 @@ export async function unwatchBatch(
   { batchId, watch }: WatchedBatch,
   done: readonly (keyof Watch)[],
 ): Promise<void> {
-  await redis.run(UNWATCH, [watchedKey(redis.prefix), batchId, watch.version, ...done]);
+  await redis.run(UNWATCH, [watchedKey(redis), batchId, watch.version, ...done]);
 }
 
 /** KEYS: batch job. ARGV: field. Notes, once, when something was found to have happened to an existing batch. */
@@ -219,9 +218,9 @@ end`,
 );
 
 export async function noteDeath(redis: BatchRedis, batchId: string): Promise<void> {
-  await redis.run(NOTE, [batchKeys(redis.prefix, batchId).job, FIELD.diedAt]);
+  await redis.run(NOTE, [batchKeys(redis, batchId).job, FIELD.diedAt]);
 }
 
 export async function noteAttempted(redis: BatchRedis, batchId: string): Promise<void> {
-  await redis.run(NOTE, [batchKeys(redis.prefix, batchId).job, FIELD.attemptedAt]);
+  await redis.run(NOTE, [batchKeys(redis, batchId).job, FIELD.attemptedAt]);
 }

@@ -8,7 +8,7 @@ import type { Telemetry } from '../batch/trace.js';
 import { BatchOptionsError } from '../errors.js';
 import { checkKeys, checkName, checkObject, describe } from '../options.js';
 import { checkBackend, rawClientOf } from '../redis/client.js';
-import { BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
+import { DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
 import { RemovedMeanwhileError, runBatchJob } from './lifecycle.js';
 import { checkLabels, prometheusMetrics } from './metrics.js';
 import { type BatchRepair, Reconciler } from './reconciler.js';
@@ -95,8 +95,8 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
     const { connection, prefix = DEFAULT_PREFIX, telemetry } = options;
     const { concurrency, lockDuration, stalledInterval, ...intervals } = { ...DEFAULTS, ...options };
     // What can be refused without a connection is, before one is opened.
-    checkBackend({ name: BATCHES_QUEUE, opts: { prefix, connection } });
-    this.#worker = new Worker(BATCHES_QUEUE, (job: Job, token?: string) => this.#process(job, token ?? ''), {
+    checkBackend({ name: DEFAULT_BATCHES_QUEUE, opts: { prefix, connection } });
+    this.#worker = new Worker(DEFAULT_BATCHES_QUEUE, (job: Job, token?: string) => this.#process(job, token ?? ''), {
       connection,
       prefix,
       concurrency,

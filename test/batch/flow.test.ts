@@ -445,7 +445,7 @@ describe('when the world changes between the look and the add', () => {
     const act = () =>
       void shared.hset(jobKey(bench.prefix, 'files', 'taken'), {
         name: 'theirs',
-        parentKey: batchKeys(bench.prefix, other.id).job,
+        parentKey: batchKeys({ prefix: bench.prefix, batchesQueue: 'batches' }, other.id).job,
       });
     const flow = { ...tree(leaf('a'), leaf('b', { jobId: 'taken' })), data: justBeforeStoring(act) };
     const adding = batch.addFlow({ ...flow, opts: { jobId: 'root' } });
@@ -467,7 +467,7 @@ describe('when the world changes between the look and the add', () => {
     const files = bench.plainQueue('files');
     bench.owns('mail');
     const batch = await users.createBatch();
-    const keys = Object.values(batchKeys(bench.prefix, batch.id));
+    const keys = Object.values(batchKeys({ prefix: bench.prefix, batchesQueue: 'batches' }, batch.id));
     const flow = { ...tree(leaf('a')), data: justBeforeStoring(() => void shared.del(...keys)) };
     const adding = batch.addFlow({ ...flow, opts: { jobId: 'root' } });
     await expect(adding).rejects.toThrow('the batch was removed meanwhile');
