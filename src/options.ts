@@ -133,8 +133,9 @@ function between(value: unknown, least: number, most: number): boolean {
   return typeof value === 'number' && value >= least && value <= most;
 }
 
-export function checkMemberOptions(what: string, opts: unknown): asserts opts is MemberOptions {
+export function checkMemberOptions(what: string, opts: unknown, batchId?: string): asserts opts is MemberOptions {
   checkJobOptions(what, opts);
+  checkJson(what, opts);
   const { jobId } = opts;
   if (jobId === undefined) {
     return;
@@ -148,6 +149,11 @@ export function checkMemberOptions(what: string, opts: unknown): asserts opts is
   if (QUEUE_KEYS.test(jobId)) {
     throw new BatchOptionsError(
       `${what}.jobId must not be '${jobId}', the name of a key of BullMQ's. Use e.g. 'row-${jobId}'.`,
+    );
+  }
+  if (batchId !== undefined && jobId.startsWith(`${batchId}~`)) {
+    throw new BatchOptionsError(
+      `${what}.jobId must not begin with '${batchId}~', as the ids of the batch's own callbacks do: '${jobId}'.`,
     );
   }
   if (jobId.startsWith('0:') || (jobId.includes(':') && jobId.split(':').length !== 3)) {

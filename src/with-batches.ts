@@ -2,13 +2,14 @@ import type { Job } from 'bullmq';
 import { Batch, createBatch, loadBatch } from './batch/batch.js';
 import { type BatchOptions, checkBatchOptions } from './batch/create.js';
 import { checkNotBatches, homeOf, isQueue, type MemberQueue, memberQueueOf } from './batch/home.js';
-import { type BatchJobs, checkIterable, checkJob, type Opener } from './batch/job.js';
+import { type BatchJobs, checkIterable, checkJobs, type Opener } from './batch/job.js';
 import { type BatchCounts, batchOf, getBatchCounts, getBatches, type ListedState } from './batch/lookup.js';
 import type { JobLike, QueueLike } from './batch/queue-like.js';
 import { enclosing } from './context.js';
-import { BatchOptionsError } from './errors.js';
+import { BatchMemberError, BatchOptionsError } from './errors.js';
 import { checkName, describe } from './options.js';
 import { checkBackend } from './redis/client.js';
+import { isConnectionError } from './redis/connection-error.js';
 
 /** What `withBatches` adds to a queue. */
 export interface BatchMethods<Q extends QueueLike> {
@@ -113,12 +114,10 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
       checkIterable('addBatch', jobs);
       checkBatchOptions(options);
       if (Array.isArray(jobs)) {
-        const opened = await opener();
-        jobs.forEach((job, i) => void checkJob(`job ${i}`, job, opened));
+        checkJobs(jobs, await opener(), options.id);
       }
       const batch = await create(options);
-      await (options.id === undefined ? batch.addBulk(jobs) : batch.addRepeatable(jobs));
-      await batch.seal();
+      await fill(batch, jobs, options.id !== undefined);
       return batch;
     },
     async getBatch(id) {
@@ -129,6 +128,24 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
     getBatches: async (states, start, end) => getBatches<Q>(await opener(), states, start, end),
     getBatchCounts: async () => getBatchCounts(await opener()),
   };
+}
+
+/** Fills and seals a batch; one that cannot be filled is removed if it was created for it, so that it calls nobody back. */
+async function fill<Q extends QueueLike>(batch: Batch<Q>, jobs: BatchJobs<Q>, isRepeatable: boolean): Promise<void> {
+  try {
+    await batch.addChecked(jobs, isRepeatable);
+    await batch.seal();
+  } catch (error) {
+    if (batch.created && !isLost(error)) {
+      await batch.remove({ force: true, members: true }).catch(() => {});
+    }
+    throw error;
+  }
+}
+
+/** After an error of the connection it is not known what was added: what is there stays, for a second try with the same id. */
+function isLost(error: unknown): boolean {
+  return isConnectionError(error) || (error instanceof BatchMemberError && isConnectionError(error.cause));
 }
 
 /** The queue's own `add` and `addBulk`: inside of `batch.jobs(fn)` they add members, everywhere else they are BullMQ's; to the queue of the batches nothing is added. */

@@ -1,4 +1,4 @@
-import { FlowProducer, type Job, type JobsOptions, Queue } from 'bullmq';
+import { type Job, type JobsOptions, Queue } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
 import { checkJobOptions, checkName } from '../options.js';
 import { BatchRedis } from '../redis/batch-redis.js';
@@ -28,8 +28,6 @@ export interface Home {
   readonly telemetry: Telemetry | undefined;
   /** The queue of this name in this Redis and prefix. */
   queueNamed(name: string): MemberQueue;
-  /** What adds whole trees of jobs; made when it is first needed. */
-  flowProducer(): FlowProducer;
 }
 
 const memberQueues = new WeakMap<object, MemberQueue>();
@@ -68,18 +66,18 @@ export function checkNotBatches(name: string, batchesQueue: string = DEFAULT_BAT
 /** Finds the queue that a member or callback names; both must be reachable from one batch. */
 export function findQueue(what: string, wanted: unknown, home: Home, own: MemberQueue): MemberQueue {
   if (wanted === undefined || wanted === own.name || wanted === own.queue) {
-    checkNotBatches(own.name);
+    checkNotBatches(own.name, home.batches.name);
     return own;
   }
   if (typeof wanted === 'string') {
     checkName(what, wanted);
-    checkNotBatches(wanted);
+    checkNotBatches(wanted, home.batches.name);
     return home.queueNamed(wanted);
   }
   if (!isQueue(wanted)) {
     throw new BatchOptionsError(`${what} must be the name of a queue or a BullMQ Queue.`);
   }
-  checkNotBatches(wanted.name);
+  checkNotBatches(wanted.name, home.batches.name);
   const queue = memberQueueOf(wanted);
   if (queue.prefix !== own.prefix) {
     throw new BatchOptionsError(
@@ -128,7 +126,6 @@ interface Borrowed {
 
 function createHome(client: object, options: Borrowed): Home {
   const queues = new Map<string, MemberQueue>();
-  let flows: FlowProducer | undefined;
   return {
     redis: new BatchRedis(scriptClientOf(client), options.prefix, DEFAULT_BATCHES_QUEUE),
     batches: borrowQueue(DEFAULT_BATCHES_QUEUE, client, options),
@@ -137,10 +134,6 @@ function createHome(client: object, options: Borrowed): Home {
       const queue = queues.get(name) ?? memberQueueOf(borrowQueue(name, client, options) as unknown as QueueLike);
       queues.set(name, queue);
       return queue;
-    },
-    flowProducer() {
-      flows ??= borrowFlowProducer(client, options);
-      return flows;
     },
   };
 }
@@ -156,11 +149,4 @@ function borrowQueue(name: string, client: object, options: Borrowed): Queue {
   // The owner of the connection hears of its errors; without a listener BullMQ would print them a second time.
   queue.on('error', () => {});
   return queue;
-}
-
-/** The same for trees of jobs. A FlowProducer never touches the queues' meta keys beyond what adding a job does. */
-function borrowFlowProducer(client: object, options: Borrowed): FlowProducer {
-  const flows = new FlowProducer({ connection: client, ...options } as ConstructorParameters<typeof FlowProducer>[0]);
-  flows.on('error', () => {});
-  return flows;
 }

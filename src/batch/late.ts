@@ -1,8 +1,9 @@
 import { BatchNotFoundError } from '../errors.js';
+import type { BatchLife } from '../redis/add-members.js';
 import { changeDefinition } from '../redis/change-definition.js';
 import { outstandingChildren } from '../redis/children.js';
 import type { BatchEvent, StoredCallback } from '../redis/definition.js';
-import { readSnapshot } from '../redis/snapshot.js';
+import type { Need } from '../redis/needs.js';
 import { watchBatch } from '../redis/watched.js';
 import { enqueueDue } from './enqueue.js';
 import type { Home } from './home.js';
@@ -14,18 +15,19 @@ import { newNonce } from './ids.js';
  */
 export async function addCallback(
   home: Home,
-  batchId: string,
+  batch: BatchLife,
   event: BatchEvent,
   callback: StoredCallback,
 ): Promise<void> {
-  if ((await readSnapshot(home.redis, batchId)) === undefined) {
-    throw new BatchNotFoundError(batchId);
-  }
-  await watchBatch(home.redis, batchId, { always: true }, { version: newNonce() });
-  const isThere = await changeDefinition(home.redis, batchId, (definition) => ({
-    ...definition,
-    on: { ...definition.on, [event]: [...(definition.on[event] ?? []), { ...callback, late: true }] },
-  }));
+  const batchId = batch.id;
+  const late = newNonce();
+  const needs: Need[] = ['callbacks', ...(event === 'death' || event === 'attempted' ? [event] : [])];
+  const isThere = await changeDefinition(home.redis, batch, needs, (definition) => {
+    const registered = definition.on[event] ?? [];
+    return registered.some((other) => other.late === late)
+      ? definition
+      : { ...definition, on: { ...definition.on, [event]: [...registered, { ...callback, late }] } };
+  });
   if (!isThere) {
     throw new BatchNotFoundError(batchId);
   }

@@ -5,6 +5,14 @@ import { DEFAULT_PREFIX } from './keys.js';
 export interface ScriptClient {
   defineCommand(name: string, definition: { numberOfKeys: number; lua: string }): void;
   runCommand(name: string, args: readonly unknown[]): Promise<unknown>;
+  /** The scripts that BullMQ has defined on it, by name; ioredis shows them, other clients do not. */
+  readonly scriptsSet?: Readonly<Record<string, DefinedScript>> | undefined;
+}
+
+/** A script as it was defined on a client. */
+export interface DefinedScript {
+  readonly numberOfKeys: number;
+  readonly lua: string;
 }
 
 /** What a BullMQ queue or worker, 5 or 6, may offer to get at its Redis client. */
@@ -44,6 +52,7 @@ export function scriptClientOf(client: object): ScriptClient {
   const adapter: ScriptClient = {
     defineCommand: (name, definition) => ioredis.defineCommand(name, definition),
     runCommand: async (name, args) => ioredis[name]?.(args),
+    scriptsSet: ioredis.scriptsSet,
   };
   scriptClients.set(client, adapter);
   return adapter;

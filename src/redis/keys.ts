@@ -48,6 +48,13 @@ export const FIELD = {
   definition: 'b:definition',
   /** Tells this life of the batch's id from earlier and later ones; every script that decides or destroys compares it. */
   nonce: 'b:nonce',
+  /** The keys of the callbacks that have been enqueued, one per line: their jobs may be trimmed once they have run. */
+  enqueued: 'b:enqueued',
+  /** The keys of jobs that were attached to the batch job by hand, one per line; and how many jobs were looked at for it. */
+  strangers: 'b:strangers',
+  searchedForStrangers: 'b:searched',
+  /** Ms without a sign of life after which the open batch is abandoned: that of the definition. */
+  openTimeout: 'b:openTimeout',
   /** What the batch needs from maintenance: words, separated by spaces; see redis/needs.ts. */
   needs: 'b:needs',
   /** How many distinct members were ever registered. */

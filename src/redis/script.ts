@@ -1,20 +1,21 @@
 import { createHash } from 'node:crypto';
 import type { ScriptClient } from './client.js';
-import { FIELD } from './keys.js';
 
 /** A Lua script with its name in Redis. `keys` is how many of the arguments are KEYS. */
 export interface Script {
   readonly name: string;
+  /** The name without what tells its text from other versions. */
+  readonly plainName: string;
   readonly keys: number;
   readonly lua: string;
 }
 
-export type ScriptArgument = string | number;
+export type ScriptArgument = string | number | Buffer;
 
 /** The content is part of the name, so that two versions of this library can share one client. */
 export function script(name: string, keys: number, lua: string): Script {
   const hash = createHash('sha1').update(lua).digest('hex').slice(0, 8);
-  return { name: `bullmqBatches_${name}_${hash}`, keys, lua };
+  return { name: `bullmqBatches_${name}_${hash}`, plainName: name, keys, lua };
 }
 
 const defined = new WeakMap<ScriptClient, Set<string>>();
@@ -46,23 +47,6 @@ local function isCallback(id)
     end
   end
   return false
-end
-`;
-
-/**
- * Lua: puts a batch's definition aside when the batch is first written to: right after its creation, or, if that was cut short,
- * when something else happens to it. From then on, what becomes of the job's data does not matter.
- */
-export const LUA_KEEP_DEFINITION = `
-local function keepDefinition(jobKey)
-  if redis.call('HEXISTS', jobKey, '${FIELD.definition}') == 0 then
-    local data = redis.call('HGET', jobKey, 'data')
-    redis.call('HSET', jobKey, '${FIELD.definition}', data)
-    local isRead, definition = pcall(cjson.decode, data)
-    if isRead and type(definition) == 'table' and definition.nonce then
-      redis.call('HSET', jobKey, '${FIELD.nonce}', definition.nonce)
-    end
-  end
 end
 `;
 

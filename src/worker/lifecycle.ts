@@ -45,7 +45,7 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
         await announceDeath(home, batchId);
         break;
       case 'enqueue':
-        await enqueueCallbacks(home, batchId, snapshot, step.due);
+        await enqueueCallbacks(home, snapshot, step.due, token);
         break;
       case 'succeed': {
         const finished = ended(snapshot, 'completed');
@@ -101,8 +101,9 @@ class NoBatchError extends UnrecoverableError {
 async function backToOpen(home: Home, job: Job, token: string, openFor: number): Promise<void> {
   await job.moveToDelayed(Date.now() + openFor, token);
   const batchId = job.id ?? '';
-  if ((await readSnapshot(home.redis, batchId))?.sealedAt !== undefined) {
-    await sealBatch(home.redis, batchId);
+  const snapshot = await readSnapshot(home.redis, batchId);
+  if (snapshot?.sealedAt !== undefined) {
+    await sealBatch(home.redis, snapshot.definition);
   }
 }
 

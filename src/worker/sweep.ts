@@ -132,7 +132,7 @@ export class Sweep {
       return EVERYTHING;
     }
     const due = dueOf(snapshot);
-    await enqueueCallbacks(home, batchId, snapshot, due);
+    await enqueueCallbacks(home, snapshot, due);
     if (snapshot.ended !== undefined) {
       // An abandoned batch may be opened again, and is looked after then.
       return snapshot.sealedAt === undefined && snapshot.cancelledAt === undefined ? ['always'] : EVERYTHING;

@@ -42,7 +42,7 @@ describe('adding members', () => {
     let most = 0;
     async function* source() {
       for (let i = 0; i < 8000; i++) {
-        if (i % 1000 === 0) {
+        if (i % 100 === 0) {
           most = Math.max(most, i - (await users.getWaitingCount()));
         }
         yield { name: 'row', data: i };
@@ -183,16 +183,14 @@ describe('adding members', () => {
     },
   );
 
-  test('data that is not JSON is an error that names the job, and its registration is taken back', async ({
-    bench,
-  }) => {
+  test('data that is not JSON is an error that names the job, and nothing is added', async ({ bench }) => {
     const users = bench.queue('users');
     const batch = await users.createBatch();
     const adding = batch.addBulk([
       { name: 'fine', data: 1 },
       { name: 'broken', data: 1n, opts: { jobId: 'the-broken-one' } },
     ]);
-    await expect(adding).rejects.toThrow("The data of job 'broken' (the-broken-one) is not JSON");
+    await expect(adding).rejects.toThrow("The data of job 1 ('broken') is not JSON");
     expect(await batch.status()).toMatchObject({ total: 0, pending: 0, missing: 0 });
     await batch.add('fine', 1);
     expect(await batch.status()).toMatchObject({ total: 1, pending: 1, missing: 0 });
@@ -204,7 +202,7 @@ describe('adding members', () => {
     const users = bench.queue('users');
     const batch = await users.createBatch();
     const adding = batch.add('row', 'x'.repeat(100), { sizeLimit: 10, jobId: 'r1' });
-    await expect(adding).rejects.toThrow("1 job was not added to queue 'users'");
+    await expect(adding).rejects.toThrow(`1 job was not added to batch '${batch.id}'`);
     await expect(adding).rejects.toThrow('exceeds the limit 10 bytes');
     await expect(adding).rejects.toMatchObject({ jobIds: ['r1'] });
     expect(await batch.status()).toMatchObject({ total: 0, missing: 0 });
@@ -228,7 +226,7 @@ describe('adding members', () => {
         opts: { jobId: `r${i}` },
       }));
       const adding = batch.addBulk(jobs);
-      await expect(adding).rejects.toThrow(`not added to queue 'lost' in batch '${batch.id}'`);
+      await expect(adding).rejects.toThrow(`not added to batch '${batch.id}': queue 'lost' is in another Redis`);
       await expect(adding).rejects.toMatchObject({ jobIds: jobs.map(({ opts }) => opts.jobId) });
       expect(await lost.getWaitingCount()).toBe(0);
       expect(await batch.status()).toMatchObject({ total: 1, pending: 1, missing: 0 });
@@ -310,31 +308,35 @@ describe('a connection that is cut while a member is added', () => {
     test(`so that the ${lost} is lost: nobody is told that it is not there, and success waits for it`, async ({
       bench,
     }) => {
-      const users = bench.queue('users');
       const way = bench.use(await cutConnection(bench.connection));
-      const mail = bench.plainQueue('mail', {
+      const mail = bench.plainQueue('mail');
+      const users = bench.queue('users', {
         connection: { ...way.connection, maxRetriesPerRequest: 0, autoResendUnfulfilledCommands: false },
       });
-      mail.on('error', () => {});
-      await mail.waitUntilReady();
+      users.on('error', () => {});
+      await users.waitUntilReady();
       const batch = await users.createBatch();
-      await batch.add('fine', {});
+      await batch.addBulk([
+        { name: 'fine', data: {} },
+        { name: 'fine', data: {}, queue: mail },
+      ]);
       way.lose(lost);
       const job = { name: 'mail', data: {}, queue: mail, opts: { jobId: 'mail-1' } };
       const failure: unknown = await batch.addBulk([job]).catch((error) => error);
       expect(failure).toBeInstanceOf(BatchMemberError);
       expect(failure).toMatchObject({ jobIds: ['mail-1'] });
       expect(String(failure)).toContain('It is not known whether 1 job was added');
-      expect(await batch.status()).toMatchObject({ total: 2, pending: 2 });
       way.lose(undefined);
+      const counted = lost === 'answer' ? 3 : 2;
+      expect(await eventually(() => batch.status())).toMatchObject({ total: counted, pending: counted });
       expect(await batch.addBulk([job])).toEqual(lost === 'answer' ? { added: 0, known: 1 } : { added: 1, known: 0 });
       bench.worker('users', async () => {});
       bench.worker('mail', async () => {});
       bench.batchWorker();
       await batch.seal();
-      expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'succeeded', total: 2 });
+      expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'succeeded', total: 3 });
       await eventually(() => mail.getWaitingCount().then(() => true));
-      await mail.close();
+      await users.close();
     });
   }
 });

@@ -29,6 +29,8 @@ const snapshot: Snapshot = {
   openFor: 0,
   counts: { total: 3, pending: 0, succeeded: 3, failed: 0, cancelled: 0 },
   callbacks: [],
+  strangers: [],
+  version: '',
 };
 
 const due = (event: 'complete' | 'success'): CallbackSnapshot => ({

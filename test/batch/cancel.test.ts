@@ -61,7 +61,7 @@ describe('cancel', () => {
     expect(names()).toEqual(['row', 'row', 'complete']);
     expect(ran.at(-1)?.batch).toMatchObject({ cancelled: 28, succeeded: 2, cancelReason: 'wrong file' });
     expect(await users.getJobCountByTypes('waiting', 'delayed', 'prioritized')).toBe(0);
-    const left = (await keysOf(bench.redis, bench.prefix)).filter((key) => /:users:m\w+-\w+$/.test(key));
+    const left = (await keysOf(bench.redis, bench.prefix)).filter((key) => /:users:\w{8}-\w{7,}$/.test(key));
     expect(left).toHaveLength(2);
   });
 
