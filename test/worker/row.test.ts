@@ -1,7 +1,6 @@
 import type { Job } from 'bullmq';
 import { UnrecoverableError } from 'bullmq';
 import { homeOf } from '../../src/batch/home.js';
-import type { Batch } from '../../src/index.js';
 import { showRow } from '../../src/redis/row.js';
 import { type AnyQueue, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
 
