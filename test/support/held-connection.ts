@@ -114,7 +114,7 @@ export class HeldConnection {
     return this.#connection;
   }
 
-  /** The names of the commands that were sent since `countFrom()`; the one that is held is the last of them. */
+  /** The names of the commands that were sent since `countFrom()`; the one that is held is not yet among them. */
   get commands(): readonly string[] {
     return this.#names;
   }

@@ -40,10 +40,18 @@ export interface LostReplies<S> extends Pick<Interleaving<S>, 'setup' | 'actor'>
   verdict(situation: S, result: unknown): Promise<void>;
 }
 
-/** What was played: the names of the actor's commands when nothing disturbs it, of which each was a position. */
 export interface Played {
+  /** How many positions were played: at how many commands the actor was really held, or lost a reply. */
   readonly positions: number;
+  /** The names of the commands that the actor sends when nothing disturbs it. */
   readonly commands: readonly string[];
+}
+
+/** What was seen of one situation. */
+interface Seen {
+  readonly commands: readonly string[];
+  /** Whether the actor came as far as the position. */
+  readonly isReached: boolean;
 }
 
 /**
@@ -51,55 +59,49 @@ export interface Played {
  * its end meanwhile, the first goes on, and the verdict looks at what became of it. First, to count the commands, the actor
  * runs undisturbed and the other one after it.
  */
-export async function interleave<S>(bench: Bench, pair: Interleaving<S>): Promise<Played> {
-  const commands = await play(bench, 0, 'the other one after the actor', (own, held) =>
-    race(own, held, pair, undefined),
-  );
-  await playAll(commands.length, async (position) => {
-    const name = `held before command ${position} of ${commands.length} (${commands[position - 1]})`;
-    await play(bench, position, name, (own, held) => race(own, held, pair, position));
-  });
-  return played(commands);
+export function interleave<S>(bench: Bench, pair: Interleaving<S>): Promise<Played> {
+  return playAll(bench, (own, held, position) => race(own, held, pair, position));
 }
 
 /** Plays a call as often as it sends commands, and loses the reply of each in turn: it must resolve, with the same effect. */
-export async function withLostReplies<S>(bench: Bench, call: LostReplies<S>): Promise<Played> {
-  const commands = await play(bench, 0, 'undisturbed', (own, held) => lose(own, held, call, undefined));
-  await playAll(commands.length, async (position) => {
-    const name = `reply lost of command ${position} of ${commands.length} (${commands[position - 1]})`;
-    await play(bench, position, name, (own, held) => lose(own, held, call, position));
-  });
-  return played(commands);
+export function withLostReplies<S>(bench: Bench, call: LostReplies<S>): Promise<Played> {
+  return playAll(bench, (own, held, position) => lose(own, held, call, position));
 }
 
-async function race<S>(bench: Bench, held: HeldConnection, pair: Interleaving<S>, position: number | undefined) {
+async function race<S>(bench: Bench, held: HeldConnection, pair: Interleaving<S>, position?: number): Promise<Seen> {
   const situation = await begin(bench, held, pair);
   if (position !== undefined) {
     held.holdBefore(position);
   }
   const actor = pair.actor(situation);
   const stopped = await patiently('the actor', held.heldOrEnded(actor));
-  const commands = [...held.commands];
-  const other = await outcomeOf('the other one, while the actor is held,', pair.other(situation));
-  held.release();
-  const outcome = { actor: await outcomeOf('the actor', actor), other, position: stopped?.position };
-  check('the actor', outcome.actor, pair.refusals?.actor);
-  check('the other one', outcome.other, pair.refusals?.other);
-  await pair.verdict(situation, outcome);
-  return commands;
+  const seen = { commands: [...held.commands], isReached: stopped !== undefined };
+  const where = stopped ? `held before command ${stopped.position} (${stopped.name})` : 'the other one after the actor';
+  return naming(where, async () => {
+    const other = await outcomeOf('the other one, while the actor is held,', pair.other(situation));
+    held.release();
+    const outcome = { actor: await outcomeOf('the actor', actor), other, position: stopped?.position };
+    check('the actor', outcome.actor, pair.refusals?.actor);
+    check('the other one', outcome.other, pair.refusals?.other);
+    await pair.verdict(situation, outcome);
+    return seen;
+  });
 }
 
-async function lose<S>(bench: Bench, held: HeldConnection, call: LostReplies<S>, position: number | undefined) {
+async function lose<S>(bench: Bench, held: HeldConnection, call: LostReplies<S>, position?: number): Promise<Seen> {
   const situation = await begin(bench, held, call);
   if (position !== undefined) {
     held.loseReply(position);
   }
   const outcome = await outcomeOf('the call', call.actor(situation));
   await held.idle();
-  const commands = [...held.commands];
-  check('the call', outcome, []);
-  await call.verdict(situation, outcome.status === 'fulfilled' ? outcome.value : undefined);
-  return commands;
+  const seen = { commands: [...held.commands], isReached: held.hasLost };
+  const lost = position === undefined ? undefined : seen.commands[position - 1];
+  return naming(lost === undefined ? 'undisturbed' : `reply lost of command ${position} (${lost})`, async () => {
+    check('the call', outcome, []);
+    await call.verdict(situation, outcome.status === 'fulfilled' ? outcome.value : undefined);
+    return seen;
+  });
 }
 
 async function begin<S>(bench: Bench, held: HeldConnection, { setup }: Pick<Interleaving<S>, 'setup'>): Promise<S> {
@@ -133,49 +135,53 @@ export async function heldBatchWorker(
   return worker;
 }
 
-/** One situation, in a prefix and with a connection of its own. */
-async function play<T>(
+/** Plays undisturbed, to count the commands, and then each position, in a prefix and with a held connection of its own. */
+async function playAll(
   { connection, redis, prefix }: Bench,
-  position: number,
-  name: string,
-  run: (bench: Bench, held: HeldConnection) => Promise<T>,
-): Promise<T> {
-  const own = { connection, redis, prefix: `${prefix}-${String(position).padStart(4, '0')}` };
-  try {
-    return await withBench(own, async (bench) => run(bench, await bench.heldConnection()));
-  } catch (error) {
-    throw named(error, name);
-  }
-}
-
-async function playAll(last: number, playOne: (position: number) => Promise<void>): Promise<void> {
+  play: (bench: Bench, held: HeldConnection, position?: number) => Promise<Seen>,
+): Promise<Played> {
+  const playOne = (position = 0) =>
+    withBench({ connection, redis, prefix: `${prefix}-${String(position).padStart(4, '0')}` }, async (bench) =>
+      play(bench, await bench.heldConnection(), position || undefined),
+    );
+  const { commands } = await playOne();
   const failures: unknown[] = [];
-  let next = 1;
+  let [next, positions] = [1, 0];
   const player = async () => {
-    while (next <= last && failures.length < FAILURES_SHOWN) {
-      const position = next++;
-      await playOne(position).catch((error) => failures.push(error));
+    while (next <= commands.length && failures.length < FAILURES_SHOWN) {
+      try {
+        const { isReached } = await playOne(next++);
+        positions += isReached ? 1 : 0;
+      } catch (error) {
+        failures.push(error);
+      }
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, player));
-  const [first] = failures;
-  if (first !== undefined) {
-    const others = failures.slice(1).map((error) => `\n  also ${(error as Error).message.split('\n')[0]}`);
-    throw named(first, '', others.join(''));
+  if (failures.length > 0) {
+    throw together(failures);
+  }
+  notePositions(inject('positionsFile'), positions);
+  return { positions, commands };
+}
+
+/** Names, in the message of what is thrown, where it happened: the error stays the one whose difference vitest shows. */
+async function naming<T>(where: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof Error) {
+      error.message = `${where}: ${error.message}`;
+    }
+    throw error;
   }
 }
 
-/** The same error, so that vitest shows its difference and place, with a message that says where it happened. */
-function named(error: unknown, before: string, after = ''): unknown {
-  if (error instanceof Error) {
-    error.message = `${before === '' ? '' : `${before}: `}${error.message}${after}`;
+function together([first, ...others]: readonly unknown[]): unknown {
+  if (first instanceof Error) {
+    first.message += others.map((error) => `\n  also ${String((error as Error).message).split('\n')[0]}`).join('');
   }
-  return error;
-}
-
-function played(commands: readonly string[]): Played {
-  notePositions(inject('positionsFile'), commands.length);
-  return { positions: commands.length, commands };
+  return first;
 }
 
 async function outcomeOf(who: string, work: Promise<unknown>): Promise<PromiseSettledResult<unknown>> {
