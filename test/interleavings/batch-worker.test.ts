@@ -83,7 +83,7 @@ describe('a BatchWorker that is frozen until its lock has run out', () => {
         if (finishedAt === undefined) {
           seen.add(completedAt === undefined ? 0 : 1);
           await loseLock(story, batch);
-          story.mended = true;
+          story.mend();
           const [bad] = await story.users.getFailed();
           await bad?.retry();
           takeOver(story);

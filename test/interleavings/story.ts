@@ -25,12 +25,13 @@ export interface Story {
   readonly told: Record<string, CallbackBatch[]>;
   /** What members named `held` wait for. */
   readonly gate: ReturnType<typeof gate>;
-  /** Whether members named `bad` succeed. */
-  mended: boolean;
+  /** From now on members named `bad` succeed. */
+  mend(): void;
 }
 
 /** Members named `bad` fail until they are mended, those named `held` wait for the gate, all others succeed at once. */
 export function tell(bench: Bench, held: HeldConnection): Story {
+  let isMended = false;
   const story: Story = {
     bench,
     held,
@@ -39,7 +40,9 @@ export function tell(bench: Bench, held: HeldConnection): Story {
     ran: [],
     told: {},
     gate: gateOf(bench),
-    mended: false,
+    mend() {
+      isMended = true;
+    },
   };
   bench.worker(
     'users',
@@ -51,7 +54,7 @@ export function tell(bench: Bench, held: HeldConnection): Story {
       if (name === 'held') {
         await story.gate.opened;
       }
-      if (name === 'bad' && !story.mended) {
+      if (name === 'bad' && !isMended) {
         throw new Error('bad');
       }
     },
