@@ -67,8 +67,8 @@ export function tell(bench: Bench, held: HeldConnection): Story {
 export async function inBothHands(
   { users, actorsUsers }: Story,
   batch: Batch,
-): Promise<[actors: Batch, others: Batch]> {
-  return [await actorsUsers.getBatch(batch.id), await users.getBatch(batch.id)];
+): Promise<[actors: AnyBatch, others: AnyBatch]> {
+  return [(await actorsUsers.getBatch(batch.id)) as AnyBatch, (await users.getBatch(batch.id)) as AnyBatch];
 }
 
 /** Waits until no member is pending any more, whatever becomes of its batch. */
