@@ -8,7 +8,7 @@ import type {
   OutstandingMembers,
   OutstandingQueue,
 } from './explain.js';
-import { type BatchState, missingOf, sentencePart } from './rules.js';
+import { type BatchState, isClosed, missingOf, sentencePart } from './rules.js';
 
 /*
  * What holds a batch, said to people. No Redis here: sentences are a function of what was found.
@@ -27,7 +27,7 @@ type Reason = readonly [urgency: keyof typeof URGENCY, sentence: string];
 
 export function reasonsFor(
   held: Omit<BatchExplanation, 'reasons'>,
-  snapshot: Pick<Snapshot, 'ended' | 'abandonedAt' | 'cancelledAt' | 'cancelReason' | 'failedReason'>,
+  snapshot: Pick<Snapshot, 'ended' | 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'cancelReason' | 'failedReason'>,
   batchJob: JobFacts | undefined,
   prefix: string,
 ): string[] {
@@ -36,8 +36,8 @@ export function reasonsFor(
     ...ofBatchWorkers(held.queues, options),
     ...held.queues.flatMap((queue) => ofQueue(queue, held.members, options)),
     ...ofSeal(held, snapshot),
-    ...ofBatchJob(held, snapshot, batchJob),
-    ...held.members.flatMap((group) => ofMembers(group, held.sealed)),
+    ...ofBatchJob(snapshot, batchJob),
+    ...held.members.flatMap((group) => ofMembers(group, isClosed(snapshot))),
     ...held.children.flatMap(ofChildren),
     ...held.callbacks.flatMap((callback) => ofCallback(callback, held.queues, options)),
   ];
@@ -163,16 +163,15 @@ function ofSeal(
 }
 
 function ofBatchJob(
-  { sealed }: Omit<BatchExplanation, 'reasons'>,
-  { ended }: Pick<Snapshot, 'ended'>,
+  snapshot: Pick<Snapshot, 'ended' | 'sealedAt' | 'abandonedAt' | 'cancelledAt'>,
   batchJob: JobFacts | undefined,
 ): Reason[] {
-  if (ended !== undefined) {
+  if (snapshot.ended !== undefined) {
     return [
       ['goes wrong', 'It had failed, and what failed is being run again: a BatchWorker reopens it within seconds.'],
     ];
   }
-  return sealed && batchJob?.state === 'delayed' && batchJob.failedReason !== undefined
+  return isClosed(snapshot) && batchJob?.state === 'delayed' && batchJob.failedReason !== undefined
     ? [
         [
           'goes wrong',
@@ -182,10 +181,10 @@ function ofBatchJob(
     : [];
 }
 
-function ofMembers({ queue, state, count, failing, oldest }: OutstandingMembers, sealed: boolean): Reason[] {
+function ofMembers({ queue, state, count, failing, oldest }: OutstandingMembers, closed: boolean): Reason[] {
   const what = queue === BATCHES_QUEUE ? plural(count, 'child batch', 'child batches') : countMembers(count);
   const has = count === 1 ? 'has' : 'have';
-  const mender = sealed ? 'a BatchWorker' : 'once the batch is sealed, a BatchWorker';
+  const mender = closed ? 'a BatchWorker' : 'once the batch is sealed, a BatchWorker';
   switch (state) {
     case 'no job':
       return [

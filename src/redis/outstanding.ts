@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { BATCHES_QUEUE, batchKeys, FIELD } from './keys.js';
-import { LUA_SPLIT_KEY, script } from './script.js';
+import { LUA_IS_CLOSED, LUA_SPLIT_KEY, script } from './script.js';
 
 /** Where a job is in BullMQ. `no job`: there is none with this key, or it belongs to another parent. */
 export type JobState =
@@ -13,7 +13,7 @@ export type JobState =
   | 'failed'
   | 'no job';
 
-/** Dependencies of one batch that are in the same queue and state. A child batch is `open`, or `running` once it is sealed or abandoned. */
+/** Dependencies of one batch that are in the same queue and state. A child batch is `open`, or `running` once it is closed. */
 export interface OutstandingGroup {
   readonly queue: string;
   readonly state: JobState | 'open' | 'running';
@@ -71,7 +71,7 @@ end
 const OUTSTANDING = script(
   'outstanding',
   2,
-  `${LUA_JOB_STATE}
+  `${LUA_JOB_STATE}${LUA_IS_CLOSED}
 local prefix, named = ARGV[3], tonumber(ARGV[4])
 local isCallback = {}
 for i = 5, #ARGV do
@@ -97,8 +97,7 @@ for _, key in ipairs(page[2]) do
     local queue = string.match(key, '^([^:]+):', #prefix + 2)
     local isUnfinished = state ~= 'no job' and state ~= 'completed' and state ~= 'failed'
     if isUnfinished and queue == '${BATCHES_QUEUE}' then
-      local batch = redis.call('HMGET', key, '${FIELD.sealedAt}', '${FIELD.abandonedAt}')
-      state = (batch[1] or batch[2]) and 'running' or 'open'
+      state = isClosed(key) and 'running' or 'open'
     end
     local name = queue .. ':' .. state
     local group = groups[name]

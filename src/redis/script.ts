@@ -37,6 +37,14 @@ local function now()
 end
 `;
 
+/** Lua: whether a batch waits for no more members, because it is sealed, or nobody will seal it; rules.ts says it as `isClosed`. */
+export const LUA_IS_CLOSED = `
+local function isClosed(jobKey)
+  local batch = redis.call('HMGET', jobKey, '${FIELD.sealedAt}', '${FIELD.abandonedAt}', '${FIELD.cancelledAt}')
+  return (batch[1] or batch[2] or batch[3]) and true or false
+end
+`;
+
 /** Lua: whether an id is that of one of the batch's own callbacks, whose beginnings are the arguments from this one on. */
 export const luaIsCallback = (firstArgument: number) => `
 local function isCallback(id)

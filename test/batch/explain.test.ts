@@ -223,6 +223,36 @@ describe('explain() says', () => {
     ]);
   });
 
+  test('not to seal a child batch that was cancelled before it was sealed', async ({ bench }) => {
+    const mail = bench.queue('mail');
+    const held = gate();
+    bench.use({ close: async () => held.open() });
+    bench.worker('mail', () => held.opened);
+    await bench.batchWorker().waitUntilReady();
+    const batch = await mail.createBatch();
+    const child = await batch.createBatch();
+    await child.add('send', {});
+    await batch.seal();
+    await eventually(async () => (await mail.getActiveCount()) === 1);
+    await child.cancel();
+    const { children, reasons } = await batch.explain();
+    expect(children).toMatchObject([{ state: 'running', oldest: [{ id: child.id, state: 'running', pending: 1 }] }]);
+    expect(reasons).toEqual([
+      `1 child batch is running, e.g. batch (${child.id}). Ask (await queue.getBatch('${child.id}')).explain() what holds it.`,
+    ]);
+  });
+
+  test('that a batch which was cancelled before it was sealed is mended without a seal', async ({ bench }) => {
+    const mail = bench.queue('mail');
+    const batch = await mail.createBatch();
+    const { id } = await batch.add('send', {});
+    await bench.redis.del(`${bench.prefix}:mail:${id}`);
+    await batch.cancel();
+    const { members, reasons } = await batch.explain();
+    expect(members).toMatchObject([{ state: 'no job', count: 1 }]);
+    expect(reasons.join('\n')).toContain(`or a BatchWorker counts it as missing after 'missingAfter'.`);
+  });
+
   test('which callbacks wait or fail; they are no members', async ({ bench }) => {
     const mail = bench.queue('mail');
     bench.owns('reports');
