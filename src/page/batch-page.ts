@@ -245,7 +245,7 @@ class Site {
     const [names, tree, explanation] = await Promise.all([
       this.#namesOf(failures.failures.slice(0, FAILURES_SHOWN)),
       ifInTime(this.#tree(batch, status)),
-      isUnfinished(status.state) ? ifInTime(this.#explanation(batch, status)) : ('finished' as const),
+      isToBeExplained(status) ? ifInTime(this.#explanation(batch, status)) : ('finished' as const),
     ]);
     const message = messageOf(visit.url.searchParams);
     const details = { status, tree, explanation, failures, names, mayAct, message };
@@ -391,6 +391,11 @@ function checkMethod({ method }: Request, { kind }: Route): void {
       headers,
     });
   }
+}
+
+/** What holds a batch; or that a late callback has failed, which the outcome of the batch does not tell. */
+function isToBeExplained({ state, callbacks }: BatchStatus): boolean {
+  return isUnfinished(state) || (state !== 'failed' && callbacks.some((callback) => callback.state === 'failed'));
 }
 
 /** Whoever does not get an answer has to know whether to try again. */

@@ -173,6 +173,23 @@ describe('one batch', () => {
     expect(below).toContain('<a href="/batches/level-12">1 more child batch</a>');
   });
 
+  test('names a late callback that has failed, although the batch has succeeded', async ({ bench }) => {
+    const users = bench.queue('users');
+    const visit = visitor(batchPage(users));
+    bench.batchWorker();
+    failingWorker(bench);
+    const batch = await users.addBatch({ id: 'done' }, [{ name: 'user', data: {} }]);
+    await batch.waitUntilFinished(10_000);
+    expect((await visit('/batches/done')).text).not.toContain('What failed afterwards');
+    await batch.on('success', { name: 'report', data: { fail: 'no printer' } });
+    await eventually(async () => (await batch.status()).callbacks[0]?.state === 'failed');
+    const { text } = await visit('/batches/done');
+    expect(text).toContain('What failed afterwards');
+    expect(text).toContain(
+      'its late success callback &#39;report&#39; in queue &#39;users&#39; has failed: no printer.',
+    );
+  });
+
   test('shows the first failures, and pages through all of them', async ({ bench }) => {
     const users = bench.queue('users');
     const visit = visitor(batchPage(users));
