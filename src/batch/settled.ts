@@ -66,12 +66,13 @@ export async function failuresPage<Data>(
 ): Promise<BatchFailuresPage<Data>> {
   const { count, ...from } = checkPageOptions(options);
   let { cursor } = from;
-  let members: SettledMember[] = [];
+  const members: SettledMember[] = [];
   do {
-    const page = await settledPage(home.redis, batchId, { which: 'failed', cursor, count, withData: true });
-    members = membersAmong(home, batchId, page.members);
+    const part = { which: 'failed', count: count - members.length, withData: true } as const;
+    const page = await settledPage(home.redis, batchId, { ...part, cursor });
+    members.push(...membersAmong(home, batchId, page.members));
     cursor = page.cursor;
-  } while (members.length === 0 && cursor !== '0');
+  } while (members.length < count && cursor !== '0');
   return {
     failures: members.map((member) => failureOf<Data>(home, member)),
     cursor: cursor === '0' ? undefined : cursor,
