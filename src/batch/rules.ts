@@ -230,7 +230,7 @@ export function failureReason(
       .filter(({ state }) => state === 'failed')
       .map(
         ({ event, queue, name, failedReason }) =>
-          `the ${event} callback '${name}' in queue '${queue}' failed: ${failedReason}`,
+          `the ${event} callback '${name}' in queue '${queue}' failed: ${sentencePart(failedReason)}`,
       ),
   ];
   return reasons.join('; ');

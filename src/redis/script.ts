@@ -64,6 +64,19 @@ local function hashSlice(key, cursor, count, bytes)
 end
 `;
 
+/** Lua: the beginning of a text, at most so many bytes, without a part of a character at its end. */
+export const LUA_BEGINNING = `
+local function beginning(text, length)
+  if not text or #text <= length then
+    return text
+  end
+  while length > 0 and math.floor(string.byte(text, length + 1) / 64) == 2 do
+    length = length - 1
+  end
+  return string.sub(text, 1, length)
+end
+`;
+
 /** Lua: whether a batch waits for no more members, because it is sealed, or nobody will seal it; rules.ts says it as `isClosed`. */
 export const LUA_IS_CLOSED = `
 local function isClosed(jobKey)
