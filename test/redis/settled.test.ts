@@ -1,29 +1,8 @@
-import { BatchRedis } from '../../src/redis/batch-redis.js';
-import { type ScriptClient, scriptClientOf } from '../../src/redis/client.js';
+import type { BatchRedis } from '../../src/redis/batch-redis.js';
 import { BYTES_PER_COMMAND } from '../../src/redis/script.js';
 import { type Part, type SettledMember, settledPage, settledPages } from '../../src/redis/settled.js';
+import { recorder } from '../support/recorder.js';
 import { type Bench, describe, expect, test } from '../support/test.js';
-
-/** A real client that notes how many bytes of texts each reply has. */
-function recorder(bench: Bench) {
-  const client = scriptClientOf(bench.redis);
-  const sizes: number[] = [];
-  const recording: ScriptClient = {
-    defineCommand: (name, definition) => client.defineCommand(name, definition),
-    async runCommand(name, args) {
-      const reply = await client.runCommand(name, args);
-      sizes.push(bytesOf(reply));
-      return reply;
-    },
-  };
-  return { redis: new BatchRedis(recording, bench.prefix), sizes };
-}
-
-function bytesOf(reply: unknown): number {
-  return Array.isArray(reply)
-    ? reply.reduce((sum: number, item) => sum + bytesOf(item), 0)
-    : Buffer.byteLength(String(reply));
-}
 
 /** The failures of a batch, as BullMQ keeps them, with the data of their jobs. */
 async function store(bench: Bench, members: readonly { readonly id: string; reason: string; data?: string }[]) {
@@ -48,11 +27,12 @@ async function allPages(redis: BatchRedis, part: Part): Promise<SettledMember[][
 }
 
 const PART = { which: 'failed', count: 500, withData: true } as const;
+const largest = (replies: readonly { readonly bytes: number }[]) => Math.max(...replies.map(({ bytes }) => bytes));
 const idsOf = (pages: readonly (readonly SettledMember[])[]) => pages.flat().map(({ key }) => key.split(':').at(-1));
 
 describe('a page of settled members', () => {
   test('of 500 with much data is read in several commands of bounded size', async ({ bench }) => {
-    const { redis, sizes } = recorder(bench);
+    const { redis, replies } = recorder(bench);
     const members = Array.from({ length: 500 }, (_, i) => ({
       id: `r${i}`,
       reason: 'no',
@@ -64,35 +44,35 @@ describe('a page of settled members', () => {
     for (const { key, data } of pages.flat()) {
       expect(data).toBe(members.find(({ id }) => key.endsWith(`:${id}`))?.data);
     }
-    expect(Math.max(...sizes)).toBeLessThan(BYTES_PER_COMMAND * 1.2);
+    expect(largest(replies)).toBeLessThan(BYTES_PER_COMMAND * 1.2);
     // 10 MB in commands of a quarter of a MB.
-    expect(sizes.length).toBeLessThan(60);
+    expect(replies.length).toBeLessThan(60);
   });
 
   test('with long reasons is smaller, and goes on where it ended', async ({ bench }) => {
-    const { redis, sizes } = recorder(bench);
+    const { redis, replies } = recorder(bench);
     const members = Array.from({ length: 300 }, (_, i) => ({ id: `r${i}`, reason: `${i}${'x'.repeat(20_000)}` }));
     await store(bench, members);
     const pages = await allPages(redis, PART);
     expect(idsOf(pages).sort()).toEqual(members.map(({ id }) => id).sort());
     expect(pages.length).toBeGreaterThan(15);
     // A step of ten, or a chain in Redis's hash table, more than was asked for.
-    expect(Math.max(...sizes)).toBeLessThan(BYTES_PER_COMMAND + 20 * 20_010);
+    expect(largest(replies)).toBeLessThan(BYTES_PER_COMMAND + 20 * 20_010);
   });
 
   test('with a reason of a megabyte holds few of them', async ({ bench }) => {
-    const { redis, sizes } = recorder(bench);
+    const { redis, replies } = recorder(bench);
     await store(
       bench,
       Array.from({ length: 20 }, (_, i) => ({ id: `r${i}`, reason: 'x'.repeat(1_000_000) })),
     );
     const pages = await allPages(redis, PART);
     expect(idsOf(pages)).toHaveLength(20);
-    expect(Math.max(...sizes)).toBeLessThan(5_000_000);
+    expect(largest(replies)).toBeLessThan(5_000_000);
   });
 
   test('of small ones is about as large as asked for', async ({ bench }) => {
-    const { redis, sizes } = recorder(bench);
+    const { redis, replies } = recorder(bench);
     await store(
       bench,
       Array.from({ length: 3000 }, (_, i) => ({ id: `r${i}`, reason: 'no' })),
@@ -101,7 +81,7 @@ describe('a page of settled members', () => {
     expect(cursor).not.toBe('0');
     expect(members.length).toBeGreaterThan(990);
     expect(members.length).toBeLessThan(1100);
-    expect(sizes).toHaveLength(1);
+    expect(replies).toHaveLength(1);
     expect(new Set(idsOf(await allPages(redis, { ...PART, withData: false }))).size).toBe(3000);
   });
 
