@@ -64,13 +64,16 @@ export function checkName(what: string, value: unknown): asserts value is string
   checkWellFormed(what, value);
 }
 
-/** Keys of a BullMQ queue: a job with such an id would overwrite them. */
-const QUEUE_KEYS =
-  /^(active|wait|waiting|waiting-children|paused|id|delayed|prioritized|stalled|stalled-check|completed|failed|repeat|limiter|meta|events|pc|marker|de|dn|metrics|priority|resumed|cleaned)$/;
+/** What BullMQ keeps beside the jobs of a queue, and its words for states: a job with such an id would share its key. */
+export const QUEUE_KEYS: readonly string[] = [
+  ...['active', 'wait', 'waiting', 'waiting-children', 'paused', 'delayed', 'prioritized', 'completed', 'failed'],
+  ...['id', 'meta', 'events', 'marker', 'pc', 'de', 'dn', 'limiter', 'repeat', 'stalled', 'stalled-check', 'metrics'],
+  ...['delay', 'priority', 'resumed', 'cleaned'],
+];
 
 /** Whether a batch can have this id: what BullMQ keeps under the others is no batch. */
 export function mayBeBatchId(id: string): boolean {
-  return !/[:~]/.test(id) && !QUEUE_KEYS.test(id);
+  return !/[:~]/.test(id) && !QUEUE_KEYS.includes(id);
 }
 
 /** An id that BullMQ's parent/child scripts, and our callback ids, can carry. */
@@ -81,7 +84,7 @@ export function checkBatchId(id: unknown): asserts id is string {
       `The id of a batch must not contain ':' or '~', which are Redis's and our own separators: '${id}'.`,
     );
   }
-  if (QUEUE_KEYS.test(id)) {
+  if (QUEUE_KEYS.includes(id)) {
     throw new BatchOptionsError(
       `The id of a batch must not be '${id}', the name of a key of BullMQ's. Use e.g. 'import-${id}'.`,
     );
@@ -146,7 +149,7 @@ export function checkMemberOptions(what: string, opts: unknown, batchId?: string
       `${what}.jobId must not be an integer, those are BullMQ's own: '${jobId}'. Use e.g. 'row-${jobId}'.`,
     );
   }
-  if (QUEUE_KEYS.test(jobId)) {
+  if (QUEUE_KEYS.includes(jobId)) {
     throw new BatchOptionsError(
       `${what}.jobId must not be '${jobId}', the name of a key of BullMQ's. Use e.g. 'row-${jobId}'.`,
     );

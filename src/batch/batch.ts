@@ -8,7 +8,7 @@ import { type BatchDefinition, type BatchEvent, EVENTS } from '../redis/definiti
 import { batchKeys } from '../redis/keys.js';
 import { sealBatch, touchBatch } from '../redis/seal.js';
 import { readSnapshot, type Snapshot } from '../redis/snapshot.js';
-import { type Callback, storeCallback } from './callbacks.js';
+import { type Callback, checkCallbackCount, storeCallback } from './callbacks.js';
 import { cancelBatch } from './cancel.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
 import { type BatchExplanation, explain } from './explain.js';
@@ -387,7 +387,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
   /**
    * Registers one more callback. When its event is past, it is enqueued at once. Each call adds one: it is not idempotent.
    *
-   * @throws BatchOptionsError for a callback that `createBatch` would refuse.
+   * @throws BatchOptionsError for a callback that `createBatch` would refuse, and for the 101st of a batch.
    * @throws BatchNotFoundError when the batch has been removed.
    *
    * @example
@@ -398,6 +398,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
       throw new BatchOptionsError(`A batch has no event ${describe(event)}. Known are: ${EVENTS.join(', ')}.`);
     }
     const stored = storeCallback(`on('${event}')`, callback, this.#opener);
+    checkCallbackCount(`on('${event}')`, (await this.#snapshot()).callbacks.length + 1);
     await addCallback(this.#opener.home, this.#definition, event, stored);
   }
 

@@ -41,8 +41,9 @@ const STEP_OPTIONS = {
 /** What a new batch is to be. Everything is optional. */
 export interface BatchOptions {
   /**
-   * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. No ':' and no '~', and not an
-   * integer. Default: a generated one.
+   * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. No ':' and no '~', not an
+   * integer, and no word under which BullMQ keeps something of a queue, e.g. 'meta' or 'failed' (the README lists them).
+   * Default: a generated one.
    */
   readonly id?: string;
   /** What people read in lists, e.g. 'Import of ACME'. */

@@ -119,19 +119,20 @@ export async function explain(home: Home, batchId: string): Promise<BatchExplana
     ...groups.flatMap(({ oldest }) => oldest.map(({ key }) => key)),
     ...callbacks.map(({ queue, jobId }) => jobKey(prefix, queue, jobId)),
   ]);
-  const lastSignOfLifeAt = facts.get(batchJob)?.registeredAt;
-  if (snapshot.ended !== undefined && groups.length === 0 && callbacks.every(({ state }) => state === 'failed')) {
-    const reasons = reasonsOfFinished(what.state, snapshot);
-    return { ...what, reasons, lastSignOfLifeAt, members: [], children: [], callbacks: [], queues: [] };
-  }
-  const held = {
+  const about = {
     ...what,
-    lastSignOfLifeAt,
-    members: groups.flatMap((group) => (isOfChildren(group) ? [] : membersOf(prefix, group, facts))),
-    children: await Promise.all(groups.filter(isOfChildren).map((group) => childrenOf(home, group))),
+    lastSignOfLifeAt: facts.get(batchJob)?.registeredAt,
     callbacks: callbacks.map((callback) =>
       callbackOf(callback, facts.get(jobKey(prefix, callback.queue, callback.jobId))),
     ),
+  };
+  if (snapshot.ended !== undefined && groups.length === 0 && callbacks.every(({ state }) => state === 'failed')) {
+    return { ...about, reasons: reasonsOfFinished(what.state, snapshot), members: [], children: [], queues: [] };
+  }
+  const held = {
+    ...about,
+    members: groups.flatMap((group) => (isOfChildren(group) ? [] : membersOf(prefix, group, facts))),
+    children: await Promise.all(groups.filter(isOfChildren).map((group) => childrenOf(home, group))),
     queues: await queuesOf(home, [...groups, ...callbacks]),
   };
   return { ...held, reasons: reasonsFor(held, snapshot, facts.get(batchJob), home.redis) };

@@ -79,12 +79,7 @@ export async function addFlow(to: Destination, defaults: JobsOptions | undefined
       const entries = nodes.map(({ node, above }, i) => ({
         key: node.key,
         kind: above === undefined ? 'member' : 'below',
-        command: commandOf(
-          jobs[i] as Job,
-          `of job '${node.name}'`,
-          adding,
-          node.children.length === 0 ? {} : { addToWaitingChildren: true },
-        ),
+        command: commandOf(jobs[i] as Job, `of job '${node.name}'`, adding, node.children.length > 0),
       }));
       const { taken, known, failed } = await send(to, entries, !root.isNamed, adding);
       refuseTaken(

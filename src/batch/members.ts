@@ -206,13 +206,9 @@ function entryOf(home: Home, { queue, name, id }: Member, job: Job, adding: Addi
 }
 
 /** BullMQ's command to add the job, or an error that says what is wrong with it. */
-export function commandOf(job: Job, what: string, adding: Adding, extra: object = {}): NewJob['command'] {
-  const { parentKey } = job;
+export function commandOf(job: Job, what: string, adding: Adding, isParent = false): NewJob['command'] {
   try {
-    return recordAdd(job, {
-      ...extra,
-      ...(parentKey === undefined ? {} : { parentKey, parentDependenciesKey: `${parentKey}:dependencies` }),
-    });
+    return recordAdd(job, { isParent });
   } catch (cause) {
     throw notAdded(cause, adding, isJson(job.data) ? '' : ` The data ${what} is not JSON.`);
   }

@@ -68,12 +68,13 @@ export async function failuresPage<Data>(
   const { count, ...from } = checkPageOptions(options);
   const strangers = await strangersOf(home, batchId);
   let { cursor } = from;
-  let members: SettledMember[] = [];
+  const members: SettledMember[] = [];
   do {
-    const page = await settledPage(home.redis, batchId, { which: 'failed', cursor, count, withData: true });
-    members = membersAmong(home, batchId, page.members, strangers);
+    const part = { which: 'failed', count: count - members.length, withData: true } as const;
+    const page = await settledPage(home.redis, batchId, { ...part, cursor });
+    members.push(...membersAmong(home, batchId, page.members, strangers));
     cursor = page.cursor;
-  } while (members.length === 0 && cursor !== '0');
+  } while (members.length < count && cursor !== '0');
   return {
     failures: members.map((member) => failureOf<Data>(home, member)),
     cursor: cursor === '0' ? undefined : cursor,

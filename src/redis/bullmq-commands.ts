@@ -10,6 +10,8 @@ export interface AddCommand {
 
 /** A BullMQ job that has not been added yet. */
 export interface AddableJob {
+  /** The key of the job above it. */
+  readonly parentKey?: string | undefined;
   addJob(client: never, parentOptions: object): Promise<unknown>;
 }
 
@@ -17,9 +19,10 @@ export interface AddableJob {
  * Records the command with which BullMQ would add a job, instead of sending it. BullMQ hands its client the command before
  * it waits for anything; BullMQ 6, and 5 from 5.80 on, call `runCommand(name, args)`, earlier ones a method of that name.
  *
+ * @param isParent whether the job waits for others below it, which are added after it.
  * @throws what BullMQ throws for options or data that it refuses.
  */
-export function recordAdd(job: AddableJob, parentOptions: object): AddCommand {
+export function recordAdd(job: AddableJob, { isParent }: { readonly isParent: boolean }): AddCommand {
   let recorded: AddCommand | undefined;
   const record = (name: string, args: AddCommand['args']) => {
     recorded = { name, args };
@@ -32,6 +35,11 @@ export function recordAdd(job: AddableJob, parentOptions: object): AddCommand {
         method === 'runCommand' ? record : (args: AddCommand['args']) => record(String(method), args),
     },
   );
+  const { parentKey } = job;
+  const parentOptions = {
+    ...(isParent ? { addToWaitingChildren: true } : {}),
+    ...(parentKey === undefined ? {} : { parentKey, parentDependenciesKey: `${parentKey}:dependencies` }),
+  };
   job.addJob(recorder as never, parentOptions).catch(() => {});
   if (recorded === undefined) {
     throw new BatchError(

@@ -71,10 +71,16 @@ export function checkBackend(owner: ClientOwner): void {
   const { connection } = owner.opts;
   const isCluster =
     typeof connection === 'object' && connection !== null && 'isCluster' in connection && connection.isCluster;
-  if (isCluster && !/\{[^}]+\}/.test(prefix)) {
+  if (isCluster && !hasHashTag(prefix)) {
+    const example = prefix.replace(/[{}]/g, '') || DEFAULT_PREFIX;
     throw new BatchOptionsError(
       `Queue '${owner.name}' is on a Redis Cluster with the prefix '${prefix}': a batch, its members and its callbacks ` +
-        `must be in one slot. Give all queues of an application the same prefix with a hash tag, e.g. { prefix: '{${prefix}}' }.`,
+        `must be in one slot. Give all queues of an application the same prefix with a hash tag, e.g. { prefix: '{${example}}' }.`,
     );
   }
+}
+
+/** Redis hashes what is between the first '{' and the first '}' after it; with nothing there, the whole key. */
+function hasHashTag(prefix: string): boolean {
+  return /^[^{]*\{[^}]+\}/.test(prefix);
 }

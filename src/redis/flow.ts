@@ -39,11 +39,24 @@ export function linksAlong(line: readonly string[]): AttachmentLink[] {
   return line.slice(1).map((above, i) => ({ dependencies: `${above}:dependencies`, memberKey: line[i] ?? '' }));
 }
 
-/** KEYS: a job's unsuccessful. Returns the keys of the jobs below it that made it fail. */
-const FAILED_BELOW = script('failedBelow', 1, `return redis.call('ZRANGE', KEYS[1], 0, -1)`);
+/** KEYS: a job's unsuccessful. ARGV: cursor, count. Returns { cursor, { key, score, … } } of jobs that made it fail. */
+const FAILED_BELOW = script('failedBelow', 1, `return redis.call('ZSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])`);
 
+const JOBS_PER_COMMAND = 500;
+
+/** The keys of the jobs below a job that made it fail. */
 export async function failedBelow(redis: BatchRedis, key: string): Promise<readonly string[]> {
-  return (await redis.run(FAILED_BELOW, [`${key}:unsuccessful`])) as string[];
+  const below = new Set<string>();
+  let cursor = '0';
+  do {
+    const reply = await redis.run(FAILED_BELOW, [`${key}:unsuccessful`, cursor, JOBS_PER_COMMAND]);
+    const [next, page] = reply as [string, string[]];
+    for (const job of page.filter((_, i) => i % 2 === 0)) {
+      below.add(job);
+    }
+    cursor = next;
+  } while (cursor !== '0');
+  return [...below];
 }
 
 /**

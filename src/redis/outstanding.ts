@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
-import { LUA_SPLIT_KEY, script } from './script.js';
+import { BYTES_PER_COMMAND, LUA_BEGINNING, LUA_IS_CLOSED, LUA_SPLIT_KEY, script } from './script.js';
 
 /** Where a job is in BullMQ. `no job`: there is none with this key, or it belongs to another parent. */
 export type JobState =
@@ -13,7 +13,7 @@ export type JobState =
   | 'failed'
   | 'no job';
 
-/** Dependencies of one batch that are in the same queue and state. A child batch is `open`, or `running` once it is sealed or abandoned. */
+/** Dependencies of one batch that are in the same queue and state. A child batch is `open`, or `running` once it is closed. */
 export interface OutstandingGroup {
   readonly queue: string;
   readonly state: JobState | 'open' | 'running';
@@ -71,7 +71,7 @@ end
 const OUTSTANDING = script(
   'outstanding',
   2,
-  `${LUA_JOB_STATE}
+  `${LUA_JOB_STATE}${LUA_IS_CLOSED}
 local prefix, named = ARGV[3], tonumber(ARGV[4])
 local batchesQueue = string.match(KEYS[1], '([^:]+):[^:]+$')
 local isCallback = {}
@@ -98,8 +98,7 @@ for _, key in ipairs(page[2]) do
     local queue = string.match(key, '^([^:]+):', #prefix + 2)
     local isUnfinished = state ~= 'no job' and state ~= 'completed' and state ~= 'failed'
     if isUnfinished and queue == batchesQueue then
-      local batch = redis.call('HMGET', key, '${FIELD.sealedAt}', '${FIELD.abandonedAt}')
-      state = (batch[1] or batch[2]) and 'running' or 'open'
+      state = isClosed(key) and 'running' or 'open'
     end
     local name = queue .. ':' .. state
     local group = groups[name]
@@ -163,30 +162,40 @@ export interface JobFacts {
   readonly name: string | undefined;
   readonly timestamp: number | undefined;
   readonly attemptsMade: number;
-  /** Why its last attempt failed. */
+  /** Why its last attempt failed; the beginning of it, if it is long. */
   readonly failedReason: string | undefined;
   /** Of a batch job: when its producer last gave a sign of life. */
   readonly registeredAt: number | undefined;
 }
 
+/** Reasons are as long as an error's message: so many bytes of one are read by people. */
+const LONGEST_REASON = 1000;
+
 /**
- * KEYS: batch job, which only says where in a cluster the jobs are. ARGV: prefix, keys of jobs.
- * Returns { state, { name, timestamp, atm, failedReason, registeredAt } } per job.
+ * Looks at the first of some jobs: at one at least, and at as many as have failed for reasons of no more bytes than allowed.
+ *
+ * KEYS: batch job, which only says where in a cluster the jobs are. ARGV: prefix, bytes, keys of jobs.
+ * Returns { state, { name, timestamp, atm, failedReason, registeredAt } } of each.
  */
 const JOB_FACTS = script(
   'jobFacts',
   1,
-  `${LUA_JOB_STATE}
-local facts = {}
-for i = 2, #ARGV do
-  local state = jobState(ARGV[1], ARGV[i])
-  facts[i - 1] = { state, redis.call('HMGET', ARGV[i], 'name', 'timestamp', 'atm', 'failedReason', '${FIELD.registeredAt}') }
+  `${LUA_JOB_STATE}${LUA_BEGINNING}
+local facts, bytes = {}, tonumber(ARGV[2])
+for i = 3, #ARGV do
+  bytes = bytes - redis.call('HSTRLEN', ARGV[i], 'failedReason')
+  if bytes < 0 and i > 3 then
+    break
+  end
+  local fields = redis.call('HMGET', ARGV[i], 'name', 'timestamp', 'atm', 'failedReason', '${FIELD.registeredAt}')
+  fields[4] = beginning(fields[4], ${LONGEST_REASON})
+  facts[#facts + 1] = { jobState(ARGV[1], ARGV[i]), fields }
 end
 return facts`,
 );
 
-/** Reasons are as long as an error's message: few at a time. */
-const FACTS_PAGE = 50;
+/** How many jobs one command looks at. */
+const JOBS_PER_COMMAND = 50;
 
 /** What is known of these jobs, by their keys. */
 export async function jobFacts(
@@ -196,20 +205,27 @@ export async function jobFacts(
 ): Promise<ReadonlyMap<string, JobFacts>> {
   const { job } = batchKeys(redis, batchId);
   const facts = new Map<string, JobFacts>();
-  for (let from = 0; from < keys.length; from += FACTS_PAGE) {
-    const page = keys.slice(from, from + FACTS_PAGE);
-    const reply = await redis.run(JOB_FACTS, [job, redis.prefix, ...page]);
-    (reply as [JobState, (string | null)[]][]).forEach(([state, fields], i) => {
-      const [name, timestamp, attempts, failedReason, registeredAt] = fields;
-      facts.set(page[i] ?? '', {
-        state,
-        name: name ?? undefined,
-        timestamp: timestamp ? Number(timestamp) : undefined,
-        attemptsMade: Number(attempts ?? 0),
-        failedReason: failedReason ?? undefined,
-        registeredAt: registeredAt ? Number(registeredAt) : undefined,
-      });
-    });
+  for (let from = 0; from < keys.length; ) {
+    const some = keys.slice(from, from + JOBS_PER_COMMAND);
+    const found = (await redis.run(JOB_FACTS, [job, redis.prefix, BYTES_PER_COMMAND, ...some])) as FactsReply;
+    for (const [i, [state, fields]] of found.entries()) {
+      facts.set(some[i] ?? '', parseFacts(state, fields));
+    }
+    from += found.length;
   }
   return facts;
+}
+
+type FactsReply = readonly (readonly [JobState, readonly (string | null)[]])[];
+
+function parseFacts(state: JobState, fields: readonly (string | null)[]): JobFacts {
+  const [name, timestamp, attempts, failedReason, registeredAt] = fields;
+  return {
+    state,
+    name: name ?? undefined,
+    timestamp: timestamp ? Number(timestamp) : undefined,
+    attemptsMade: Number(attempts ?? 0),
+    failedReason: failedReason ?? undefined,
+    registeredAt: registeredAt ? Number(registeredAt) : undefined,
+  };
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ScriptClient } from './client.js';
+import { FIELD } from './keys.js';
 
 /** A Lua script with its name in Redis. `keys` is how many of the arguments are KEYS. */
 export interface Script {
@@ -35,6 +36,54 @@ export const LUA_NOW = `
 local function now()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+`;
+
+/**
+ * About how many bytes of what users have stored (data, return values, reasons) one command reads: a script reads a megabyte
+ * in some 4 ms.
+ */
+export const BYTES_PER_COMMAND = 256 * 1024;
+
+/**
+ * Lua: a slice of a hash, by number and by bytes. Read in small steps, because HSCAN does not tell how long the values are
+ * before it has read them. It returns the cursor to go on from, and { field, value, … }, one step more than asked for at most.
+ */
+export const LUA_HASH_SLICE = `
+local function hashSlice(key, cursor, count, bytes)
+  local slice, step = {}, 1
+  repeat
+    local page = redis.call('HSCAN', key, cursor, 'COUNT', math.min(step, count))
+    cursor = page[1]
+    for _, text in ipairs(page[2]) do
+      slice[#slice + 1] = text
+      bytes = bytes - #text
+    end
+    count = count - math.max(step, #page[2] / 2)
+    step = math.min(10, 2 * step)
+  until cursor == '0' or count <= 0 or bytes <= 0
+  return cursor, slice
+end
+`;
+
+/** Lua: the beginning of a text, at most so many bytes, without a part of a character at its end. */
+export const LUA_BEGINNING = `
+local function beginning(text, length)
+  if not text or #text <= length then
+    return text
+  end
+  while length > 0 and math.floor(string.byte(text, length + 1) / 64) == 2 do
+    length = length - 1
+  end
+  return string.sub(text, 1, length)
+end
+`;
+
+/** Lua: whether a batch waits for no more members, because it is sealed, or nobody will seal it; rules.ts says it as `isClosed`. */
+export const LUA_IS_CLOSED = `
+local function isClosed(jobKey)
+  local batch = redis.call('HMGET', jobKey, '${FIELD.sealedAt}', '${FIELD.abandonedAt}', '${FIELD.cancelledAt}')
+  return (batch[1] or batch[2] or batch[3]) and true or false
 end
 `;
 

@@ -2,7 +2,7 @@ import type { BatchLife } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
 import { type BatchDefinition, type BatchEvent, callbacksOf } from './definition.js';
 import { batchesKey, batchKeys, FIELD, jobKey } from './keys.js';
-import { LUA_NOW, LUA_SPLIT_KEY, named, script } from './script.js';
+import { LUA_BEGINNING, LUA_NOW, LUA_SPLIT_KEY, named, script } from './script.js';
 
 /** The members of a batch by how they stand; the batch's own callbacks are in none of them. */
 export interface Counts {
@@ -75,7 +75,7 @@ const REASON_LENGTH = 1000;
  * collection of the batch was detached from it, if its job exists, and has else vanished before it ran: it is due again.
  * Callbacks and known strangers are in none of the counts. `total` is never less than what is there.
  */
-const LUA_READ_BATCH = `
+const LUA_READ_BATCH = `${LUA_BEGINNING}
 local function lines(text)
   return string.gmatch(text or '', '[^\\n]+')
 end
@@ -114,7 +114,7 @@ local function readBatch(keys, id)
       reason = job[4]
     end
     batch.notMembers[key] = true
-    for _, value in ipairs({ key, state, string.sub(reason or '', 1, ${REASON_LENGTH}) }) do
+    for _, value in ipairs({ key, state, beginning(reason or '', ${REASON_LENGTH}) }) do
       batch.callbacks[#batch.callbacks + 1] = value
     end
   end
@@ -257,7 +257,7 @@ if isSettled and batch.failed > 0 then
     local page = redis.call('HSCAN', KEYS[4], cursor, 'COUNT', 10)
     for i = 1, #page[2], 2 do
       if not batch.notMembers[page[2][i]] then
-        batch.anyFailure = string.sub(page[2][i + 1], 1, ${REASON_LENGTH})
+        batch.anyFailure = beginning(page[2][i + 1], ${REASON_LENGTH})
         break
       end
     end

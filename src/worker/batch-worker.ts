@@ -9,6 +9,7 @@ import { BatchOptionsError } from '../errors.js';
 import { checkKeys, checkName, checkObject, describe } from '../options.js';
 import { checkBackend, rawClientOf } from '../redis/client.js';
 import { DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
+import { ErrorThrottle } from './error-throttle.js';
 import { RemovedMeanwhileError, runBatchJob } from './lifecycle.js';
 import { checkLabels, prometheusMetrics } from './metrics.js';
 import { type BatchRepair, Reconciler } from './reconciler.js';
@@ -49,7 +50,10 @@ export interface BatchWorkerEvents {
   finished: [batch: { readonly batchId: string; readonly succeeded: boolean }];
   /** The reconciler mended something. */
   repaired: [repair: BatchRepair];
-  /** Something went wrong and will be tried again. Without a listener it is printed; it never ends the process. */
+  /**
+   * Something went wrong and will be tried again. One that repeats is told at most every 10 seconds, with how many there were.
+   * Without a listener it is printed; it never ends the process.
+   */
   error: [error: Error];
 }
 
@@ -87,6 +91,7 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   readonly #helpers: Promise<readonly [Reconciler, Sweep]>;
   readonly #finished = { succeeded: 0, failed: 0 };
   readonly #repairs = { missing: 0, settled: 0, woken: 0 };
+  readonly #errors = new ErrorThrottle();
   #closing: Promise<void> | undefined;
 
   constructor(options: BatchWorkerOptions) {
@@ -204,7 +209,10 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   }
 
   #report(error: unknown): void {
-    const reported = error instanceof Error ? error : new Error(String(error));
+    const reported = this.#errors.next(error instanceof Error ? error : new Error(String(error)));
+    if (reported === undefined) {
+      return;
+    }
     if (this.listenerCount('error') > 0) {
       this.emit('error', reported);
     } else {

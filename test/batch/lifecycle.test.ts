@@ -159,6 +159,35 @@ describe('callbacks', () => {
     expect(ran).toEqual(['row', 'complete', 'complete', 'complete']);
   });
 
+  test('a callback that fails with a message of a megabyte leaves what is told of its batch small', async ({
+    bench,
+  }) => {
+    const users = bench.queue('users');
+    bench.worker('users', async () => {
+      throw new Error(`smtp is down: ${'é'.repeat(500_000)}`);
+    });
+    bench.batchWorker();
+    const parent = await users.createBatch();
+    const batch = await parent.createBatch({ on: { complete: { name: 'complete' } } });
+    await batch.seal();
+    await parent.seal();
+    await parent.waitUntilFinished(10_000);
+    const status = await batch.status();
+    expect(status.failedReason).toMatch(
+      /^the complete callback 'complete' in queue 'users' failed: smtp is down: é+…$/,
+    );
+    const told = {
+      status,
+      explanation: await batch.explain(),
+      tree: await parent.tree(),
+      page: await parent.failuresPage(),
+    };
+    for (const [what, value] of Object.entries(told)) {
+      expect({ what, isSmall: JSON.stringify(value).length < 5000 }).toEqual({ what, isSmall: true });
+    }
+    expect(told.explanation.callbacks[0]?.failedReason).toMatch(/^smtp is down: é+$/);
+  });
+
   test('a member that fails, retries and succeeds leads to success, once', async ({ bench }) => {
     const users = bench.queue('users');
     const ran: string[] = [];

@@ -192,6 +192,56 @@ describe('the row of a batch', () => {
     expect(await bench.redis.keys(`${key}*`)).toEqual([]);
   });
 
+  test('has a log that loses its middle when it is long: how it began stays, and what came last', async ({ bench }) => {
+    const users = bench.queue('users');
+    const { redis } = await homeOf(users as never);
+    const batch = await users.createBatch();
+    const life = ['created', 'sealed', 'completed'].map((text) => ({ at: 0, text, mayRecur: false }));
+    for (let retry = 1; retry <= 400; retry++) {
+      const ends = [`retried ${retry}`, 'finished'].map((text) => ({ at: 0, text, mayRecur: true }));
+      await showRow(redis, batch.id, { token: '', progress: {}, log: [...life, ...ends] });
+    }
+    const { log } = await rowOf(bench, batch.id);
+    expect(log).toHaveLength(300);
+    expect(log.slice(0, 5)).toEqual(['created', 'sealed', 'completed', 'retried 1', 'finished']);
+    expect(log.slice(-2)).toEqual(['retried 400', 'finished']);
+    await showRow(redis, batch.id, { token: '', progress: {}, log: life });
+    expect((await rowOf(bench, batch.id)).log).toEqual(log);
+  });
+
+  test('reads a log of any length at its ends only, and makes it shorter', async ({ bench }) => {
+    const users = bench.queue('users');
+    const { redis } = await homeOf(users as never);
+    const batch = await users.createBatch();
+    const lines = Array.from({ length: 5000 }, (_, n) => `2026-01-01T00:00:00.000Z line ${n}`);
+    await bench.redis.rpush(`${bench.prefix}:batches:${batch.id}:logs`, ...lines);
+    const show = (...numbers: number[]) =>
+      showRow(redis, batch.id, {
+        token: '',
+        progress: {},
+        log: numbers.map((n) => ({ at: 0, text: `line ${n}`, mayRecur: false })),
+      });
+    await show(149, 2500, 4850);
+    const { log } = await rowOf(bench, batch.id);
+    // The one in the middle was not seen; for it, and what was there too much, a hundred lines went.
+    expect(log).toHaveLength(5001 - 100);
+    expect([log[149], log[150], log.at(-1)]).toEqual(['line 149', 'line 250', 'line 2500']);
+    for (let look = 0; look < 60; look++) {
+      await show(149);
+    }
+    expect((await rowOf(bench, batch.id)).log).toHaveLength(300);
+  });
+
+  test('has lines of bounded length', async ({ bench }) => {
+    const users = bench.queue('users');
+    const { redis } = await homeOf(users as never);
+    const batch = await users.createBatch();
+    const log = [{ at: 0, text: `cancelled: ${'x'.repeat(1_000_000)}`, mayRecur: false }];
+    await showRow(redis, batch.id, { token: '', progress: {}, log });
+    await showRow(redis, batch.id, { token: '', progress: {}, log });
+    expect((await rowOf(bench, batch.id)).log.map(({ length }) => length)).toEqual([1000]);
+  });
+
   test('leaves nothing behind when the batch is removed', async ({ bench }) => {
     const users = bench.queue('users');
     bench.batchWorker();
