@@ -31,6 +31,11 @@ export interface BatchExplanation {
   readonly members: readonly OutstandingMembers[];
   /** The child batches that are outstanding. */
   readonly children: readonly OutstandingChildren[];
+  /**
+   * The keys of outstanding jobs that were attached to the batch job by hand, with BullMQ's own methods: they are no members,
+   * and counted nowhere, but BullMQ lets the batch wait for them.
+   */
+  readonly strangers: readonly string[];
   /** The callbacks that are due, queued, running, being retried, or have failed. */
   readonly callbacks: readonly OutstandingCallback[];
   /** The queues that have to go on: first `batches`, whose workers are the BatchWorkers, then those of members and callbacks. */
@@ -110,7 +115,7 @@ export async function explain(home: Home, batchId: string): Promise<BatchExplana
     sealed: snapshot.sealedAt !== undefined,
     createdAt: snapshot.createdAt,
   };
-  const groups = await outstandingGroups(home, batchId, snapshot);
+  const { groups, strangers } = await outstandingGroups(home, batchId, snapshot);
   const callbacks = outstandingCallbacks(snapshot);
   const { prefix } = home.redis;
   const batchJob = batchKeys(home.redis, batchId).job;
@@ -122,11 +127,17 @@ export async function explain(home: Home, batchId: string): Promise<BatchExplana
   const about = {
     ...what,
     lastSignOfLifeAt: facts.get(batchJob)?.registeredAt,
+    strangers,
     callbacks: callbacks.map((callback) =>
       callbackOf(callback, facts.get(jobKey(prefix, callback.queue, callback.jobId))),
     ),
   };
-  if (snapshot.ended !== undefined && groups.length === 0 && callbacks.every(({ state }) => state === 'failed')) {
+  if (
+    snapshot.ended !== undefined &&
+    groups.length === 0 &&
+    strangers.length === 0 &&
+    callbacks.every(({ state }) => state === 'failed')
+  ) {
     return { ...about, reasons: reasonsOfFinished(what.state, snapshot), members: [], children: [], queues: [] };
   }
   const held = {
@@ -145,8 +156,13 @@ const STATES: readonly OutstandingGroup['state'][] = [
 ];
 
 /** All that is outstanding, by queue and state, without the batch's own callbacks. */
-async function outstandingGroups(home: Home, batchId: string, { definition }: Snapshot): Promise<OutstandingGroup[]> {
+async function outstandingGroups(
+  home: Home,
+  batchId: string,
+  { definition }: Snapshot,
+): Promise<{ groups: OutstandingGroup[]; strangers: string[] }> {
   const groups = new Map<string, OutstandingGroup>();
+  const strangers = new Set<string>();
   const callbacks = callbackKeys(home.redis.prefix, batchId, definition);
   let cursor = '0';
   do {
@@ -156,10 +172,14 @@ async function outstandingGroups(home: Home, batchId: string, { definition }: Sn
       const known = groups.get(name);
       groups.set(name, known === undefined ? group : merge(known, group));
     }
+    for (const key of page.strangers) {
+      strangers.add(key);
+    }
     cursor = page.cursor;
   } while (cursor !== '0');
   const rank = ({ state }: OutstandingGroup) => STATES.indexOf(state);
-  return [...groups.values()].sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b));
+  const sorted = [...groups.values()].sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b));
+  return { groups: sorted, strangers: [...strangers].sort() };
 }
 
 function merge(a: OutstandingGroup, b: OutstandingGroup): OutstandingGroup {

@@ -40,6 +40,7 @@ export function reasonsFor(
     ...ofBatchJob(held, snapshot, batchJob),
     ...held.members.flatMap((group) => ofMembers(group, isClosed(snapshot), batchesQueue)),
     ...held.children.flatMap(ofChildren),
+    ...ofStrangers(held.strangers),
     ...held.callbacks.flatMap((callback) =>
       late.includes(callback.jobId)
         ? [['goes wrong', ofLateFailure(callback, snapshot)] as const]
@@ -210,6 +211,21 @@ function ofBatchJob(
         ],
       ]
     : [];
+}
+
+function ofStrangers(keys: readonly string[]): Reason[] {
+  const [first] = keys;
+  if (first === undefined) {
+    return [];
+  }
+  const what = `${plural(keys.length, 'job')} that ${keys.length === 1 ? 'is no member was' : 'are no members were'}`;
+  return [
+    [
+      'goes wrong',
+      `${what} attached to it by hand, e.g. '${first}', and it waits for ${keys.length === 1 ? 'it' : 'them'}: add jobs with ` +
+        'batch.add(), and let go of this one with its removeChildDependency().',
+    ],
+  ];
 }
 
 function ofMembers(

@@ -1,6 +1,7 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
 import { BYTES_PER_COMMAND, LUA_BEGINNING, LUA_IS_CLOSED, LUA_SPLIT_KEY, script } from './script.js';
+import { LUA_IS_STRANGER } from './strangers.js';
 
 /** Where a job is in BullMQ. `no job`: there is none with this key, or it belongs to another parent. */
 export type JobState =
@@ -66,12 +67,13 @@ end
  *
  * KEYS: batch job, its dependencies. ARGV: cursor, count, prefix, how many of a group to name, then the keys of the batch's
  * own callbacks, which are left out.
- * Returns { cursor, { { queue, state, count, failing, { key, timestamp, … oldest first } }, … } }.
+ * Returns { cursor, { { queue, state, count, failing, { key, timestamp, … oldest first } }, … }, keys of jobs that were attached
+ * to the batch job by hand }.
  */
 const OUTSTANDING = script(
   'outstanding',
   2,
-  `${LUA_JOB_STATE}${LUA_IS_CLOSED}
+  `${LUA_JOB_STATE}${LUA_IS_CLOSED}${LUA_IS_STRANGER}
 local prefix, named = ARGV[3], tonumber(ARGV[4])
 local batchesQueue = string.match(KEYS[1], '([^:]+):[^:]+$')
 local isCallback = {}
@@ -90,10 +92,14 @@ local function keepOldest(oldest, key, timestamp)
   table.insert(oldest, at, { key = key, timestamp = timestamp })
   oldest[named + 1] = nil
 end
-local groups, order = {}, {}
+local groups, order, strangers = {}, {}, {}
+local batchesKey, id = string.match(KEYS[1], '^(.*:)([^:]+)$')
+local nonce = redis.call('HGET', KEYS[1], '${FIELD.nonce}') or ''
 local page = redis.call('SSCAN', KEYS[2], ARGV[1], 'COUNT', ARGV[2])
 for _, key in ipairs(page[2]) do
-  if not isCallback[key] then
+  if isStranger(key, prefix, batchesKey, id, nonce) then
+    strangers[#strangers + 1] = key
+  elseif not isCallback[key] then
     local state, timestamp = jobState(prefix, key, KEYS[1])
     local queue = string.match(key, '^([^:]+):', #prefix + 2)
     local isUnfinished = state ~= 'no job' and state ~= 'completed' and state ~= 'failed'
@@ -124,7 +130,7 @@ for i, group in ipairs(order) do
   end
   reply[i] = { group.queue, group.state, group.count, group.failing, oldest }
 end
-return { page[1], reply }`,
+return { page[1], reply, strangers }`,
 );
 
 type GroupReply = readonly [
@@ -140,12 +146,21 @@ export async function outstandingPage(
   redis: BatchRedis,
   batchId: string,
   { cursor, count, callbackKeys }: { cursor: string; count: number; callbackKeys: Iterable<string> },
-): Promise<{ readonly cursor: string; readonly groups: readonly OutstandingGroup[] }> {
+): Promise<{
+  readonly cursor: string;
+  readonly groups: readonly OutstandingGroup[];
+  readonly strangers: readonly string[];
+}> {
   const { job, dependencies } = batchKeys(redis, batchId);
   const args = [job, dependencies, cursor, count, redis.prefix, OLDEST, ...callbackKeys];
-  const [next, groups] = (await redis.run(OUTSTANDING, args)) as [string, readonly GroupReply[]];
+  const [next, groups, strangers] = (await redis.run(OUTSTANDING, args)) as [
+    string,
+    readonly GroupReply[],
+    readonly string[],
+  ];
   return {
     cursor: next,
+    strangers,
     groups: groups.map(([queue, state, size, failing, flat]) => ({
       queue,
       state,

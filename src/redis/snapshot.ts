@@ -2,7 +2,8 @@ import type { BatchLife } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
 import { type BatchDefinition, type BatchEvent, callbacksOf } from './definition.js';
 import { batchesKey, batchKeys, FIELD, jobKey } from './keys.js';
-import { LUA_BEGINNING, LUA_NOW, LUA_SPLIT_KEY, named, script } from './script.js';
+import { LUA_BEGINNING, LUA_NOW, named, script } from './script.js';
+import { LUA_IS_STRANGER } from './strangers.js';
 
 /** The members of a batch by how they stand; the batch's own callbacks are in none of them. */
 export interface Counts {
@@ -146,29 +147,6 @@ local function told(batch)
 end
 `;
 
-/*
- * Lua: tells members from jobs that were attached to the batch job by hand with BullMQ's own methods. Members have an id that
- * was made from the nonce, or, with an id of the caller's, a mark in their link to the parent; child batches have a nonce of
- * their own. A job that is gone, or was detached, cannot be asked, and counts as what it says it is: a member.
- */
-const LUA_IS_STRANGER = `${LUA_SPLIT_KEY}
-local function isStranger(key, prefix, batchesKey, id, nonce)
-  local queueKey, memberId = splitKey(key, prefix)
-  if not queueKey then
-    return true
-  end
-  if string.sub(memberId, 1, #nonce + 1) == nonce .. '-'
-    or string.sub(memberId, 1, #id + 1) == id .. '~' and string.sub(memberId, -#nonce - 1) == '~' .. nonce then
-    return false
-  end
-  if queueKey == batchesKey then
-    return redis.call('EXISTS', key) == 1 and redis.call('HEXISTS', key, '${FIELD.nonce}') == 0
-  end
-  local parent = redis.call('HGET', key, 'parent')
-  return parent and not string.find(parent, '"b":1', 1, true)
-end
-`;
-
 /**
  * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
  * ARGV: batch id.
@@ -271,8 +249,7 @@ return told(batch)`,
  * Searches a page of the settled members of a batch for jobs that were attached to it by hand, and notes them.
  *
  * KEYS: batch job; its processed or failed.
- * ARGV: nonce, cursor, how many to look at, batch id, key prefix of all queues, key prefix of the batches queue, and how many
- *       settled members there are, when this is the last page, or ''.
+ * ARGV: nonce, cursor, how many to look at, batch id, key prefix of all queues, key prefix of the batches queue.
  * Returns the next cursor.
  */
 const SEARCH = script(
@@ -342,24 +319,33 @@ export async function settleSnapshot(redis: BatchRedis, batchId: string): Promis
   return typeof snapshot === 'object' ? snapshot : undefined;
 }
 
+/** Searches all settled members, and notes that it has, unless some were settled meanwhile. */
 async function searchForStrangers(redis: BatchRedis, batchId: string): Promise<void> {
   const before = await readSnapshot(redis, batchId);
   if (before === undefined) {
     return;
   }
-  const life: BatchLife = before.definition;
   const { job, processed, failed } = batchKeys(redis, batchId);
-  for (const collection of [processed, failed]) {
-    let cursor = '0';
-    do {
-      const place = [batchId, redis.prefix, batchesKey(redis, '')];
-      cursor = String(await redis.run(SEARCH, [job, collection, life.nonce, cursor, SEARCHED_AT_ONCE, ...place]));
-    } while (cursor !== '0');
-  }
+  await searchCollection(redis, before.definition, processed);
+  await searchCollection(redis, before.definition, failed);
   const after = await readSnapshot(redis, batchId);
   if (after !== undefined && after.version === before.version) {
-    await redis.run(SEARCHED, [job, life.nonce, after.counts.succeeded + after.counts.failed]);
+    await redis.run(SEARCHED, [job, after.definition.nonce, after.counts.succeeded + after.counts.failed]);
   }
+}
+
+/** Searches the failed members for jobs that were attached to the batch by hand: their failures are none of the batch's. */
+export async function searchFailures(redis: BatchRedis, batch: BatchLife): Promise<void> {
+  await searchCollection(redis, batch, batchKeys(redis, batch.id).failed);
+}
+
+async function searchCollection(redis: BatchRedis, { id, nonce }: BatchLife, collection: string): Promise<void> {
+  const { job } = batchKeys(redis, id);
+  const place = [id, redis.prefix, batchesKey(redis, '')];
+  let cursor = '0';
+  do {
+    cursor = String(await redis.run(SEARCH, [job, collection, nonce, cursor, SEARCHED_AT_ONCE, ...place]));
+  } while (cursor !== '0');
 }
 
 function snapshotKeys(redis: BatchRedis, batchId: string): string[] {

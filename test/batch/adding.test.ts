@@ -508,3 +508,54 @@ test('jobs outside of batches are as before', async ({ bench }) => {
   expect(await users.getJobSchedulersCount()).toBe(1);
   expect(await users.batchOf(wrapped)).toBeUndefined();
 });
+
+describe('what throws leaves nothing', () => {
+  const rows = (n: number) => Array.from({ length: n }, (_, i) => ({ name: 'row', data: { i } as unknown }));
+  const atThreeThousand = (job: object) => rows(4000).map((row, i) => (i === 3000 ? { ...row, ...job } : row));
+
+  test.for([
+    ['a bad name', { name: '' }, 'The name of job 3000 must be a non-empty string'],
+    ['data that is not JSON', { data: 1n }, "The data of job 3000 ('row') is not JSON"],
+    ['an option that is no number', { opts: { attempts: Number.NaN } }, 'job 3000.attempts is NaN'],
+    ['an id that BullMQ refuses', { opts: { jobId: '7' } }, 'must not be an integer'],
+  ] as const)('an array with %s at position 3,000 is refused as a whole', async ([, job, message], { bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    await expect(batch.addBulk(atThreeThousand(job))).rejects.toThrow(message);
+    expect(await batch.status()).toMatchObject({ total: 0 });
+    expect(await users.getWaitingCount()).toBe(0);
+    await expect(users.addBatch({}, atThreeThousand(job))).rejects.toThrow(message);
+    expect(await users.getBatchCounts()).toMatchObject({ open: 1, running: 0 });
+  });
+
+  test('a stream that fails half-way in addBatch(): no batch, no members, no callback', async ({ bench }) => {
+    const users = bench.queue('users');
+    const ran: string[] = [];
+    async function* source() {
+      yield* rows(1000);
+      throw new Error('the file is cut');
+    }
+    const on = { complete: { name: 'complete' } };
+    await expect(users.addBatch({ on }, source())).rejects.toThrow('the file is cut');
+    await expect(users.addBatch({ on }, atThreeThousand({ data: 1n }).values())).rejects.toThrow('is not JSON');
+    expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
+    expect(await users.getJobCountByTypes('waiting', 'delayed', 'prioritized')).toBe(0);
+    bench.batchWorker();
+    bench.worker('users', async (job) => void ran.push(job.name));
+    const after = await users.addBatch({ on: { complete: { name: 'after' } } }, []);
+    await after.waitUntilFinished(10_000);
+    expect(ran).toEqual(['after']);
+  });
+
+  test("a member's id that could be taken for that of a callback is refused", async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch({ id: 'mail' });
+    const jobId = 'mail~complete~7';
+    const message = "jobId must not begin with 'mail~'";
+    await expect(batch.add('row', {}, { jobId })).rejects.toThrow(message);
+    await expect(batch.addBulk([{ name: 'row', data: {}, opts: { jobId } }])).rejects.toThrow(message);
+    await expect(batch.addFlow({ name: 'row', queueName: 'users', opts: { jobId } })).rejects.toThrow(message);
+    await expect(users.addBatch({ id: 'mail' }, [{ name: 'row', data: {}, opts: { jobId } }])).rejects.toThrow(message);
+    expect(await batch.status()).toMatchObject({ total: 0 });
+  });
+});

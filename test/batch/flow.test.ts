@@ -487,3 +487,36 @@ test("the connection stays its owner's, and the queues' settings theirs", async 
   expect([await meta('users'), await meta('files')]).toEqual(before);
   expect(before[1]).toMatchObject({ 'opts.maxLenEvents': '88' });
 });
+
+test('batchOf(job) of a job inside of a flow finds its batch, and carries its right to add', async ({ bench }) => {
+  const users = bench.queue('users');
+  const files = bench.queue('files');
+  const found: unknown[] = [];
+  const held = gate();
+  bench.worker('users', async () => {});
+  bench.worker('files', async (job) => {
+    const batch = await files.batchOf(job);
+    if (job.name === 'deep') {
+      await batch?.add('added by deep', {});
+      await held.opened;
+    }
+    found.push([job.name, batch?.id, await batch?.isCancelled()]);
+  });
+  bench.batchWorker();
+  const batch = await users.createBatch();
+  const deep = { name: 'deep', queueName: 'files' };
+  const middle = { name: 'middle', queueName: 'files', children: [deep] };
+  await batch.addFlow({ name: 'root', queueName: 'users', children: [middle] });
+  await batch.seal();
+  await eventually(async () => (await batch.status()).total === 2);
+  held.open();
+  expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 2, succeeded: 2 });
+  expect(found).toEqual(
+    expect.arrayContaining([
+      ['deep', batch.id, false],
+      ['middle', batch.id, false],
+    ]),
+  );
+  const outside = await users.add('outside', {});
+  expect(await users.batchOf(outside)).toBeUndefined();
+});
