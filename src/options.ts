@@ -64,7 +64,7 @@ export function checkName(what: string, value: unknown): asserts value is string
   checkWellFormed(what, value);
 }
 
-/** What BullMQ keeps beside the jobs of a queue, and its words for states: a job with such an id would share its key. */
+/** What BullMQ keeps beside a queue's jobs, and its words for states: a job with such an id would share its key. */
 export const QUEUE_KEYS: readonly string[] = [
   ...['active', 'wait', 'waiting', 'waiting-children', 'paused', 'delayed', 'prioritized', 'completed', 'failed'],
   ...['id', 'meta', 'events', 'marker', 'pc', 'de', 'dn', 'limiter', 'repeat', 'stalled', 'stalled-check', 'metrics'],

@@ -35,7 +35,7 @@ describe('no id is a word under which BullMQ keeps something of a queue', () => 
     const folder = join(dirname(createRequire(import.meta.url).resolve(bullmq)), 'scripts');
     return readdirSync(folder).map((file) => readFileSync(join(folder, file), 'utf8'));
   };
-  /** The first segment of every key that the scripts make of the beginning of a queue's keys, e.g. `baseKey .. 'metrics:failed'`. */
+  /** The first segment of the keys that scripts make of a queue's beginning, e.g. `baseKey .. 'metrics:failed'`. */
   const wordsIn = (lua: string) =>
     [...lua.matchAll(/(?:\w*[pP]refix|prefixKey|baseKey) \.\. ['"]([a-z-]+)|\w*[qQ]ueueKey \.\. ['"]:([a-z-]+)/g)].map(
       ([, word = '', afterColon = '']) => word || afterColon,

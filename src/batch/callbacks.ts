@@ -54,8 +54,8 @@ const MOST_CALLBACKS = 100;
 export function checkCallbackCount(what: string, count: number): void {
   if (count > MOST_CALLBACKS) {
     throw new BatchOptionsError(
-      `${what} makes ${count} callbacks: a batch has at most ${MOST_CALLBACKS}, of all events together. Add the others as jobs ` +
-        'from one callback, or as members.',
+      `${what} makes ${count} callbacks: a batch has at most ${MOST_CALLBACKS}, of all events together. ` +
+        'Add the others as jobs from one callback, or as members.',
     );
   }
 }

@@ -42,7 +42,7 @@ const STEP_OPTIONS = {
 export interface BatchOptions {
   /**
    * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. No ':' and no '~', not an
-   * integer, and no word under which BullMQ keeps something of a queue, e.g. 'meta' or 'failed' (the README lists them).
+   * integer, and no word under which BullMQ keeps something of a queue, e.g. 'meta' or 'failed' (see the README).
    * Default: a generated one.
    */
   readonly id?: string;

@@ -71,7 +71,7 @@ export function reasonsOfFinished(state: BatchState, snapshot: Snapshot): string
   ];
 }
 
-/** Callbacks that were registered when their event was past, and failed: the verdict on the batch does not tell of them. */
+/** Callbacks that were registered when their event was past, and failed: the batch's outcome does not tell of them. */
 function lateFailures({ ended, definition, callbacks }: Snapshot): CallbackSnapshot[] {
   return callbacks.filter(
     ({ event, index, state }) =>
@@ -92,8 +92,8 @@ function ofLateFailure(
   const whose = ended === 'completed' ? 'The batch has succeeded, but its late' : 'Its late';
   const or = cancelledAt === undefined ? ', or call batch.retry()' : '';
   return (
-    `${whose} ${event} callback '${name}' in queue '${queue}' has failed: ${sentencePart(failedReason)}. Retry its job ` +
-    `'${jobId}' in that queue${or}.`
+    `${whose} ${event} callback '${name}' in queue '${queue}' has failed: ${sentencePart(failedReason)}. ` +
+    `Retry its job '${jobId}' in that queue${or}.`
   );
 }
 

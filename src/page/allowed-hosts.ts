@@ -14,8 +14,8 @@ interface Host {
 }
 
 /**
- * The hosts under which a page may change batches. With DNS rebinding a foreign site makes its own name point to the page's
- * address: its requests are of one origin with the page then, and only the name in `Host` tells that they are not.
+ * The hosts under which a page may change batches. With DNS rebinding a foreign site makes its own name point to the
+ * page's address: its requests are of one origin with the page then, and only the name in `Host` tells them apart.
  */
 export class AllowedHosts {
   readonly #hosts: readonly Host[];
@@ -25,7 +25,8 @@ export class AllowedHosts {
     const hosts: unknown = given ?? [];
     if (!Array.isArray(hosts)) {
       throw new BatchOptionsError(
-        `batchPage(): allowedHosts must be a list of host names, e.g. ['admin.example.com'], not ${JSON.stringify(hosts)}.`,
+        "batchPage(): allowedHosts must be a list of host names, e.g. ['admin.example.com'], " +
+          `not ${JSON.stringify(hosts)}.`,
       );
     }
     this.#hosts = [...LOOPBACK, ...hosts].map((host: unknown) => checkHost(host));

@@ -40,9 +40,9 @@ export interface BatchPageOptions {
    */
   readonly allowActions?: boolean | ((request: Request) => boolean | Promise<boolean>) | undefined;
   /**
-   * With `allowActions: true`, the hosts under which a browser may ask for the page to change batches, beside localhost,
-   * 127.0.0.1 and [::1], e.g. `['admin.example.com']`; one without a port is allowed with any. It keeps a foreign site from
-   * acting whose name was made to point here (DNS rebinding). Default: none.
+   * With `allowActions: true`, the hosts under which a browser may ask for the page to change batches, beside
+   * localhost, 127.0.0.1 and [::1], e.g. `['admin.example.com']`; one without a port is allowed with any. It keeps a
+   * foreign site from acting whose name was made to point here (DNS rebinding). Default: none.
    */
   readonly allowedHosts?: readonly string[] | undefined;
 }
@@ -110,7 +110,7 @@ function checkOptions(options: BatchPageOptions): Settings {
   }
   if (allowedHosts !== undefined && typeof allowActions === 'function') {
     throw new BatchOptionsError(
-      'batchPage(): allowedHosts is for allowActions: true. A function decides by itself: have it look at the header Host.',
+      'batchPage(): allowedHosts is for allowActions: true. A function decides by itself: let it look at the Host.',
     );
   }
   return {
@@ -336,9 +336,9 @@ class Site {
       throw new Refusal(
         403,
         'Not allowed',
-        `This request asks for the page as '${host}', a host under which it changes no batches, and was refused. If the page ` +
-          `belongs there, whoever runs it adds '${host}' to the option allowedHosts of batchPage(), or decides with a ` +
-          'function as allowActions.',
+        `This request asks for the page as '${host}', a host under which it changes no batches, and was refused. ` +
+          `If the page belongs there, whoever runs it adds '${host}' to the option allowedHosts of batchPage(), ` +
+          'or decides with a function as allowActions.',
       );
     }
   }

@@ -39,7 +39,7 @@ export function linksAlong(line: readonly string[]): AttachmentLink[] {
   return line.slice(1).map((above, i) => ({ dependencies: `${above}:dependencies`, memberKey: line[i] ?? '' }));
 }
 
-/** KEYS: a job's unsuccessful. ARGV: cursor, count. Returns { cursor, { key, score, … } } of jobs that made it fail. */
+/** KEYS: a job's unsuccessful. ARGV: cursor, count. Returns { cursor, { key, score, … } } of what made it fail. */
 const FAILED_BELOW = script('failedBelow', 1, `return redis.call('ZSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])`);
 
 const JOBS_PER_COMMAND = 500;

@@ -14,7 +14,7 @@ export type JobState =
   | 'failed'
   | 'no job';
 
-/** Dependencies of one batch that are in the same queue and state. A child batch is `open`, or `running` once it is closed. */
+/** Dependencies of one batch in the same queue and state. A child batch is `open`, or `running` once it is closed. */
 export interface OutstandingGroup {
   readonly queue: string;
   readonly state: JobState | 'open' | 'running';
@@ -187,7 +187,7 @@ export interface JobFacts {
 const LONGEST_REASON = 1000;
 
 /**
- * Looks at the first of some jobs: at one at least, and at as many as have failed for reasons of no more bytes than allowed.
+ * Looks at the first of some jobs: at one at least, and at as many as have reasons of no more bytes than allowed.
  *
  * KEYS: batch job, which only says where in a cluster the jobs are. ARGV: prefix, bytes, keys of jobs.
  * Returns { state, { name, timestamp, atm, failedReason, registeredAt } } of each.

@@ -11,7 +11,7 @@ export interface LogLine {
   readonly mayRecur: boolean;
 }
 
-/** How many lines are kept, and read, at each end of a log: the first tell of the life of the batch, the last of its retries. */
+/** How many lines are kept, and read, at each end of a log: the first tell how a batch began, the last what came. */
 const LINES_AT_EACH_END = 150;
 
 /** How many lines too many are taken out of a log at once. */
@@ -25,8 +25,8 @@ const LONGEST_LINE = 1000;
 
 /**
  * Writes what people read in the row of a batch: the progress of its job, with the event that BullMQ sends for it, and the
- * lines that its log lacks. A log that has grown long by retries loses its middle. Whoever holds the batch job may, and anybody else while nobody holds it and it has not ended:
- * a look that was taken earlier must not overwrite the last one.
+ * lines that its log lacks. A log that has grown long by retries loses its middle. Whoever holds the batch job may, and
+ * anybody else while nobody holds it and it has not ended: a look that was taken earlier must not overwrite the last.
  *
  * KEYS: batch job, its lock, its log, the batches queue's events, meta, completed, failed.
  * ARGV: batch id, lock token or '', progress (JSON), then for each line: time as text, text, '1' if it may recur.

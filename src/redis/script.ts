@@ -39,15 +39,12 @@ local function now()
 end
 `;
 
-/**
- * About how many bytes of what users have stored (data, return values, reasons) one command reads: a script reads a megabyte
- * in some 4 ms.
- */
+/** About how many bytes of users' data, values and reasons one command reads: a script reads a megabyte in 4 ms. */
 export const BYTES_PER_COMMAND = 256 * 1024;
 
 /**
- * Lua: a slice of a hash, by number and by bytes. Read in small steps, because HSCAN does not tell how long the values are
- * before it has read them. It returns the cursor to go on from, and { field, value, … }, one step more than asked for at most.
+ * Lua: a slice of a hash, by number and by bytes. Read in small steps, because HSCAN does not tell how long the values
+ * are before it has read them. It returns the cursor to go on from, and { field, value, … }, at most one step too many.
  */
 export const LUA_HASH_SLICE = `
 local function hashSlice(key, cursor, count, bytes)
@@ -79,7 +76,7 @@ local function beginning(text, length)
 end
 `;
 
-/** Lua: whether a batch waits for no more members, because it is sealed, or nobody will seal it; rules.ts says it as `isClosed`. */
+/** Lua: no more members are waited for: the batch is sealed, or nobody will seal it. As `isClosed` in rules.ts. */
 export const LUA_IS_CLOSED = `
 local function isClosed(jobKey)
   local batch = redis.call('HMGET', jobKey, '${FIELD.sealedAt}', '${FIELD.abandonedAt}', '${FIELD.cancelledAt}')

@@ -56,8 +56,8 @@ export interface Part {
 }
 
 /**
- * A page of the members that succeeded or failed, smaller than asked for where they are large; a member may be on two pages
- * while the batch is running.
+ * A page of the members that succeeded or failed, smaller than asked for where they are large; a member may be on two
+ * pages while the batch is running.
  */
 export async function settledPage(
   redis: BatchRedis,

@@ -51,8 +51,8 @@ export interface BatchWorkerEvents {
   /** The reconciler mended something. */
   repaired: [repair: BatchRepair];
   /**
-   * Something went wrong and will be tried again. One that repeats is told at most every 10 seconds, with how many there were.
-   * Without a listener it is printed; it never ends the process.
+   * Something went wrong and will be tried again. What repeats is told at most every 10 seconds, with how many there
+   * were. Without a listener it is printed; it never ends the process.
    */
   error: [error: Error];
 }

@@ -4,8 +4,8 @@ const INTERVAL_MS = 10_000;
 const MOST_KINDS = 100;
 
 /**
- * Lets the first error of a kind through, and then at most one in each interval, which says how many there were: while Redis
- * refuses to write, BullMQ's worker fails thousands of times a second.
+ * Lets the first error of a kind through, and then at most one in each interval, which says how many there were: while
+ * Redis refuses to write, BullMQ's worker fails thousands of times a second.
  */
 export class ErrorThrottle {
   readonly #now: () => number;
@@ -35,7 +35,7 @@ export class ErrorThrottle {
   }
 }
 
-/** The same mistake in another script, or about another job, is of one kind: what is quoted, or has digits, does not matter. */
+/** An error in another script, or about another job, is of one kind: what is quoted, or has digits, is left out. */
 function kindOf({ name, message }: Error): string {
   const general = message
     .slice(0, 500)

@@ -402,7 +402,7 @@ describe('actions', () => {
     expect(status === 403 && !answer.text.includes('was refused')).toBe(false);
   });
 
-  // A site whose name was made to point here (DNS rebinding) is of one origin with the page, for the browser and for us.
+  // A site whose name was made to point here (DNS rebinding) is of one origin with the page, for us as for the browser.
   test.for([
     ['evil.test', undefined, 403],
     ['evil.test', ['admin.test'], 403],
