@@ -1,7 +1,7 @@
 import type { BatchLife } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
-import { LUA_NOW, LUA_WAKE, script } from './script.js';
+import { LUA_IS_CLOSED, LUA_NOW, LUA_WAKE, script } from './script.js';
 
 /**
  * Records that everything has been added and lets the batch job go, in one step: there is no instant at which a killed
@@ -32,6 +32,24 @@ export async function sealBatch(redis: BatchRedis, { id, nonce }: BatchLife): Pr
   const { job } = batchKeys(redis, id);
   const reply = await redis.run(SEAL, [job, id, batchesKey(redis, ''), nonce]);
   return reply === 0 ? 'not found' : reply === 2 ? 'to be revived' : 'sealed';
+}
+
+/**
+ * KEYS: batch job. ARGV: batch id, key prefix of the batches queue.
+ * Wakes the batch job if its batch was sealed, abandoned or cancelled: whoever did so while a BatchWorker held it, woke nothing.
+ */
+const WAKE_IF_CLOSED = script(
+  'wakeIfClosed',
+  1,
+  `${LUA_WAKE}${LUA_IS_CLOSED}
+if isClosed(KEYS[1]) then
+  wake(ARGV[2], KEYS[1], ARGV[1])
+end`,
+);
+
+/** Lets a batch job go that was put back to 'delayed' as that of an open batch, if the batch is open no more. */
+export async function wakeIfClosed(redis: BatchRedis, batchId: string): Promise<void> {
+  await redis.run(WAKE_IF_CLOSED, [batchKeys(redis, batchId).job, batchId, batchesKey(redis, '')]);
 }
 
 /** KEYS: batch job. ARGV: nonce. A sign of life, if this life of the batch is there. */

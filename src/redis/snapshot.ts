@@ -2,7 +2,7 @@ import type { BatchLife } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
 import { type BatchDefinition, type BatchEvent, callbacksOf } from './definition.js';
 import { batchesKey, batchKeys, FIELD, jobKey } from './keys.js';
-import { LUA_BEGINNING, LUA_NOW, named, script } from './script.js';
+import { LUA_BEGINNING, LUA_IS_CLOSED, LUA_NOW, named, script } from './script.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 
 /** The members of a batch by how they stand; the batch's own callbacks are in none of them. */
@@ -175,7 +175,7 @@ return batch and told(batch)`,
 const DECIDE = script(
   'decide',
   6,
-  `${LUA_NOW}${LUA_READ_BATCH}${LUA_IS_STRANGER}
+  `${LUA_NOW}${LUA_READ_BATCH}${LUA_IS_STRANGER}${LUA_IS_CLOSED}
 local id, token, prefix, batchesKey = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= token then
   return redis.call('EXISTS', KEYS[1]) == 1 and 'lock lost' or nil
@@ -201,8 +201,7 @@ if token ~= '' and not batch.sealedAt and not batch.abandonedAt and not batch.ca
     redis.call('HSET', KEYS[1], '${FIELD.abandonedAt}', batch.abandonedAt)
   end
 end
-local isClosed = batch.sealedAt or batch.abandonedAt or batch.cancelledAt
-local isSettled = isClosed and batch.pending == 0
+local isSettled = isClosed(KEYS[1]) and batch.pending == 0
 local settled = batch.succeeded + batch.failed
 if isSettled and redis.call('HGET', KEYS[1], '${FIELD.searchedForStrangers}') ~= tostring(settled) then
   if redis.call('HLEN', KEYS[3]) + redis.call('HLEN', KEYS[4]) > ${SEARCHED_AT_ONCE} then
@@ -232,7 +231,7 @@ end
 if isSettled and batch.failed > 0 then
   local cursor = '0'
   repeat
-    local page = redis.call('HSCAN', KEYS[4], cursor, 'COUNT', 10)
+    local page = redis.call('HSCAN', KEYS[4], cursor, 'COUNT', 1)
     for i = 1, #page[2], 2 do
       if not batch.notMembers[page[2][i]] then
         batch.anyFailure = beginning(page[2][i + 1], ${REASON_LENGTH})

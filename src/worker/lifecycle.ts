@@ -7,8 +7,8 @@ import { refreshRow, writeRow } from '../batch/row.js';
 import { isFailedByCancel, nextStep, type Step } from '../batch/rules.js';
 import { type BatchStatus, statusOf } from '../batch/status.js';
 import { BatchError } from '../errors.js';
-import { sealBatch } from '../redis/seal.js';
-import { decideSnapshot, readSnapshot, type Snapshot } from '../redis/snapshot.js';
+import { wakeIfClosed } from '../redis/seal.js';
+import { decideSnapshot, type Snapshot } from '../redis/snapshot.js';
 
 /** How long to wait for a callback that somebody detached from its batch: nothing will tell when it has run. */
 const DETACHED_CHECK_MS = 1000;
@@ -97,14 +97,13 @@ class NoBatchError extends UnrecoverableError {
   }
 }
 
-/** A producer that seals between our look and our move finds the batch job active, and wakes nothing: look again. */
+/**
+ * Puts the batch job of an open batch back to waiting for its seal. A producer that seals, or cancels, between the look at the
+ * batch and this move finds its job active, and wakes nothing: so there is a second look after the move.
+ */
 async function backToOpen(home: Home, job: Job, token: string, openFor: number): Promise<void> {
   await job.moveToDelayed(Date.now() + openFor, token);
-  const batchId = job.id ?? '';
-  const snapshot = await readSnapshot(home.redis, batchId);
-  if (snapshot?.sealedAt !== undefined) {
-    await sealBatch(home.redis, snapshot.definition);
-  }
+  await wakeIfClosed(home.redis, job.id ?? '');
 }
 
 /** As it will be in a moment: what the batch job returns, so what a parent finds in its `results()`, and what people see. */
