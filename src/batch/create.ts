@@ -14,9 +14,9 @@ import { keepDefinition } from '../redis/change-definition.js';
 import { isConnectionError } from '../redis/connection-error.js';
 import { type BatchDefinition, EVENTS, eventsOf } from '../redis/definition.js';
 import { jobKey } from '../redis/keys.js';
+import { needMaintenance, needsOf } from '../redis/needs.js';
 import { disownMember, registerMembers, unregisterAbsent } from '../redis/register.js';
 import { readSnapshot } from '../redis/snapshot.js';
-import { watchBatch, watchFor } from '../redis/watched.js';
 import type { Batch } from './batch.js';
 import { type Callbacks, storeCallbacks } from './callbacks.js';
 import { type OnFailure, policyOf } from './failure-policy.js';
@@ -133,13 +133,14 @@ export async function defineBatch(
   };
   const existing = id === undefined ? undefined : await findDefinition(home, id);
   if (existing !== undefined) {
+    await needNew(home, batchId, existing);
     return { id: batchId, definition: agree(batchId, existing, definition), created: false };
   }
   const created = await startTrace(home.telemetry, batchId, async (trace) => {
     const traced = trace === undefined ? definition : { ...definition, trace };
     if (parent === undefined || (await registerChild(parent, batchId, id === undefined))) {
-      await watchNew(home, batchId, traced);
       await addBatchJob(home, batchId, traced, parent);
+      await needNew(home, batchId, traced);
     }
     return traced;
   });
@@ -158,11 +159,11 @@ export async function defineBatch(
   return { id: batchId, definition: agree(batchId, stored, definition), created: stored.nonce === definition.nonce };
 }
 
-/** Before the batch is there: a batch that nobody looks after would be told of a failure only when it wakes. */
-async function watchNew(home: Home, batchId: string, { on, policy, parentId }: BatchDefinition): Promise<void> {
-  const watch = watchFor(eventsOf(on), policy);
-  if (parentId !== undefined || Object.keys(watch).length > 0) {
-    await watchBatch(home.redis, batchId, watch, { version: newNonce(), parentId });
+/** Also when the batch exists: a producer may have been killed before it said so. */
+async function needNew(home: Home, batchId: string, { on, policy, parentId }: BatchDefinition): Promise<void> {
+  const words = needsOf(eventsOf(on), policy);
+  if (parentId !== undefined || words.length > 0) {
+    await needMaintenance(home.redis, batchId, words, { isNew: true });
   }
 }
 

@@ -1,5 +1,5 @@
-import { readSnapshot } from '../redis/snapshot.js';
-import { noteDeath } from '../redis/watched.js';
+import { noteDeath } from '../redis/needs.js';
+import { readSnapshot, type Snapshot } from '../redis/snapshot.js';
 import { enqueueDue } from './enqueue.js';
 import type { Home } from './home.js';
 
@@ -8,16 +8,15 @@ import type { Home } from './home.js';
  * as dead has told everybody, whoever is killed in between.
  */
 export async function announceDeath(home: Home, batchId: string): Promise<void> {
-  const line = [batchId];
-  for (let above = await parentOf(home, batchId); above !== undefined; above = await parentOf(home, above)) {
-    line.unshift(above);
+  // A batch that was removed by hand, and created again below its own child, is met twice.
+  const line = new Map<string, { readonly hasCallbacks: boolean }>();
+  for (let id: string | undefined = batchId; id !== undefined && !line.has(id); ) {
+    const snapshot: Snapshot | undefined = await readSnapshot(home.redis, id);
+    line.set(id, { hasCallbacks: snapshot?.definition.on.death !== undefined });
+    id = snapshot?.definition.parentId;
   }
-  for (const id of line) {
-    await noteDeath(home.redis, id);
+  for (const [id, noted] of [...line].reverse()) {
+    await noteDeath(home.redis, id, noted);
     await enqueueDue(home, id, 'death');
   }
-}
-
-async function parentOf(home: Home, batchId: string): Promise<string | undefined> {
-  return (await readSnapshot(home.redis, batchId))?.definition.parentId;
 }

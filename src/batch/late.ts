@@ -2,11 +2,10 @@ import { BatchNotFoundError } from '../errors.js';
 import { changeDefinition } from '../redis/change-definition.js';
 import { outstandingChildren } from '../redis/children.js';
 import type { BatchEvent, StoredCallback } from '../redis/definition.js';
+import { needMaintenance, needsOf } from '../redis/needs.js';
 import { readSnapshot } from '../redis/snapshot.js';
-import { watchBatch } from '../redis/watched.js';
 import { enqueueDue } from './enqueue.js';
 import type { Home } from './home.js';
-import { newNonce } from './ids.js';
 
 /**
  * Gives a batch one more callback. Once the batch knows it, it is enqueued by whoever sees the event: by us when it is past,
@@ -21,7 +20,7 @@ export async function addCallback(
   if ((await readSnapshot(home.redis, batchId)) === undefined) {
     throw new BatchNotFoundError(batchId);
   }
-  await watchBatch(home.redis, batchId, { always: true }, { version: newNonce() });
+  await needMaintenance(home.redis, batchId, ['callbacks']);
   const isThere = await changeDefinition(home.redis, batchId, (definition) => ({
     ...definition,
     on: { ...definition.on, [event]: [...(definition.on[event] ?? []), { ...callback, late: true }] },
@@ -30,12 +29,7 @@ export async function addCallback(
     throw new BatchNotFoundError(batchId);
   }
   // Again, and for good: a sweep that read the batch before it had the callback may have found nothing to do.
-  await watchBatch(
-    home.redis,
-    batchId,
-    { always: true, ...(event === 'death' || event === 'attempted' ? { [event]: true } : {}) },
-    { version: newNonce() },
-  );
+  await needMaintenance(home.redis, batchId, ['callbacks', ...needsOf([event], undefined)]);
   if (event === 'death') {
     await watchChildren(home, batchId);
   }
@@ -45,7 +39,7 @@ export async function addCallback(
 /** Children that were created before their parent waited for a first failure are to tell it too. */
 async function watchChildren(home: Home, batchId: string): Promise<void> {
   for await (const child of outstandingChildren(home.redis, batchId)) {
-    await watchBatch(home.redis, child, { death: true }, { version: newNonce() });
+    await needMaintenance(home.redis, child, ['death']);
     await watchChildren(home, child);
   }
 }

@@ -50,18 +50,35 @@ end
 `;
 
 /**
+ * Lua: puts aside what scripts ask of a batch's definition again and again. A definition can be large: it is decoded once.
+ */
+export const LUA_KEEP_FACTS = `
+local function keepFacts(jobKey)
+  if redis.call('HEXISTS', jobKey, '${FIELD.openTimeout}') == 1 then
+    return
+  end
+  local stored = redis.call('HMGET', jobKey, '${FIELD.definition}', 'data')
+  local isRead, definition = pcall(cjson.decode, stored[1] or stored[2])
+  if not isRead or type(definition) ~= 'table' or not definition.nonce or not tonumber(definition.openTimeout) then
+    return
+  end
+  redis.call('HSET', jobKey, '${FIELD.nonce}', definition.nonce, '${FIELD.openTimeout}', definition.openTimeout)
+  local policy = type(definition.policy) == 'table' and definition.policy or {}
+  if policy.cancelAfter or policy.cancelAtPercent then
+    redis.call('HSET', jobKey, '${FIELD.policy}', (policy.cancelAfter or '') .. ',' .. (policy.cancelAtPercent or ''))
+  end
+end
+`;
+
+/**
  * Lua: puts a batch's definition aside when the batch is first written to: right after its creation, or, if that was cut short,
  * when something else happens to it. From then on, what becomes of the job's data does not matter.
  */
-export const LUA_KEEP_DEFINITION = `
+export const LUA_KEEP_DEFINITION = `${LUA_KEEP_FACTS}
 local function keepDefinition(jobKey)
   if redis.call('HEXISTS', jobKey, '${FIELD.definition}') == 0 then
-    local data = redis.call('HGET', jobKey, 'data')
-    redis.call('HSET', jobKey, '${FIELD.definition}', data)
-    local isRead, definition = pcall(cjson.decode, data)
-    if isRead and type(definition) == 'table' and definition.nonce then
-      redis.call('HSET', jobKey, '${FIELD.nonce}', definition.nonce)
-    end
+    redis.call('HSET', jobKey, '${FIELD.definition}', redis.call('HGET', jobKey, 'data'))
+    keepFacts(jobKey)
   end
 end
 `;
@@ -102,6 +119,21 @@ local function splitKey(key, prefix)
     return nil
   end
   return prefix .. ':' .. queue .. ':', id
+end
+`;
+
+/**
+ * Lua: looks at one batch of a page. A batch that cannot be looked at, for instance because one of its keys has another type,
+ * must not keep the others of its page from being looked at.
+ */
+export const LUA_LOOK_AT = `
+local broken = {}
+local function lookAt(look, id)
+  local isDone, problem = pcall(look, id)
+  if not isDone then
+    broken[#broken + 1] = id
+    broken[#broken + 1] = type(problem) == 'table' and problem.err or tostring(problem)
+  end
 end
 `;
 
