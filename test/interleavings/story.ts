@@ -67,7 +67,7 @@ export function tell(bench: Bench, held: HeldConnection): Story {
 export async function inBothHands(
   { users, actorsUsers }: Story,
   batch: Batch,
-): Promise<[actors: Batch, others: Batch]> {
+): Promise<[actors: AnyBatch, others: AnyBatch]> {
   return [await actorsUsers.getBatch(batch.id), await users.getBatch(batch.id)];
 }
 
