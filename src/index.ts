@@ -35,4 +35,4 @@ export type { JobState } from './redis/outstanding.js';
 export type { CallbackState } from './redis/snapshot.js';
 export { type BatchMethods, type BatchQueue, withBatches } from './with-batches.js';
 export { BatchWorker, type BatchWorkerEvents, type BatchWorkerOptions } from './worker/batch-worker.js';
-export type { BatchRepair } from './worker/reconciler.js';
+export type { BatchRepair } from './worker/maintenance/service.js';

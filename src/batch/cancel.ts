@@ -11,7 +11,6 @@ import {
 import { failedBelow } from '../redis/flow.js';
 import { batchKeys } from '../redis/keys.js';
 import type { Home } from './home.js';
-import { newNonce } from './ids.js';
 
 /** How many jobs one command looks at: a few milliseconds of Redis's time when all of them go. */
 const PAGE_SIZE = 250;
@@ -24,7 +23,7 @@ const LISTS = ['wait', 'paused'];
  * members go, the sweep goes on with it, and does its part already while it lives.
  */
 export async function cancelBatch(home: Home, batchId: string, reason: string | undefined): Promise<void> {
-  const marked = await markCancelled(home.redis, batchId, { reason, version: newNonce() });
+  const marked = await markCancelled(home.redis, batchId, { reason });
   if (marked === 'not found') {
     throw new BatchNotFoundError(batchId);
   }
@@ -42,7 +41,7 @@ interface Extent {
 
 /** The same for a batch that may be gone, or finishing, which is no error. */
 export async function cancelIfPending(home: Home, batchId: string, extent: Extent): Promise<void> {
-  const marked = await markCancelled(home.redis, batchId, { reason: extent.reason, version: newNonce() });
+  const marked = await markCancelled(home.redis, batchId, { reason: extent.reason });
   if (marked === 'cancelled' || (marked === 'cancelled before' && extent.again)) {
     await empty(home, batchId, extent);
   }
@@ -50,7 +49,7 @@ export async function cancelIfPending(home: Home, batchId: string, extent: Exten
 
 /** Marks a batch as cancelled and leaves the rest to whoever empties it. */
 export async function markIfPending(home: Home, batchId: string, reason: string | undefined): Promise<void> {
-  await markCancelled(home.redis, batchId, { reason, version: newNonce() });
+  await markCancelled(home.redis, batchId, { reason });
 }
 
 async function empty(home: Home, batchId: string, extent: Extent): Promise<void> {

@@ -14,8 +14,8 @@ import {
 import type { AddCommand } from '../redis/bullmq-commands.js';
 import { isConnectionError } from '../redis/connection-error.js';
 import { type BatchCreated, createBatchJob } from '../redis/create-batch.js';
-import { type BatchDefinition, EVENTS } from '../redis/definition.js';
-import type { Need } from '../redis/needs.js';
+import { type BatchDefinition, EVENTS, eventsOf } from '../redis/definition.js';
+import { needsOf } from '../redis/needs.js';
 import type { Batch } from './batch.js';
 import { type Callbacks, storeCallbacks } from './callbacks.js';
 import { type OnFailure, policyOf } from './failure-policy.js';
@@ -168,7 +168,7 @@ async function store(
   for (let tries = 0; ; tries++) {
     const created = await createBatchJob(home.redis, definition, {
       command: batchCommand(home, definition, parent),
-      needs: needsOf(definition),
+      needs: needsOf(eventsOf(definition.on), definition.policy),
       parent: parent && { ...parent.batch, links: parent.links },
     }).catch((cause: unknown) => {
       throw notCreated(definition.id, cause);
@@ -240,16 +240,6 @@ function notCreated(batchId: string, cause: unknown): BatchMemberError {
       : `Batch '${batchId}' was not created: ${because(cause)}.`,
     { batchId, jobIds: [batchId], cause },
   );
-}
-
-/** What the batch needs from maintenance from the beginning. */
-export function needsOf({ on, policy }: BatchDefinition): Need[] {
-  const { cancelAfter, cancelAtPercent } = policy ?? {};
-  return [
-    ...(on.death === undefined ? [] : (['death'] as const)),
-    ...(on.attempted === undefined ? [] : (['attempted'] as const)),
-    ...(cancelAfter === undefined && cancelAtPercent === undefined ? [] : (['policy'] as const)),
-  ];
 }
 
 /** The batch that exists, if it is the one that is meant. */

@@ -1,5 +1,5 @@
+import { noteDeath } from '../redis/needs.js';
 import { readSnapshot, type Snapshot, searchFailures } from '../redis/snapshot.js';
-import { noteDeath } from '../redis/watched.js';
 import { enqueueDue } from './enqueue.js';
 import type { Home } from './home.js';
 
@@ -9,13 +9,10 @@ import type { Home } from './home.js';
  */
 export async function announceDeath(home: Home, batchId: string): Promise<void> {
   for (const { definition } of await deadLine(home, batchId)) {
-    await noteDeath(home.redis, definition.id);
+    await noteDeath(home.redis, definition.id, { hasCallbacks: definition.on.death !== undefined });
     await enqueueDue(home, definition.id, 'death');
   }
 }
-
-/** How deep batches may be nested before the line is taken for a circle, which can be made by hand. */
-const DEEPEST = 1000;
 
 /** The batch and those above it, the topmost first; none when only jobs have failed that are no members. */
 async function deadLine(home: Home, batchId: string): Promise<Snapshot[]> {
@@ -28,14 +25,12 @@ async function deadLine(home: Home, batchId: string): Promise<Snapshot[]> {
   if (batch === undefined || batch.deaths === 0) {
     return [];
   }
-  const line = [batch];
-  for (let above = batch.definition.parentId; above !== undefined && line.length < DEEPEST; ) {
-    const parent = await readSnapshot(home.redis, above);
-    if (parent === undefined) {
-      break;
-    }
-    line.unshift(parent);
-    above = parent.definition.parentId;
+  // A batch that was removed by hand, and created again below its own child, is met twice.
+  const line = new Map<string, Snapshot>();
+  for (let next: Snapshot | undefined = batch; next !== undefined && !line.has(next.definition.id); ) {
+    line.set(next.definition.id, next);
+    const { parentId }: { readonly parentId?: string } = next.definition;
+    next = parentId === undefined ? undefined : await readSnapshot(home.redis, parentId);
   }
-  return line;
+  return [...line.values()].reverse();
 }

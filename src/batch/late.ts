@@ -3,8 +3,7 @@ import type { BatchLife } from '../redis/add-members.js';
 import { changeDefinition } from '../redis/change-definition.js';
 import { outstandingChildren } from '../redis/children.js';
 import type { BatchEvent, StoredCallback } from '../redis/definition.js';
-import type { Need } from '../redis/needs.js';
-import { watchBatch } from '../redis/watched.js';
+import { needMaintenance, needsOf } from '../redis/needs.js';
 import { enqueueDue } from './enqueue.js';
 import type { Home } from './home.js';
 import { newNonce } from './ids.js';
@@ -21,7 +20,7 @@ export async function addCallback(
 ): Promise<void> {
   const batchId = batch.id;
   const late = newNonce();
-  const needs: Need[] = ['callbacks', ...(event === 'death' || event === 'attempted' ? [event] : [])];
+  const needs = ['callbacks', ...needsOf([event], undefined)] as const;
   const isThere = await changeDefinition(home.redis, batch, needs, (definition) => {
     const registered = definition.on[event] ?? [];
     return registered.some((other) => other.late === late)
@@ -31,13 +30,6 @@ export async function addCallback(
   if (!isThere) {
     throw new BatchNotFoundError(batchId);
   }
-  // Again, and for good: a sweep that read the batch before it had the callback may have found nothing to do.
-  await watchBatch(
-    home.redis,
-    batchId,
-    { always: true, ...(event === 'death' || event === 'attempted' ? { [event]: true } : {}) },
-    { version: newNonce() },
-  );
   if (event === 'death') {
     await watchChildren(home, batchId);
   }
@@ -45,9 +37,11 @@ export async function addCallback(
 }
 
 /** Children that were created before their parent waited for a first failure are to tell it too. */
-async function watchChildren(home: Home, batchId: string): Promise<void> {
+async function watchChildren(home: Home, batchId: string, seen = new Set([batchId])): Promise<void> {
   for await (const child of outstandingChildren(home.redis, batchId)) {
-    await watchBatch(home.redis, child, { death: true }, { version: newNonce() });
-    await watchChildren(home, child);
+    if (!seen.has(child)) {
+      await needMaintenance(home.redis, child, ['death']);
+      await watchChildren(home, child, seen.add(child));
+    }
   }
 }

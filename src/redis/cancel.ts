@@ -1,21 +1,22 @@
 import type { BatchRedis } from './batch-redis.js';
 import { callbackIdStarts } from './definition.js';
-import { batchesKey, batchKeys, FIELD, watchedKey } from './keys.js';
+import { batchesKey, batchKeys, FIELD, needsKey } from './keys.js';
+import { LUA_NEED } from './needs.js';
 import { LUA_NOW, LUA_SPLIT_KEY, LUA_WAKE, luaIsCallback, script } from './script.js';
 
 /**
  * Marks a batch as cancelled: from now on nothing can be added to it, and `success` cannot fire. It is looked after until
  * its pending members are gone, whoever dies meanwhile. An open one need not be sealed any more.
  *
- * KEYS: batch job, its dependencies, the list of watched batches, the batches queue's completed, failed.
- * ARGV: batch id, key prefix of the batches queue, reason or '', version of the list's entry, then what the ids of the
+ * KEYS: batch job, its dependencies, what the keys of the sets of batches in need begin with, the batches queue's completed, failed.
+ * ARGV: batch id, key prefix of the batches queue, reason or '', then what the ids of the
  *       batch's own callbacks begin with.
  * Returns 0 without a batch, 1 cancelled now, 2 cancelled before, 3 when there is nothing left to cancel.
  */
 const MARK_CANCELLED = script(
   'markCancelled',
   5,
-  `${LUA_NOW}${LUA_WAKE}
+  `${LUA_NOW}${LUA_WAKE}${LUA_NEED}
 local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removed}', '${FIELD.cancelledAt}', '${FIELD.completedAt}')
 if not batch[1] or batch[2] then
   return 0
@@ -26,7 +27,7 @@ end
 local hasEnded = redis.call('ZSCORE', KEYS[4], ARGV[1]) or redis.call('ZSCORE', KEYS[5], ARGV[1])
 if not hasEnded and batch[4] then
   -- Its members have been settled before: unless some have been retried, all that is outstanding are a few callbacks.
-  ${luaIsCallback(5)}
+  ${luaIsCallback(4)}
   hasEnded = redis.call('SCARD', KEYS[2]) <= 100
   if hasEnded then
     for _, key in ipairs(redis.call('SMEMBERS', KEYS[2])) do
@@ -39,10 +40,7 @@ if hasEnded then
   return 3
 end
 redis.call('HSET', KEYS[1], '${FIELD.cancelledAt}', now(), '${FIELD.cancelReason}', ARGV[3])
-local entry = redis.call('HGET', KEYS[3], ARGV[1])
-entry = entry and cjson.decode(entry) or {}
-entry.always, entry.version, entry.since = true, ARGV[4], now()
-redis.call('HSET', KEYS[3], ARGV[1], cjson.encode(entry))
+need(KEYS[1], KEYS[3], ARGV[1], 'cancel')
 if redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1]) then
   wake(ARGV[2], KEYS[1], ARGV[1])
 end
@@ -54,12 +52,12 @@ const MARKED = ['not found', 'cancelled', 'cancelled before', 'finished'] as con
 export async function markCancelled(
   redis: BatchRedis,
   batchId: string,
-  { reason, version }: { reason: string | undefined; version: string },
+  { reason }: { readonly reason: string | undefined },
 ): Promise<(typeof MARKED)[number]> {
   const { job, dependencies } = batchKeys(redis, batchId);
   const reply = await redis.run(MARK_CANCELLED, [
-    ...[job, dependencies, watchedKey(redis), batchesKey(redis, 'completed'), batchesKey(redis, 'failed')],
-    ...[batchId, batchesKey(redis, ''), reason ?? '', version, ...callbackIdStarts(batchId)],
+    ...[job, dependencies, needsKey(redis), batchesKey(redis, 'completed'), batchesKey(redis, 'failed')],
+    ...[batchId, batchesKey(redis, ''), reason ?? '', ...callbackIdStarts(batchId)],
   ]);
   return MARKED[reply as 0 | 1 | 2 | 3];
 }

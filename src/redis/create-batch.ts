@@ -2,7 +2,7 @@ import { type AttachmentLink, type BatchLife, flatLinks, type Refusal } from './
 import { LUA_COUNT_MEMBERS, LUA_JOBS, LUA_REFUSAL } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import type { AddCommand } from './bullmq-commands.js';
-import type { BatchDefinition } from './definition.js';
+import type { BatchDefinition, FailurePolicy } from './definition.js';
 import { batchKeys, FIELD, needsKey } from './keys.js';
 import { LUA_NEED, type Need } from './needs.js';
 import { LUA_NOW, named, script } from './script.js';
@@ -24,7 +24,7 @@ export type BatchCreated =
  * job, with everything that the batch is beside it, and its place among the members of its parent.
  *
  * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of needs.
- * ARGV: as LUA_JOBS, for one job. The request is { id, nonce, definition, openTimeout, needs, parent?: { nonce, links } }.
+ * ARGV: as LUA_JOBS, for one job. The request is { id, nonce, definition, openTimeout, policy?, needs, parent?: { nonce, links } }.
  * Returns definition (as it is stored), revived (the parent, 0 or 1) | refused (why) | error.
  */
 const CREATE_BATCH = script(
@@ -48,8 +48,8 @@ if parent then
   if redis.call('HEXISTS', KEYS[4], KEYS[1]) == 1 or redis.call('HEXISTS', KEYS[5], KEYS[1]) == 1 then
     return { 'refused', 'used' }
   end
-  local above = redis.call('HGET', KEYS[2], '${FIELD.needs}') or ''
-  if string.find(' ' .. above .. ' ', ' death ', 1, true) then
+  -- A first failure is told upwards, to every batch above that waits for one.
+  if hasNeed(redis.call('HGET', KEYS[2], '${FIELD.needs}'), 'death') then
     needs = needs .. ' death'
   end
 end
@@ -62,6 +62,9 @@ if failure then
 end
 redis.call('HSET', KEYS[1], '${FIELD.nonce}', request.nonce, '${FIELD.definition}', request.definition,
   '${FIELD.openTimeout}', request.openTimeout)
+if request.policy then
+  redis.call('HSET', KEYS[1], '${FIELD.policy}', request.policy)
+end
 need(KEYS[1], KEYS[6], request.id, needs)
 return { 'definition', request.definition, 'revived', parent and countMembers(KEYS[2], wasLost and 0 or 1) or 0 }`,
 );
@@ -85,6 +88,7 @@ export async function createBatchJob(
         nonce,
         definition: JSON.stringify(definition),
         openTimeout: String(definition.openTimeout),
+        ...policyField(definition.policy),
         needs: needs.join(' '),
         ...(parent === undefined ? {} : { parent: { nonce: parent.nonce, links: flatLinks(parent.links) } }),
       },
@@ -96,4 +100,11 @@ export async function createBatchJob(
   return reply.error === undefined
     ? { definition: JSON.parse(String(reply.definition)), isParentToBeRevived: reply.revived === 1 }
     : { error: String(reply.error) };
+}
+
+/** The thresholds at which failures cancel the batch, as maintenance reads them: so many members, so many percent. */
+function policyField({ cancelAfter, cancelAtPercent }: FailurePolicy = {}): { readonly policy?: string } {
+  return cancelAfter === undefined && cancelAtPercent === undefined
+    ? {}
+    : { policy: `${cancelAfter ?? ''},${cancelAtPercent ?? ''}` };
 }

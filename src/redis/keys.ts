@@ -19,9 +19,8 @@ export interface BatchesPlace {
 export const batchesKey = ({ prefix, batchesQueue }: BatchesPlace, name: string) => jobKey(prefix, batchesQueue, name);
 
 /** Keys of our own beside BullMQ's; the colon keeps them from BullMQ's removeOrphanedJobs. */
-export const leaseKey = (place: BatchesPlace, role: 'leader' | 'sweeper') => batchesKey(place, `reconciler:${role}`);
-export const watchedKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:watched');
-/** The set of the ids of batches that need something from maintenance; what, stands in the batch. */
+export const leaseKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:leader');
+/** What the keys of the sets of batches that need something from maintenance begin with; see redis/needs.ts. */
 export const needsKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:needs');
 
 /** The four keys in which BullMQ keeps one batch. */
@@ -53,10 +52,14 @@ export const FIELD = {
   /** The keys of jobs that were attached to the batch job by hand, one per line; and how many jobs were looked at for it. */
   strangers: 'b:strangers',
   searchedForStrangers: 'b:searched',
-  /** Ms without a sign of life after which the open batch is abandoned: that of the definition. */
-  openTimeout: 'b:openTimeout',
   /** What the batch needs from maintenance: words, separated by spaces; see redis/needs.ts. */
   needs: 'b:needs',
+  /** Ms without a sign of life after which an open batch is abandoned, from its definition. */
+  openTimeout: 'b:openTimeout',
+  /** When failures cancel the batch, from its definition: '<how many>,<percent of all>', each of them or ''. */
+  policy: 'b:policy',
+  /** How many members and callbacks had failed when the failed batch was last judged by maintenance. */
+  judged: 'b:judged',
   /** How many distinct members were ever registered. */
   total: 'b:total',
   /** When the producer said that it has added everything. */

@@ -1,19 +1,20 @@
 import type { BatchRedis } from './batch-redis.js';
-import { batchesKey, batchKeys, FIELD, watchedKey } from './keys.js';
+import { batchesKey, batchKeys, FIELD, needsKey } from './keys.js';
+import { LUA_FORGET_NEEDS } from './needs.js';
 import { LUA_NOW, script } from './script.js';
 
 /**
  * Marks a finished batch, or any, as removed: from now on nobody finds it, while its parts go one slice after the other. A batch
  * whose removal was cut short is taken up again by the reconciler.
  *
- * KEYS: batch job, its dependencies, the batches queue's completed, failed, the list of watched batches.
+ * KEYS: batch job, its dependencies, the batches queue's completed, failed, what the keys of the sets of batches in need begin with.
  * ARGV: batch id, '1' for any batch.
  * Returns 1, 0 without a batch, -1 when it has not finished.
  */
 const MARK_REMOVED = script(
   'markRemoved',
   5,
-  `
+  `${LUA_FORGET_NEEDS}
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return 0
 end
@@ -29,7 +30,7 @@ if not ended and redis.call('HDEL', KEYS[1], '${FIELD.toldParent}') == 1 then
     redis.call('HINCRBY', above, '${FIELD.cancelledChildren}', -1)
   end
 end
-redis.call('HDEL', KEYS[5], ARGV[1])
+forgetNeeds(KEYS[5], ARGV[1])
 return 1`,
 );
 
@@ -41,7 +42,7 @@ export async function markRemoved(
   const { job, dependencies } = batchKeys(redis, batchId);
   const ended = [batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
   const reply = await redis.run(MARK_REMOVED, [
-    ...[job, dependencies, ...ended, watchedKey(redis)],
+    ...[job, dependencies, ...ended, needsKey(redis)],
     ...[batchId, force ? '1' : '0'],
   ]);
   return reply === 1 ? 'marked' : reply === 0 ? 'not found' : 'not finished';

@@ -135,6 +135,21 @@ local function splitKey(key, prefix)
 end
 `;
 
+/**
+ * Lua: looks at one batch of a page. A batch that cannot be looked at, for instance because one of its keys has another type,
+ * must not keep the others of its page from being looked at.
+ */
+export const LUA_LOOK_AT = `
+local broken = {}
+local function lookAt(look, id)
+  local isDone, problem = pcall(look, id)
+  if not isDone then
+    broken[#broken + 1] = id
+    broken[#broken + 1] = type(problem) == 'table' and problem.err or tostring(problem)
+  end
+end
+`;
+
 /** Lua: the name/value pairs of a reply, in any order; \`named()\` reads them. */
 export function named(reply: unknown): Readonly<Record<string, unknown>> {
   const flat = reply as readonly unknown[];

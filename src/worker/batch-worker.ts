@@ -11,9 +11,9 @@ import { checkBackend, rawClientOf } from '../redis/client.js';
 import { DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
 import { ErrorThrottle } from './error-throttle.js';
 import { RemovedMeanwhileError, runBatchJob } from './lifecycle.js';
+import { Maintainer } from './maintenance/maintainer.js';
+import type { BatchRepair } from './maintenance/service.js';
 import { checkLabels, prometheusMetrics } from './metrics.js';
-import { type BatchRepair, Reconciler } from './reconciler.js';
-import { Sweep } from './sweep.js';
 
 export interface BatchWorkerOptions {
   /** BullMQ's connection: ioredis options or an instance, as for a `Worker`. */
@@ -69,7 +69,7 @@ const DEFAULTS = {
 /** A batch is woken any number of times in its life, and may lose its worker at each: that is no reason to give it up. */
 const UNLIMITED = 1_000_000_000;
 
-/** How long closing waits for the current commands of the reconciler and the sweep. */
+/** How long closing waits for what maintenance is doing. */
 const CLOSING_MS = 1000;
 
 const OPTION_KEYS = ['connection', 'prefix', 'telemetry', ...Object.keys(DEFAULTS)];
@@ -88,7 +88,7 @@ const OPTION_KEYS = ['connection', 'prefix', 'telemetry', ...Object.keys(DEFAULT
 export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   readonly #worker: Worker;
   readonly #home: Promise<Home>;
-  readonly #helpers: Promise<readonly [Reconciler, Sweep]>;
+  readonly #maintainer: Promise<Maintainer>;
   readonly #finished = { succeeded: 0, failed: 0 };
   readonly #repairs = { missing: 0, settled: 0, woken: 0 };
   readonly #errors = new ErrorThrottle();
@@ -120,21 +120,22 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
       throw error;
     }
     this.#home = rawClientOf(this.#worker).then((client) => homeOn(client, prefix, telemetry));
-    this.#helpers = this.#home.then((home) => {
-      const onError = (error: unknown) => this.#report(error);
-      const reconciler = new Reconciler(
+    this.#maintainer = this.#home.then((home) => {
+      const maintainer = new Maintainer(
         home,
-        { intervalMs: intervals.reconcileInterval, missingAfterMs: intervals.missingAfter },
-        { onRepair: (repair) => this.#onRepair(repair), onError },
+        {
+          sweepIntervalMs: intervals.sweepInterval,
+          reconcileIntervalMs: intervals.reconcileInterval,
+          missingAfterMs: intervals.missingAfter,
+        },
+        { onRepair: (repair) => this.#onRepair(repair), onError: (error) => this.#report(error) },
       );
-      const sweep = new Sweep(home, intervals.sweepInterval, { onError });
       if (this.#closing === undefined) {
-        reconciler.start();
-        sweep.start();
+        maintainer.start();
       }
-      return [reconciler, sweep] as const;
+      return maintainer;
     });
-    this.#helpers.catch((error) => this.#report(error));
+    this.#maintainer.catch((error) => this.#report(error));
   }
 
   /**
@@ -174,7 +175,7 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
 
   /** Resolves when the connection is ready and batches are being driven. */
   async waitUntilReady(): Promise<void> {
-    await Promise.all([this.#worker.waitUntilReady(), this.#helpers]);
+    await Promise.all([this.#worker.waitUntilReady(), this.#maintainer]);
   }
 
   /** Finishes the steps that are under way and closes the connection. Batches go on with any other BatchWorker. */
@@ -184,7 +185,7 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   }
 
   async #close(): Promise<void> {
-    const ended = this.#helpers.then((helpers) => Promise.all(helpers.map((helper) => helper.close()))).catch(() => {});
+    const ended = this.#maintainer.then((maintainer) => maintainer.close()).catch(() => {});
     // Without Redis they would never end what they are doing.
     await Promise.race([ended, pause(CLOSING_MS, undefined, { ref: false })]);
     await this.#worker.close();

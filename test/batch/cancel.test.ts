@@ -225,12 +225,11 @@ describe('cancel', () => {
     await batch.seal();
     // What a process leaves that is killed right after the mark.
     const key = `${bench.prefix}:batches:${batch.id}`;
-    await bench.redis.hset(key, 'b:cancelledAt', 1);
-    const entry = JSON.stringify({ always: true, version: 'v', since: 1 });
-    await bench.redis.hset(`${bench.prefix}:batches:reconciler:watched`, batch.id, entry);
+    await bench.redis.hset(key, 'b:cancelledAt', 1, 'b:needs', 'cancel');
+    await bench.redis.sadd(`${bench.prefix}:batches:reconciler:needs:cancels`, batch.id);
     bench.batchWorker();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', cancelled: 1200 });
-    await eventually(async () => (await bench.redis.exists(`${bench.prefix}:batches:reconciler:watched`)) === 0);
+    await eventually(async () => (await bench.redis.exists(`${bench.prefix}:batches:reconciler:needs:cancels`)) === 0);
   });
 });
 
@@ -328,7 +327,7 @@ describe('remove({ force: true })', () => {
     const child = await batch.createBatch();
     await batch.addBulk(rows(300));
     await child.addBulk(rows(300));
-    for (const { id } of [batch, child]) await markCancelled(redis, id, { reason: undefined, version: 'v' });
+    for (const { id } of [batch, child]) await markCancelled(redis, id, { reason: undefined });
     await batch.remove({ force: true });
     expect(await users.count()).toBe(0);
   });
