@@ -33,7 +33,7 @@ const REPLACE_DEFINITION = script(
   'replaceDefinition',
   1,
   `${LUA_KEEP_DEFINITION}
-if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HEXISTS', KEYS[1], '${FIELD.removed}') == 1 then
+if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HEXISTS', KEYS[1], '${FIELD.removal}') == 1 then
   return -1
 end
 keepDefinition(KEYS[1])

@@ -1,7 +1,7 @@
 import { FIELD } from './keys.js';
 
 /** What a batch can need from maintenance while nothing wakes its batch job. */
-export type Need = 'death' | 'attempted' | 'policy' | 'cancel' | 'callbacks';
+export type Need = 'death' | 'attempted' | 'policy' | 'cancel' | 'callbacks' | 'removal';
 
 /**
  * Lua: writes what a batch needs from maintenance into the batch, and the batch into the index that maintenance goes round.

@@ -40,7 +40,7 @@ const REGISTER = script(
   4,
   `${LUA_NOW}${LUA_KEEP_DEFINITION}
 local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.sealedAt}', 'finishedOn', '${FIELD.cancelledAt}',
-  '${FIELD.removed}')
+  '${FIELD.removal}')
 if not batch[1] or batch[5] then
   return -1
 end

@@ -43,7 +43,7 @@ const REPAIR = script(
   4,
   `${LUA_NOW}${LUA_WAKE}${LUA_SPLIT_KEY}
 local batch = redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}', '${FIELD.registeredAt}', '${FIELD.abandonedAt}',
-  '${FIELD.cancelledAt}', '${FIELD.removed}')
+  '${FIELD.cancelledAt}', '${FIELD.removal}')
 if batch[5] then
   return { '0', 0, 0, 0, 0, {}, 1, 0 }
 end

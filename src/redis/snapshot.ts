@@ -66,7 +66,7 @@ const LUA_READ_BATCH = `
 local function readBatch(jobKey, dependencies, processed, failed, completedSet, failedSet, prefix, id)
   local fields = redis.call('HMGET', jobKey, 'data', 'timestamp', 'finishedOn', 'failedReason',
     '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}', '${FIELD.abandonedAt}',
-    '${FIELD.removed}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}', '${FIELD.cancelled}',
+    '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}', '${FIELD.cancelled}',
     '${FIELD.cancelledChildren}', '${FIELD.diedAt}', '${FIELD.attemptedAt}', '${FIELD.definition}')
   if not fields[1] or fields[10] then
     return nil
@@ -162,7 +162,7 @@ if ARGV[3] ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= ARGV[3] then
 end
 local batch = readBatch(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], ARGV[2])
 if not batch then
-  return redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HEXISTS', KEYS[1], '${FIELD.removed}') == 0 and -1 or nil
+  return redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HEXISTS', KEYS[1], '${FIELD.removal}') == 0 and -1 or nil
 end
 keepDefinition(KEYS[1])
 if ARGV[3] ~= '' and not batch[1][6] and not batch[1][9] and not batch[1][11] then

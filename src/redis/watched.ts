@@ -99,7 +99,7 @@ local due, attempted = {}, {}
 for i = 1, #page[2], 2 do
   local id, entry = page[2][i], cjson.decode(page[2][i + 1])
   local key = ARGV[5] .. id
-  local batch = redis.call('HMGET', key, 'timestamp', '${FIELD.removed}', '${FIELD.sealedAt}', '${FIELD.total}',
+  local batch = redis.call('HMGET', key, 'timestamp', '${FIELD.removal}', '${FIELD.sealedAt}', '${FIELD.total}',
     '${FIELD.diedAt}', '${FIELD.abandonedAt}')
   if not batch[1] or batch[2] then
     if now() - entry.since > ${CREATION_MS} then

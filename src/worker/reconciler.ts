@@ -1,12 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import type { Home } from '../batch/home.js';
-import { finishRemoval, removeIfFinished } from '../batch/remove.js';
+import { continueRemoval, expireBatch } from '../batch/remove.js';
 import { revive } from '../batch/retry.js';
 import { refreshRow } from '../batch/row.js';
 import { isToBeRevived } from '../batch/rules.js';
-import type { BatchRedis } from '../redis/batch-redis.js';
+import { expiredBatches } from '../redis/expiry.js';
 import { resignLease, takeLease } from '../redis/lease.js';
-import { expiredBatches, finishedBatches } from '../redis/purge.js';
 import { failedBatches, recheckSlice, repairFlowSlice, repairSlice, unfinishedBatches } from '../redis/repair.js';
 import { readSnapshot } from '../redis/snapshot.js';
 import { Rounds } from './rounds.js';
@@ -43,14 +42,8 @@ const LEASE_INTERVALS = 3;
 const PARTS = [
   { list: unfinishedBatches, checks: ['dependencies', 'failures'] },
   { list: failedBatches, checks: ['failures', 'verdict'] },
-  { list: expired, checks: ['removal'] },
+  { list: expiredBatches, checks: ['removal'] },
 ] as const;
-
-/** Those of a page of finished batches that have had their time. Ranks shift as batches go: the next round finds the others. */
-async function expired(redis: BatchRedis, from: number, to: number): Promise<string[] | undefined> {
-  const finished = await finishedBatches(redis, from, to);
-  return finished === undefined ? undefined : expiredBatches(redis, finished);
-}
 
 /**
  * Repairs what no event tells, see redis/repair.ts, and lets failed batches run again whose members were retried by hand.
@@ -174,7 +167,7 @@ export class Reconciler {
     this.#outstanding.set(batchId, outstanding);
     this.#goOn(cursor);
     if (isRemoved) {
-      await finishRemoval(this.#home, batchId);
+      await continueRemoval(this.#home, batchId);
     } else if (hasMoved && cursor === '0') {
       await refreshRow(this.#home, batchId).catch((error) => this.#rounds.report(error));
     }
@@ -228,8 +221,8 @@ export class Reconciler {
   }
 
   async #remove(batchId: string): Promise<number> {
-    // Gone, or running again, since it was listed: nothing to do.
-    await removeIfFinished(this.#home, batchId, { members: false, force: false });
+    // What is left of a large one, the next round goes on with: it must not keep others waiting.
+    await expireBatch(this.#home, batchId);
     this.#goOn('0');
     return MEMBERS_PER_SLICE;
   }
