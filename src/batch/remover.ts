@@ -13,7 +13,7 @@ import {
   releaseRemoval,
   renewRemoval,
 } from '../redis/removal.js';
-import { FIRST_PLACE, type FoundChild, LAST_PLACE, type Place, takeApart } from '../redis/take-apart.js';
+import { FIRST_PLACE, type FoundChild, LAST_PLACE, takeApart } from '../redis/take-apart.js';
 import { takeFromList, WAITING_LISTS } from '../redis/take-from-list.js';
 import type { Home } from './home.js';
 import { newNonce } from './ids.js';
@@ -23,7 +23,7 @@ const POLL_MS = 50;
 /** How often, and how long, to look whether a BatchWorker has let go of the batch job: one that has died loses it in 10 s. */
 const LOCKED_MS = 100;
 const LOCKED_TRIES = 300;
-/** How many child batches are removed at the same time. */
+/** How many child batches are removed at the same time, by a caller who waits for them. */
 const CHILDREN_AT_ONCE = 8;
 
 /** Which removal, and why: see `Removal` of redis/removal.ts. */
@@ -56,7 +56,9 @@ export class Remover {
   readonly #mayWait: boolean;
   #slices: number;
 
-  /** @param slices how many commands it may take; without a number, any, and it waits for others. */
+  /**
+   * @param slices how many commands it may take, and one for each level of a tree; without a number, any, and it waits for others.
+   */
   constructor(home: Home, slices?: number) {
     this.#home = home;
     this.#mayWait = slices === undefined;
@@ -115,28 +117,29 @@ export class Remover {
   }
 
   async #takeSlices(level: Level): Promise<'done' | 'more' | 'lost'> {
-    let place: Place = FIRST_PLACE;
-    for (let locked = 0; this.#maySpend(); ) {
+    let place = FIRST_PLACE;
+    let locked = 0;
+    // At least one, or a tree that is deeper than the caller's slices are many would never be removed.
+    do {
+      this.#slices -= 1;
       await this.#renewAbove(level.above);
       const slice = await takeApart(this.#home.redis, level, place, level.callbackKeys);
-      if (slice.outcome === 'locked') {
-        locked += 1;
-        if (!this.#mayWait) {
-          return 'more';
-        }
-        await this.#awaitUnlock(level.batchId, locked);
-        place = LAST_PLACE;
-      } else if (slice.outcome !== 'again') {
+      if (slice.outcome === 'done' || slice.outcome === 'lost') {
         return slice.outcome;
-      } else {
+      }
+      if (slice.outcome === 'again') {
         const removed = await this.#removeChildren(slice.children, level);
         if (removed !== 'done') {
           return removed;
         }
-        const taken = await this.#takeFromLists(slice.queues, level);
-        place = { at: slice.at, cursor: slice.cursor, searchesLists: slice.queues.length > 0 && taken === 0 };
+        const isSearched = await this.#takeFromLists(slice.queues, level);
+        place = { at: slice.at, cursor: slice.cursor, searchesLists: isSearched };
+      } else if (this.#mayWait) {
+        locked += 1;
+        await this.#awaitUnlock(level.batchId, locked);
+        place = LAST_PLACE;
       }
-    }
+    } while (this.#slices > 0);
     return 'more';
   }
 
@@ -150,8 +153,12 @@ export class Remover {
 
   async #removeChildren(children: readonly FoundChild[], above: Level): Promise<'done' | 'more' | 'lost'> {
     const removed = new Set<Removed>();
-    for (let from = 0; from < children.length; from += CHILDREN_AT_ONCE) {
-      const some = children.slice(from, from + CHILDREN_AT_ONCE);
+    const atOnce = this.#mayWait ? CHILDREN_AT_ONCE : 1;
+    for (let from = 0; from < children.length && !removed.has('lost'); from += atOnce) {
+      if (from > 0 && this.#slices <= 0) {
+        return 'more';
+      }
+      const some = children.slice(from, from + atOnce);
       const all = await Promise.all(
         some.map(({ batchId, ownerKey }) => this.remove(batchId, { how: 'child', of: { above, ownerKey } }, above)),
       );
@@ -162,25 +169,32 @@ export class Remover {
     return removed.has('lost') ? 'lost' : removed.has('more') || removed.has('held') ? 'more' : 'done';
   }
 
-  /** Returns how many jobs were taken out of the long lists of these queues. */
-  async #takeFromLists(queueKeys: readonly string[], level: Level): Promise<number> {
+  /**
+   * Takes pending jobs out of the long lists of these queues. Returns true when none was there, in spite of what was found: then
+   * they are to be searched for one by one.
+   */
+  async #takeFromLists(queueKeys: readonly string[], level: Level): Promise<boolean> {
     let total = 0;
     for (const queueKey of queueKeys) {
       for (const list of WAITING_LISTS) {
-        for (let outcome = 'again'; outcome === 'again' && this.#maySpend(); ) {
+        for (let isAtEnd = false; !isAtEnd; ) {
+          this.#slices -= 1;
           await this.#renewAbove(level.above);
-          const stretch = await takeFromList(this.#home.redis, level, { queueKey, list }, level.callbackKeys);
-          outcome = stretch.outcome;
-          total += stretch.taken;
+          const { outcome, taken } = await takeFromList(
+            this.#home.redis,
+            level,
+            { queueKey, list },
+            level.callbackKeys,
+          );
+          total += taken;
+          isAtEnd = outcome !== 'again';
+          if (!isAtEnd && this.#slices <= 0) {
+            return false;
+          }
         }
       }
     }
-    return total;
-  }
-
-  #maySpend(): boolean {
-    this.#slices -= 1;
-    return this.#slices >= 0;
+    return queueKeys.length > 0 && total === 0;
   }
 
   /** A large child batch takes longer than the lease of those above it, which nobody else need take over meanwhile. */

@@ -78,8 +78,8 @@ export const FIELD = {
   attemptedAt: 'b:attemptedAt',
   /** The mark of a removal, see redis/removal.ts: the batch is gone for everybody but its removal. */
   removal: 'b:removal',
-  /** `<rank> <list>`: where the removal is in a long list of waiting jobs. */
-  removalAt: 'b:removalAt',
+  /** What the name of a field begins with, before a list's key, that says at which rank of it the removal is. */
+  removalAt: 'b:removalAt:',
   /** `<finishedOn>:<when a BatchWorker first saw it, by Redis's clock>`: what the age of a finished batch counts from. */
   finishedAt: 'b:finishedAt',
   /** `<age in seconds>,<count>`, either of them may be empty: for how long, and among how many, it stays when it has finished. */

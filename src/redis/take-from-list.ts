@@ -49,8 +49,8 @@ local function isBelow(owner)
   end
   return false
 end
-local rank, where = string.match(redis.call('HGET', batchKey, '${FIELD.removalAt}') or '', '^(%d+) (.*)$')
-local from, size = where == list and tonumber(rank) or 0, tonumber(ARGV[5])
+local place = '${FIELD.removalAt}' .. list
+local from, size = tonumber(redis.call('HGET', batchKey, place) or 0), tonumber(ARGV[5])
 local ids = redis.call('LRANGE', list, from, from + size - 1)
 local length = redis.call('LLEN', list)
 local most = math.max(10, ${STEPS} / (1 + math.min(from, math.max(length - from, 0))))
@@ -81,10 +81,10 @@ if taken > 0 then
   redis.call('LREM', list, isNearTail and -taken or taken, gone)
 end
 if looked == #ids and #ids < size then
-  redis.call('HDEL', batchKey, '${FIELD.removalAt}')
+  redis.call('HDEL', batchKey, place)
   return { 'outcome', 'ended', 'taken', taken }
 end
-redis.call('HSET', batchKey, '${FIELD.removalAt}', from + looked - taken .. ' ' .. list)
+redis.call('HSET', batchKey, place, from + looked - taken)
 return { 'outcome', 'again', 'taken', taken }`,
 );
 
