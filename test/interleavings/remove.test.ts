@@ -5,7 +5,7 @@ import type { HeldConnection } from '../support/held-connection.js';
 import { heldBatchWorker, interleave, withLostReplies } from '../support/interleave.js';
 import { withoutLeases } from '../support/leases.js';
 import { type Bench, describe, eventually, expect, keysOf, test } from '../support/test.js';
-import { AN_HOUR, expectEnd, inBothHands, member, ON, type Story, takeOver, tell } from './story.js';
+import { AN_HOUR, expectEnd, inBothHands, member, ON, type Story, takeOver, tell, withoutLock } from './story.js';
 
 /** The ids of a family: they are used again as soon as they are free. */
 const IDS = ['nightly', 'nightly-child'];
@@ -348,20 +348,7 @@ describe('remove({ force: true })', () => {
         await batch.seal();
         await batch.waitUntilFinished(10_000);
       },
-      async other(story) {
-        const removing = story.batch.remove({ force: true });
-        let isOver = false;
-        const over = () => {
-          isOver = true;
-        };
-        removing.then(over, over);
-        // Does to the lock of the frozen BatchWorker what time would do.
-        while (!isOver) {
-          await story.bench.redis.del(`${story.bench.prefix}:batches:nightly:lock`);
-          await new Promise((resolve) => setTimeout(resolve, 5));
-        }
-        await removing;
-      },
+      other: (story) => withoutLock(story, 'nightly', story.batch.remove({ force: true })),
       refusals: { actor: [BatchNotFoundError] },
       async verdict(story) {
         await story.held.idle();
