@@ -340,7 +340,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
         },
       );
     }
-    return { retried: await retryFailed(this.#opener.home, this.id, snapshot.definition.parentId) };
+    return { retried: await retryFailed(this.#opener.home, this.id, snapshot.definition) };
   }
 
   /**
@@ -419,7 +419,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
       }
     }
     const { members = false, force = false } = options;
-    await removeBatch(this.#opener.home, this.id, { members, force });
+    const life = { batchId: this.id, nonce: this.#definition.nonce };
+    await removeBatch(this.#opener.home, life, { members, force });
   }
 
   /**

@@ -54,7 +54,7 @@ end
 export const LUA_REFUSAL = `
 local function refusalOf(batchKey, nonce, links)
   local batch = redis.call('HMGET', batchKey, '${FIELD.nonce}', '${FIELD.sealedAt}', 'finishedOn', '${FIELD.cancelledAt}',
-    '${FIELD.removed}')
+    '${FIELD.removal}')
   if batch[1] ~= nonce or batch[5] then
     return 'not found'
   end

@@ -17,7 +17,7 @@ const MARK_CANCELLED = script(
   'markCancelled',
   5,
   `${LUA_NOW}${LUA_WAKE}${LUA_NEED}
-local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removed}', '${FIELD.cancelledAt}', '${FIELD.completedAt}')
+local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.completedAt}')
 if not batch[1] or batch[2] then
   return 0
 end

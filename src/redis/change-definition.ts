@@ -17,7 +17,7 @@ const REPLACE_DEFINITION = script(
   'replaceDefinition',
   2,
   `${LUA_NEED}
-local definition, removed = unpack(redis.call('HMGET', KEYS[1], '${FIELD.definition}', '${FIELD.removed}'))
+local definition, removed = unpack(redis.call('HMGET', KEYS[1], '${FIELD.definition}', '${FIELD.removal}'))
 if not definition or removed then
   return -1
 end

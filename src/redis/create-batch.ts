@@ -24,14 +24,14 @@ export type BatchCreated =
  * job, with everything that the batch is beside it, and its place among the members of its parent.
  *
  * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of needs.
- * ARGV: as LUA_JOBS, for one job. The request is { id, nonce, definition, openTimeout, policy?, needs, parent?: { nonce, links } }.
+ * ARGV: as LUA_JOBS, for one job. The request is { id, nonce, definition, openTimeout, keep, policy?, needs, parent?: { nonce, links } }.
  * Returns definition (as it is stored), revived (the parent, 0 or 1) | refused (why) | error.
  */
 const CREATE_BATCH = script(
   'createBatch',
   6,
   `${LUA_NOW}${LUA_JOBS}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}
-local existing = redis.call('HMGET', KEYS[1], '${FIELD.definition}', '${FIELD.removed}')
+local existing = redis.call('HMGET', KEYS[1], '${FIELD.definition}', '${FIELD.removal}')
 if existing[2] then
   return { 'refused', 'being removed' }
 elseif existing[1] then
@@ -61,7 +61,7 @@ if failure then
   return { 'error', failure }
 end
 redis.call('HSET', KEYS[1], '${FIELD.nonce}', request.nonce, '${FIELD.definition}', request.definition,
-  '${FIELD.openTimeout}', request.openTimeout)
+  '${FIELD.openTimeout}', request.openTimeout, '${FIELD.keep}', request.keep)
 if request.policy then
   redis.call('HSET', KEYS[1], '${FIELD.policy}', request.policy)
 end
@@ -88,6 +88,7 @@ export async function createBatchJob(
         nonce,
         definition: JSON.stringify(definition),
         openTimeout: String(definition.openTimeout),
+        keep: `${definition.keep.age ?? ''},${definition.keep.count ?? ''}`,
         ...policyField(definition.policy),
         needs: needs.join(' '),
         ...(parent === undefined ? {} : { parent: { nonce: parent.nonce, links: flatLinks(parent.links) } }),

@@ -27,7 +27,7 @@ const ENQUEUE_CALLBACKS = script(
   'enqueueCallbacks',
   4,
   `${LUA_JOBS}
-local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.removed}', '${FIELD.enqueued}', '${FIELD.total}',
+local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.enqueued}', '${FIELD.total}',
   '${FIELD.cancelledAt}')
 if batch[1] ~= request.nonce or batch[2] then
   return { 'state', 'not found' }

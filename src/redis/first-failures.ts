@@ -31,7 +31,7 @@ end
 local function look(id)
   local key = ARGV[3] .. id
   local needs, isRemoved, diedAt, cancelledAt, cancelledChildren, isSealed, total = unpack(redis.call('HMGET', key,
-    '${FIELD.needs}', '${FIELD.removed}', '${FIELD.diedAt}', '${FIELD.cancelledAt}', '${FIELD.cancelledChildren}',
+    '${FIELD.needs}', '${FIELD.removal}', '${FIELD.diedAt}', '${FIELD.cancelledAt}', '${FIELD.cancelledChildren}',
     '${FIELD.sealedAt}', '${FIELD.total}'))
   local waitsForDeath = hasNeed(needs, 'death') and not diedAt
   local hasPolicy = hasNeed(needs, 'policy') and not cancelledAt

@@ -29,6 +29,9 @@ export function batchKeys(place: BatchesPlace, batchId: string) {
   return { job, dependencies: `${job}:dependencies`, processed: `${job}:processed`, failed: `${job}:failed` };
 }
 
+/** What the keys of a job end with, its hash first; those of a batch too, and whatever of a batch's own is to go with it. */
+export const JOB_KEY_ENDS = ['', ':dependencies', ':processed', ':failed', ':unsuccessful', ':logs', ':lock'] as const;
+
 export interface MemberName {
   readonly queue: string;
   readonly id: string;
@@ -83,6 +86,17 @@ export const FIELD = {
   diedAt: 'b:diedAt',
   /** When every member had run at least once. */
   attemptedAt: 'b:attemptedAt',
-  /** Set while the parts of a removed batch go: it is gone for everybody but its removal. */
-  removed: 'b:removed',
+  /** The mark of a removal, see redis/removal.ts: the batch is gone for everybody but its removal. */
+  removal: 'b:removal',
+  /** What the name of a field begins with, before a list's key, that says at which rank of it the removal is. */
+  removalAt: 'b:removalAt:',
+  /** `<finishedOn>:<when a BatchWorker first saw it, by Redis's clock>`: what the age of a finished batch counts from. */
+  finishedAt: 'b:finishedAt',
+  /** `<age in seconds>,<count>`, either of them may be empty: for how long, and among how many, it stays when it has finished. */
+  keep: 'b:keep',
+  /** `<token> <until when>`: a retry() that is under way, here or in a batch below; the batch does not expire meanwhile. */
+  retrying: 'b:retrying',
 } as const;
+
+/** A field of a job that is being removed together with those below it: it is in no state of its queue any more. */
+export const HELD_FIELD = 'b:held';

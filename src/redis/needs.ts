@@ -107,7 +107,7 @@ const NEED = script(
   'need',
   2,
   `${LUA_NEED}
-local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removed}', 'parentKey')
+local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removal}', 'parentKey')
 if not batch[1] or batch[2] then
   return
 end
@@ -183,7 +183,7 @@ local page = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
 for _, id in ipairs(page[2]) do
   lookAt(function()
     local key = ARGV[3] .. id
-    local found = isDue(id, key, redis.call('HMGET', key, 'timestamp', '${FIELD.needs}', '${FIELD.removed}',
+    local found = isDue(id, key, redis.call('HMGET', key, 'timestamp', '${FIELD.needs}', '${FIELD.removal}',
       '${FIELD.sealedAt}', '${FIELD.abandonedAt}', '${FIELD.cancelledAt}', '${FIELD.attemptedAt}'))
     if found then
       due[#due + 1] = id
@@ -242,7 +242,7 @@ const NOTE = script(
   'note',
   2,
   `${LUA_NOW}${LUA_NEED}
-local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removed}', '${FIELD.total}', '${FIELD.cancelledAt}')
+local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removal}', '${FIELD.total}', '${FIELD.cancelledAt}')
 if not batch[1] or batch[2] or ARGV[5] ~= '' and (batch[4] or ARGV[5] ~= (batch[3] or '0')) then
   return 0
 end

@@ -36,7 +36,7 @@ const SHOW = script(
   'show',
   7,
   `
-local progress, removed = unpack(redis.call('HMGET', KEYS[1], 'progress', '${FIELD.removed}'))
+local progress, removed = unpack(redis.call('HMGET', KEYS[1], 'progress', '${FIELD.removal}'))
 local holder = redis.call('GET', KEYS[2])
 if removed or redis.call('EXISTS', KEYS[1]) == 0 or (holder or '') ~= ARGV[2] then
   return 0

@@ -39,6 +39,13 @@ local function now()
 end
 `;
 
+/**
+ * Lua, as the first statement of a script that frees memory. When Redis is out of memory it refuses a script whose first write
+ * may grow, but lets one go on whose first write cannot: deleting a key that does not exist is such a write.
+ */
+export const LUA_FREES_MEMORY = `redis.call('DEL', KEYS[1] .. ':none')
+`;
+
 /** About how many bytes of users' data, values and reasons one command reads: a script reads a megabyte in 4 ms. */
 export const BYTES_PER_COMMAND = 256 * 1024;
 
@@ -93,6 +100,14 @@ local function isCallback(id)
     end
   end
   return false
+end
+`;
+
+/**
+ * Lua: the nonce of the batch that has this job; nil without a batch, and for a job of the batches queue that is none. */
+export const LUA_NONCE = `
+local function nonceOf(jobKey)
+  return redis.call('HGET', jobKey, '${FIELD.nonce}') or nil
 end
 `;
 

@@ -15,7 +15,7 @@ const SEAL = script(
   'seal',
   1,
   `${LUA_NOW}${LUA_WAKE}
-if redis.call('HGET', KEYS[1], '${FIELD.nonce}') ~= ARGV[3] or redis.call('HEXISTS', KEYS[1], '${FIELD.removed}') == 1 then
+if redis.call('HGET', KEYS[1], '${FIELD.nonce}') ~= ARGV[3] or redis.call('HEXISTS', KEYS[1], '${FIELD.removal}') == 1 then
   return 0
 end
 redis.call('HSETNX', KEYS[1], '${FIELD.sealedAt}', now())

@@ -83,7 +83,7 @@ end
 local function readBatch(keys, id)
   local values = redis.call('HMGET', keys[1], '${FIELD.definition}', '${FIELD.nonce}', 'timestamp', 'finishedOn',
     'failedReason', '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}',
-    '${FIELD.abandonedAt}', '${FIELD.removed}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}', '${FIELD.cancelled}',
+    '${FIELD.abandonedAt}', '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}', '${FIELD.cancelled}',
     '${FIELD.cancelledChildren}', '${FIELD.diedAt}', '${FIELD.attemptedAt}', '${FIELD.enqueued}', '${FIELD.strangers}')
   if not values[1] or values[11] then
     return nil
@@ -182,7 +182,7 @@ if token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= token then
 end
 local batch = readBatch(KEYS, id)
 if not batch then
-  local isRemoved = redis.call('HEXISTS', KEYS[1], '${FIELD.removed}') == 1
+  local isRemoved = redis.call('HEXISTS', KEYS[1], '${FIELD.removal}') == 1
   return redis.call('EXISTS', KEYS[1]) == 1 and not isRemoved and 'no batch' or nil
 end
 local openTimeout = tonumber(redis.call('HGET', KEYS[1], '${FIELD.openTimeout}'))

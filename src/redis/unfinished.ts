@@ -47,7 +47,7 @@ local function isOverdue(key, registeredAt)
 end
 local function look(id)
   local key = ARGV[3] .. id
-  local batch = redis.call('HMGET', key, 'timestamp', '${FIELD.removed}', '${FIELD.needs}', '${FIELD.sealedAt}',
+  local batch = redis.call('HMGET', key, 'timestamp', '${FIELD.removal}', '${FIELD.needs}', '${FIELD.sealedAt}',
     '${FIELD.abandonedAt}', '${FIELD.cancelledAt}', '${FIELD.registeredAt}')
   if not batch[1] then
     return

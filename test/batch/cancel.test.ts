@@ -2,7 +2,7 @@ import { removePending } from '../../src/batch/cancel.js';
 import { homeOf } from '../../src/batch/home.js';
 import { BatchError, BatchFinishedError, BatchNotFoundError, type CallbackBatch } from '../../src/index.js';
 import { markCancelled, tellParentOfCancel } from '../../src/redis/cancel.js';
-import { markRemoved } from '../../src/redis/purge.js';
+import { beginRemoval, releaseRemoval } from '../../src/redis/removal.js';
 import { type AnyJob, type Bench, describe, eventually, expect, gate, keysOf, test } from '../support/test.js';
 
 const ON = { complete: { name: 'complete' }, success: { name: 'success' } };
@@ -340,7 +340,11 @@ describe('remove({ force: true })', () => {
     await child.addBulk(rows(3));
     await parent.seal();
     await child.cancel();
-    await markRemoved(redis, child.id, { force: true });
+    const { nonce } = JSON.parse((await bench.redis.hget(`${bench.prefix}:batches:child`, 'data')) ?? '');
+    const extent = { members: false, force: true };
+    await beginRemoval(redis, child.id, { how: 'remove', nonce, extent, holder: 'killed' });
+    // As if the time had passed in which the one who was killed might have gone on.
+    await releaseRemoval(redis, { batchId: child.id, nonce, holder: 'killed' });
     bench.batchWorker({ reconcileInterval: 20 });
     expect(await parent.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', total: 1, missing: 1 });
     await expect(child.status()).rejects.toThrow(BatchNotFoundError);

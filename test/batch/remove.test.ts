@@ -156,7 +156,7 @@ test('a removal that was cut short is finished by the reconciler', async ({ benc
   await batch.waitUntilFinished(10_000);
   await first.close();
   // What a process leaves that is killed after the first step of remove().
-  await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:removed', 1);
+  await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:removal', 'killed 0');
   await expect(batch.status()).rejects.toThrow(BatchNotFoundError);
   bench.batchWorker({ reconcileInterval: 20 });
   await eventually(async () => (await jobKeys(bench, 'batches')).length === 0);

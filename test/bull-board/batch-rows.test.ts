@@ -413,7 +413,7 @@ describe('BatchBoardAdapter, Retry all', () => {
     const batch = await users.addBatch({}, rows(false));
     await batch.cancel();
     await finished(batch, 'cancelled');
-    await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:removed', 1);
+    await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:removal', 'killed 0');
     expect((await board.put('/batches/retry/failed')).status).toBe(200);
   });
 });
@@ -426,7 +426,7 @@ describe('BatchBoardAdapter, a batch whose removal is under way, or was cut shor
     const batch = await users.addBatch({}, rows(false));
     await finished(batch, 'succeeded');
     await batchWorker.close();
-    await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:removed', 1);
+    await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:removal', 'killed 0');
     return { users, board, batch };
   }
 

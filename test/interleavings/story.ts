@@ -93,7 +93,7 @@ export async function expectEnd(
 }
 
 /** Does to the lock of a frozen BatchWorker what time would do: it runs out. False when nobody holds the batch. */
-export async function loseLock({ bench }: Story, batch: Batch): Promise<boolean> {
+export async function loseLock({ bench }: Story, batch: Pick<Batch, 'id'>): Promise<boolean> {
   const removed = await bench.redis.del(`${bench.prefix}:batches:${batch.id}:lock`);
   // Nor does anybody wait longer before looking for batches whose BatchWorker died.
   await bench.redis.del(`${bench.prefix}:batches:stalled-check`);
@@ -103,4 +103,18 @@ export async function loseLock({ bench }: Story, batch: Batch): Promise<boolean>
 /** A BatchWorker that takes over, at once, what one has left whose lock has run out. */
 export function takeOver({ bench }: Story): BatchWorker {
   return bench.batchWorker({ stalledInterval: 20 });
+}
+
+/** Does to the lock of a frozen BatchWorker what time would do, as long as the work goes on. */
+export async function withoutLock<T>(story: Story, batchId: string, work: Promise<T>): Promise<T> {
+  let isOver = false;
+  const over = () => {
+    isOver = true;
+  };
+  work.then(over, over);
+  while (!isOver) {
+    await loseLock(story, { id: batchId });
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  return work;
 }
