@@ -1,4 +1,5 @@
 import type { TestProject } from 'vitest/node';
+import { positionsFile, printPositions } from './positions.js';
 import { startPrivateRedis } from './private-redis.js';
 
 declare module 'vitest' {
@@ -11,5 +12,10 @@ declare module 'vitest' {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const redis = await startPrivateRedis();
   project.provide('redisUrl', redis.url);
-  return () => redis.stop();
+  const positions = positionsFile();
+  project.provide('positionsFile', positions);
+  return async () => {
+    printPositions(positions);
+    await redis.stop();
+  };
 }

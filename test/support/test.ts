@@ -4,6 +4,7 @@ import { type Job, type Processor, Queue, type QueueOptions, Worker, type Worker
 import { Redis } from 'ioredis';
 import { test as base, inject } from 'vitest';
 import { type BatchQueue, BatchWorker, type BatchWorkerOptions, withBatches } from '../../src/index.js';
+import { HeldConnection, type HeldConnectionOptions } from './held-connection.js';
 
 export { describe, expect } from 'vitest';
 
@@ -24,6 +25,8 @@ export interface Bench {
   plainQueue(name: string, options?: Partial<QueueOptions>): AnyQueue;
   worker(name: string, processor: Processor, options?: Partial<WorkerOptions>): Worker;
   batchWorker(options?: Partial<BatchWorkerOptions>): BatchWorker;
+  /** A way to Redis on which its user can be stopped; it goes on, and is closed, when the test has ended. */
+  heldConnection(options?: HeldConnectionOptions): Promise<HeldConnection>;
   /** Says that keys of this queue are the test's own, which a child process has made. */
   owns(name: string): void;
   /** Closes on the end of the test. */
@@ -42,53 +45,80 @@ export const test = base.extend<{ bench: Bench }>({
       ...(password ? { password } : {}),
       ...(pathname.length > 1 ? { db: Number(pathname.slice(1)) } : {}),
     };
-    const prefix = `test-${randomUUID().slice(0, 13)}`;
     const redis = new Redis(connection);
-    const closables: { close(): Promise<unknown> }[] = [];
-    const names = new Set(['batches']);
-    const bench: Bench = {
-      prefix,
-      connection,
-      redis,
-      use(closable) {
-        closables.push(closable);
-        return closable;
-      },
-      owns: (name) => void names.add(name),
-      plainQueue(name, options = {}) {
-        bench.owns(name);
-        return bench.use(new Queue(name, { connection, prefix, ...options }) as AnyQueue);
-      },
-      queue(name, options) {
-        return withBatches(bench.plainQueue(name, options));
-      },
-      worker(name, processor, options = {}) {
-        bench.owns(name);
-        const worker = new Worker(name, processor, { connection, prefix, ...options });
-        worker.on('error', () => {});
-        return bench.use(worker);
-      },
-      batchWorker(options = {}) {
-        // Without the reconciler, unless the test is about it: what is to work must not work only because it is repaired.
-        return bench.use(new BatchWorker({ connection, prefix, reconcileInterval: 3_600_000, ...options }));
-      },
-    };
-    await use(bench);
+    try {
+      await withBench({ connection, redis, prefix: `test-${randomUUID().slice(0, 13)}` }, use);
+    } finally {
+      await redis.quit();
+    }
+  },
+});
+
+/** Gives `use` a bench; afterwards it is cleaned up, also when `use` throws. For tests that set up many situations. */
+export async function withBench<T>(
+  { connection, redis, prefix }: Pick<Bench, 'connection' | 'redis' | 'prefix'>,
+  use: (bench: Bench) => Promise<T>,
+): Promise<T> {
+  const closables: { close(): Promise<unknown> }[] = [];
+  const heldConnections: HeldConnection[] = [];
+  const names = new Set(['batches']);
+  const bench: Bench = {
+    prefix,
+    connection,
+    redis,
+    use(closable) {
+      closables.push(closable);
+      return closable;
+    },
+    owns: (name) => void names.add(name),
+    plainQueue(name, options = {}) {
+      bench.owns(name);
+      return bench.use(new Queue(name, { connection, prefix, ...options }) as AnyQueue);
+    },
+    queue(name, options) {
+      return withBatches(bench.plainQueue(name, options));
+    },
+    worker(name, processor, options = {}) {
+      bench.owns(name);
+      const worker = new Worker(name, processor, { connection, prefix, ...options });
+      worker.on('error', () => {});
+      return bench.use(worker);
+    },
+    batchWorker(options = {}) {
+      // Without the reconciler, unless the test is about it: what is to work must not work only because it is repaired.
+      return bench.use(new BatchWorker({ connection, prefix, reconcileInterval: 3_600_000, ...options }));
+    },
+    async heldConnection(options = {}) {
+      const held = new HeldConnection(connection, options);
+      heldConnections.push(held);
+      await held.open();
+      return held;
+    },
+  };
+  let strays: string[] = [];
+  let result: T;
+  try {
+    result = await use(bench);
+  } finally {
+    for (const held of heldConnections) {
+      held.release();
+    }
     // A job that a failed test has left waiting would hold its worker, and the whole run, for ever.
     await Promise.all(
       closables.map((closable) => Promise.race([closable.close(), pause(CLOSING_MS, undefined, UNREF)])),
     );
+    await Promise.all(heldConnections.map((held) => held.close()));
     const keys = await keysOf(redis, prefix);
-    const strays = keys.filter((key) => !names.has(key.split(':')[1] ?? ''));
+    strays = keys.filter((key) => !names.has(key.split(':')[1] ?? ''));
     for (let i = 0; i < keys.length; i += 1000) {
       await redis.del(...keys.slice(i, i + 1000));
     }
-    await redis.quit();
-    if (strays.length > 0) {
-      throw new Error(`Keys of no queue of this test were left behind: ${strays.join(', ')}`);
-    }
-  },
-});
+  }
+  if (strays.length > 0) {
+    throw new Error(`Keys of no queue of this test were left behind: ${strays.join(', ')}`);
+  }
+  return result;
+}
 
 export async function keysOf(redis: Redis, prefix: string): Promise<string[]> {
   const keys: string[] = [];

@@ -1,0 +1,83 @@
+import { heldBatchWorker, interleave } from '../support/interleave.js';
+import { describe, eventually, expect, test } from '../support/test.js';
+import { AN_HOUR, expectEnd, inBothHands, member, ON, tell } from './story.js';
+
+describe('seal()', () => {
+  test('beside another seal(): the batch finishes once', async ({ bench }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        bench.batchWorker();
+        const batch = await story.users.createBatch({ on: ON });
+        await batch.add('member', {});
+        const [actors, others] = await inBothHands(story, batch);
+        return { ...story, actors, others };
+      },
+      actor: ({ actors }) => actors.seal(),
+      other: ({ others }) => others.seal(),
+      verdict: (story) => expectEnd(story, story.others, { state: 'succeeded' }, ['member', 'complete', 'success']),
+    });
+  });
+
+  test('beside cancel(): the batch ends cancelled, and complete is told so once', async ({ bench }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        bench.batchWorker();
+        const batch = await story.users.createBatch({ on: ON });
+        await batch.addBulk([member('later', { delay: AN_HOUR }), member('later', { priority: 3, delay: AN_HOUR })]);
+        const [actors, others] = await inBothHands(story, batch);
+        return { ...story, actors, others };
+      },
+      actor: ({ actors }) => actors.cancel('enough'),
+      other: ({ others }) => others.seal(),
+      async verdict(story) {
+        await expectEnd(story, story.others, { state: 'cancelled', total: 2, cancelled: 2 }, ['complete']);
+        expect(story.told.complete).toMatchObject([{ total: 2, cancelled: 2, cancelReason: 'enough' }]);
+      },
+    });
+  });
+
+  test.for([
+    ['an empty batch', []],
+    ['a batch whose members have run', ['member', 'member']],
+  ] as const)(
+    'while a BatchWorker puts %s back that was promoted by hand: it is not forgotten',
+    async ([, names], { bench }) => {
+      await interleave(bench, {
+        async setup(bench, held) {
+          const story = tell(bench, held);
+          await heldBatchWorker(bench, held);
+          const batch = await story.users.createBatch({ on: ON });
+          await batch.addBulk(names.map((name) => member(name)));
+          await eventually(async () => (await batch.status()).pending === 0);
+          return { ...story, batch, batches: bench.plainQueue('batches') };
+        },
+        async actor({ batch, batches }) {
+          await (await batches.getJob(batch.id))?.promote();
+          await eventually(async () => !['waiting', 'active'].includes(await batches.getJobState(batch.id)));
+        },
+        other: ({ batch }) => batch.seal(),
+        verdict: (story) => expectEnd(story, story.batch, { state: 'succeeded' }, [...names, 'complete', 'success']),
+      });
+    },
+  );
+
+  test('while a BatchWorker finishes the batch: it changes nothing', async ({ bench }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        await heldBatchWorker(bench, held);
+        const batch = await story.users.createBatch({ on: ON });
+        await batch.add('member', {});
+        return { ...story, batch };
+      },
+      async actor({ batch }) {
+        await batch.seal();
+        await batch.waitUntilFinished();
+      },
+      other: ({ batch }) => batch.seal(),
+      verdict: (story) => expectEnd(story, story.batch, { state: 'succeeded' }, ['member', 'complete', 'success']),
+    });
+  });
+});

@@ -1,0 +1,86 @@
+import type { Batch, BatchQueue, BatchStatus, CallbackBatch } from '../../src/index.js';
+import { gateOf } from '../conformance/script.js';
+import type { HeldConnection } from '../support/held-connection.js';
+import { type AnyQueue, type Bench, eventually, expect, type gate } from '../support/test.js';
+
+export const AN_HOUR = 3_600_000;
+
+/** Callbacks whose jobs are named as their events. */
+export const ON = { complete: { name: 'complete' }, success: { name: 'success' } };
+
+export const member = (name = 'member', opts = {}) => ({ name, data: {}, opts });
+
+/** One situation: a queue whose jobs run, and what is known of those that ran. */
+export interface Story {
+  readonly bench: Bench;
+  readonly held: HeldConnection;
+  /** The queue as anybody uses it, and on the connection of the actor. */
+  readonly users: BatchQueue<AnyQueue>;
+  readonly actorsUsers: BatchQueue<AnyQueue>;
+  /** The names of the jobs that ran, in the order in which they began. */
+  readonly ran: string[];
+  /** What the callbacks were told, by the names of their jobs. */
+  readonly told: Record<string, CallbackBatch[]>;
+  /** What members named `held` wait for. */
+  readonly gate: ReturnType<typeof gate>;
+}
+
+/** Members named `bad` fail until `mended` is set, those named `held` wait for the gate, all others succeed at once. */
+export function tell(bench: Bench, held: HeldConnection): Story & { mended: boolean } {
+  const story = {
+    bench,
+    held,
+    users: bench.queue('users'),
+    actorsUsers: bench.queue('users', { connection: held.connection, skipMetasUpdate: true }),
+    ran: [] as string[],
+    told: {} as Record<string, CallbackBatch[]>,
+    gate: gateOf(bench),
+    mended: false,
+  };
+  bench.worker(
+    'users',
+    async ({ name, data }) => {
+      story.ran.push(name);
+      if (data.batch) {
+        story.told[name] = [...(story.told[name] ?? []), data.batch];
+      }
+      if (name === 'held') {
+        await story.gate.opened;
+      }
+      if (name === 'bad' && !story.mended) {
+        throw new Error('bad');
+      }
+    },
+    { concurrency: 10 },
+  );
+  return story;
+}
+
+/** The batch as the actor, and as anybody else, has it in hand. */
+export async function inBothHands(
+  { users, actorsUsers }: Story,
+  batch: Batch,
+): Promise<[actors: Batch, others: Batch]> {
+  return [await actorsUsers.getBatch(batch.id), await users.getBatch(batch.id)];
+}
+
+/** Waits until no member is pending any more, whatever becomes of its batch. */
+export async function membersSettled(batch: Batch): Promise<BatchStatus> {
+  return eventually(async () => {
+    const status = await batch.status();
+    return status.pending === 0 ? status : undefined;
+  });
+}
+
+/** The batch finishes as it should, and what ran, ran once: callbacks and members by their names. */
+export async function expectEnd(
+  { ran }: Story,
+  batch: Batch,
+  status: Partial<BatchStatus>,
+  names: readonly string[],
+): Promise<void> {
+  const end = await batch.waitUntilFinished(10_000);
+  expect(end).toMatchObject(status);
+  expect(end.callbacks.filter(({ state }) => state === 'enqueued')).toEqual([]);
+  expect([...ran].sort()).toEqual([...names].sort());
+}
