@@ -24,6 +24,9 @@ export const watchedKey = (place: BatchesPlace) => batchesKey(place, 'reconciler
 /** The set of the ids of batches that need something from maintenance; what, stands in the batch. */
 export const needsKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:needs');
 
+/** A hash: how many dropped jobs are still in the lists of a queue, by the key prefix of the queue; see redis/dropped.ts. */
+export const droppedKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:dropped');
+
 /** The four keys in which BullMQ keeps one batch. */
 export function batchKeys(place: BatchesPlace, batchId: string) {
   const job = batchesKey(place, batchId);
@@ -66,6 +69,10 @@ export const FIELD = {
   cancelReason: 'b:cancelReason',
   /** How many members were removed because of it. */
   cancelled: 'b:cancelled',
+  /** A member that a cancel left outstanding with a deferred failure: what becomes of it is sorted before the batch is judged. */
+  deferred: 'b:deferred',
+  /** Set when a cancelled batch has been gone through whole: what is left of it was running then. */
+  emptied: 'b:emptied',
   /** How many child batches have failed because of a cancel: no deaths. And, on the child, that it is counted there. */
   cancelledChildren: 'b:cancelledChildren',
   toldParent: 'b:toldParent',
@@ -76,3 +83,6 @@ export const FIELD = {
   /** Set while the parts of a removed batch go: it is gone for everybody but its removal. */
   removed: 'b:removed',
 } as const;
+
+/** On a job in a list: a cancel has settled it, nothing waits for it any more, and it can be removed wherever it is met. */
+export const DROPPED_FIELD = 'b:dropped';

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ScriptClient } from './client.js';
+import { EVENTS } from './definition.js';
 import { FIELD } from './keys.js';
 
 /** A Lua script with its name in Redis. `keys` is how many of the arguments are KEYS. */
@@ -37,6 +38,13 @@ local function now()
 end
 `;
 
+/**
+ * Lua, as the first statement of a script that frees memory. When Redis is out of memory it refuses a script whose first write
+ * may grow, but lets one go on whose first write cannot: deleting a key that does not exist is such a write.
+ */
+export const LUA_FREES_MEMORY = `redis.call('DEL', KEYS[1] .. ':none')
+`;
+
 /** Lua: whether an id is that of one of the batch's own callbacks, whose beginnings are the arguments from this one on. */
 export const luaIsCallback = (firstArgument: number) => `
 local function isCallback(id)
@@ -46,6 +54,22 @@ local function isCallback(id)
     end
   end
   return false
+end
+`;
+
+/**
+ * Lua: whether an id is that of a callback of this life of a batch: its whole id, `<batch>~<event>~<number>~<nonce>`, because
+ * members and queues may have names that begin in the same way.
+ */
+export const LUA_IS_OWN_CALLBACK = `
+local EVENTS = { ${EVENTS.map((event) => `${event} = true`).join(', ')} }
+local function isOwnCallback(id, batchId, nonce)
+  local start, ending = batchId .. '~', '~' .. nonce
+  if string.sub(id, 1, #start) ~= start or string.sub(id, -#ending) ~= ending then
+    return false
+  end
+  local event = string.match(string.sub(id, #start + 1, -#ending - 1), '^(%a+)~%d+$')
+  return event ~= nil and EVENTS[event] == true
 end
 `;
 
@@ -63,6 +87,20 @@ local function keepDefinition(jobKey)
       redis.call('HSET', jobKey, '${FIELD.nonce}', definition.nonce)
     end
   end
+end
+`;
+
+/** Lua: the nonce of the batch that has this job; nil without a batch, and for a job of the batches queue that is none. */
+export const LUA_NONCE = `
+local function nonceOf(jobKey, id)
+  local nonce = redis.call('HGET', jobKey, '${FIELD.nonce}')
+  if nonce then
+    return nonce
+  end
+  -- Its creation was cut short before its definition was put aside.
+  local data = redis.call('HGET', jobKey, 'data')
+  local isRead, definition = pcall(cjson.decode, data or '')
+  return isRead and type(definition) == 'table' and definition.id == id and definition.nonce or nil
 end
 `;
 

@@ -133,8 +133,8 @@ return readBatch(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], 
  * token, for anybody. The holder also abandons an open batch whose producer has given no sign of life for too long.
  *
  * KEYS: as above. ARGV: prefix, batch id, lock token or ''.
- * Returns nil without a batch, 0 when the lock is not held (any more), -1 for a job that is no batch, or as above with one
- * more: why a member failed, when all are settled.
+ * Returns nil without a batch, 0 when the lock is not held (any more), -1 for a job that is no batch, -2 when the failures of a
+ * cancelled batch have to be sorted first, or as above with one more: why a member failed, when all are settled.
  */
 const DECIDE = script(
   'decide',
@@ -179,6 +179,9 @@ if ARGV[3] ~= '' and not batch[1][6] and not batch[1][9] and not batch[1][11] th
   end
 end
 local isClosed = batch[1][6] or batch[1][9] or batch[1][11]
+if batch[2][2] == 0 and redis.call('HEXISTS', KEYS[1], '${FIELD.deferred}') == 1 then
+  return -2
+end
 if isClosed and not batch[1][7] and batch[2][2] == 0 then
   local counts = batch[2]
   batch[1][7] = tostring(now())
@@ -218,10 +221,13 @@ export async function decideSnapshot(
   redis: BatchRedis,
   batchId: string,
   token: string,
-): Promise<Snapshot | 'lock lost' | 'no batch' | undefined> {
+): Promise<Snapshot | 'lock lost' | 'no batch' | 'to be sorted' | undefined> {
   const reply = await redis.run(DECIDE, [...snapshotKeys(redis, batchId), redis.prefix, batchId, token]);
   if (reply === 0 || reply === -1) {
     return reply === 0 ? 'lock lost' : 'no batch';
+  }
+  if (reply === -2) {
+    return 'to be sorted';
   }
   return reply === null ? undefined : parseSnapshot(reply as Reply);
 }
@@ -229,6 +235,9 @@ export async function decideSnapshot(
 /** The same without the lock, for a batch that does not wake because callbacks of its are still running. */
 export async function settleSnapshot(redis: BatchRedis, batchId: string): Promise<Snapshot | undefined> {
   const snapshot = await decideSnapshot(redis, batchId, '');
+  if (snapshot === 'to be sorted') {
+    return readSnapshot(redis, batchId);
+  }
   return typeof snapshot === 'object' ? snapshot : undefined;
 }
 

@@ -1,5 +1,5 @@
 import { DelayedError, type Job, UnrecoverableError, WaitingChildrenError } from 'bullmq';
-import { tellParent } from '../batch/cancel.js';
+import { sortCancelled, tellParent } from '../batch/cancel.js';
 import { announceDeath } from '../batch/death.js';
 import { enqueueCallbacks } from '../batch/enqueue.js';
 import type { Home } from '../batch/home.js';
@@ -29,6 +29,10 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
       throw new WaitingChildrenError();
     }
     const snapshot = await decide(home, batchId, token);
+    if (snapshot === 'to be sorted') {
+      await sortCancelled(home, batchId);
+      continue;
+    }
     const step = nextStep(snapshot);
     switch (step.kind) {
       case 'await seal':
@@ -63,7 +67,7 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
   }
 }
 
-async function decide(home: Home, batchId: string, token: string): Promise<Snapshot> {
+async function decide(home: Home, batchId: string, token: string): Promise<Snapshot | 'to be sorted'> {
   const snapshot = await decideSnapshot(home.redis, batchId, token);
   switch (snapshot) {
     case 'no batch':

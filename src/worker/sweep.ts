@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { markIfPending, removePending } from '../batch/cancel.js';
+import { type DroppedState, markIfPending, removeDroppedSlice, removePending, sortCancelled } from '../batch/cancel.js';
 import { announceDeath } from '../batch/death.js';
 import { enqueueCallbacks } from '../batch/enqueue.js';
 import type { Home } from '../batch/home.js';
@@ -20,6 +20,8 @@ const SEARCHED_PAGES = 20;
 const AT_ONCE = 10;
 /** How many cancelled batches are emptied at the same time, beside the sweeps. */
 const REMOVALS_AT_ONCE = 2;
+/** How many commands a sweep spends on jobs that a cancel has left in the lists of their queues. */
+const DROPPED_PER_SWEEP = 50;
 /** How many searches are remembered; those of batches that have ended are forgotten with the rest. */
 const SEARCHES_KEPT = 10_000;
 /** A sweeper that misses this many sweeps has lost the task to another BatchWorker. */
@@ -49,6 +51,7 @@ export class Sweep {
   #turn = 0;
   readonly #searches = new Map<string, Search>();
   readonly #removals = new Map<string, Promise<void>>();
+  #dropped: DroppedState | undefined;
 
   constructor(home: Home, intervalMs: number, { onError }: { onError: (error: unknown) => void }) {
     this.#home = home;
@@ -89,6 +92,17 @@ export class Sweep {
     }
     const turn = searches.length > SEARCHES_PER_SWEEP ? this.#nextTurn(searches) : searches;
     await this.#attendAll(turn, (watched) => this.#search(watched));
+    await this.#removeDropped();
+  }
+
+  async #removeDropped(): Promise<void> {
+    for (let i = 0; i < DROPPED_PER_SWEEP && !this.#rounds.isClosing; i++) {
+      const state = await removeDroppedSlice(this.#home, this.#dropped);
+      this.#dropped = state === 'done' ? undefined : state;
+      if (state === 'done') {
+        return;
+      }
+    }
   }
 
   /** One batch that cannot be attended to must not keep the others waiting. */
@@ -106,7 +120,7 @@ export class Sweep {
   }
 
   async #attend(watched: WatchedBatch): Promise<void> {
-    const snapshot = await readSnapshot(this.#home.redis, watched.batchId);
+    const snapshot = await this.#read(watched.batchId);
     const done = snapshot === undefined ? EVERYTHING : await this.#attendTo(watched.batchId, snapshot);
     if (done.includes('attempted')) {
       this.#searches.delete(watched.batchId);
@@ -116,6 +130,18 @@ export class Sweep {
     }
   }
 
+  /** What a cancel has made fail is sorted before anything is concluded from the failures. */
+  async #read(batchId: string): Promise<Snapshot | undefined> {
+    const snapshot = await readSnapshot(this.#home.redis, batchId);
+    const { cancelledAt, ended, counts, deaths, diedAt } = snapshot ?? {};
+    const isToBeJudged = counts?.pending === 0 || (deaths !== 0 && diedAt === undefined);
+    if (cancelledAt === undefined || ended !== undefined || !isToBeJudged) {
+      return snapshot;
+    }
+    await sortCancelled(this.#home, batchId);
+    return readSnapshot(this.#home.redis, batchId);
+  }
+
   /** Does what is to be done now; returns what the batch need not be looked after for any more. */
   async #attendTo(batchId: string, before: Snapshot): Promise<(keyof Watch)[]> {
     const home = this.#home;
@@ -123,9 +149,9 @@ export class Sweep {
       await announceDeath(home, batchId);
     }
     if (isToBeCancelled(before)) {
-      await markIfPending(home, batchId, policyReason(before));
+      await markIfPending(home, batchId, policyReason(before), before.definition.nonce);
     } else if (before.cancelledAt !== undefined && before.ended === undefined) {
-      this.#remove(batchId, () => removePending(home, batchId, { reason: before.cancelReason }));
+      this.#remove(batchId, () => removePending(home, batchId));
     }
     const snapshot = before.ended === undefined ? await settleSnapshot(home.redis, batchId) : before;
     if (snapshot === undefined) {

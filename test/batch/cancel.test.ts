@@ -224,10 +224,7 @@ describe('cancel', () => {
     await batch.addBulk([...rows(600), ...rows(600, { delay: 3_600_000 })]);
     await batch.seal();
     // What a process leaves that is killed right after the mark.
-    const key = `${bench.prefix}:batches:${batch.id}`;
-    await bench.redis.hset(key, 'b:cancelledAt', 1);
-    const entry = JSON.stringify({ always: true, version: 'v', since: 1 });
-    await bench.redis.hset(`${bench.prefix}:batches:reconciler:watched`, batch.id, entry);
+    await markCancelled((await homeOf(users)).redis, batch.id, {});
     bench.batchWorker();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', cancelled: 1200 });
     await eventually(async () => (await bench.redis.exists(`${bench.prefix}:batches:reconciler:watched`)) === 0);
@@ -244,7 +241,7 @@ describe('cancel and what else happens at the same time', () => {
     await first.remove({ force: true });
     const second = await users.createBatch({ id: 'nightly' });
     await second.addBulk([...rows(3), ...rows(3, { delay: 3_600_000 })]);
-    await removePending(home, 'nightly', { reason: undefined });
+    await removePending(home, 'nightly');
     expect(await second.status()).toMatchObject({ state: 'open', pending: 6, cancelled: 0 });
     await second.cancel();
   });
@@ -328,7 +325,7 @@ describe('remove({ force: true })', () => {
     const child = await batch.createBatch();
     await batch.addBulk(rows(300));
     await child.addBulk(rows(300));
-    for (const { id } of [batch, child]) await markCancelled(redis, id, { reason: undefined, version: 'v' });
+    for (const { id } of [batch, child]) await markCancelled(redis, id, {});
     await batch.remove({ force: true });
     expect(await users.count()).toBe(0);
   });

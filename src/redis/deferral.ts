@@ -1,0 +1,94 @@
+import { DROPPED_FIELD } from './keys.js';
+import { LUA_LISTED_AS_ACTIVE } from './outstanding.js';
+import { LUA_SPLIT_KEY } from './script.js';
+
+/** Up to this size of its values, Redis stores the hash of a small job compactly. */
+const MOST_BYTES = 64;
+
+/**
+ * Lua: the deferred failure of a cancelled batch's jobs. A job whose hash has the field `defa` is failed for that reason by the
+ * worker that takes it, without being run and whatever attempts it has left: BullMQ does so itself with jobs that have stalled
+ * too often, and with parents of failed children. The reason holds the nonce, so that no error of a member's own is taken for it.
+ *
+ * deferralOf(nonce, reason) is the text, isDeferral(text, nonce) recognises it; workers in other languages store it as JSON.
+ */
+export const LUA_DEFERRAL = `
+local function deferralOf(nonce, reason)
+  local text = 'cancelled (' .. nonce .. ')'
+  if reason and reason ~= '' then
+    text = text .. ': ' .. reason
+  end
+  if #text > ${MOST_BYTES} then
+    -- Not within a character of several bytes.
+    text = string.gsub(string.sub(text, 1, ${MOST_BYTES - 3}), '[\\192-\\247][\\128-\\191]*$', '') .. '…'
+  end
+  return text
+end
+local function isDeferral(text, nonce)
+  local beginning = 'cancelled (' .. nonce .. ')'
+  return string.sub(text, 1, #beginning) == beginning or string.sub(text, 2, #beginning + 1) == beginning
+end
+`;
+
+/**
+ * Lua: cancelJob(key, queueKey, id, ownerKey, deferral) takes a pending job out of the dependencies of its owner, a batch or the
+ * root of a flow, and returns what became of it:
+ * - 'cancelled': it will not run. A job in 'delayed', 'prioritized' or 'waiting-children' has been removed. One in a list is
+ *   dropped: it has lost its parent, and the worker that takes it, or whoever finds it in the list, removes it.
+ * - 'running': it has a deferred failure, so that it is not tried again.
+ * - 'waits': it has one too, and there are jobs below it, which have to be cancelled first.
+ * - nil: it is no job of the owner's, or it has finished; a repair settles it.
+ * noteDropped(registryKey) is to be called at the end.
+ */
+export const LUA_CANCEL_JOB = `${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}${LUA_DEFERRAL}
+local dropped = {}
+local function removeJob(key)
+  redis.call('DEL', key, key .. ':logs', key .. ':lock', key .. ':dependencies', key .. ':processed', key .. ':failed',
+    key .. ':unsuccessful')
+end
+-- Out of the sets of its queue; false for a job that is in none of them.
+local function takeOut(queueKey, id)
+  local removed = 0
+  for _, state in ipairs({ 'delayed', 'prioritized', 'waiting-children' }) do
+    removed = removed + redis.call('ZREM', queueKey .. state, id)
+  end
+  return removed > 0
+end
+local function drop(key, queueKey, deferral)
+  local opts = redis.call('HGET', key, 'opts') or '{}'
+  -- The last one of two options with one name counts. The options stay as they were written: cjson would change numbers.
+  opts = string.gsub(opts, '%s*}%s*$', '') .. (string.find(opts, ':', 1, true) and ',' or '') .. '"removeOnFail":true}'
+  redis.call('HSET', key, 'defa', deferral, '${DROPPED_FIELD}', 1, 'opts', opts)
+  redis.call('HDEL', key, 'parentKey', 'parent')
+  dropped[queueKey] = (dropped[queueKey] or 0) + 1
+end
+local function cancelJob(key, queueKey, id, ownerKey, deferral)
+  local job = redis.call('HMGET', key, 'timestamp', 'parentKey', 'finishedOn', 'defa')
+  if not job[1] or job[2] ~= ownerKey or job[3] then
+    return nil
+  end
+  local isRunning = redis.call('EXISTS', key .. ':lock') == 1
+  local isScattered = not isRunning and (redis.call('ZSCORE', queueKey .. 'delayed', id)
+    or redis.call('ZSCORE', queueKey .. 'prioritized', id) or redis.call('ZSCORE', queueKey .. 'waiting-children', id))
+  isRunning = isRunning or not isScattered and isListedAsActive(queueKey, id)
+  if isRunning or redis.call('SCARD', key .. ':dependencies') > 0 then
+    if job[4] ~= deferral then
+      redis.call('HSET', key, 'defa', deferral)
+    end
+    return isRunning and 'running' or 'waits'
+  end
+  if isScattered then
+    takeOut(queueKey, id)
+    removeJob(key)
+  else
+    drop(key, queueKey, deferral)
+  end
+  redis.call('SREM', ownerKey .. ':dependencies', key)
+  return 'cancelled'
+end
+local function noteDropped(registryKey)
+  for queueKey, count in pairs(dropped) do
+    redis.call('HINCRBY', registryKey, queueKey, count)
+  end
+end
+`;
