@@ -34,8 +34,8 @@ end
  * Lua: cancelJob(key, queueKey, id, ownerKey, deferral) takes a pending job out of the dependencies of its owner, a batch or the
  * root of a flow, and returns what became of it:
  * - 'cancelled': it will not run. A job in 'delayed', 'prioritized' or 'waiting-children' has been removed. One in a list is
- *   dropped: it has lost its parent, and the worker that takes it, or whoever finds it in the list, removes it.
- * - 'running': it has a deferred failure, so that it is not tried again.
+ *   dropped: it has no parent any more, and is removed by the worker that takes it, or by whoever finds it in the list.
+ * - 'running': it has a deferred failure, so that it is not tried again. How it ends by itself is as its options say.
  * - 'waits': it has one too, and there are jobs below it, which have to be cancelled first.
  * - nil: it is no job of the owner's, or it has finished; a repair settles it.
  * noteDropped(registryKey) is to be called at the end.
@@ -54,11 +54,16 @@ local function takeOut(queueKey, id)
   end
   return removed > 0
 end
+-- The worker that takes the job fails it, and BullMQ removes it then.
+local function defer(key, deferral)
+  -- Of two options with one name the last one counts. What was written stays as it is: cjson would change numbers.
+  local opts = string.match(redis.call('HGET', key, 'opts') or '', '^(.*)}') or '{'
+  opts = opts .. (opts == '{' and '' or ',') .. '"removeOnFail":true}'
+  redis.call('HSET', key, 'defa', deferral, 'opts', opts)
+end
 local function drop(key, queueKey, deferral)
-  local opts = redis.call('HGET', key, 'opts') or '{}'
-  -- The last one of two options with one name counts. The options stay as they were written: cjson would change numbers.
-  opts = string.gsub(opts, '%s*}%s*$', '') .. (string.find(opts, ':', 1, true) and ',' or '') .. '"removeOnFail":true}'
-  redis.call('HSET', key, 'defa', deferral, '${DROPPED_FIELD}', 1, 'opts', opts)
+  defer(key, deferral)
+  redis.call('HSET', key, '${DROPPED_FIELD}', 1)
   redis.call('HDEL', key, 'parentKey', 'parent')
   dropped[queueKey] = (dropped[queueKey] or 0) + 1
 end
@@ -73,7 +78,7 @@ local function cancelJob(key, queueKey, id, ownerKey, deferral)
   isRunning = isRunning or not isScattered and isListedAsActive(queueKey, id)
   if isRunning or redis.call('SCARD', key .. ':dependencies') > 0 then
     if job[4] ~= deferral then
-      redis.call('HSET', key, 'defa', deferral)
+      defer(key, deferral)
     end
     return isRunning and 'running' or 'waits'
   end

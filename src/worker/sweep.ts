@@ -151,7 +151,10 @@ export class Sweep {
     if (isToBeCancelled(before)) {
       await markIfPending(home, batchId, policyReason(before), before.definition.nonce);
     } else if (before.cancelledAt !== undefined && before.ended === undefined) {
-      this.#remove(batchId, () => removePending(home, batchId));
+      // A batch that only waits for what is running takes nobody's turn.
+      if ((await cancelSlice(home, batchId)) !== 'done') {
+        this.#remove(batchId, () => removePending(home, batchId));
+      }
     }
     const snapshot = before.ended === undefined ? await settleSnapshot(home.redis, batchId) : before;
     if (snapshot === undefined) {
