@@ -1,5 +1,5 @@
 import { BatchError, BatchNotFoundError } from '../../src/index.js';
-import { type Bench, eventually, expect, keysOf, test } from '../support/test.js';
+import { type Bench, eventually, expect, gate, keysOf, test } from '../support/test.js';
 
 /** Keys of batches and jobs; not the queues' own. */
 async function jobKeys(bench: Bench, queue: string): Promise<string[]> {
@@ -51,6 +51,32 @@ test('remove() refuses a batch that has not finished, and unknown options', asyn
   await expect(batch.remove()).rejects.toThrow('has not finished: wait for it');
   await expect(batch.remove({ member: true } as never)).rejects.toThrow("Did you mean 'members'?");
   expect(await batch.status()).toMatchObject({ state: 'open' });
+});
+
+test('remove() refuses a batch that had failed when a member of it is retried by hand, until it has finished again', async ({
+  bench,
+}) => {
+  const users = bench.queue('users');
+  const first = bench.batchWorker();
+  const retried = gate();
+  bench.use({ close: async () => retried.open() });
+  bench.worker('users', async ({ attemptsStarted }) => {
+    if (attemptsStarted === 1) throw new Error('no');
+    await retried.opened;
+  });
+  const batch = await users.createBatch();
+  const member = await batch.add('member', {});
+  await batch.seal();
+  expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', failed: 1 });
+  await first.close();
+  await (await users.getJob(member.id ?? ''))?.retry();
+  await expect(batch.remove()).rejects.toThrow('has not finished: wait for it');
+  expect(await batch.status()).toMatchObject({ total: 1, pending: 1 });
+  retried.open();
+  bench.batchWorker({ reconcileInterval: 20 });
+  await eventually(async () => (await batch.status()).state === 'succeeded');
+  await batch.remove();
+  await expect(batch.status()).rejects.toThrow(BatchNotFoundError);
 });
 
 test('a batch of many thousand members is removed', async ({ bench }) => {

@@ -1,6 +1,6 @@
 import { heldBatchWorker, interleave } from '../support/interleave.js';
 import { describe, eventually, expect, test } from '../support/test.js';
-import { AN_HOUR, expectEnd, inBothHands, member, ON, tell } from './story.js';
+import { AN_HOUR, expectEnd, inBothHands, member, membersSettled, ON, tell } from './story.js';
 
 describe('seal()', () => {
   test('beside another seal(): the batch finishes once', async ({ bench }) => {
@@ -50,7 +50,7 @@ describe('seal()', () => {
           await heldBatchWorker(bench, held);
           const batch = await story.users.createBatch({ on: ON });
           await batch.addBulk(names.map((name) => member(name)));
-          await eventually(async () => (await batch.status()).pending === 0);
+          await membersSettled(batch);
           return { ...story, batch, batches: bench.plainQueue('batches') };
         },
         async actor({ batch, batches }) {

@@ -1,4 +1,4 @@
-import type { Batch, BatchQueue, BatchStatus, CallbackBatch } from '../../src/index.js';
+import type { Batch, BatchQueue, BatchStatus, BatchWorker, CallbackBatch } from '../../src/index.js';
 import { gateOf } from '../conformance/script.js';
 import type { HeldConnection } from '../support/held-connection.js';
 import { type AnyQueue, type Bench, eventually, expect, type gate } from '../support/test.js';
@@ -9,6 +9,8 @@ export const AN_HOUR = 3_600_000;
 export const ON = { complete: { name: 'complete' }, success: { name: 'success' } };
 
 export const member = (name = 'member', opts = {}) => ({ name, data: {}, opts });
+
+export type AnyBatch = Batch<AnyQueue>;
 
 /** One situation: a queue whose jobs run, and what is known of those that ran. */
 export interface Story {
@@ -23,19 +25,24 @@ export interface Story {
   readonly told: Record<string, CallbackBatch[]>;
   /** What members named `held` wait for. */
   readonly gate: ReturnType<typeof gate>;
+  /** From now on members named `bad` succeed. */
+  mend(): void;
 }
 
-/** Members named `bad` fail until `mended` is set, those named `held` wait for the gate, all others succeed at once. */
-export function tell(bench: Bench, held: HeldConnection): Story & { mended: boolean } {
-  const story = {
+/** Members named `bad` fail until they are mended, those named `held` wait for the gate, all others succeed at once. */
+export function tell(bench: Bench, held: HeldConnection): Story {
+  let isMended = false;
+  const story: Story = {
     bench,
     held,
     users: bench.queue('users'),
     actorsUsers: bench.queue('users', { connection: held.connection, skipMetasUpdate: true }),
-    ran: [] as string[],
-    told: {} as Record<string, CallbackBatch[]>,
+    ran: [],
+    told: {},
     gate: gateOf(bench),
-    mended: false,
+    mend() {
+      isMended = true;
+    },
   };
   bench.worker(
     'users',
@@ -47,7 +54,7 @@ export function tell(bench: Bench, held: HeldConnection): Story & { mended: bool
       if (name === 'held') {
         await story.gate.opened;
       }
-      if (name === 'bad' && !story.mended) {
+      if (name === 'bad' && !isMended) {
         throw new Error('bad');
       }
     },
@@ -83,4 +90,17 @@ export async function expectEnd(
   expect(end).toMatchObject(status);
   expect(end.callbacks.filter(({ state }) => state === 'enqueued')).toEqual([]);
   expect([...ran].sort()).toEqual([...names].sort());
+}
+
+/** Does to the lock of a frozen BatchWorker what time would do: it runs out. False when nobody holds the batch. */
+export async function loseLock({ bench }: Story, batch: Batch): Promise<boolean> {
+  const removed = await bench.redis.del(`${bench.prefix}:batches:${batch.id}:lock`);
+  // Nor does anybody wait longer before looking for batches whose BatchWorker died.
+  await bench.redis.del(`${bench.prefix}:batches:stalled-check`);
+  return removed === 1;
+}
+
+/** A BatchWorker that takes over, at once, what one has left whose lock has run out. */
+export function takeOver({ bench }: Story): BatchWorker {
+  return bench.batchWorker({ stalledInterval: 20 });
 }

@@ -130,6 +130,8 @@ export async function heldBatchWorker(
     sweepInterval: AN_HOUR,
     ...options,
   });
+  // A BatchWorker that was frozen finds that the others have gone on, and says so.
+  worker.on('error', () => {});
   await worker.waitUntilReady();
   await held.waiting();
   return worker;

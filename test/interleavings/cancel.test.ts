@@ -1,0 +1,122 @@
+import { BatchError } from '../../src/index.js';
+import { heldBatchWorker, interleave } from '../support/interleave.js';
+import { describe, eventually, expect, test } from '../support/test.js';
+import { AN_HOUR, expectEnd, inBothHands, member, membersSettled, ON, tell } from './story.js';
+
+describe('cancel()', () => {
+  test('beside another cancel(): each member is counted once, and one reason is told', async ({ bench }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        bench.batchWorker();
+        const batch = await story.users.createBatch({ on: ON });
+        const child = await batch.createBatch({ on: { complete: { name: 'child complete' } } });
+        await child.addBulk([member('later', { delay: AN_HOUR }), member('later', { delay: AN_HOUR })]);
+        await batch.addBulk([member('later', { delay: AN_HOUR }), member('later', { priority: 2, delay: AN_HOUR })]);
+        const [actors, others] = await inBothHands(story, batch);
+        return { ...story, actors, others, child };
+      },
+      actor: ({ actors }) => actors.cancel('one'),
+      other: ({ others }) => others.cancel('two'),
+      refusals: { other: [BatchError] },
+      async verdict(story, { position }) {
+        await expectEnd(story, story.others, { state: 'cancelled', total: 3, cancelled: 2, failed: 1 }, [
+          'child complete',
+          'complete',
+        ]);
+        expect(await story.child.status()).toMatchObject({ state: 'cancelled', total: 2, cancelled: 2 });
+        expect(story.told.complete).toMatchObject([{ cancelReason: position === 1 ? 'two' : 'one' }]);
+      },
+    });
+  });
+
+  test('while members run and fail: what was running ends, nothing else runs', async ({ bench }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        bench.batchWorker({ sweepInterval: 20 });
+        const batch = await story.users.createBatch({ on: ON });
+        await batch.addBulk([
+          member('held'),
+          member('bad', { attempts: 2, backoff: AN_HOUR }),
+          member('later', { delay: AN_HOUR }),
+        ]);
+        await batch.seal();
+        await eventually(async () => story.ran.length === 2 && (await story.users.getDelayedCount()) === 2);
+        const [actors, others] = await inBothHands(story, batch);
+        return { ...story, actors, others };
+      },
+      actor: ({ actors }) => actors.cancel(),
+      async other({ gate, others }) {
+        gate.open();
+        await eventually(async () => (await others.status()).succeeded === 1);
+      },
+      verdict: (story) =>
+        expectEnd(story, story.others, { state: 'cancelled', total: 3, succeeded: 1, cancelled: 2 }, [
+          'bad',
+          'complete',
+          'held',
+        ]),
+    });
+  });
+
+  test('at any step of the BatchWorker that finishes the batch: it wins, or says that there is nothing left', async ({
+    bench,
+  }) => {
+    const ends = new Set<string>();
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        await heldBatchWorker(bench, held);
+        const batch = await story.users.createBatch({ on: ON });
+        await batch.add('member', {});
+        await membersSettled(batch);
+        return { ...story, batch };
+      },
+      async actor({ batch }) {
+        await batch.seal();
+        await batch.waitUntilFinished(10_000);
+      },
+      other: ({ batch }) => batch.cancel('late'),
+      refusals: { other: [BatchError] },
+      async verdict(story, { other }) {
+        if (other.status === 'fulfilled') {
+          await expectEnd(story, story.batch, { state: 'cancelled', succeeded: 1 }, ['member', 'complete']);
+          expect(story.told.complete).toMatchObject([{ cancelReason: 'late' }]);
+        } else {
+          expect(String(other.reason)).toContain('has nothing left to cancel');
+          await expectEnd(story, story.batch, { state: 'succeeded' }, ['member', 'complete', 'success']);
+        }
+        ends.add((await story.batch.status()).state);
+      },
+    });
+    expect([...ends].sort()).toEqual(['cancelled', 'succeeded']);
+  });
+
+  test('while a BatchWorker puts an open batch back that was promoted by hand: it ends cancelled', async ({
+    bench,
+  }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        const worker = await heldBatchWorker(bench, held);
+        const batch = await story.users.createBatch({ on: ON });
+        await batch.add('member', {});
+        await membersSettled(batch);
+        return { ...story, worker, batch, batches: bench.plainQueue('batches') };
+      },
+      async actor({ batch, batches }) {
+        await (await batches.getJob(batch.id))?.promote();
+        await eventually(async () => !['waiting', 'active'].includes(await batches.getJobState(batch.id)));
+      },
+      other: ({ batch }) => batch.cancel(),
+      async verdict(story) {
+        await story.held.idle();
+        await story.worker.close();
+        // It may have been put back after it was cancelled: then the reconciler finds it.
+        story.bench.batchWorker({ reconcileInterval: 20 });
+        await expectEnd(story, story.batch, { state: 'cancelled', total: 1, succeeded: 1 }, ['complete', 'member']);
+      },
+    });
+  });
+});

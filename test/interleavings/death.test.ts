@@ -1,0 +1,44 @@
+import { interleave } from '../support/interleave.js';
+import { eventually, expect, test } from '../support/test.js';
+import { member, type Story, tell } from './story.js';
+
+/** Told by the failure of one member, while another one runs: the batches themselves do not wake. */
+const allAreTold = ({ told }: Story) =>
+  eventually(() => ['top death', 'middle death', 'leaf death'].every((name) => told[name] !== undefined));
+
+test('a BatchWorker that is frozen while it tells a death leaves nobody untold, and nobody is told twice', async ({
+  bench,
+}) => {
+  await interleave(bench, {
+    async setup(bench, held) {
+      const story = tell(bench, held);
+      const [top, middle, leaf] = ['top death', 'middle death', 'leaf death'].map((name) => ({
+        on: { death: { name } },
+      }));
+      const topBatch = await story.users.createBatch(top);
+      const middleBatch = await topBatch.createBatch(middle);
+      const leafBatch = await middleBatch.createBatch(leaf);
+      await leafBatch.addBulk([member('bad'), member('held')]);
+      for (const batch of [leafBatch, middleBatch, topBatch]) {
+        await batch.seal();
+      }
+      await eventually(async () => (await leafBatch.status()).failed === 1 && story.ran.includes('held'));
+      return { ...story, topBatch };
+    },
+    async actor(story) {
+      const { bench, held } = story;
+      bench.batchWorker({ connection: held.connection, sweepInterval: 20 }).on('error', () => {});
+      await allAreTold(story);
+    },
+    async other(story) {
+      // It sweeps as soon as the frozen one has missed a few of its own sweeps.
+      story.bench.batchWorker({ sweepInterval: 20 });
+      await allAreTold(story);
+    },
+    async verdict({ gate, topBatch, ran }) {
+      gate.open();
+      expect(await topBatch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', total: 1, failed: 1 });
+      expect([...ran].sort()).toEqual(['bad', 'held', 'leaf death', 'middle death', 'top death']);
+    },
+  });
+});

@@ -1,0 +1,61 @@
+import type { Batch, BatchEvent } from '../../src/index.js';
+import { heldBatchWorker, interleave } from '../support/interleave.js';
+import { describe, eventually, expect, test } from '../support/test.js';
+import { inBothHands, member, ON, type Story, tell } from './story.js';
+
+const EVENTS: readonly BatchEvent[] = ['complete', 'success', 'death', 'attempted'];
+
+/** A batch in which every event but those of the other outcome happens. */
+const membersFor = (event: BatchEvent) => [event === 'death' ? 'bad' : 'member', 'member'];
+
+/** The callback that was given late ran once, as did the others, and the batch says so. */
+async function expectLate({ ran }: Story, batch: Batch, event: BatchEvent): Promise<void> {
+  await eventually(() => ran.includes('late'));
+  const status = await eventually(async () => {
+    const now = await batch.status();
+    return now.finishedAt !== undefined && now.callbacks.every(({ state }) => state !== 'enqueued') ? now : undefined;
+  });
+  expect(status).toMatchObject({ state: event === 'death' ? 'failed' : 'succeeded', total: 2, pending: 0 });
+  expect(status.callbacks.find(({ name }) => name === 'late')).toMatchObject({ event, state: 'succeeded' });
+  const expected = event === 'death' ? ['bad', 'complete'] : ['complete', 'member', 'success'];
+  expect([...ran].sort()).toEqual([...expected, 'late', 'member'].sort());
+}
+
+describe.for(EVENTS)("on('%s')", (event) => {
+  test('while the batch is sealed, settles and finishes: the callback runs once', async ({ bench }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        bench.batchWorker({ sweepInterval: 20 });
+        const batch = await story.users.createBatch({ on: ON });
+        await batch.addBulk(membersFor(event).map((name) => member(name)));
+        const [actors, others] = await inBothHands(story, batch);
+        return { ...story, actors, others };
+      },
+      actor: ({ actors }) => actors.on(event, { name: 'late' }),
+      async other({ others }) {
+        await others.seal();
+        await others.waitUntilFinished(10_000);
+      },
+      verdict: (story) => expectLate(story, story.others, event),
+    });
+  });
+
+  test('at any step of the BatchWorker that finishes the batch: the callback runs once', async ({ bench }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        const batchWorker = await heldBatchWorker(bench, held);
+        const batch = await story.users.createBatch({ on: ON });
+        await batch.addBulk(membersFor(event).map((name) => member(name)));
+        return { ...story, batch, batchWorker };
+      },
+      async actor({ batch }) {
+        await batch.seal();
+        await batch.waitUntilFinished(10_000);
+      },
+      other: ({ batch }) => batch.on(event, { name: 'late' }),
+      verdict: (story) => expectLate(story, story.batch, event),
+    });
+  });
+});
