@@ -1,5 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { type DroppedState, markIfPending, removeDroppedSlice, removePending, sortCancelled } from '../batch/cancel.js';
+import {
+  cancelSlice,
+  type DroppedState,
+  markIfPending,
+  removeDroppedSlice,
+  removePending,
+  sortCancelled,
+} from '../batch/cancel.js';
 import { announceDeath } from '../batch/death.js';
 import { enqueueCallbacks } from '../batch/enqueue.js';
 import type { Home } from '../batch/home.js';

@@ -39,9 +39,11 @@ describe('a job with a deferred failure', () => {
     const job = await queue.add('row', {}, { removeOnFail: false, attempts: 2 });
     await defer(bench, job, { removeOnFail: true });
     const failed: unknown[] = [];
-    bench.worker('users', async () => {}, { removeOnFail: { count: 10 } }).on('failed', (_, { message }) => {
-      failed.push(message);
-    });
+    bench
+      .worker('users', async () => {}, { removeOnFail: { count: 10 } })
+      .on('failed', (_, { message }) => {
+        failed.push(message);
+      });
     await eventually(async () => (await queue.getJobState(job.id ?? '')) === 'unknown');
     expect(await queue.getJobCountByTypes('waiting', 'active', 'failed', 'delayed')).toBe(0);
     await eventually(() => failed.length === 1);
