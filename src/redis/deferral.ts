@@ -46,47 +46,58 @@ local function removeJob(key)
   redis.call('DEL', key, key .. ':logs', key .. ':lock', key .. ':dependencies', key .. ':processed', key .. ':failed',
     key .. ':unsuccessful')
 end
--- Out of the sets of its queue; false for a job that is in none of them.
-local function takeOut(queueKey, id)
-  local removed = 0
-  for _, state in ipairs({ 'delayed', 'prioritized', 'waiting-children' }) do
-    removed = removed + redis.call('ZREM', queueKey .. state, id)
+local sets = {}
+local function setsOf(queueKey)
+  if not sets[queueKey] then
+    sets[queueKey] = {}
+    for _, state in ipairs({ 'delayed', 'prioritized', 'waiting-children' }) do
+      if redis.call('EXISTS', queueKey .. state) == 1 then
+        table.insert(sets[queueKey], queueKey .. state)
+      end
+    end
   end
-  return removed > 0
+  return sets[queueKey]
+end
+-- The set of its queue that it is in; nil for a job in a list, or in none.
+local function setOf(queueKey, id)
+  for _, set in ipairs(setsOf(queueKey)) do
+    if redis.call('ZSCORE', set, id) then
+      return set
+    end
+  end
 end
 -- The worker that takes the job fails it, and BullMQ removes it then.
-local function defer(key, deferral)
+local function defer(key, deferral, opts, ...)
   -- Of two options with one name the last one counts. What was written stays as it is: cjson would change numbers.
-  local opts = string.match(redis.call('HGET', key, 'opts') or '', '^(.*)}') or '{'
+  opts = string.match(opts or '', '^(.*)}') or '{'
   opts = opts .. (opts == '{' and '' or ',') .. '"removeOnFail":true}'
-  redis.call('HSET', key, 'defa', deferral, 'opts', opts)
+  redis.call('HSET', key, 'defa', deferral, 'opts', opts, ...)
 end
-local function drop(key, queueKey, deferral)
-  defer(key, deferral)
-  redis.call('HSET', key, '${DROPPED_FIELD}', 1)
+local function drop(key, queueKey, deferral, opts)
+  defer(key, deferral, opts, '${DROPPED_FIELD}', 1)
   redis.call('HDEL', key, 'parentKey', 'parent')
   dropped[queueKey] = (dropped[queueKey] or 0) + 1
 end
 local function cancelJob(key, queueKey, id, ownerKey, deferral)
-  local job = redis.call('HMGET', key, 'timestamp', 'parentKey', 'finishedOn', 'defa')
-  if not job[1] or job[2] ~= ownerKey or job[3] then
+  local timestamp, parentKey, finishedOn, defa, opts =
+    unpack(redis.call('HMGET', key, 'timestamp', 'parentKey', 'finishedOn', 'defa', 'opts'))
+  if not timestamp or parentKey ~= ownerKey or finishedOn then
     return nil
   end
-  local isRunning = redis.call('EXISTS', key .. ':lock') == 1
-  local isScattered = not isRunning and (redis.call('ZSCORE', queueKey .. 'delayed', id)
-    or redis.call('ZSCORE', queueKey .. 'prioritized', id) or redis.call('ZSCORE', queueKey .. 'waiting-children', id))
-  isRunning = isRunning or not isScattered and isListedAsActive(queueKey, id)
+  local isLocked = redis.call('EXISTS', key .. ':lock') == 1
+  local set = not isLocked and setOf(queueKey, id)
+  local isRunning = isLocked or not set and isListedAsActive(queueKey, id)
   if isRunning or redis.call('SCARD', key .. ':dependencies') > 0 then
-    if job[4] ~= deferral then
-      defer(key, deferral)
+    if defa ~= deferral then
+      defer(key, deferral, opts)
     end
     return isRunning and 'running' or 'waits'
   end
-  if isScattered then
-    takeOut(queueKey, id)
+  if set then
+    redis.call('ZREM', set, id)
     removeJob(key)
   else
-    drop(key, queueKey, deferral)
+    drop(key, queueKey, deferral, opts)
   end
   redis.call('SREM', ownerKey .. ':dependencies', key)
   return 'cancelled'

@@ -10,7 +10,7 @@ import { LUA_FREES_MEMORY, named, script } from './script.js';
 
 /** How much of a list one command looks at, and how many jobs it removes at most. */
 const SEEN_AT_ONCE = 1000;
-const REMOVED_AT_ONCE = 250;
+const REMOVED_AT_ONCE = 200;
 
 /**
  * How far from either end a list is gone through: to take jobs out of it, Redis walks there from the nearer end, which took 3 ms

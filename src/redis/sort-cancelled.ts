@@ -5,10 +5,13 @@ import { LUA_DEFERRAL } from './deferral.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_FREES_MEMORY, named, script } from './script.js';
 
-/** What one command looks at: so many failures, or so many bytes of their reasons, which can be long. */
+/**
+ * What one command looks at: so many failures, or so many bytes of their reasons. They can be long, and Redis hands them out
+ * before their length is known: one by one, therefore.
+ */
 const MOST_FAILURES = 500;
-const MOST_BYTES = 200_000;
-const PAGE = 5;
+const MOST_BYTES = 400_000;
+const COST_OF_A_BATCH = 5;
 
 /**
  * Goes through the failed members of cancelled batches, as far as one command goes. Those that BullMQ has failed for the sake of
@@ -27,7 +30,7 @@ const SORT = script(
 local batchesQueue, prefix = ARGV[1], ARGV[2]
 local used, bytes, cursors, nonces, settled, flows = 0, 0, {}, {}, {}, {}
 local function sortPage(id, nonce, key, cursor)
-  local page, count = redis.call('HSCAN', key .. ':failed', cursor, 'COUNT', ${PAGE}), 0
+  local page, count = redis.call('HSCAN', key .. ':failed', cursor, 'COUNT', 1), 0
   for i = 1, #page[2], 2 do
     local member, reason = page[2][i], page[2][i + 1]
     used, bytes = used + 1, bytes + #reason
@@ -53,7 +56,7 @@ for i = 3, #ARGV, 4 do
   local id, nonce, cursor, isSettled = unpack(ARGV, i, i + 3)
   local key = batchesQueue .. id
   local batch = redis.call('HMGET', key, '${FIELD.nonce}', '${FIELD.cancelledAt}')
-  used = used + ${PAGE}
+  used = used + ${COST_OF_A_BATCH}
   if batch[1] and batch[2] and (nonce == '' or nonce == batch[1]) then
     nonce = batch[1]
     if isSettled == '' then
