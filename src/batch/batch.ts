@@ -346,9 +346,13 @@ export class Batch<Q extends QueueLike = QueueLike> {
   /**
    * Stops the batch, its child batches included: members that have not started are removed and counted as `cancelled`,
    * running ones may finish but are not tried again, and nothing can be added any more. `complete` fires when the last one
-   * has ended, and tells `cancelled` and `cancelReason`; `success` never does, and the batch ends `cancelled`. Removed in
-   * small steps, in seconds also when 100,000 members are waiting. A running member that fails may begin another attempt
-   * before a BatchWorker has removed it, when it has no `backoff`.
+   * has ended, and tells `cancelled` and `cancelReason`; `success` never does, and the batch ends `cancelled`.
+   *
+   * When it resolves, no member begins any more, nor does any attempt of a member that was running. The child batches are marked
+   * first, then members are taken out in small steps, in seconds also when 100,000 are waiting. A running member that fails
+   * with attempts left is `cancelled`; it leaves its queue when a worker takes it again, which does not run it, or when a
+   * BatchWorker has seen it. Members further than 100,000 jobs from both ends of a queue's list are counted at once, and
+   * stay in the list until a worker comes to them: it removes them without running them, with a `failed` event.
    *
    * @param reason why, for the status, the callbacks and the parent's `failures()`.
    * @throws BatchError when all members are settled already, BatchNotFoundError when the batch has been removed.
@@ -360,7 +364,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
     if (reason !== undefined) {
       checkName('cancel(reason): the reason', reason);
     }
-    await cancelBatch(this.#opener.home, this.id, reason);
+    await cancelBatch(this.#opener.home, this.id, { reason, nonce: this.#definition.nonce });
   }
 
   /**
@@ -377,7 +381,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * }
    */
   async isCancelled(): Promise<boolean> {
-    const cancelled = await isCancelled(this.#opener.home.redis, this.id);
+    const cancelled = await isCancelled(this.#opener.home.redis, this.id, this.#definition.nonce);
     if (cancelled === undefined) {
       throw new BatchNotFoundError(this.id);
     }

@@ -1,5 +1,6 @@
 import { noteDeath } from '../redis/needs.js';
 import { readSnapshot, type Snapshot, searchFailures } from '../redis/snapshot.js';
+import { sortCancelled } from '../redis/sort-cancelled.js';
 import { enqueueDue } from './enqueue.js';
 import type { Home } from './home.js';
 
@@ -19,6 +20,9 @@ async function deadLine(home: Home, batchId: string): Promise<Snapshot[]> {
   const first = await readSnapshot(home.redis, batchId);
   if (first === undefined) {
     return [];
+  }
+  if (first.cancelledAt !== undefined) {
+    await sortCancelled(home.redis, batchId);
   }
   await searchFailures(home.redis, first.definition);
   const batch = await readSnapshot(home.redis, batchId);

@@ -23,6 +23,9 @@ export const leaseKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:l
 /** What the keys of the sets of batches that need something from maintenance begin with; see redis/needs.ts. */
 export const needsKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:needs');
 
+/** A hash: how many dropped jobs are still in the lists of a queue, by the key prefix of the queue; see redis/dropped.ts. */
+export const droppedKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:dropped');
+
 /** The four keys in which BullMQ keeps one batch. */
 export function batchKeys(place: BatchesPlace, batchId: string) {
   const job = batchesKey(place, batchId);
@@ -79,6 +82,10 @@ export const FIELD = {
   cancelReason: 'b:cancelReason',
   /** How many members were removed because of it. */
   cancelled: 'b:cancelled',
+  /** A member that a cancel left outstanding with a deferred failure: what becomes of it is sorted before the batch is judged. */
+  deferred: 'b:deferred',
+  /** Set when a cancelled batch has been gone through whole: what is left of it was running then. */
+  emptied: 'b:emptied',
   /** How many child batches have failed because of a cancel: no deaths. And, on the child, that it is counted there. */
   cancelledChildren: 'b:cancelledChildren',
   toldParent: 'b:toldParent',
@@ -100,3 +107,6 @@ export const FIELD = {
 
 /** A field of a job that is being removed together with those below it: it is in no state of its queue any more. */
 export const HELD_FIELD = 'b:held';
+
+/** On a job in a list: a cancel has settled it, nothing waits for it any more, and it can be removed wherever it is met. */
+export const DROPPED_FIELD = 'b:dropped';

@@ -88,6 +88,20 @@ local function unneed(jobKey, ...)
     redis.call('HDEL', jobKey, '${FIELD.needs}')
   end
 end
+local function unneed(jobKey, ...)
+  local done, kept = {}, {}
+  for _, word in ipairs({ ... }) do
+    done[word] = true
+  end
+  for word in string.gmatch(redis.call('HGET', jobKey, '${FIELD.needs}') or '', '%S+') do
+    kept[#kept + 1] = not done[word] and word or nil
+  end
+  if #kept > 0 then
+    redis.call('HSET', jobKey, '${FIELD.needs}', table.concat(kept, ' '))
+  else
+    redis.call('HDEL', jobKey, '${FIELD.needs}')
+  end
+end
 `;
 
 /** Lua: takes a batch out of all sets, before it is removed. */

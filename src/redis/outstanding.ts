@@ -28,12 +28,11 @@ export interface OutstandingGroup {
 /** How many of a group are named. */
 export const OLDEST = 3;
 
-/*
- * jobState(prefix, key, parentKey) returns the state of the job with this key; with a parentKey, a job of another parent is
- * none. A job whose worker died has lost its lock but is still in 'active'; that list is read once per queue, and as far as
- * workers usually make it grow.
+/**
+ * Lua: whether a job is in its queue's 'active'. A job whose worker died has lost its lock but is still there; the list is read
+ * once per queue, and as far as workers usually make it grow.
  */
-const LUA_JOB_STATE = `${LUA_SPLIT_KEY}
+export const LUA_LISTED_AS_ACTIVE = `
 local active = {}
 local function isListedAsActive(queueKey, id)
   if not active[queueKey] then
@@ -44,6 +43,13 @@ local function isListedAsActive(queueKey, id)
   end
   return active[queueKey][id]
 end
+`;
+
+/*
+ * jobState(prefix, key, parentKey) returns the state of the job with this key; with a parentKey, a job of another parent is
+ * none.
+ */
+const LUA_JOB_STATE = `${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}
 local function jobState(prefix, key, parentKey)
   local job = redis.call('HMGET', key, 'timestamp', 'finishedOn', 'parentKey')
   if not job[1] or parentKey and job[3] ~= parentKey then

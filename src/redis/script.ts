@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ScriptClient } from './client.js';
+import { EVENTS } from './definition.js';
 import { FIELD } from './keys.js';
 
 /** A Lua script with its name in Redis. `keys` is how many of the arguments are KEYS. */
@@ -104,7 +105,22 @@ end
 `;
 
 /**
- * Lua: the nonce of the batch that has this job; nil without a batch, and for a job of the batches queue that is none. */
+ * Lua: whether an id is that of a callback of this life of a batch: its whole id, `<batch>~<event>~<number>~<nonce>`, because
+ * members and queues may have names that begin in the same way.
+ */
+export const LUA_IS_OWN_CALLBACK = `
+local EVENTS = { ${EVENTS.map((event) => `${event} = true`).join(', ')} }
+local function isOwnCallback(id, batchId, nonce)
+  local start, ending = batchId .. '~', '~' .. nonce
+  if string.sub(id, 1, #start) ~= start or string.sub(id, -#ending) ~= ending then
+    return false
+  end
+  local event = string.match(string.sub(id, #start + 1, -#ending - 1), '^(%a+)~%d+$')
+  return event ~= nil and EVENTS[event] == true
+end
+`;
+
+/** Lua: the nonce of the batch that has this job; nil without a batch, and for a job of the batches queue that is none. */
 export const LUA_NONCE = `
 local function nonceOf(jobKey)
   return redis.call('HGET', jobKey, '${FIELD.nonce}') or nil

@@ -3,6 +3,7 @@ import type { BatchRedis } from './batch-redis.js';
 import { type BatchDefinition, type BatchEvent, callbacksOf } from './definition.js';
 import { batchesKey, batchKeys, FIELD, jobKey } from './keys.js';
 import { LUA_BEGINNING, LUA_IS_CLOSED, LUA_NOW, named, script } from './script.js';
+import { sortCancelled } from './sort-cancelled.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 
 /** The members of a batch by how they stand; the batch's own callbacks are in none of them. */
@@ -169,7 +170,8 @@ return batch and told(batch)`,
  * members: here, if they are few, else by SEARCH, for which this script then asks.
  *
  * KEYS: as above. ARGV: batch id, lock token or '', key prefix of all queues, key prefix of the batches queue.
- * Returns nil without a batch, 'lock lost', 'no batch' for a job that is none, 'search' (nothing was decided), or what told()
+ * Returns nil without a batch, 'lock lost', 'no batch' for a job that is none, 'search' or, for the failures of a cancelled batch,
+ * 'sort' (nothing was decided), or what told()
  * says, with openFor (ms), and with anyFailure (why a member failed) when all are settled.
  */
 const DECIDE = script(
@@ -200,6 +202,9 @@ if token ~= '' and not batch.sealedAt and not batch.abandonedAt and not batch.ca
     batch.abandonedAt = tostring(now())
     redis.call('HSET', KEYS[1], '${FIELD.abandonedAt}', batch.abandonedAt)
   end
+end
+if batch.pending == 0 and redis.call('HEXISTS', KEYS[1], '${FIELD.deferred}') == 1 then
+  return 'sort'
 end
 local isSettled = isClosed(KEYS[1]) and batch.pending == 0
 local settled = batch.succeeded + batch.failed
@@ -304,6 +309,8 @@ export async function decideSnapshot(
     const reply = await redis.run(DECIDE, args);
     if (reply === 'search') {
       await searchForStrangers(redis, batchId);
+    } else if (reply === 'sort') {
+      await sortCancelled(redis, batchId);
     } else if (typeof reply === 'string') {
       return reply as 'lock lost' | 'no batch';
     } else {

@@ -224,9 +224,7 @@ describe('cancel', () => {
     await batch.addBulk([...rows(600), ...rows(600, { delay: 3_600_000 })]);
     await batch.seal();
     // What a process leaves that is killed right after the mark.
-    const key = `${bench.prefix}:batches:${batch.id}`;
-    await bench.redis.hset(key, 'b:cancelledAt', 1, 'b:needs', 'cancel');
-    await bench.redis.sadd(`${bench.prefix}:batches:reconciler:needs:cancels`, batch.id);
+    await markCancelled((await homeOf(users)).redis, batch.id, {});
     bench.batchWorker();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', cancelled: 1200 });
     await eventually(async () => (await bench.redis.exists(`${bench.prefix}:batches:reconciler:needs:cancels`)) === 0);
@@ -243,7 +241,7 @@ describe('cancel and what else happens at the same time', () => {
     await first.remove({ force: true });
     const second = await users.createBatch({ id: 'nightly' });
     await second.addBulk([...rows(3), ...rows(3, { delay: 3_600_000 })]);
-    await removePending(home, 'nightly', { reason: undefined });
+    await removePending(home, 'nightly');
     expect(await second.status()).toMatchObject({ state: 'open', pending: 6, cancelled: 0 });
     await second.cancel();
   });
@@ -327,7 +325,7 @@ describe('remove({ force: true })', () => {
     const child = await batch.createBatch();
     await batch.addBulk(rows(300));
     await child.addBulk(rows(300));
-    for (const { id } of [batch, child]) await markCancelled(redis, id, { reason: undefined });
+    for (const { id } of [batch, child]) await markCancelled(redis, id, {});
     await batch.remove({ force: true });
     expect(await users.count()).toBe(0);
   });
