@@ -63,14 +63,16 @@ end
 local function cancelPage(id, nonce, cursor, reason)
   local key = batchesQueue .. id
   local page = redis.call('SSCAN', key .. ':dependencies', cursor, 'COUNT', math.max(${SMALLEST_PAGE}, ${BUDGET} - used))
-  local count, deferred = 0, nil
+  local count, deferred, isOutstanding = 0, nil, false
   for _, member in ipairs(page[2]) do
     -- A key that holds no job, by whatever accident, does not keep the others from being cancelled.
     local _, became = pcall(cancelMember, member, key, id, nonce, reason)
     if became == 'cancelled' then
       count = count + 1
     elseif became == 'running' or became == 'waits' then
-      deferred = member
+      deferred, isOutstanding = member, true
+    elseif became == 'absent' then
+      isOutstanding = true
     end
     if became == 'waits' then
       flows[#flows + 1], flows[#flows + 2], flows[#flows + 3] = id, nonce, member
@@ -84,7 +86,7 @@ local function cancelPage(id, nonce, cursor, reason)
     wakeIfIdle(batchesQueue, key, id, key .. ':dependencies')
   end
   used = used + #page[2]
-  return page[1], deferred ~= nil
+  return page[1], isOutstanding
 end
 for i = 3, #ARGV, 4 do
   if used >= ${BUDGET} then
@@ -94,9 +96,9 @@ for i = 3, #ARGV, 4 do
   local id, nonce, cursor, isOutstanding = ARGV[i], ARGV[i + 1], '0', ARGV[i + 3] == '1'
   local reason = cancelledReason(batchesQueue .. id, nonce)
   if reason then
-    local isDeferred
-    cursor, isDeferred = cancelPage(id, nonce, ARGV[i + 2], reason)
-    isOutstanding = isOutstanding or isDeferred
+    local isWaitedFor
+    cursor, isWaitedFor = cancelPage(id, nonce, ARGV[i + 2], reason)
+    isOutstanding = isOutstanding or isWaitedFor
   end
   cursors[#cursors + 1] = cursor
   outstanding[#outstanding + 1] = isOutstanding and '1' or ''
