@@ -132,12 +132,13 @@ export class HeldConnection {
     this.#hasLost = false;
   }
 
-  /** The actor stops before this command, the first being 1, until it is released. */
+  /** The actor stops before this command, the first being 1, until it is released; one that is held goes on to it. */
   holdBefore(position: number): void {
     this.#holdAt = position;
     this.#held = new Promise((resolve) => {
       this.#onHeld = resolve;
     });
+    this.#goOn();
   }
 
   /** Redis executes this command, and the connection is cut instead of delivering the reply. */
@@ -158,6 +159,10 @@ export class HeldConnection {
   /** Lets the actor go on, and holds it no more. */
   release(): void {
     this.#holdAt = undefined;
+    this.#goOn();
+  }
+
+  #goOn(): void {
     this.#isHeld = false;
     for (const link of this.#links) {
       this.#send(link);
