@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Batch, BatchQueue, BatchStatus, BatchWorker, CallbackBatch } from '../../src/index.js';
 import { gateOf } from '../conformance/script.js';
 import type { HeldConnection } from '../support/held-connection.js';
@@ -117,4 +118,17 @@ export async function withoutLock<T>(story: Story, batchId: string, work: Promis
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   return work;
+}
+
+/** Resolves when a sweep that began after the call has ended: every batch that is looked after has been looked at. */
+export async function sweepsPass({ users, ran }: Story): Promise<void> {
+  // The sweep that finds the first one may have begun before, and the one that finds the second may not have ended.
+  for (const name of ['1', '2', '3'].map((n) => `witness ${n} ${randomUUID()}`)) {
+    const witness = await users.createBatch({ on: { death: { name } } });
+    await witness.addBulk([member('bad'), member('later', { delay: AN_HOUR })]);
+    await eventually(() => ran.includes(name));
+    await witness.remove({ force: true });
+    ran.splice(ran.indexOf('bad'), 1);
+    ran.splice(ran.indexOf(name), 1);
+  }
 }
