@@ -226,7 +226,7 @@ describe('cancel', () => {
     // What a process leaves that is killed right after the mark.
     const key = `${bench.prefix}:batches:${batch.id}`;
     await bench.redis.hset(key, 'b:cancelledAt', 1, 'b:needs', 'cancel');
-    await bench.redis.sadd(`${bench.prefix}:batches:reconciler:needs:cancels`, batch.id);
+    await bench.redis.zadd(`${bench.prefix}:batches:reconciler:needs:cancels`, 0, batch.id);
     bench.batchWorker();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', cancelled: 1200 });
     await eventually(async () => (await bench.redis.exists(`${bench.prefix}:batches:reconciler:needs:cancels`)) === 0);
