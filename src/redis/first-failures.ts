@@ -1,11 +1,11 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD } from './keys.js';
 import { type Look, parseLook } from './look.js';
-import { LUA_NEED, needIndexKey } from './needs.js';
+import { LUA_NEED, LUA_NEED_PAGE, needIndexKey } from './needs.js';
 import { LUA_LOOK_AT, script } from './script.js';
 
 /** How many batches are asked together whether any of their members has failed. */
-const ASKED_TOGETHER = 50;
+const ASKED_TOGETHER = 100;
 /** How many batches of a page are looked at closely although none of their members has failed: some have finished. */
 const TIDIED_PER_PAGE = 16;
 
@@ -21,7 +21,7 @@ const TIDIED_PER_PAGE = 16;
 const FIRST_FAILURES = script(
   'firstFailures',
   3,
-  `${LUA_NEED}${LUA_LOOK_AT}
+  `${LUA_NEED}${LUA_NEED_PAGE}${LUA_LOOK_AT}
 local due = {}
 local function hasReached(key, failed, isSealed, total)
   local limit, percent = string.match(redis.call('HGET', key, '${FIELD.policy}') or '', '^(.*),(.*)$')
@@ -37,7 +37,7 @@ local function look(id)
   local hasPolicy = hasNeed(needs, 'policy') and not cancelledAt
   if isRemoved or not waitsForDeath and not hasPolicy
     or redis.call('ZSCORE', KEYS[2], id) or redis.call('ZSCORE', KEYS[3], id) then
-    redis.call('SREM', KEYS[1], id)
+    redis.call('ZREM', KEYS[1], id)
     return
   end
   local failed = redis.call('HLEN', key .. ':failed')
@@ -46,8 +46,7 @@ local function look(id)
     due[#due + 1] = id
   end
 end
-local page = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
-local ids = page[2]
+local ids, cursor = needPage(KEYS[1], ARGV[1], ARGV[2])
 local first = tonumber(ARGV[4]) * ${TIDIED_PER_PAGE} % math.max(#ids, 1)
 for from = 1, #ids, ${ASKED_TOGETHER} do
   local to, keys = math.min(from + ${ASKED_TOGETHER - 1}, #ids), {}
@@ -61,7 +60,7 @@ for from = 1, #ids, ${ASKED_TOGETHER} do
     end
   end
 end
-return { 'cursor', page[1], 'due', due, 'broken', broken }`,
+return { 'cursor', cursor, 'due', due, 'broken', broken }`,
 );
 
 export async function firstFailures(

@@ -59,6 +59,11 @@ local INDEX_OF = { ${Object.entries(INDEX_OF)
 local function hasNeed(needs, word)
   return needs and string.find(' ' .. needs .. ' ', ' ' .. word .. ' ', 1, true) ~= nil
 end
+local function index(needsKey, id, needs)
+  for word in string.gmatch(needs, '%a+') do
+    redis.call('ZADD', needsKey .. ':' .. INDEX_OF[word], 0, id)
+  end
+end
 local function need(jobKey, needsKey, id, what)
   local needs = redis.call('HGET', jobKey, '${FIELD.needs}') or ''
   local before = needs
@@ -70,9 +75,7 @@ local function need(jobKey, needsKey, id, what)
   if needs ~= before then
     redis.call('HSET', jobKey, '${FIELD.needs}', needs)
   end
-  for word in string.gmatch(needs, '%a+') do
-    redis.call('SADD', needsKey .. ':' .. INDEX_OF[word], id)
-  end
+  index(needsKey, id, needs)
 end
 local function unneed(jobKey, ...)
   local done, kept = {}, {}
@@ -104,11 +107,23 @@ local function unneed(jobKey, ...)
 end
 `;
 
+/**
+ * Lua: a page of one set, and where the next page begins: '0' at the end, and for the first one. The sets are sorted, all with the
+ * score 0, so by id: such a page costs Redis half of what SSCAN takes for it.
+ */
+export const LUA_NEED_PAGE = `
+local function needPage(indexKey, cursor, count)
+  local from = cursor == '0' and '-' or '(' .. cursor
+  local ids = redis.call('ZRANGEBYLEX', indexKey, from, '+', 'LIMIT', 0, count)
+  return ids, #ids == tonumber(count) and ids[#ids] or '0'
+end
+`;
+
 /** Lua: takes a batch out of all sets, before it is removed. */
 export const LUA_FORGET_NEEDS = `
 local function forgetNeeds(needsKey, id)
   for _, index in ipairs({ ${NEED_INDEXES.map((index) => `'${index}'`).join(', ')} }) do
-    redis.call('SREM', needsKey .. ':' .. index, id)
+    redis.call('ZREM', needsKey .. ':' .. index, id)
   end
 end
 `;
@@ -162,7 +177,7 @@ const MOST_CALLBACKS = 100;
 const NEEDING = script(
   'needing',
   3,
-  `${LUA_NEED}${LUA_LOOK_AT}
+  `${LUA_NEED}${LUA_NEED_PAGE}${LUA_LOOK_AT}
 local word, due = ARGV[4], {}
 -- Returns false when the batch does not need this any more, true when it is to be attended to, and nil to wait.
 local function isDue(id, key, batch)
@@ -193,8 +208,8 @@ local function isDue(id, key, batch)
   end
   return word ~= 'attempted' or isSealed ~= false or nil
 end
-local page = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
-for _, id in ipairs(page[2]) do
+local ids, cursor = needPage(KEYS[1], ARGV[1], ARGV[2])
+for _, id in ipairs(ids) do
   lookAt(function()
     local key = ARGV[3] .. id
     local found = isDue(id, key, redis.call('HMGET', key, 'timestamp', '${FIELD.needs}', '${FIELD.removal}',
@@ -202,11 +217,11 @@ for _, id in ipairs(page[2]) do
     if found then
       due[#due + 1] = id
     elseif found == false then
-      redis.call('SREM', KEYS[1], id)
+      redis.call('ZREM', KEYS[1], id)
     end
   end, id)
 end
-return { 'cursor', page[1], 'due', due, 'broken', broken }`,
+return { 'cursor', cursor, 'due', due, 'broken', broken }`,
 );
 
 /** A page of the batches that need this; those that are due now. */

@@ -132,7 +132,7 @@ describe('death', () => {
     expect(await bench.redis.exists(list)).toBe(0);
     const dying = await users.createBatch({ on: { death: { name: 'death' } } });
     const child = await dying.createBatch();
-    expect((await bench.redis.smembers(list)).sort()).toEqual([dying.id, child.id].sort());
+    expect((await bench.redis.zrange(list, '0', '-1')).sort()).toEqual([dying.id, child.id].sort());
     await child.add('bad', {});
     bench.batchWorker();
     await eventually(async () => (await bench.redis.exists(list)) === 0);

@@ -7,7 +7,7 @@ import { readSnapshot } from '../../redis/snapshot.js';
 import { Round } from './round.js';
 import type { Service } from './service.js';
 
-const BATCHES_PER_PAGE = 500;
+const BATCHES_PER_PAGE = 1000;
 
 /**
  * Tells a first failure, and cancels batches whose policy asks for it, while their other members run. All batches that wait for either

@@ -6,8 +6,8 @@ import { Poller } from './poller.js';
 import type { BatchRepair, Service, Turn } from './service.js';
 import { type MaintenanceOptions, servicesOf } from './services.js';
 
-/** The lead is asked for at least this often, however long the intervals are. */
-const LONGEST_INTERVAL_MS = 5_000;
+/** Timers of Node run for at most 24 days. */
+const LONGEST_INTERVAL_MS = 24 * 60 * 60 * 1000;
 /** A leader that does not ask for this many intervals has lost the lead; it is never so short that a slow command loses it. */
 const LEASE_INTERVALS = 3;
 const SHORTEST_LEASE_MS = 500;

@@ -12,18 +12,24 @@ const BATCHES_PER_PAGE = 200;
  */
 export function unfinishedBatches(home: Home, intervalMs: number, lostMembers: LostMembers): Service {
   /** How many dependencies each batch had, in the last round and in this one. */
+  let round = 0;
   let [before, now] = [new Map<string, number>(), new Map<string, number>()];
   return new Round<UnfinishedBatch>({
     name: 'unfinished batches',
     intervalMs,
-    share: 0.2,
+    share: 0.1,
     atOnce: BATCHES_PER_PAGE,
     async page(cursor) {
       if (cursor === '0') {
         [before, now] = [now, new Map()];
+        round += 1;
       }
       const from = Number(cursor);
-      const { listed, batches, broken } = await unfinishedBatchesPage(home.redis, from, from + BATCHES_PER_PAGE - 1);
+      const { listed, batches, broken } = await unfinishedBatchesPage(home.redis, {
+        from,
+        to: from + BATCHES_PER_PAGE - 1,
+        round,
+      });
       return { cursor: listed === 0 ? '0' : String(from + BATCHES_PER_PAGE), due: batches, broken };
     },
     async attend({ batchId, outstanding, isClosed, hasFailures, woken }, turn) {
