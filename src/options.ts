@@ -64,6 +64,14 @@ export function checkName(what: string, value: unknown): asserts value is string
   checkWellFormed(what, value);
 }
 
+/** Refuses what cannot be the name of the queue that holds the batches. */
+export function checkBatchesQueue(what: string, value: unknown): asserts value is string {
+  checkName(what, value);
+  if (value.includes(':')) {
+    throw new BatchOptionsError(`${what} must not contain ':', BullMQ's separator: '${value}'.`);
+  }
+}
+
 /** Keys of a BullMQ queue: a job with such an id would overwrite them. */
 const QUEUE_KEYS =
   /^(active|wait|waiting|waiting-children|paused|id|delayed|prioritized|stalled|stalled-check|completed|failed|repeat|limiter|meta|events|pc|marker|de|dn|metrics|priority|resumed|cleaned)$/;

@@ -1,4 +1,4 @@
-import { type BatchesPlace, DEFAULT_PREFIX } from '../redis/keys.js';
+import { type BatchesPlace, DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
 import type { JobFacts, JobState } from '../redis/outstanding.js';
 import type { Snapshot } from '../redis/snapshot.js';
 import type {
@@ -31,9 +31,11 @@ export function reasonsFor(
   batchJob: JobFacts | undefined,
   { prefix, batchesQueue }: BatchesPlace,
 ): string[] {
-  const options = prefix === DEFAULT_PREFIX ? '{ connection }' : `{ connection, prefix: '${prefix}' }`;
+  const given = prefix === DEFAULT_PREFIX ? ['connection'] : ['connection', `prefix: '${prefix}'`];
+  const options = `{ ${given.join(', ')} }`;
+  const named = batchesQueue === DEFAULT_BATCHES_QUEUE ? given : [...given, `batchesQueue: '${batchesQueue}'`];
   const reasons = [
-    ...ofBatchWorkers(held.queues, options, batchesQueue),
+    ...ofBatchWorkers(held.queues, `{ ${named.join(', ')} }`, batchesQueue),
     ...held.queues.flatMap((queue) => ofQueue(queue, held.members, options)),
     ...ofSeal(held, snapshot),
     ...ofBatchJob(held, snapshot, batchJob),

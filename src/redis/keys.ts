@@ -21,6 +21,8 @@ export const batchesKey = ({ prefix, batchesQueue }: BatchesPlace, name: string)
 /** Keys of our own beside BullMQ's; the colon keeps them from BullMQ's removeOrphanedJobs. */
 export const leaseKey = (place: BatchesPlace, role: 'leader' | 'sweeper') => batchesKey(place, `reconciler:${role}`);
 export const watchedKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:watched');
+/** Names the queue that holds the batches of this prefix, unless it is the default one; it is found whatever that name is. */
+export const batchesQueueKey = (prefix: string) => jobKey(prefix, DEFAULT_BATCHES_QUEUE, 'reconciler:queue');
 /** The set of the ids of batches that need something from maintenance; what, stands in the batch. */
 export const needsKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:needs');
 
