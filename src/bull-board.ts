@@ -19,11 +19,11 @@ export type BatchBoardOptions = NonNullable<ConstructorParameters<typeof BullMQA
 const DESCRIPTION = 'Each row is a batch of jobs: delayed while it is open, waiting for its children while it runs.';
 
 /**
- * Shows a queue in Bull Board as its `BullMQAdapter` does, and batches as batches: take it for the queue `batches` and for
- * the queues of members. Progress is that of the moment; jobs link to their batch, and child batches to their parent. The
- * buttons of a batch do what they say to the whole batch, in steps that do not block Redis: Retry runs again what has failed,
- * Promote seals it, "Remove unprocessed children" cancels it, Clean and the trash remove it. What would break a batch is refused
- * with a sentence.
+ * Shows a queue in Bull Board as its `BullMQAdapter` does, and batches as batches: take it for the queue that holds
+ * them and for the queues of members. Progress is that of the moment; jobs link to their batch, and child batches to their
+ * parent. The buttons of a batch do what they say to the whole batch, in steps that do not block Redis: Retry runs again what
+ * has failed, Promote seals it, "Remove unprocessed children" cancels it, Clean and the trash remove it. What would break a
+ * batch is refused with a sentence.
  *
  * @throws BatchOptionsError for a queue that cannot hold batches, or was wrapped with another `batchesQueue`, and a `page` that
  * is no address.

@@ -88,8 +88,8 @@ export interface BatchMethods<Q extends QueueLike> {
 export type BatchQueue<Q extends QueueLike> = Q & BatchMethods<Q>;
 
 /**
- * Gives a BullMQ queue batch methods. Any queue of the application will do to find batches, also the queue `batches` that
- * holds them, to which nothing can be added. It stays the same object: jobs that are added outside of `batch.jobs()` are added
+ * Gives a BullMQ queue batch methods. Any queue of the application will do to find batches, also the queue that holds them
+ * (`batches`, or another `batchesQueue`), to which nothing can be added. It stays the same object: jobs that are added outside of `batch.jobs()` are added
  * as before, and wrapping it again does nothing.
  *
  * @throws BatchOptionsError when it is not a queue, or one that cannot hold batches (PostgreSQL; Redis Cluster without a
