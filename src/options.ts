@@ -71,6 +71,14 @@ export const QUEUE_KEYS: readonly string[] = [
   ...['delay', 'priority', 'resumed', 'cleaned'],
 ];
 
+/** Refuses what cannot be the name of the queue that holds the batches. */
+export function checkBatchesQueue(what: string, value: unknown): asserts value is string {
+  checkName(what, value);
+  if (value.includes(':')) {
+    throw new BatchOptionsError(`${what} must not contain ':', BullMQ's separator: '${value}'.`);
+  }
+}
+
 /** Whether a batch can have this id: what BullMQ keeps under the others is no batch. */
 export function mayBeBatchId(id: string): boolean {
   return !/[:~]/.test(id) && !QUEUE_KEYS.includes(id);

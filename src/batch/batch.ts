@@ -13,7 +13,7 @@ import { cancelBatch } from './cancel.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
 import { type BatchExplanation, explain } from './explain.js';
 import { addFlow, type Flow, type FlowNode } from './flow.js';
-import { checkNotBatches, type MemberQueue } from './home.js';
+import { checkNotBatches, checkSameBatches, type MemberQueue } from './home.js';
 import { freshIds, repeatableIds } from './ids.js';
 import {
   type BatchJobs,
@@ -225,6 +225,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
       );
     }
     checkNotBatches(queue.name, this.#opener.home.batches.name);
+    checkSameBatches(`Batch '${this.id}'`, queue, this.#opener.home);
     const nextId = freshIds(this.#definition.nonce);
     const members = jobs.map((job, i) =>
       this.#member(checkMember(jobs.length === 1 ? 'the job' : `job ${i}`, queue, job, this.id), nextId),
@@ -296,6 +297,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * @internal
    */
   async createChild<C extends QueueLike>(opener: Opener, options: BatchOptions): Promise<Batch<C>> {
+    checkSameBatches(`A child of batch '${this.id}'`, opener.own, this.#opener.home);
     const defined = await this.#traced(() => defineBatch(opener, options, this.#destination));
     return new Batch<C>({ ...defined, opener, parent: this });
   }

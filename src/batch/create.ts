@@ -23,6 +23,7 @@ import { checkNotBatches, type Home } from './home.js';
 import { newBatchId, newNonce } from './ids.js';
 import type { Opener } from './job.js';
 import { commandOf, type Destination, newJob, refusal } from './members.js';
+import { otherQueue } from './other-queue.js';
 import type { QueueLike } from './queue-like.js';
 import { revive } from './retry.js';
 import { startTrace } from './trace.js';
@@ -178,6 +179,9 @@ async function store(
         await revive(home, parent.batch.id);
       }
       return created.definition;
+    }
+    if ('keptElsewhere' in created) {
+      throw otherQueue('withBatches()', home.redis, created.keptElsewhere);
     }
     if ('error' in created) {
       throw notCreated(definition.id, new Error(created.error));

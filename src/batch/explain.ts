@@ -38,7 +38,7 @@ export interface BatchExplanation {
   readonly strangers: readonly string[];
   /** The callbacks that are due, queued, running, being retried, or have failed. */
   readonly callbacks: readonly OutstandingCallback[];
-  /** The queues that have to go on: first `batches`, whose workers are the BatchWorkers, then those of members and callbacks. */
+  /** The queues that have to go on: first that of the batches, whose workers are the BatchWorkers, then those of members and callbacks. */
   readonly queues: readonly OutstandingQueue[];
 }
 
@@ -46,7 +46,7 @@ export interface OutstandingMembers {
   readonly queue: string;
   /**
    * Where BullMQ has them. `no job`: never stored, or removed without BullMQ telling. `completed` and `failed` wait to be
-   * repaired. A child batch is here, with the queue `batches`, only in these three.
+   * repaired. A child batch is here, with the queue of the batches, only in these three.
    */
   readonly state: JobState;
   readonly count: number;

@@ -95,7 +95,7 @@ async function refuseElsewhere(
   if (known.has(queue)) {
     return;
   }
-  const other = await homeOf(queue.queue);
+  const other = await homeOf(queue.queue, home.redis.batchesQueue);
   const isThere = (redis: Home['redis']) => isBatchThere(redis, batch);
   if (other !== home && !(await isThere(other.redis)) && (await isThere(home.redis))) {
     const jobIds = members.flatMap((member) => (member.queue === queue ? member.id : []));

@@ -1,4 +1,4 @@
-import { type BatchesPlace, DEFAULT_PREFIX } from '../redis/keys.js';
+import { type BatchesPlace, DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
 import type { JobFacts, JobState } from '../redis/outstanding.js';
 import type { CallbackSnapshot, Snapshot } from '../redis/snapshot.js';
 import type {
@@ -32,9 +32,11 @@ export function reasonsFor(
   { prefix, batchesQueue }: BatchesPlace,
 ): string[] {
   const late = lateFailures(snapshot).map(({ jobId }) => jobId);
-  const options = prefix === DEFAULT_PREFIX ? '{ connection }' : `{ connection, prefix: '${prefix}' }`;
+  const given = prefix === DEFAULT_PREFIX ? ['connection'] : ['connection', `prefix: '${prefix}'`];
+  const options = `{ ${given.join(', ')} }`;
+  const named = batchesQueue === DEFAULT_BATCHES_QUEUE ? given : [...given, `batchesQueue: '${batchesQueue}'`];
   const reasons = [
-    ...ofBatchWorkers(held.queues, options, batchesQueue),
+    ...ofBatchWorkers(held.queues, `{ ${named.join(', ')} }`, batchesQueue),
     ...held.queues.flatMap((queue) => ofQueue(queue, held.members, options)),
     ...ofSeal(held, snapshot),
     ...ofBatchJob(held, snapshot, batchJob),

@@ -2,8 +2,9 @@ import { type AttachmentLink, type BatchLife, flatLinks, type Refusal } from './
 import { LUA_COUNT_MEMBERS, LUA_JOBS, LUA_REFUSAL } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import type { AddCommand } from './bullmq-commands.js';
+import { type KeptElsewhere, keptElsewhere, LUA_CLAIM } from './claim-queue.js';
 import type { BatchDefinition, FailurePolicy } from './definition.js';
-import { batchKeys, FIELD, needsKey } from './keys.js';
+import { batchesQueueKey, batchKeys, FIELD, needsKey } from './keys.js';
 import { LUA_NEED, type Need } from './needs.js';
 import { LUA_NOW, named, script } from './script.js';
 
@@ -17,20 +18,27 @@ export type BatchCreated =
   | { readonly definition: BatchDefinition; readonly isParentToBeRevived: boolean }
   /** `taken`: a job that is no batch has the id; `used`: the parent has had this member before, which was removed. */
   | { readonly refused: Refusal | 'being removed' | 'taken' | 'used' }
+  | { readonly keptElsewhere: KeptElsewhere }
   | { readonly error: string };
 
 /**
  * Creates a batch, or finds the one that has the id, in one step: its batch job, stored by BullMQ's own script as a delayed
  * job, with everything that the batch is beside it, and its place among the members of its parent.
  *
- * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of needs.
- * ARGV: as LUA_JOBS, for one job. The request is { id, nonce, definition, openTimeout, keep, policy?, needs, parent?: { nonce, links } }.
- * Returns definition (as it is stored), revived (the parent, 0 or 1) | refused (why) | error.
+ * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of needs; the
+ *       name of the batches queue.
+ * ARGV: as LUA_JOBS, for one job. The request is { id, nonce, definition, openTimeout, keep, policy?, needs, prefix, queue (that of the batches),
+ *       parent?: { nonce, links } }.
+ * Returns definition (as it is stored), revived (the parent, 0 or 1) | refused (why) | keptElsewhere, … as LUA_CLAIM | error.
  */
 const CREATE_BATCH = script(
   'createBatch',
-  6,
-  `${LUA_NOW}${LUA_JOBS}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}
+  7,
+  `${LUA_NOW}${LUA_JOBS}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}${LUA_CLAIM}
+local elsewhere = claimQueue(KEYS[7], request.prefix, request.queue)
+if elsewhere then
+  return elsewhere
+end
 local existing = redis.call('HMGET', KEYS[1], '${FIELD.definition}', '${FIELD.removal}')
 if existing[2] then
   return { 'refused', 'being removed' }
@@ -82,8 +90,18 @@ export async function createBatchJob(
     await redis.runAdding(
       CREATE_BATCH,
       [{ key: job, kind: 'batch', command }],
-      [job, above.job, above.dependencies, above.processed, above.failed, needsKey(redis)],
+      [
+        job,
+        above.job,
+        above.dependencies,
+        above.processed,
+        above.failed,
+        needsKey(redis),
+        batchesQueueKey(redis.prefix),
+      ],
       {
+        prefix: redis.prefix,
+        queue: redis.batchesQueue,
         id,
         nonce,
         definition: JSON.stringify(definition),
@@ -95,6 +113,10 @@ export async function createBatchJob(
       },
     ),
   );
+  const elsewhere = keptElsewhere(reply);
+  if (elsewhere !== undefined) {
+    return { keptElsewhere: elsewhere };
+  }
   if (reply.refused !== undefined) {
     return { refused: reply.refused as Refusal };
   }

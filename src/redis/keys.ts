@@ -20,6 +20,8 @@ export const batchesKey = ({ prefix, batchesQueue }: BatchesPlace, name: string)
 
 /** Keys of our own beside BullMQ's; the colon keeps them from BullMQ's removeOrphanedJobs. */
 export const leaseKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:leader');
+/** Names the queue that holds the batches of this prefix, unless it is the default one; it is found whatever that name is. */
+export const batchesQueueKey = (prefix: string) => jobKey(prefix, DEFAULT_BATCHES_QUEUE, 'reconciler:queue');
 /** What the keys of the sets of batches that need something from maintenance begin with; see redis/needs.ts. */
 export const needsKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:needs');
 

@@ -67,7 +67,7 @@ async function decide(home: Home, batchId: string, token: string): Promise<Snaps
   const snapshot = await decideSnapshot(home.redis, batchId, token);
   switch (snapshot) {
     case 'no batch':
-      throw new NoBatchError(batchId);
+      throw new NoBatchError(batchId, home.redis.batchesQueue);
     case 'lock lost':
       throw new BatchError(
         `Batch '${batchId}' is not this BatchWorker's to run any more; another one goes on with it.`,
@@ -85,11 +85,11 @@ async function decide(home: Home, batchId: string, token: string): Promise<Snaps
 /** No error to anybody: it lets go of the batch job, so that it can be removed. */
 export class RemovedMeanwhileError extends BatchError {}
 
-/** Ends a job that would be tried for ever. It is an error of whoever added it, and not a batch that has failed. */
+/** Ends the copy of a batch, which would be tried for ever. It is an error of whoever added it, and not a batch that has failed. */
 class NoBatchError extends UnrecoverableError {
-  constructor(jobId: string) {
+  constructor(jobId: string, queue: string) {
     super(
-      `Job '${jobId}' in the queue 'batches' is no batch: it was added, or copied, by hand. Batches are created with ` +
+      `Job '${jobId}' in the queue '${queue}' is no batch: it was added, or copied, by hand. Batches are created with ` +
         'createBatch() or addBatch().',
     );
     this.name = 'NoBatchError';

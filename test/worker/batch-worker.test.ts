@@ -140,6 +140,7 @@ describe('BatchWorker', () => {
     [{ concurrency: 0 }, 'concurrency must be a positive integer, not 0'],
     [{ stalledInterval: '5s' }, "stalledInterval must be a positive integer, not '5s'"],
     [{ prefix: '' }, 'prefix must be a non-empty string'],
+    [{ batchesQueue: 'a', connection: { isCluster: true } }, "Queue 'a' is on a Redis Cluster with the prefix 'bull'"],
     [{ connection: undefined }, 'connection must be an object, not undefined'],
     [{ connection: { isCluster: true } }, "Queue 'batches' is on a Redis Cluster with the prefix 'bull'"],
   ] as const)('refuses %o', ([options, message], { bench }) => {

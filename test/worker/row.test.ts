@@ -338,10 +338,20 @@ describe('a batch job that somebody has changed by hand', () => {
     await eventually(async () => (await users.getBatches()).length === 0, 5000);
   });
 
-  test('fails with a sentence when it is no batch, whatever is in it', async ({ bench }) => {
-    bench.batchWorker();
-    const job = await batchesOf(bench).add('copy', deep, { attempts: 1_000_000_000 });
-    await eventually(async () => (await batchesOf(bench).getJob(job.id ?? ''))?.failedReason?.includes('no batch'));
+  test('is left alone, with a sentence, when it is neither a batch nor a copy of one, whatever is in it', async ({
+    bench,
+  }) => {
+    const batchWorker = bench.batchWorker();
+    const errors: string[] = [];
+    batchWorker.on('error', ({ message }) => errors.push(message));
+    await batchWorker.waitUntilReady();
+    const job = await batchesOf(bench).add('ours', deep, { attempts: 1 });
+    await eventually(() => job.isDelayed());
+    expect(errors).toEqual([
+      expect.stringContaining(`The queue 'batches' holds jobs that are no batches, e.g. '${job.id}' (ours)`),
+    ]);
+    const left = await batchesOf(bench).getJob(job.id ?? '');
+    expect([left?.attemptsMade, JSON.stringify(left?.data)]).toEqual([0, JSON.stringify(deep)]);
   });
 
   test('is no second batch when it is copied: the copy calls nobody back, and fails with a sentence', async ({
