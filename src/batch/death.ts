@@ -1,5 +1,6 @@
 import { noteDeath } from '../redis/needs.js';
-import { readSnapshot, type Snapshot } from '../redis/snapshot.js';
+import { readSnapshot, type Snapshot, searchFailures } from '../redis/snapshot.js';
+import { sortCancelled } from '../redis/sort-cancelled.js';
 import { enqueueDue } from './enqueue.js';
 import type { Home } from './home.js';
 
@@ -8,15 +9,32 @@ import type { Home } from './home.js';
  * as dead has told everybody, whoever is killed in between.
  */
 export async function announceDeath(home: Home, batchId: string): Promise<void> {
+  for (const { definition } of await deadLine(home, batchId)) {
+    await noteDeath(home.redis, definition.id, { hasCallbacks: definition.on.death !== undefined });
+    await enqueueDue(home, definition.id, 'death');
+  }
+}
+
+/** The batch and those above it, the topmost first; none when only jobs have failed that are no members. */
+async function deadLine(home: Home, batchId: string): Promise<Snapshot[]> {
+  const first = await readSnapshot(home.redis, batchId);
+  if (first === undefined) {
+    return [];
+  }
+  if (first.cancelledAt !== undefined) {
+    await sortCancelled(home.redis, batchId);
+  }
+  await searchFailures(home.redis, first.definition);
+  const batch = await readSnapshot(home.redis, batchId);
+  if (batch === undefined || batch.deaths === 0) {
+    return [];
+  }
   // A batch that was removed by hand, and created again below its own child, is met twice.
-  const line = new Map<string, { readonly hasCallbacks: boolean }>();
-  for (let id: string | undefined = batchId; id !== undefined && !line.has(id); ) {
-    const snapshot: Snapshot | undefined = await readSnapshot(home.redis, id);
-    line.set(id, { hasCallbacks: snapshot?.definition.on.death !== undefined });
-    id = snapshot?.definition.parentId;
+  const line = new Map<string, Snapshot>();
+  for (let next: Snapshot | undefined = batch; next !== undefined && !line.has(next.definition.id); ) {
+    line.set(next.definition.id, next);
+    const { parentId }: { readonly parentId?: string } = next.definition;
+    next = parentId === undefined ? undefined : await readSnapshot(home.redis, parentId);
   }
-  for (const [id, noted] of [...line].reverse()) {
-    await noteDeath(home.redis, id, noted);
-    await enqueueDue(home, id, 'death');
-  }
+  return [...line.values()].reverse();
 }

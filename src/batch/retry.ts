@@ -1,10 +1,14 @@
 import type { Job } from 'bullmq';
+import { BatchNotFoundError } from '../errors.js';
+import type { BatchDefinition } from '../redis/definition.js';
 import { failedBelow, reopenFlow } from '../redis/flow.js';
 import { memberName } from '../redis/keys.js';
 import { needAgain } from '../redis/needs.js';
+import { claimRetry, unclaimRetry } from '../redis/retry-claim.js';
 import { settledPages } from '../redis/settled.js';
 import { readSnapshot } from '../redis/snapshot.js';
 import type { Home } from './home.js';
+import { newNonce } from './ids.js';
 
 const PAGE_SIZE = 100;
 
@@ -12,9 +16,25 @@ const PAGE_SIZE = 100;
  * Runs the failed members and callbacks of a batch again, then the batch job itself, then its ancestors': each level goes
  * back into its parent's dependencies before the parent is asked to run. Killed anywhere in between, a batch is left that
  * has failed and whose dependencies say otherwise, which the reconciler takes up.
+ *
+ * Neither the batch nor one above it expires meanwhile. One that is removed by force, or was already gone, is no more: its
+ * members may run again, but nothing will call back, and the caller must know.
+ *
+ * @throws BatchNotFoundError when this life of the batch is gone in the end.
  */
-export async function retryFailed(home: Home, batchId: string, parentId: string | undefined): Promise<number> {
-  const retried = await retryMembers(home, batchId);
+export async function retryFailed(
+  home: Home,
+  batchId: string,
+  { nonce, parentId }: Pick<BatchDefinition, 'nonce' | 'parentId'>,
+): Promise<number> {
+  const claim = { batchId, nonce, token: newNonce() };
+  const renew = async () => {
+    if (!(await claimRetry(home.redis, claim))) {
+      throw new BatchNotFoundError(batchId);
+    }
+  };
+  await renew();
+  const retried = await retryMembers(home, batchId, renew);
   await revive(home, batchId);
   for (
     let above = parentId;
@@ -23,26 +43,30 @@ export async function retryFailed(home: Home, batchId: string, parentId: string 
   ) {
     await revive(home, above);
   }
-  return retried;
-}
-
-async function retryMembers(home: Home, batchId: string): Promise<number> {
-  let retried = 0;
-  const failed = settledPages(home.redis, batchId, { which: 'failed', count: PAGE_SIZE, withData: false });
-  for await (const members of failed) {
-    const counts = await Promise.all(members.map(({ key }) => retryMember(home, key)));
-    retried += counts.reduce((sum, count) => sum + count, 0);
+  if (!(await unclaimRetry(home.redis, claim))) {
+    throw new BatchNotFoundError(batchId);
   }
   return retried;
 }
 
-async function retryMember(home: Home, key: string): Promise<number> {
+async function retryMembers(home: Home, batchId: string, renew: () => Promise<void>): Promise<number> {
+  let retried = 0;
+  const failed = settledPages(home.redis, batchId, { which: 'failed', count: PAGE_SIZE, withData: false });
+  for await (const members of failed) {
+    const counts = await Promise.all(members.map(({ key }) => retryMember(home, key, renew)));
+    retried += counts.reduce((sum, count) => sum + count, 0);
+    await renew();
+  }
+  return retried;
+}
+
+async function retryMember(home: Home, key: string, renew: () => Promise<void>): Promise<number> {
   const { queue, id } = memberName(home.redis.prefix, key);
   if (queue === home.batches.name) {
     if ((await readSnapshot(home.redis, id))?.cancelledAt !== undefined) {
       return 0;
     }
-    const retried = await retryMembers(home, id);
+    const retried = await retryMembers(home, id, renew);
     await revive(home, id);
     return retried;
   }

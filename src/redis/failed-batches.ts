@@ -24,7 +24,7 @@ local function look(id, runsAgain)
   local key = ARGV[3] .. id
   local failed = tostring(redis.call('HLEN', key .. ':failed'))
   local judged, isCancelled, isRemoved = unpack(redis.call('HMGET', key, '${FIELD.judged}', '${FIELD.cancelledAt}',
-    '${FIELD.removed}'))
+    '${FIELD.removal}'))
   if isRemoved then
     need(key, KEYS[2], id, 'removal')
   elseif not isCancelled and (runsAgain or judged ~= failed) then

@@ -2,7 +2,7 @@ import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD } from './keys.js';
 import { type Look, parseLook } from './look.js';
 import { LUA_NEED, LUA_NEED_PAGE, needIndexKey } from './needs.js';
-import { LUA_KEEP_FACTS, LUA_LOOK_AT, script } from './script.js';
+import { LUA_LOOK_AT, script } from './script.js';
 
 /** How many batches are asked together whether any of their members has failed. */
 const ASKED_TOGETHER = 100;
@@ -21,10 +21,9 @@ const TIDIED_PER_PAGE = 16;
 const FIRST_FAILURES = script(
   'firstFailures',
   3,
-  `${LUA_NEED}${LUA_NEED_PAGE}${LUA_KEEP_FACTS}${LUA_LOOK_AT}
+  `${LUA_NEED}${LUA_NEED_PAGE}${LUA_LOOK_AT}
 local due = {}
 local function hasReached(key, failed, isSealed, total)
-  keepFacts(key)
   local limit, percent = string.match(redis.call('HGET', key, '${FIELD.policy}') or '', '^(.*),(.*)$')
   limit, percent = tonumber(limit), tonumber(percent)
   return limit and failed >= limit or percent and isSealed and failed * 100 >= percent * tonumber(total or 0)
@@ -32,7 +31,7 @@ end
 local function look(id)
   local key = ARGV[3] .. id
   local needs, isRemoved, diedAt, cancelledAt, cancelledChildren, isSealed, total = unpack(redis.call('HMGET', key,
-    '${FIELD.needs}', '${FIELD.removed}', '${FIELD.diedAt}', '${FIELD.cancelledAt}', '${FIELD.cancelledChildren}',
+    '${FIELD.needs}', '${FIELD.removal}', '${FIELD.diedAt}', '${FIELD.cancelledAt}', '${FIELD.cancelledChildren}',
     '${FIELD.sealedAt}', '${FIELD.total}'))
   local waitsForDeath = hasNeed(needs, 'death') and not diedAt
   local hasPolicy = hasNeed(needs, 'policy') and not cancelledAt

@@ -91,6 +91,20 @@ local function unneed(jobKey, ...)
     redis.call('HDEL', jobKey, '${FIELD.needs}')
   end
 end
+local function unneed(jobKey, ...)
+  local done, kept = {}, {}
+  for _, word in ipairs({ ... }) do
+    done[word] = true
+  end
+  for word in string.gmatch(redis.call('HGET', jobKey, '${FIELD.needs}') or '', '%S+') do
+    kept[#kept + 1] = not done[word] and word or nil
+  end
+  if #kept > 0 then
+    redis.call('HSET', jobKey, '${FIELD.needs}', table.concat(kept, ' '))
+  else
+    redis.call('HDEL', jobKey, '${FIELD.needs}')
+  end
+end
 `;
 
 /**
@@ -122,7 +136,7 @@ const NEED = script(
   'need',
   2,
   `${LUA_NEED}
-local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removed}', 'parentKey')
+local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removal}', 'parentKey')
 if not batch[1] or batch[2] then
   return
 end
@@ -198,7 +212,7 @@ local ids, cursor = needPage(KEYS[1], ARGV[1], ARGV[2])
 for _, id in ipairs(ids) do
   lookAt(function()
     local key = ARGV[3] .. id
-    local found = isDue(id, key, redis.call('HMGET', key, 'timestamp', '${FIELD.needs}', '${FIELD.removed}',
+    local found = isDue(id, key, redis.call('HMGET', key, 'timestamp', '${FIELD.needs}', '${FIELD.removal}',
       '${FIELD.sealedAt}', '${FIELD.abandonedAt}', '${FIELD.cancelledAt}', '${FIELD.attemptedAt}'))
     if found then
       due[#due + 1] = id
@@ -257,7 +271,7 @@ const NOTE = script(
   'note',
   2,
   `${LUA_NOW}${LUA_NEED}
-local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removed}', '${FIELD.total}', '${FIELD.cancelledAt}')
+local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removal}', '${FIELD.total}', '${FIELD.cancelledAt}')
 if not batch[1] or batch[2] or ARGV[5] ~= '' and (batch[4] or ARGV[5] ~= (batch[3] or '0')) then
   return 0
 end

@@ -35,7 +35,7 @@ const REPAIR = script(
   4,
   `${LUA_NOW}${LUA_WAKE}${LUA_SPLIT_KEY}${luaIsCallback(7)}
 local batch = redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}', '${FIELD.registeredAt}', '${FIELD.abandonedAt}',
-  '${FIELD.cancelledAt}', '${FIELD.removed}')
+  '${FIELD.cancelledAt}', '${FIELD.removal}')
 local isClosed = batch[1] or batch[3] or batch[4]
 if batch[5] or not isClosed then
   return { 'cursor', '0', 'missing', 0, 'settled', 0, 'woken', 0, 'flows', {} }
@@ -157,7 +157,7 @@ const RECHECK = script(
   'recheck',
   4,
   `${LUA_SPLIT_KEY}
-local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removed}')
+local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removal}')
 if not batch[1] or batch[2] then
   return { 'cursor', '0', 'moved', 0, 'bytes', 0 }
 end

@@ -1,7 +1,7 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD, needsKey } from './keys.js';
 import { LUA_NEED } from './needs.js';
-import { LUA_KEEP_FACTS, LUA_LOOK_AT, LUA_NOW, LUA_WAKE, named, script } from './script.js';
+import { LUA_LOOK_AT, LUA_NOW, LUA_WAKE, named, script } from './script.js';
 
 /** A closed batch job that is delayed for longer than this is not in the backoff of a failed step. */
 const LONGEST_BACKOFF_MS = 60_000;
@@ -39,7 +39,7 @@ export interface UnfinishedBatch {
 const UNFINISHED = script(
   'unfinished',
   3,
-  `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_KEEP_FACTS}${LUA_LOOK_AT}
+  `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_LOOK_AT}
 local batches = {}
 local function isOverdue(key, registeredAt)
   if not registeredAt then
@@ -47,7 +47,6 @@ local function isOverdue(key, registeredAt)
     redis.call('HSET', key, '${FIELD.registeredAt}', now())
     return false
   end
-  keepFacts(key)
   local openTimeout = tonumber(redis.call('HGET', key, '${FIELD.openTimeout}'))
   return openTimeout and now() - tonumber(registeredAt) >= openTimeout
 end
@@ -55,7 +54,7 @@ local at = now()
 local function look(id, score, isIndexed, hasFailures)
   local key = ARGV[3] .. id
   local isRemoved, needs, sealedAt, abandonedAt, cancelledAt, registeredAt = unpack(redis.call('HMGET', key,
-    '${FIELD.removed}', '${FIELD.needs}', '${FIELD.sealedAt}', '${FIELD.abandonedAt}', '${FIELD.cancelledAt}',
+    '${FIELD.removal}', '${FIELD.needs}', '${FIELD.sealedAt}', '${FIELD.abandonedAt}', '${FIELD.cancelledAt}',
     '${FIELD.registeredAt}'))
   if isRemoved then
     need(key, KEYS[3], id, 'removal')

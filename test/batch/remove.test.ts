@@ -137,9 +137,13 @@ test.for([[5], [null], [{ keep: 5 }]])(
   async ([data], { bench }) => {
     const users = bench.queue('users');
     const foreign = await bench.plainQueue('batches').add('copy', data);
-    const first = bench.batchWorker();
+    const other = bench.worker('batches', async () => {
+      throw new Error('no batch');
+    });
     await eventually(() => foreign.isFailed());
-    const batch = await users.addBatch({ keep: { age: 0 } }, []);
+    await other.close();
+    const first = bench.batchWorker();
+    const batch = await users.addBatch({ keep: { age: 1 } }, []);
     await eventually(async () => (await users.getBatchCounts()).succeeded === 1);
     await first.close();
     bench.batchWorker({ reconcileInterval: 20 });
@@ -156,7 +160,7 @@ test('a removal that was cut short is finished by the reconciler', async ({ benc
   await batch.waitUntilFinished(10_000);
   await first.close();
   // What a process leaves that is killed after the first step of remove().
-  await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:removed', 1);
+  await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:removal', 'killed 0');
   await expect(batch.status()).rejects.toThrow(BatchNotFoundError);
   bench.batchWorker({ reconcileInterval: 20 });
   await eventually(async () => (await jobKeys(bench, 'batches')).length === 0);

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Batch, BatchQueue, BatchStatus, BatchWorker, CallbackBatch } from '../../src/index.js';
 import { gateOf } from '../conformance/script.js';
 import type { HeldConnection } from '../support/held-connection.js';
@@ -68,7 +69,7 @@ export async function inBothHands(
   { users, actorsUsers }: Story,
   batch: Batch,
 ): Promise<[actors: AnyBatch, others: AnyBatch]> {
-  return [await actorsUsers.getBatch(batch.id), await users.getBatch(batch.id)];
+  return [(await actorsUsers.getBatch(batch.id)) as AnyBatch, (await users.getBatch(batch.id)) as AnyBatch];
 }
 
 /** Waits until no member is pending any more, whatever becomes of its batch. */
@@ -93,7 +94,7 @@ export async function expectEnd(
 }
 
 /** Does to the lock of a frozen BatchWorker what time would do: it runs out. False when nobody holds the batch. */
-export async function loseLock({ bench }: Story, batch: Batch): Promise<boolean> {
+export async function loseLock({ bench }: Story, batch: Pick<Batch, 'id'>): Promise<boolean> {
   const removed = await bench.redis.del(`${bench.prefix}:batches:${batch.id}:lock`);
   // Nor does anybody wait longer before looking for batches whose BatchWorker died.
   await bench.redis.del(`${bench.prefix}:batches:stalled-check`);
@@ -103,4 +104,31 @@ export async function loseLock({ bench }: Story, batch: Batch): Promise<boolean>
 /** A BatchWorker that takes over, at once, what one has left whose lock has run out. */
 export function takeOver({ bench }: Story): BatchWorker {
   return bench.batchWorker({ stalledInterval: 20 });
+}
+
+/** Does to the lock of a frozen BatchWorker what time would do, as long as the work goes on. */
+export async function withoutLock<T>(story: Story, batchId: string, work: Promise<T>): Promise<T> {
+  let isOver = false;
+  const over = () => {
+    isOver = true;
+  };
+  work.then(over, over);
+  while (!isOver) {
+    await loseLock(story, { id: batchId });
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  return work;
+}
+
+/** Resolves when a sweep that began after the call has ended: every batch that is looked after has been looked at. */
+export async function sweepsPass({ users, ran }: Story): Promise<void> {
+  // The sweep that finds the first one may have begun before, and the one that finds the second may not have ended.
+  for (const name of ['1', '2', '3'].map((n) => `witness ${n} ${randomUUID()}`)) {
+    const witness = await users.createBatch({ on: { death: { name } } });
+    await witness.addBulk([member('bad'), member('later', { delay: AN_HOUR })]);
+    await eventually(() => ran.includes(name));
+    await witness.remove({ force: true });
+    ran.splice(ran.indexOf('bad'), 1);
+    ran.splice(ran.indexOf(name), 1);
+  }
 }

@@ -1,6 +1,6 @@
 import type { Home } from '../../batch/home.js';
-import { removeIfFinished } from '../../batch/remove.js';
-import { expiredBatches, finishedBatches } from '../../redis/purge.js';
+import { expireBatch } from '../../batch/remove.js';
+import { expiredBatches } from '../../redis/expiry.js';
 import { Round } from './round.js';
 import type { Service } from './service.js';
 
@@ -15,14 +15,12 @@ export function expiry(home: Home, intervalMs: number): Service {
     atOnce: 2,
     async page(cursor) {
       const from = Number(cursor);
-      const finished = await finishedBatches(home.redis, from, from + BATCHES_PER_PAGE - 1);
-      return finished === undefined
-        ? { cursor: '0', due: [] }
-        : { cursor: String(from + BATCHES_PER_PAGE), due: await expiredBatches(home.redis, finished) };
+      const due = await expiredBatches(home.redis, from, from + BATCHES_PER_PAGE - 1);
+      return due === undefined ? { cursor: '0', due: [] } : { cursor: String(from + BATCHES_PER_PAGE), due };
     },
     async attend(batchId) {
-      // Gone, or running again, since it was listed: nothing to do.
-      await removeIfFinished(home, batchId, { members: false, force: false });
+      // Whether it goes is decided once more by the script that marks it: it may be running again.
+      await expireBatch(home, batchId);
     },
   });
 }

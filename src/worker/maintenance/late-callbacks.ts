@@ -32,7 +32,7 @@ async function attend(home: Home, batchId: string, { who }: Turn): Promise<void>
     return;
   }
   const due = dueOf(snapshot);
-  await enqueueCallbacks(home, batchId, snapshot, due);
+  await enqueueCallbacks(home, snapshot, due);
   const isRunning = due.length > 0 || snapshot.callbacks.some(({ state }) => state === 'enqueued');
   if (snapshot.ended !== undefined || snapshot.completedAt !== undefined || !isRunning) {
     await callbacksDone(home.redis, batchId, { who, nonce: snapshot.definition.nonce });

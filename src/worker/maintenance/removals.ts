@@ -1,5 +1,5 @@
 import type { Home } from '../../batch/home.js';
-import { finishRemoval } from '../../batch/remove.js';
+import { continueRemoval } from '../../batch/remove.js';
 import { batchesNeeding } from '../../redis/needs.js';
 import { Round } from './round.js';
 import type { Service } from './service.js';
@@ -15,6 +15,9 @@ export function removals(home: Home, intervalMs: number): Service {
     pace: { share: 0.5 },
     atOnce: 2,
     page: (cursor) => batchesNeeding(home.redis, 'removal', { cursor, count: BATCHES_PER_PAGE }),
-    attend: (batchId) => finishRemoval(home, batchId),
+    async attend(batchId) {
+      // What is left after a turn, or is in the hands of a caller that is alive, is looked at again in the next round.
+      await continueRemoval(home, batchId);
+    },
   });
 }

@@ -1,6 +1,7 @@
 import type { Home } from '../../batch/home.js';
 import { attempted } from './attempted.js';
 import { cancels } from './cancels.js';
+import { dropped } from './dropped.js';
 import { expiry } from './expiry.js';
 import { failedBatches } from './failed-batches.js';
 import { firstFailures } from './first-failures.js';
@@ -38,5 +39,6 @@ export function servicesOf(
     retriedElsewhere,
     expiry(home, reconcileIntervalMs),
     removals(home, reconcileIntervalMs),
+    dropped(home, reconcileIntervalMs),
   ];
 }

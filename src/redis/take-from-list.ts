@@ -1,0 +1,107 @@
+import type { BatchRedis } from './batch-redis.js';
+import { batchesKey, batchKeys, FIELD, HELD_FIELD } from './keys.js';
+import { type Hold, LUA_REMOVAL } from './removal.js';
+import { LUA_FREES_MEMORY, LUA_NOW, named, script } from './script.js';
+import { LUA_UNLINK_JOB } from './take-apart.js';
+
+/** How many jobs of a list one command looks at. */
+const STRETCH = 500;
+/** How far up a job of a flow is followed to its batch. */
+const MOST_LEVELS = 100;
+/** To reach an element, Redis walks there from the nearer end: so many steps of all elements together that are overwritten. */
+const STEPS = 40_000_000;
+
+/**
+ * Takes what belongs to a batch that is being removed out of a stretch of a long list of waiting jobs: pending members, also those
+ * in flows, callbacks of the batch, and the batch job itself. Each is first overwritten in its place, and all of them are then
+ * taken out together, from the nearer end of the list: the work per job does not grow with the list. How far it has come stands
+ * in the batch, for whoever goes on with the removal.
+ *
+ * KEYS: batch job, the list. ARGV: nonce, holder, key prefix of the list's queue, key prefix of the batches queue, how many to look
+ *       at, then the keys of the batch's callbacks.
+ * Returns outcome: 'lost' when it is not the caller's to remove, 'ended' at the end of the list, 'again'; and taken: how many.
+ */
+const TAKE_FROM_LIST = script(
+  'takeFromList',
+  2,
+  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_REMOVAL}${LUA_UNLINK_JOB}
+local batchKey, list, queueKey, batchesQueue = KEYS[1], KEYS[2], ARGV[3], ARGV[4]
+local removal = holdRemoval(batchKey, ARGV[1], ARGV[2])
+if not removal then
+  return { 'outcome', 'lost' }
+end
+local isCallback = {}
+for i = 6, #ARGV do
+  isCallback[ARGV[i]] = true
+end
+local takesPending = removal.force or removal.members
+-- Whether a job is below the batch, and nothing in between runs: what runs ends outside of the batch, with what is below it.
+local function isBelow(owner)
+  for _ = 1, ${MOST_LEVELS} do
+    if owner == batchKey then
+      return true
+    end
+    if not owner or string.sub(owner, 1, #batchesQueue) == batchesQueue
+      or redis.call('EXISTS', owner .. ':lock') == 1 then
+      return false
+    end
+    owner = redis.call('HGET', owner, 'parentKey')
+  end
+  return false
+end
+local place = '${FIELD.removalAt}' .. list
+local from, size = tonumber(redis.call('HGET', batchKey, place) or 0), tonumber(ARGV[5])
+local ids = redis.call('LRANGE', list, from, from + size - 1)
+local length = redis.call('LLEN', list)
+local most = math.max(10, ${STEPS} / (1 + math.min(from, math.max(length - from, 0))))
+local gone = 'removed:' .. ARGV[2]
+local looked, taken = 0, 0
+for i, id in ipairs(ids) do
+  if taken >= most then
+    break
+  end
+  looked = i
+  local key = queueKey .. id
+  local owner = key ~= batchKey and redis.call('HGET', key, 'parentKey')
+  if key == batchKey or isCallback[key] or takesPending and isBelow(owner) then
+    redis.call('LSET', list, from + i - 1, gone)
+    taken = taken + 1
+    if key == batchKey or hasJobsBelow(key) then
+      redis.call('HSET', key, '${HELD_FIELD}', 1)
+    else
+      unlinkJob(key)
+      if owner then
+        redis.call('SREM', owner .. ':dependencies', key)
+      end
+    end
+  end
+end
+if taken > 0 then
+  local isNearTail = from > length / 2
+  redis.call('LREM', list, isNearTail and -taken or taken, gone)
+end
+if looked == #ids and #ids < size then
+  redis.call('HDEL', batchKey, place)
+  return { 'outcome', 'ended', 'taken', taken }
+end
+redis.call('HSET', batchKey, place, from + looked - taken)
+return { 'outcome', 'again', 'taken', taken }`,
+);
+
+/** Where BullMQ keeps waiting jobs; 5 moves them into the second while their queue is paused. */
+export const WAITING_LISTS = ['wait', 'paused'] as const;
+
+export async function takeFromList(
+  redis: BatchRedis,
+  { batchId, nonce, holder }: Hold,
+  { queueKey, list }: { readonly queueKey: string; readonly list: (typeof WAITING_LISTS)[number] },
+  callbackKeys: readonly string[],
+): Promise<{ readonly outcome: 'lost' | 'ended' | 'again'; readonly taken: number }> {
+  const reply = named(
+    await redis.run(TAKE_FROM_LIST, [
+      ...[batchKeys(redis, batchId).job, `${queueKey}${list}`],
+      ...[nonce, holder, queueKey, batchesKey(redis, ''), STRETCH, ...callbackKeys],
+    ]),
+  );
+  return { outcome: reply.outcome as 'lost' | 'ended' | 'again', taken: Number(reply.taken ?? 0) };
+}

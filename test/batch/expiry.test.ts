@@ -1,0 +1,251 @@
+import { homeOf } from '../../src/batch/home.js';
+import { continueRemoval, expireBatch } from '../../src/batch/remove.js';
+import { type Batch, BatchNotFoundError } from '../../src/index.js';
+import { expiredBatches } from '../../src/redis/expiry.js';
+import { type Bench, describe, eventually, expect, keysOf, test } from '../support/test.js';
+
+const AN_HOUR = 3_600_000;
+const isGone = (batch: Batch) =>
+  batch.status().then(
+    () => false,
+    (error: unknown) => error instanceof BatchNotFoundError,
+  );
+
+/** Resolves when the reconcilers have gone round: a batch that is not to be kept has been created, has finished, and is gone. */
+async function aRound(bench: Bench): Promise<void> {
+  const batch = await bench.queue('users').addBatch({ keep: { age: 0 } }, []);
+  await eventually(() => isGone(batch));
+}
+
+describe('the age of a finished batch', () => {
+  test('is told by Redis: a BatchWorker whose clock is 70 minutes slow expires nothing early', async ({ bench }) => {
+    const slowWorker = bench.batchWorker();
+    const batch = await bench.queue('users').addBatch({ keep: { age: 3600 } }, []);
+    const { finishedAt = 0 } = await batch.waitUntilFinished(10_000);
+    await slowWorker.close();
+    // What such a BatchWorker writes, and where BullMQ sorts it.
+    const slow = finishedAt - 70 * 60_000;
+    await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'finishedOn', slow);
+    await bench.redis.zadd(`${bench.prefix}:batches:completed`, slow, batch.id);
+    bench.batchWorker({ reconcileInterval: 10 });
+    for (let rounds = 0; rounds < 3; rounds++) await aRound(bench);
+    expect(await batch.status()).toMatchObject({ state: 'succeeded' });
+    // Two hours later.
+    const [seen, at] =
+      (await bench.redis.hget(`${bench.prefix}:batches:${batch.id}`, 'b:finishedAt'))?.split(':') ?? [];
+    await bench.redis.hset(
+      `${bench.prefix}:batches:${batch.id}`,
+      'b:finishedAt',
+      `${seen}:${Number(at) - 2 * AN_HOUR}`,
+    );
+    await eventually(() => isGone(batch));
+  });
+
+  test('counts anew when it was retried and has finished again', async ({ bench }) => {
+    const users = bench.queue('users');
+    let isMended = false;
+    bench.worker('users', async () => {
+      if (!isMended) throw new Error('no');
+    });
+    bench.batchWorker({ reconcileInterval: 10 });
+    const batch = await users.addBatch({ keep: { age: 3600 } }, [{ name: 'bad', data: {} }]);
+    await batch.waitUntilFinished(10_000);
+    const key = `${bench.prefix}:batches:${batch.id}`;
+    const seen = await eventually(() => bench.redis.hget(key, 'b:finishedAt'));
+    const before = Number(seen.split(':')[1]) - 2 * AN_HOUR;
+    isMended = true;
+    await batch.retry();
+    await bench.redis.hset(key, 'b:finishedAt', `${seen.split(':')[0]}:${before}`);
+    await eventually(async () => (await batch.status()).state === 'succeeded');
+    for (let rounds = 0; rounds < 3; rounds++) await aRound(bench);
+    expect(await batch.status()).toMatchObject({ state: 'succeeded', recovered: true });
+  });
+});
+
+test('what expiry reads of a batch does not grow with its definition', async ({ bench }) => {
+  const users = bench.queue('users');
+  bench.batchWorker();
+  const { redis } = await homeOf(users);
+  const data = { text: 'x'.repeat(50_000) };
+  for (let i = 0; i < 12; i++) {
+    await users.addBatch({ on: { death: { name: 'death', data } } }, []);
+  }
+  const finished = () => users.getBatchCounts().then(({ succeeded }) => succeeded === 12);
+  await eventually(finished);
+  const calls = await monitor(bench);
+  const sizes: number[] = [];
+  for (let looks = 0; looks < 5; looks++) {
+    expect(await expiredBatches(redis, 0, 99)).toEqual([]);
+    sizes.push((await calls()).filter((call) => /"b:definition"/.test(call) && !/hstrlen/i.test(call)).length);
+  }
+  // So many bytes in one command, until each has been read once.
+  expect(sizes).toEqual([4, 4, 4, 0, 0]);
+});
+
+/** Redis tells what it executes; returns what did since the last call, in this prefix. */
+async function monitor(bench: Bench): Promise<() => Promise<string[]>> {
+  const calls: string[] = [];
+  const connection = bench.redis.duplicate();
+  const monitoring = await connection.monitor();
+  monitoring.on('monitor', (_time: string, args: string[], source: string) => {
+    if (source === 'lua') calls.push(args.map((arg) => `"${arg}"`).join(' '));
+    if (args[1] === bench.prefix) calls.push(bench.prefix);
+  });
+  bench.use({
+    async close() {
+      monitoring.disconnect();
+      connection.disconnect();
+    },
+  });
+  return async () => {
+    await bench.redis.echo(bench.prefix);
+    await eventually(() => calls.at(-1) === bench.prefix);
+    return calls.splice(0).filter((call) => call.includes(`${bench.prefix}:`));
+  };
+}
+
+describe('maintenance', () => {
+  /** A finished batch of so many members, whose jobs are gone. */
+  async function large(bench: Bench, id: string, keep: { age: number }): Promise<Batch> {
+    const batch = await bench.queue('users').addBatch({ id, keep }, []);
+    await batch.waitUntilFinished(10_000);
+    for (let from = 0; from < 60_000; from += 5000) {
+      const members = Array.from({ length: 5000 }, (_, i) => [`${bench.prefix}:users:${id}-${from + i}`, 'null']);
+      await bench.redis.hset(`${bench.prefix}:batches:${id}:processed`, ...members.flat());
+    }
+    return batch;
+  }
+
+  test('removes one batch in turns of bounded length, and beside it nobody else does', async ({ bench }) => {
+    bench.batchWorker();
+    const held = await bench.heldConnection();
+    const home = await homeOf(bench.queue('users'));
+    const heldHome = await homeOf(bench.queue('users', { connection: held.connection }));
+    await large(bench, 'large', { age: 0 });
+    await held.idle();
+    held.countFrom();
+    expect(await expireBatch(heldHome, 'large', { slices: 5 })).toBe('more');
+    expect(held.commands).toEqual(['beginRemoval', ...Array(5).fill('takeApart'), 'renewRemoval']);
+    // A leader that is frozen in the middle of its next turn, and the one who has taken the lead.
+    held.countFrom();
+    held.holdBefore(5);
+    const turn = continueRemoval(heldHome, 'large');
+    await held.heldOrEnded(turn);
+    const before = await bench.redis.hlen(`${bench.prefix}:batches:large:processed`);
+    expect(await continueRemoval(home, 'large')).toBe('held');
+    expect(await bench.redis.hlen(`${bench.prefix}:batches:large:processed`)).toBe(before);
+    // When its lease has ended, it does nothing more, whatever it had begun.
+    const mark = (await bench.redis.hget(`${bench.prefix}:batches:large`, 'b:removal')) ?? '';
+    await bench.redis.hset(`${bench.prefix}:batches:large`, 'b:removal', mark.replace(/^(\S+) \d+/, '$1 0'));
+    expect(await continueRemoval(home, 'large', { slices: 1 })).toBe('more');
+    const taken = await bench.redis.hget(`${bench.prefix}:batches:large`, 'b:removal');
+    expect(taken).not.toContain(mark.split(' ')[0]);
+    held.release();
+    await turn;
+    await eventually(async () => (await continueRemoval(home, 'large')) === 'done');
+    expect((await keysOf(bench.redis, bench.prefix)).filter((key) => key.includes(':large'))).toEqual([]);
+    expect(await continueRemoval(home, 'large')).toBe('done');
+  });
+
+  test('of batches that expire at the same time, a large one does not keep the others waiting', async ({ bench }) => {
+    const worker = bench.batchWorker();
+    const home = await homeOf(bench.queue('users'));
+    await large(bench, 'large', { age: 0 });
+    const small = await bench.queue('users').addBatch({ keep: { age: 0 } }, []);
+    await small.waitUntilFinished(10_000);
+    await worker.close();
+    const ids = await expiredBatches(home.redis, 0, 99);
+    expect(ids).toEqual(['large', small.id]);
+    const ended = [];
+    for (const id of ids ?? []) ended.push(await expireBatch(home, id, { slices: 5 }));
+    expect(ended).toEqual(['more', 'done']);
+  });
+
+  test('finds batches whose removal was cut short in the index of what batches need', async ({ bench }) => {
+    const home = await homeOf(bench.queue('users'));
+    const batch = await bench.queue('users').createBatch();
+    expect(await continueRemoval(home, batch.id)).toBe('not removed');
+    expect(await expireBatch(home, batch.id)).toBe('kept');
+    const held = await bench.heldConnection();
+    const actors = await bench.queue('users', { connection: held.connection }).getBatch(batch.id);
+    await held.idle();
+    held.countFrom();
+    held.holdBefore(3);
+    const removing = actors.remove({ force: true });
+    await held.heldOrEnded(removing);
+    const needs = `${bench.prefix}:batches:reconciler:needs`;
+    expect(await bench.redis.smembers(needs)).toEqual([batch.id]);
+    held.release();
+    await removing;
+    expect(await bench.redis.exists(needs)).toBe(0);
+  });
+});
+
+test('a batch that is retried does not expire, and is not removed without force, until the retry has died', async ({
+  bench,
+}) => {
+  const users = bench.queue('users');
+  const worker = bench.worker('users', async () => {
+    throw new Error('no');
+  });
+  bench.batchWorker();
+  const home = await homeOf(users);
+  const batch = await users.addBatch({ keep: { age: 0 } }, [{ name: 'bad', data: {} }]);
+  await batch.waitUntilFinished(10_000);
+  await worker.close();
+  const held = await bench.heldConnection();
+  const actors = await bench.queue('users', { connection: held.connection }).getBatch(batch.id);
+  await held.idle();
+  held.countFrom();
+  held.holdBefore(3);
+  const retrying = actors.retry();
+  await held.heldOrEnded(retrying);
+  expect(await expireBatch(home, batch.id)).toBe('kept');
+  await expect(batch.remove()).rejects.toThrow('has not finished');
+  // A minute later.
+  const claim = (await bench.redis.hget(`${bench.prefix}:batches:${batch.id}`, 'b:retrying')) ?? '';
+  await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:retrying', `${claim.split(' ')[0]} 0`);
+  expect(await expireBatch(home, batch.id)).toBe('done');
+  held.release();
+  await expect(retrying).rejects.toThrow(BatchNotFoundError);
+});
+
+test('20,000 members are gone when remove({ members: true }) resolves, beside BatchWorkers that look for removals', async ({
+  bench,
+}) => {
+  const users = bench.queue('users');
+  bench.batchWorker({ reconcileInterval: 5 });
+  bench.batchWorker({ reconcileInterval: 5 });
+  const batch = await users.createBatch();
+  await batch.addBulk(Array.from({ length: 20_000 }, (_, n) => ({ name: 'member', data: n })));
+  await batch.seal();
+  await settleAll(bench, batch);
+  expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 20_000 });
+  await batch.remove({ members: true });
+  const left = (await keysOf(bench.redis, bench.prefix)).filter((key) =>
+    /:users:m[A-Za-z0-9]{12}-|:batches:[A-Za-z0-9]{20}/.test(key),
+  );
+  expect(left).toEqual([]);
+  expect(await users.getJobCountByTypes('completed', 'waiting', 'failed')).toBe(0);
+});
+
+/** What workers do to the members that wait, without the minute that they would take. */
+async function settleAll(bench: Bench, batch: Batch): Promise<void> {
+  const settle = `
+    local ids = redis.call('LPOP', KEYS[1], 500) or {}
+    for _, id in ipairs(ids) do
+      local key = ARGV[1] .. id
+      redis.call('ZADD', KEYS[2], 1, id)
+      redis.call('HSET', key, 'finishedOn', 1, 'returnvalue', 'null')
+      redis.call('SREM', KEYS[3], key)
+      redis.call('HSET', KEYS[4], key, 'null')
+    end
+    return #ids`;
+  const [users, key] = [`${bench.prefix}:users:`, `${bench.prefix}:batches:${batch.id}`];
+  const last = (await bench.redis.rpop(`${users}wait`)) ?? '';
+  const keys = [`${users}wait`, `${users}completed`, `${key}:dependencies`, `${key}:processed`];
+  while ((await bench.redis.eval(settle, 4, ...keys, users)) !== 0);
+  // The last one is run by a worker, which tells the batch.
+  await bench.redis.rpush(`${users}wait`, last);
+  bench.worker('users', async () => {});
+}

@@ -1,0 +1,233 @@
+import type { FlowJob } from 'bullmq';
+import { homeOf } from '../../src/batch/home.js';
+import { continueRemoval } from '../../src/batch/remove.js';
+import { beginRemoval } from '../../src/redis/removal.js';
+import { type AnyJob, type Bench, describe, eventually, expect, gate, keysOf, test } from '../support/test.js';
+
+const AN_HOUR = 3_600_000;
+const later = (name: string, opts = {}) => ({ name, data: {}, opts: { delay: AN_HOUR, ...opts } });
+
+/** A worker whose jobs named `held…` wait for the gate, and whose jobs named `bad…` fail then. */
+function setUp(bench: Bench, options = {}) {
+  const users = bench.queue('users');
+  const held = gate();
+  bench.use({ close: async () => held.open() });
+  const ran: string[] = [];
+  const work = () =>
+    bench.worker(
+      'users',
+      async ({ name }: AnyJob) => {
+        ran.push(name);
+        if (/held/.test(name)) await held.opened;
+        if (/^bad/.test(name)) throw new Error('no');
+      },
+      { concurrency: 5, ...options },
+    );
+  return { users, held, ran, work };
+}
+
+/** The keys of jobs and batches, without what the queues keep for themselves. */
+async function keysLeft(bench: Bench): Promise<string[]> {
+  const own =
+    /:(meta|events|id|marker|pc|wait|paused|active|delayed|prioritized|completed|failed|waiting-children|stalled|stalled-check|reconciler:.*)$/;
+  return (await keysOf(bench.redis, bench.prefix)).filter((key) => !own.test(key)).sort();
+}
+
+const flow = (children: FlowJob[]): FlowJob => ({
+  name: 'root',
+  queueName: 'users',
+  opts: { jobId: 'root' },
+  children: [{ name: 'middle', queueName: 'users', opts: { jobId: 'middle' }, children }],
+});
+
+const leaf = (name: string, opts = {}) => ({ name, queueName: 'users', opts: { jobId: name, ...opts } });
+
+describe('remove({ force: true }) of a batch with a flow', () => {
+  test.for([false, true])(
+    'leaves nothing of it but the job that runs, and its ids can be used again (cancelled before: %s)',
+    async (isCancelled, { bench }) => {
+      const { users, held, ran, work } = setUp(bench);
+      work();
+      const batch = await users.createBatch();
+      await batch.addFlow(flow([leaf('held'), leaf('later', { delay: AN_HOUR }), leaf('done')]));
+      await eventually(async () => (await users.getCompletedCount()) === 1 && ran.includes('held'));
+      if (isCancelled) await batch.cancel();
+      await batch.remove({ force: true });
+      expect(await keysLeft(bench)).toEqual(
+        ['done', 'held', 'held:lock'].map((name) => `${bench.prefix}:users:${name}`),
+      );
+      held.open();
+      await eventually(async () => (await users.getCompletedCount()) === 2);
+      await users.remove('held');
+      await users.remove('done');
+      ran.length = 0;
+      bench.batchWorker();
+      const again = await users.createBatch();
+      await again.addFlow(flow([leaf('held'), leaf('done')]));
+      await again.seal();
+      expect(await again.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1 });
+      expect(ran.sort()).toEqual(['done', 'held', 'middle', 'root']);
+    },
+  );
+
+  test('takes what still waits below a root that has failed; with members also the root', async ({ bench }) => {
+    const { users, work } = setUp(bench);
+    work();
+    for (const members of [false, true]) {
+      const batch = await users.createBatch();
+      const fails = { failParentOnFailure: true };
+      const below = [leaf('bad', fails), leaf('later', { delay: AN_HOUR }), leaf('other', { delay: AN_HOUR })];
+      const { children = [], ...root } = flow(below);
+      await batch.addFlow({
+        ...root,
+        children: children.map((child) => ({ ...child, opts: { ...child.opts, ...fails } })),
+      });
+      await eventually(async () => (await users.getFailedCount()) === 3);
+      await batch.remove({ force: true, members });
+      const left = members ? [] : ['bad', 'middle', 'middle:unsuccessful', 'root', 'root:unsuccessful'];
+      expect(await keysLeft(bench)).toEqual(left.map((name) => `${bench.prefix}:users:${name}`));
+      for (const id of ['root', 'middle', 'bad']) await users.remove(id);
+    }
+  });
+
+  test('removes thousands of jobs below one root', async ({ bench }) => {
+    const { users } = setUp(bench);
+    const batch = await users.createBatch();
+    await batch.addFlow(flow([leaf('first')]));
+    const parent = { id: 'middle', queue: `${bench.prefix}:users` };
+    const leaves = Array.from({ length: 2500 }, (_, n) => later(`leaf ${n}`, { parent, delay: n % 2 ? AN_HOUR : 0 }));
+    await bench.plainQueue('users').addBulk(leaves);
+    await batch.remove({ force: true });
+    expect(await keysLeft(bench)).toEqual([]);
+    expect(await users.getJobCountByTypes('waiting', 'delayed', 'waiting-children')).toBe(0);
+  });
+});
+
+describe('remove({ force: true }) while members run', () => {
+  test.for(['held', 'bad held'])(
+    'lets them end outside of any batch: a later one with the same id is not told (%s)',
+    async (name, { bench }) => {
+      const { users, held, work } = setUp(bench);
+      work();
+      const first = await users.createBatch({ id: 'nightly' });
+      const job = await first.add(name, {});
+      await eventually(() => job.isActive());
+      await first.remove({ force: true });
+      bench.batchWorker();
+      const second = await users.createBatch({ id: 'nightly' });
+      // As somebody does who knows no batches: the second batch now waits for a job with the same name.
+      await bench.redis.sadd(`${bench.prefix}:batches:nightly:dependencies`, `${bench.prefix}:users:${job.id}`);
+      held.open();
+      await eventually(async () => (await job.getState()) === (name === 'held' ? 'completed' : 'failed'));
+      expect(await bench.redis.hmget(`${bench.prefix}:users:${job.id}`, 'parentKey', 'parent')).toEqual([null, null]);
+      expect(await second.status()).toMatchObject({ succeeded: 0, failed: 0, pending: 1 });
+    },
+  );
+
+  test('removes a callback that runs for good: it does not run once more when its worker stalls', async ({ bench }) => {
+    const { users, held, ran, work } = setUp(bench, { lockDuration: 500, stalledInterval: 50, skipLockRenewal: true });
+    work();
+    bench.batchWorker();
+    const batch = await users.addBatch({ on: { complete: { name: 'held complete' } } }, [{ name: 'member', data: {} }]);
+    await eventually(() => ran.includes('held complete'));
+    await batch.remove({ force: true, members: true });
+    expect(await keysLeft(bench)).toEqual([]);
+    expect(await bench.redis.lrange(`${bench.prefix}:users:active`, 0, -1)).toEqual([]);
+    // Two looks for jobs whose worker has stalled: the first one marks, the second moves them.
+    for (let looks = 0; looks < 3; looks++) {
+      await bench.redis.del(`${bench.prefix}:users:stalled-check`);
+      await eventually(async () => (await bench.redis.exists(`${bench.prefix}:users:stalled-check`)) === 1);
+    }
+    held.open();
+    const probe = await users.add('probe', {});
+    await eventually(() => probe.isCompleted());
+    expect(ran).toEqual(['member', 'held complete', 'probe']);
+  });
+});
+
+describe('remove({ force: true }) of what waits in a long list', () => {
+  test.for([false, true])(
+    'takes members, jobs of flows and callbacks, and leaves those of others in their order (paused: %s)',
+    async (isPaused, { bench }) => {
+      const { users, work } = setUp(bench);
+      if (isPaused) await users.pause();
+      const strangers = (n: number) =>
+        users.addBulk(Array.from({ length: n }, (_, i) => ({ name: `stranger ${i}`, data: {} })));
+      const before = await strangers(400);
+      const batch = await users.createBatch({ on: { complete: { name: 'complete' } } });
+      await batch.addFlow(flow([leaf('a'), leaf('b')]));
+      await batch.addBulk(Array.from({ length: 700 }, () => ({ name: 'member', data: {} })));
+      const between = await strangers(300);
+      await batch.addBulk(Array.from({ length: 100 }, () => ({ name: 'member', data: {} })));
+      const child = await batch.createBatch({ on: { complete: { name: 'complete' } } });
+      await child.seal();
+      bench.batchWorker();
+      await eventually(async () => (await child.status()).callbacks[0]?.state === 'enqueued');
+      const after = await strangers(200);
+      await batch.remove({ force: true });
+      const lists = await Promise.all(
+        ['wait', 'paused'].map((list) => bench.redis.lrange(`${bench.prefix}:users:${list}`, 0, -1)),
+      );
+      const waiting = lists.flat().reverse();
+      expect(waiting).toEqual([...before, ...between, ...after].map(({ id }) => id));
+      expect((await keysLeft(bench)).length).toBe(900);
+      await users.resume();
+      work();
+      await eventually(async () => (await users.getCompletedCount()) === 900);
+    },
+  );
+
+  test('goes on, in the next turn of maintenance, where the last one has stopped in the list', async ({ bench }) => {
+    const { users } = setUp(bench);
+    const home = await homeOf(users);
+    const batch = await users.createBatch({ id: 'nightly' });
+    await batch.addBulk(Array.from({ length: 150 }, () => ({ name: 'member', data: {} })));
+    await users.addBulk(Array.from({ length: 3000 }, () => ({ name: 'stranger', data: {} })));
+    const { nonce } = JSON.parse((await bench.redis.hget(`${bench.prefix}:batches:nightly`, 'data')) ?? '');
+    const extent = { members: false, force: true };
+    await beginRemoval(home.redis, batch.id, { how: 'remove', nonce, extent, holder: 'killed' });
+    await bench.redis.hset(`${bench.prefix}:batches:nightly`, 'b:removal', 'killed 0 force');
+    let turns = 1;
+    while ((await continueRemoval(home, batch.id, { slices: 2 })) !== 'done') turns += 1;
+    expect(turns).toBeGreaterThan(3);
+    expect(await users.getJobCountByTypes('waiting')).toBe(3000);
+    expect((await keysLeft(bench)).length).toBe(3000);
+  });
+});
+
+test('a stranger from another prefix among what a batch waits for is left alone by its removal', async ({ bench }) => {
+  const { users } = setUp(bench);
+  const others = bench.plainQueue('strangers', { prefix: `${bench.prefix}-other` });
+  for (const isSettled of [false, true]) {
+    const batch = await users.createBatch();
+    const parent = { id: batch.id, queue: `${bench.prefix}:batches` };
+    const stranger = await others.add('stranger', {}, { parent });
+    await batch.addBulk([later('member')]);
+    const key = `${bench.prefix}:batches:${batch.id}`;
+    const strangerKey = `${bench.prefix}-other:strangers:${stranger.id}`;
+    if (isSettled) {
+      await bench.redis.srem(`${key}:dependencies`, strangerKey);
+      await bench.redis.hset(`${key}:failed`, strangerKey, 'no');
+    }
+    await batch.remove({ force: true, members: true });
+    expect((await keysLeft(bench)).filter((left) => !left.includes('-other:'))).toEqual([]);
+    expect(await stranger.isWaiting()).toBe(true);
+    await stranger.remove();
+  }
+});
+
+test('a job that has another parent by now, or none, is no member any more, and stays', async ({ bench }) => {
+  const { users, work } = setUp(bench);
+  work();
+  bench.batchWorker();
+  const batch = await users.addBatch({}, [
+    { name: 'member', data: {}, opts: { jobId: 'u1' } },
+    { name: 'member', data: {}, opts: { jobId: 'u2' } },
+  ]);
+  await batch.waitUntilFinished(10_000);
+  await users.remove('u1');
+  const mine = await users.add('mine', {}, { jobId: 'u1', delay: AN_HOUR });
+  await batch.remove({ members: true });
+  expect(await keysLeft(bench)).toEqual([`${bench.prefix}:users:u1`]);
+  expect(await mine.isDelayed()).toBe(true);
+});

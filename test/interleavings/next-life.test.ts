@@ -1,0 +1,42 @@
+import { BatchNotFoundError } from '../../src/index.js';
+import { heldBatchWorker, interleave } from '../support/interleave.js';
+import { describe, eventually, expect, test } from '../support/test.js';
+import { type AnyBatch, ON, takeOver, tell, withoutLock } from './story.js';
+
+describe('a BatchWorker that was frozen while its batch was removed, and created again', () => {
+  // Red until the script that enqueues a callback is bound to one life of the batch: held before 'addStandardJob', the callback of
+  // the earlier life becomes a member of the later one. All other positions hold. Then `.fails` goes.
+  test.fails('does nothing to the later batch', async ({ bench }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        await heldBatchWorker(bench, held);
+        const batch = await story.users.createBatch({ id: 'nightly', on: ON });
+        await batch.add('member', {}, { jobId: 'nightly-member' });
+        await eventually(async () => (await batch.status()).pending === 0);
+        return { ...story, batch };
+      },
+      async actor({ batch }) {
+        await batch.seal();
+        await batch.waitUntilFinished(10_000);
+      },
+      async other(story) {
+        await withoutLock(story, 'nightly', story.batch.remove({ force: true, members: true }));
+        story.ran.length = 0;
+        const again = await story.users.createBatch({ id: 'nightly', on: ON });
+        await again.add('member', {}, { jobId: 'nightly-member' });
+        await again.seal();
+        return again;
+      },
+      refusals: { actor: [BatchNotFoundError] },
+      async verdict(story, { other }) {
+        if (other.status === 'rejected') throw other.reason;
+        await story.held.idle();
+        takeOver(story);
+        const end = await (other.value as AnyBatch).waitUntilFinished(10_000);
+        expect(end).toMatchObject({ state: 'succeeded', total: 1, succeeded: 1 });
+        expect(story.ran.sort()).toEqual(['complete', 'member', 'success']);
+      },
+    });
+  });
+});

@@ -1,0 +1,415 @@
+import { homeOf } from '../../src/batch/home.js';
+import { continueRemoval, expireBatch } from '../../src/batch/remove.js';
+import { type Batch, BatchError, BatchNotFoundError } from '../../src/index.js';
+import type { HeldConnection } from '../support/held-connection.js';
+import { heldBatchWorker, interleave, withLostReplies } from '../support/interleave.js';
+import { withoutLeases } from '../support/leases.js';
+import { type Bench, describe, eventually, expect, keysOf, test } from '../support/test.js';
+import { AN_HOUR, expectEnd, inBothHands, member, ON, type Story, takeOver, tell, withoutLock } from './story.js';
+
+/** The ids of a family: they are used again as soon as they are free. */
+const IDS = ['nightly', 'nightly-child'];
+
+interface Family {
+  readonly parent: Batch;
+  readonly child: Batch;
+}
+
+/** A batch and a child batch, with a settled and a pending member each. */
+async function create({ users }: Story, { pending = true } = {}): Promise<Family> {
+  const jobs = pending ? [member(), member('later', { delay: AN_HOUR })] : [member(), member()];
+  const parent = await users.createBatch({ id: 'nightly', on: ON });
+  const child = await parent.createBatch({ id: 'nightly-child', on: ON });
+  for (const batch of [child, parent]) {
+    await batch.addBulk(jobs.map((job, n) => ({ ...job, opts: { ...job.opts, jobId: `${batch.id}-${n}` } })));
+    await batch.seal();
+  }
+  return { parent, child };
+}
+
+/** One life has been, and has finished unless it has pending members; whoever removes it has a handle of it. */
+async function lived(bench: Bench, held: HeldConnection, options: { pending: boolean }) {
+  const story = tell(bench, held);
+  bench.batchWorker();
+  const { parent, child } = await create(story, options);
+  if (options.pending) {
+    await eventually(async () => (await parent.status()).succeeded === 1 && (await child.status()).succeeded === 1);
+  } else {
+    await parent.waitUntilFinished(10_000);
+  }
+  const [actors, others] = await inBothHands(story, parent);
+  return { ...story, actors, others, homes: [await homeOf(story.actorsUsers), await homeOf(story.users)] as const };
+}
+
+type Lived = Awaited<ReturnType<typeof lived>>;
+
+/** The keys of the family and of its jobs. */
+async function keysOfFamily({ bench }: Pick<Story, 'bench'>): Promise<string[]> {
+  return (await keysOf(bench.redis, bench.prefix)).filter((key) => /:nightly/.test(key));
+}
+
+/** Removes what is there, and uses the ids again: the settled members' jobs are gone, so their ids may be, too. */
+async function removeAndCreate(story: Lived): Promise<Family> {
+  await withoutLeases(story.bench, IDS, story.others.remove({ members: true, force: true })).catch((error) => {
+    // Only the one who came when all was over may say so.
+    if (!(error instanceof BatchNotFoundError)) throw error;
+  });
+  expect(await keysOfFamily(story)).toEqual([]);
+  return create(story, { pending: false });
+}
+
+/** The later life is whole: all of its members run, and it calls back. */
+async function expectLaterLife(story: Story, { parent, child }: Family): Promise<void> {
+  expect(await parent.waitUntilFinished(10_000)).toMatchObject({
+    state: 'succeeded',
+    total: 3,
+    succeeded: 3,
+    missing: 0,
+  });
+  expect(await child.status()).toMatchObject({ state: 'succeeded', total: 2, succeeded: 2, missing: 0 });
+  expect(await story.users.getJobCountByTypes('completed')).toBe(8);
+}
+
+describe('remove()', () => {
+  test.for([true, false])(
+    'beside another remove(), after which the ids are used again: both resolve, the new batch stays (pending: %s)',
+    async (pending, { bench }) => {
+      const { commands } = await interleave(bench, {
+        setup: (bench, held) => lived(bench, held, { pending }),
+        actor: ({ actors }) => actors.remove({ members: true, force: pending }),
+        other: removeAndCreate,
+        // When it came after the other one had removed the batch.
+        refusals: { actor: [BatchNotFoundError] },
+        async verdict(story, { position, actor, other }) {
+          expect(actor.status).toBe(position === 1 ? 'rejected' : 'fulfilled');
+          if (other.status === 'fulfilled') await expectLaterLife(story, other.value as Family);
+        },
+      });
+      expect(commands.length).toBeGreaterThan(5);
+    },
+  );
+
+  test('resolves when another remove() was faster, and takes what both asked for', async ({ bench }) => {
+    await interleave(bench, {
+      setup: (bench, held) => lived(bench, held, { pending: true }),
+      actor: ({ actors }) => actors.remove({ force: true }),
+      other: ({ bench, others }) => withoutLeases(bench, IDS, others.remove({ force: true })),
+      // The one who came when all was over says so.
+      refusals: { actor: [BatchNotFoundError], other: [BatchNotFoundError] },
+      async verdict({ users, bench }, { position, actor, other }) {
+        expect(actor.status).toBe(position === 1 ? 'rejected' : 'fulfilled');
+        expect(other.status).toBe(position === undefined ? 'rejected' : 'fulfilled');
+        const left = (await keysOf(bench.redis, bench.prefix)).filter((key) => /:batches:nightly|~/.test(key));
+        expect(left).toEqual([]);
+        expect(await users.getJobCountByTypes('completed', 'delayed')).toBe(2);
+      },
+    });
+  });
+
+  test('killed anywhere: maintenance goes on with it, members and all', async ({ bench }) => {
+    await interleave(bench, {
+      setup: (bench, held) => lived(bench, held, { pending: true }),
+      actor: ({ actors }) => actors.remove({ members: true, force: true }),
+      async other({ bench, homes: [, home] }) {
+        const turn = async () => {
+          const ended = await continueRemoval(home, 'nightly', { slices: 2 });
+          return ended !== 'more' && ended !== 'held';
+        };
+        await withoutLeases(bench, IDS, eventually(turn));
+        return keysOfFamily({ bench });
+      },
+      async verdict(story, { other, position }) {
+        // Before it is marked, nothing is to be gone on with.
+        const isMarked = position === undefined || position > 2;
+        if (isMarked) expect(other).toEqual({ status: 'fulfilled', value: [] });
+        expect(await keysOfFamily(story)).toEqual([]);
+      },
+    });
+  });
+
+  test('while somebody creates a batch with its id: the creation fails, or the new batch stays', async ({ bench }) => {
+    await interleave(bench, {
+      setup: (bench, held) => lived(bench, held, { pending: false }),
+      actor: ({ actors }) => actors.remove({ members: true }),
+      other: ({ users }) => users.createBatch({ id: 'nightly', on: ON }),
+      refusals: { other: [BatchError] },
+      async verdict(story, { other }) {
+        const created = other.status === 'fulfilled' ? (other.value as Batch) : undefined;
+        if (created?.created !== true) {
+          expect(await keysOfFamily(story)).toEqual([]);
+        }
+        const { parent, child } = await create(story, { pending: false });
+        await expectLaterLife(story, { parent, child });
+      },
+    });
+  });
+
+  test('and a creation with its id that is held anywhere: it fails, or its batch stays', async ({ bench }) => {
+    await interleave(bench, {
+      setup: (bench, held) => lived(bench, held, { pending: false }),
+      actor: ({ actorsUsers }) => actorsUsers.createBatch({ id: 'nightly', on: ON }),
+      other: ({ others }) => others.remove({ members: true }),
+      refusals: { actor: [BatchError] },
+      async verdict(story, { actor }) {
+        const created = actor.status === 'fulfilled' ? (actor.value as Batch) : undefined;
+        if (created?.created !== true) {
+          expect(await keysOfFamily(story)).toEqual([]);
+        }
+        await expectLaterLife(story, await create(story, { pending: false }));
+      },
+    });
+  });
+
+  test('{ force: true } while the last member of a child ends: nothing of it is left, and nothing calls back later', async ({
+    bench,
+  }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        bench.batchWorker({ sweepInterval: 20 });
+        const parent = await story.users.createBatch({ id: 'nightly', on: ON });
+        const child = await parent.createBatch({ id: 'nightly-child', on: { complete: { name: 'child complete' } } });
+        await child.add('held', {}, { jobId: 'nightly-held' });
+        await parent.add('later', {}, { jobId: 'nightly-later', delay: AN_HOUR });
+        await child.seal();
+        await parent.seal();
+        await eventually(() => story.ran.length === 1);
+        const [actors] = await inBothHands(story, parent);
+        return { ...story, actors, child };
+      },
+      actor: ({ actors }) => actors.remove({ force: true }),
+      async other({ gate, users, child, ran }) {
+        gate.open();
+        await eventually(async () => (await users.getCompletedCount()) > 0);
+        // Unless it is being removed, it finishes before the removal goes on.
+        const isThere = await child.status().then(
+          () => true,
+          () => false,
+        );
+        if (isThere) await eventually(() => ran.includes('child complete'));
+      },
+      async verdict(story) {
+        const ranBefore = [...story.ran];
+        expect(await keysOfFamily(story)).toEqual([`${story.bench.prefix}:users:nightly-held`]);
+        await expectNothingRuns(story);
+        expect(story.ran).toEqual(ranBefore);
+      },
+    });
+  });
+});
+
+/** A batch that is added afterwards runs to its end: whatever was in the queues before has had its turn. */
+async function expectNothingRuns({ users, ran }: Story): Promise<void> {
+  const before = ran.length;
+  const probe = await users.addBatch({}, [member('probe')]);
+  await probe.waitUntilFinished(10_000);
+  expect(ran.slice(before)).toEqual(['probe']);
+  ran.pop();
+}
+
+describe('expiry', () => {
+  test('beside remove(), after which the ids are used again: the new batch stays', async ({ bench }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = await lived(bench, held, { pending: false });
+        await bench.redis.hset(`${bench.prefix}:batches:nightly`, 'b:keep', '0,');
+        return story;
+      },
+      actor: ({ homes: [home] }) => eventually(async () => (await expireBatch(home, 'nightly')) !== 'more'),
+      async other(story) {
+        // Its callbacks and child batches go, its members' jobs are left to the user.
+        await withoutLeases(story.bench, IDS, story.others.remove({ members: true })).catch(() => {});
+        for (const { id } of await story.users.getJobs(['completed'])) await story.users.remove(id ?? '');
+        return create(story, { pending: false });
+      },
+      async verdict(_, { other }) {
+        if (other.status !== 'fulfilled') throw other.reason;
+        const { parent, child } = other.value as Family;
+        expect(await parent.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 3, succeeded: 3 });
+        expect(await child.status()).toMatchObject({ state: 'succeeded', total: 2, succeeded: 2 });
+      },
+    });
+  });
+
+  test.for(['expires', 'is removed'])(
+    'retry() while the batch %s: the retry wins and the batch stays, or it says that the batch is gone',
+    async (how, { bench }) => {
+      const ends = new Set<string>();
+      await interleave(bench, {
+        setup: (bench, held) => failedOnce(bench, held),
+        actor: ({ actors }) => actors.retry(),
+        other: ({ homes: [, home], others }) => (how === 'expires' ? expireAll(home) : others.remove()),
+        refusals: { actor: [BatchNotFoundError], other: [BatchError] },
+        async verdict(story, { actor, other }) {
+          ends.add(actor.status);
+          if (actor.status === 'rejected') {
+            await expect(story.others.status()).rejects.toThrow(BatchNotFoundError);
+          } else if (other.status === 'rejected' || other.value === 'kept') {
+            expect(actor.value).toEqual({ retried: 2 });
+            await expectEnd(story, story.others, { state: 'succeeded', recovered: true }, RETRIED);
+          } else {
+            // It came when the retried batch had finished again.
+            expect([...story.ran].sort()).toEqual(RETRIED);
+          }
+        },
+      });
+      expect([...ends].sort()).toEqual(['fulfilled', 'rejected']);
+    },
+  );
+
+  test.for(['expires', 'is removed'])(
+    'of a batch that is retried while it %s: the retry wins and the batch stays, or it says that the batch is gone',
+    async (how, { bench }) => {
+      await interleave(bench, {
+        setup: (bench, held) => failedOnce(bench, held),
+        actor: ({ homes: [home], actors }) => (how === 'expires' ? expireAll(home) : actors.remove()),
+        other: ({ others }) => others.retry(),
+        refusals: { other: [BatchNotFoundError], actor: [BatchError] },
+        async verdict(story, { other }) {
+          if (other.status === 'rejected') {
+            await expect(story.others.status()).rejects.toThrow(BatchNotFoundError);
+          } else {
+            await expectEnd(story, story.others, { state: 'succeeded', recovered: true }, RETRIED);
+          }
+        },
+      });
+    },
+  );
+
+  test('of the batch above, while a child batch of it is retried: the retry wins, or says that the batch is gone', async ({
+    bench,
+  }) => {
+    await interleave(bench, {
+      setup: (bench, held) => failedOnce(bench, held),
+      actor: ({ actorsChild }) => actorsChild.retry(),
+      other: ({ homes: [, home] }) => expireAll(home),
+      refusals: { actor: [BatchNotFoundError] },
+      async verdict(story, { actor, other }) {
+        if (actor.status === 'rejected') {
+          await expect(story.others.status()).rejects.toThrow(BatchNotFoundError);
+        } else {
+          expect(other).toEqual({ status: 'fulfilled', value: 'kept' });
+          expect(actor.value).toEqual({ retried: 1 });
+          await eventually(() => story.ran.includes('child success'));
+        }
+      },
+    });
+  });
+});
+
+const RETRIED = ['bad', 'bad', 'bad', 'bad', 'child success', 'success'];
+
+/** A batch and a child batch, each with a failed member that would succeed now, and kept for no time. */
+async function failedOnce(bench: Bench, held: HeldConnection) {
+  const story = tell(bench, held);
+  bench.batchWorker();
+  const parent = await story.users.createBatch({
+    id: 'nightly',
+    keep: { age: 0 },
+    on: { success: { name: 'success' } },
+  });
+  const child = await parent.createBatch({ id: 'nightly-child', on: { success: { name: 'child success' } } });
+  await child.add('bad', {});
+  await parent.add('bad', {});
+  await child.seal();
+  await parent.seal();
+  await parent.waitUntilFinished(10_000);
+  story.mend();
+  const [actors, others] = await inBothHands(story, parent);
+  const actorsChild = await story.actorsUsers.getBatch(child.id);
+  return {
+    ...story,
+    ...{ actors, others, actorsChild },
+    homes: [await homeOf(story.actorsUsers), await homeOf(story.users)] as const,
+  };
+}
+
+async function expireAll(home: Parameters<typeof expireBatch>[0]): Promise<unknown> {
+  for (;;) {
+    const ended = await expireBatch(home, 'nightly');
+    if (ended !== 'more') return ended;
+  }
+}
+
+describe('remove({ force: true })', () => {
+  test('at any step of the BatchWorker that finishes the batch: nothing is left, nothing calls back any more', async ({
+    bench,
+  }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        await heldBatchWorker(bench, held);
+        const batch = await story.users.createBatch({ id: 'nightly', on: ON });
+        await batch.add('member', {}, { jobId: 'nightly-member' });
+        await eventually(async () => (await batch.status()).pending === 0);
+        return { ...story, batch };
+      },
+      async actor({ batch }) {
+        await batch.seal();
+        await batch.waitUntilFinished(10_000);
+      },
+      other: (story) => withoutLock(story, 'nightly', story.batch.remove({ force: true })),
+      refusals: { actor: [BatchNotFoundError] },
+      async verdict(story) {
+        await story.held.idle();
+        takeOver(story);
+        await expectNothingRuns(story);
+        expect(await keysOfFamily(story)).toEqual([`${story.bench.prefix}:users:nightly-member`]);
+      },
+    });
+  });
+});
+
+describe('when the reply to a command is lost, and it is sent again', () => {
+  test.for([{}, { members: true }, { force: true }, { members: true, force: true }])(
+    'remove(%o) resolves, and has done it once',
+    async (options, { bench }) => {
+      await withLostReplies(bench, {
+        setup: (bench, held) => lived(bench, held, { pending: 'force' in options }),
+        actor: ({ actors }) => actors.remove(options),
+        async verdict({ bench, users }) {
+          const left = (await keysOf(bench.redis, bench.prefix)).filter((key) => /:batches:nightly|~/.test(key));
+          expect(left).toEqual([]);
+          const members = 'members' in options ? 0 : 'force' in options ? 2 : 4;
+          expect(await users.getJobCountByTypes('completed', 'delayed')).toBe(members);
+        },
+      });
+    },
+  );
+
+  test('a parent counts a removed child as missing, once, and goes on', async ({ bench }) => {
+    await withLostReplies(bench, {
+      setup: async (bench, held) => {
+        const story = await lived(bench, held, { pending: true });
+        await story.users.remove('nightly-1');
+        return { ...story, child: await story.actorsUsers.getBatch('nightly-child') };
+      },
+      actor: ({ child }) => child.remove({ force: true }),
+      async verdict({ others }) {
+        const status = await others.waitUntilFinished(10_000);
+        expect(status).toMatchObject({ state: 'failed', total: 3, succeeded: 1, missing: 2 });
+      },
+    });
+  });
+
+  test('retry() runs again what failed, once', async ({ bench }) => {
+    await withLostReplies(bench, {
+      setup: (bench, held) => failedOnce(bench, held),
+      actor: ({ actors }) => actors.retry(),
+      verdict: (story) => expectEnd(story, story.others, { state: 'succeeded', recovered: true }, RETRIED),
+    });
+  });
+
+  test('expiry and continued removals take everything', async ({ bench }) => {
+    await withLostReplies(bench, {
+      setup: (bench, held) => failedOnce(bench, held),
+      async actor({ homes: [home] }) {
+        expect(await expireBatch(home, 'nightly', { slices: 1 })).toBe('more');
+        await eventually(async () => (await continueRemoval(home, 'nightly', { slices: 1 })) === 'done');
+      },
+      async verdict({ bench }) {
+        expect((await keysOf(bench.redis, bench.prefix)).filter((key) => /:batches:nightly|~/.test(key))).toEqual([]);
+      },
+    });
+  });
+});
