@@ -2,26 +2,25 @@ import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD } from './keys.js';
 import { LUA_FREES_MEMORY, LUA_NOW, script } from './script.js';
 
-/** How many bytes of definitions one command decodes at most, where `keep` is not in its own field yet; 2 ms of Redis's time. */
-const DECODED_BYTES = 200_000;
+/** How many bytes of definitions one command decodes at most, where `keep` is not in its own field yet; 1 ms of Redis's time. */
+const DECODED_BYTES = 100_000;
 
 /**
- * Lua, after LUA_NOW: whether a finished batch has had its time. Its age counts from the instant at which a script first saw it
+ * Lua, after LUA_NOW: whether a finished batch has had its time, or is being removed already. Its age counts from the instant at which a script first saw it
  * finished: `finishedOn` is written by the clock of the BatchWorker that finished it, which may be an hour slow. A batch that was
  * retried has another `finishedOn`, and is seen anew. A child batch stays as long as its parent.
  */
 export const LUA_EXPIRED = `
 local decodable = ${DECODED_BYTES}
 local function keepOf(jobKey)
-  local keep = redis.call('HGET', jobKey, '${FIELD.keep}')
-  local size = keep and 0 or redis.call('HSTRLEN', jobKey, '${FIELD.definition}')
-  if keep or size == 0 or decodable <= 0 then
-    return keep or ','
+  local size = redis.call('HSTRLEN', jobKey, '${FIELD.definition}')
+  if size == 0 or decodable <= 0 then
+    return ','
   end
   decodable = decodable - size
   local isRead, definition = pcall(cjson.decode, redis.call('HGET', jobKey, '${FIELD.definition}'))
   local wanted = isRead and type(definition) == 'table' and definition.keep or {}
-  keep = tostring(wanted.age or '') .. ',' .. tostring(wanted.count or '')
+  local keep = tostring(wanted.age or '') .. ',' .. tostring(wanted.count or '')
   redis.call('HSET', jobKey, '${FIELD.keep}', keep)
   return keep
 end
@@ -34,12 +33,16 @@ local function firstSeen(jobKey, finishedOn, finishedAt)
   return tonumber(at)
 end
 local function isExpired(jobKey, id, completed, failed)
-  local batch = redis.call('HMGET', jobKey, '${FIELD.nonce}', 'finishedOn', 'parentKey', '${FIELD.finishedAt}')
-  if not batch[1] or not batch[2] or batch[3] and redis.call('EXISTS', batch[3]) == 1 then
+  local nonce, removal, finishedOn, parentKey, finishedAt, keep = unpack(redis.call('HMGET', jobKey, '${FIELD.nonce}',
+    '${FIELD.removal}', 'finishedOn', 'parentKey', '${FIELD.finishedAt}', '${FIELD.keep}'))
+  if removal then
+    return true
+  end
+  if not nonce or not finishedOn or parentKey and redis.call('EXISTS', parentKey) == 1 then
     return false
   end
-  local age, count = string.match(keepOf(jobKey), '^(%d*),(%d*)$')
-  local seen = firstSeen(jobKey, batch[2], batch[4])
+  local age, count = string.match(keep or keepOf(jobKey), '^(%d*),(%d*)$')
+  local seen = firstSeen(jobKey, finishedOn, finishedAt)
   if age ~= '' and now() - seen >= tonumber(age) * 1000 then
     return true
   end
@@ -65,8 +68,7 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[2], ARGV[1], ARGV[2])) do
 end
 local expired = {}
 for _, id in ipairs(ids) do
-  local jobKey = ARGV[3] .. id
-  if redis.call('HEXISTS', jobKey, '${FIELD.removal}') == 1 or isExpired(jobKey, id, KEYS[1], KEYS[2]) then
+  if isExpired(ARGV[3] .. id, id, KEYS[1], KEYS[2]) then
     expired[#expired + 1] = id
   end
 end

@@ -74,12 +74,13 @@ test('what expiry reads of a batch does not grow with its definition', async ({ 
   await eventually(finished);
   const calls = await monitor(bench);
   const sizes: number[] = [];
-  for (let looks = 0; looks < 5; looks++) {
+  for (let looks = 0; looks < 8; looks++) {
     expect(await expiredBatches(redis, 0, 99)).toEqual([]);
     sizes.push((await calls()).filter((call) => /"b:definition"/.test(call) && !/hstrlen/i.test(call)).length);
   }
   // So many bytes in one command, until each has been read once.
-  expect(sizes).toEqual([4, 4, 4, 0, 0]);
+  expect(Math.max(...sizes)).toBe(2);
+  expect(sizes.slice(-2)).toEqual([0, 0]);
 });
 
 /** Redis tells what it executes; returns what did since the last call, in this prefix. */
