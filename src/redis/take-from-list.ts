@@ -4,8 +4,9 @@ import { type Hold, LUA_REMOVAL } from './removal.js';
 import { LUA_FREES_MEMORY, LUA_NOW, named, script } from './script.js';
 import { LUA_UNLINK_JOB } from './take-apart.js';
 
-/** How many jobs of a list one command looks at. */
-const STRETCH = 500;
+/** How many jobs of a list one command looks at, and takes out of it, at most. */
+const STRETCH = 1000;
+const MOST_TAKEN = 250;
 /** How far up a job of a flow is followed to its batch. */
 const MOST_LEVELS = 100;
 /** To reach an element, Redis walks there from the nearer end: so many steps of all elements together that are overwritten. */
@@ -53,7 +54,8 @@ local place = '${FIELD.removalAt}' .. list
 local from, size = tonumber(redis.call('HGET', batchKey, place) or 0), tonumber(ARGV[5])
 local ids = redis.call('LRANGE', list, from, from + size - 1)
 local length = redis.call('LLEN', list)
-local most = math.max(10, ${STEPS} / (1 + math.min(from, math.max(length - from, 0))))
+local distance = math.min(from, math.max(length - from, 0))
+local most = math.min(${MOST_TAKEN}, math.max(10, ${STEPS} / (1 + distance)))
 local gone = 'removed:' .. ARGV[2]
 local looked, taken = 0, 0
 for i, id in ipairs(ids) do
