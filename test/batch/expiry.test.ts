@@ -172,8 +172,8 @@ describe('maintenance', () => {
     held.holdBefore(3);
     const removing = actors.remove({ force: true });
     await held.heldOrEnded(removing);
-    const needs = `${bench.prefix}:batches:reconciler:needs`;
-    expect(await bench.redis.smembers(needs)).toEqual([batch.id]);
+    const needs = `${bench.prefix}:batches:reconciler:needs:removals`;
+    expect(await bench.redis.zrange(needs, '0', '-1')).toEqual([batch.id]);
     held.release();
     await removing;
     expect(await bench.redis.exists(needs)).toBe(0);

@@ -8,6 +8,7 @@ export function dropped(home: Home, intervalMs: number): Service {
   return {
     name: 'dropped',
     intervalMs,
+    pace: { share: 0.2 },
     async slice() {
       state = await removeDroppedSlice(home, state === 'done' ? undefined : state);
       return state === 'done';
