@@ -67,20 +67,4 @@ describe('a first failure', () => {
     while (rounds < 200 && (await bench.redis.zcard(failures(bench))) > 1000) await goRound();
     expect((await bench.redis.zrange(failures(bench), '0', '-1')).sort()).toEqual(ids.slice(0, 1000).sort());
   });
-
-  test('with a policy that its batch was given before there was a field for it', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.worker('users', async () => {
-      throw new Error('bad');
-    });
-    const batch = await users.createBatch({ onFailure: { cancelAfter: 2 } });
-    const key = `${bench.prefix}:batches:${batch.id}`;
-    expect(await bench.redis.hget(key, 'b:policy')).toBe('2,');
-    await bench.redis.hdel(key, 'b:policy', 'b:openTimeout');
-    await batch.add('bad', {});
-    await batch.add('bad', {});
-    bench.batchWorker({ sweepInterval: 20 });
-    expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', failed: 2 });
-    expect(await bench.redis.hmget(key, 'b:policy', 'b:openTimeout')).toEqual(['2,', '86400000']);
-  });
 });
