@@ -10,7 +10,7 @@ import type { Home } from './home.js';
  */
 export async function announceDeath(home: Home, batchId: string): Promise<void> {
   for (const { definition } of await deadLine(home, batchId)) {
-    await noteDeath(home.redis, definition.id, { hasCallbacks: definition.on.death !== undefined });
+    await noteDeath(home.redis, definition);
     await enqueueDue(home, definition.id, 'death');
   }
 }

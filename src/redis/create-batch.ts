@@ -125,9 +125,8 @@ export async function createBatchJob(
     : { error: String(reply.error) };
 }
 
-/** The thresholds at which failures cancel the batch, as maintenance reads them: so many members, so many percent. */
-function policyField({ cancelAfter, cancelAtPercent }: FailurePolicy = {}): { readonly policy?: string } {
-  return cancelAfter === undefined && cancelAtPercent === undefined
-    ? {}
-    : { policy: `${cancelAfter ?? ''},${cancelAtPercent ?? ''}` };
+/** What failures do to the batch, as maintenance reads it: see FIELD.policy. */
+function policyField(policy: FailurePolicy | undefined): { readonly policy?: string } {
+  const { cancelAfter = '', cancelAtPercent = '', succeedIfPercent = '' } = policy ?? {};
+  return policy === undefined ? {} : { policy: `${cancelAfter},${cancelAtPercent},${succeedIfPercent}` };
 }

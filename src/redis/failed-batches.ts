@@ -7,10 +7,10 @@ import { LUA_LOOK_AT, named, script } from './script.js';
 const ASKED_TOGETHER = 50;
 
 /**
- * A page of the batches that have failed, latest first: those that may not fail now. Each retry by hand puts the member or
- * callback back into the dependencies, and takes it out of `failed`; when it succeeds before anybody looks, the number of those
- * that failed has changed since the batch was last judged. A batch that is given out counts as judged: should its judge
- * die, the slow look at failed members does it.
+ * A page of the batches that have failed, latest first: those that may not fail now. A retry by hand puts the member or
+ * callback back into the dependencies, and takes it out of `failed`. When it has succeeded before anybody looks, the batch
+ * may succeed if nothing is left in `failed`, or what is left does not count, and that was otherwise when the batch was last
+ * judged. A batch that is given out counts as judged: should its judge die, the slow look at failed members does it.
  *
  * KEYS: the batches queue's failed, what the keys of the sets begin with. ARGV: from, to (ranks), key prefix of the batches queue.
  * Returns listed (the ids of the page), due (those to be judged), broken (ids, each with what is wrong).
@@ -23,15 +23,19 @@ local due = {}
 local function look(id, runsAgain)
   local key = ARGV[3] .. id
   local failed = tostring(redis.call('HLEN', key .. ':failed'))
-  local judged, isCancelled, isRemoved = unpack(redis.call('HMGET', key, '${FIELD.judged}', '${FIELD.cancelledAt}',
-    '${FIELD.removal}'))
+  local judged, isCancelled, isRemoved, policy, strangers = unpack(redis.call('HMGET', key, '${FIELD.judged}',
+    '${FIELD.cancelledAt}', '${FIELD.removal}', '${FIELD.policy}', '${FIELD.strangers}'))
   if isRemoved then
     need(key, KEYS[2], id, 'removal')
-  elseif not isCancelled and (runsAgain or judged ~= failed) then
+    return
+  end
+  local maySucceed = failed == '0' or strangers or policy and string.match(policy, '%d$')
+  local isNew = maySucceed and judged ~= failed and redis.call('EXISTS', key) == 1
+  if not isCancelled and (runsAgain or isNew) then
     due[#due + 1] = id
-    if judged ~= failed and redis.call('EXISTS', key) == 1 then
-      redis.call('HSET', key, '${FIELD.judged}', failed)
-    end
+  end
+  if isNew then
+    redis.call('HSET', key, '${FIELD.judged}', failed)
   end
 end
 local ids = redis.call('ZREVRANGE', KEYS[1], ARGV[1], ARGV[2])

@@ -24,7 +24,7 @@ const FIRST_FAILURES = script(
   `${LUA_NEED}${LUA_NEED_PAGE}${LUA_LOOK_AT}
 local due = {}
 local function hasReached(key, failed, isSealed, total)
-  local limit, percent = string.match(redis.call('HGET', key, '${FIELD.policy}') or '', '^(.*),(.*)$')
+  local limit, percent = string.match(redis.call('HGET', key, '${FIELD.policy}') or '', '^([^,]*),([^,]*)')
   limit, percent = tonumber(limit), tonumber(percent)
   return limit and failed >= limit or percent and isSealed and failed * 100 >= percent * tonumber(total or 0)
 end

@@ -64,9 +64,12 @@ export const FIELD = {
   needs: 'b:needs',
   /** Ms without a sign of life after which an open batch is abandoned, from its definition. */
   openTimeout: 'b:openTimeout',
-  /** When failures cancel the batch, from its definition: '<how many>,<percent of all>', each of them or ''. */
+  /**
+   * What failures do to the batch, from its definition: '<how many cancel it>,<percent of all that cancel it>,<percent of
+   * successes that it needs>', each of them or ''. Not there when failures are only counted.
+   */
   policy: 'b:policy',
-  /** How many members and callbacks had failed when the failed batch was last judged by maintenance. */
+  /** How many members and callbacks had failed when the batch, which has failed, was last judged by maintenance. */
   judged: 'b:judged',
   /** How many distinct members were ever registered. */
   total: 'b:total',

@@ -1,5 +1,5 @@
 import type { BatchRedis } from './batch-redis.js';
-import type { BatchEvent, FailurePolicy } from './definition.js';
+import type { BatchDefinition, BatchEvent, FailurePolicy } from './definition.js';
 import { batchesKey, batchKeys, FIELD, leaseKey, needsKey } from './keys.js';
 import { type Look, parseLook } from './look.js';
 import { LUA_LOOK_AT, LUA_NOW, script } from './script.js';
@@ -76,20 +76,6 @@ local function need(jobKey, needsKey, id, what)
     redis.call('HSET', jobKey, '${FIELD.needs}', needs)
   end
   index(needsKey, id, needs)
-end
-local function unneed(jobKey, ...)
-  local done, kept = {}, {}
-  for _, word in ipairs({ ... }) do
-    done[word] = true
-  end
-  for word in string.gmatch(redis.call('HGET', jobKey, '${FIELD.needs}') or '', '%S+') do
-    kept[#kept + 1] = not done[word] and word or nil
-  end
-  if #kept > 0 then
-    redis.call('HSET', jobKey, '${FIELD.needs}', table.concat(kept, ' '))
-  else
-    redis.call('HDEL', jobKey, '${FIELD.needs}')
-  end
 end
 local function unneed(jobKey, ...)
   local done, kept = {}, {}
@@ -263,49 +249,48 @@ export async function callbacksDone(
  * callbacks for the event are to be enqueued, whoever dies meanwhile.
  *
  * KEYS: batch job, what the keys of the sets begin with.
- * ARGV: batch id, the event, the field that says when or '' when it cannot happen any more, '1' when there are callbacks for
- *       it, how many members there were or ''.
- * Returns 1, or 0 when the batch is gone or has other members by now.
+ * ARGV: batch id, nonce, the event, the field that says when or '' when it cannot happen any more, what the batch needs then,
+ *       how many members there were or ''.
+ * Returns 1, or 0 when this life of the batch is gone, or it has other members by now.
  */
 const NOTE = script(
   'note',
   2,
   `${LUA_NOW}${LUA_NEED}
-local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removal}', '${FIELD.total}', '${FIELD.cancelledAt}')
-if not batch[1] or batch[2] or ARGV[5] ~= '' and (batch[4] or ARGV[5] ~= (batch[3] or '0')) then
+local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.total}', '${FIELD.cancelledAt}')
+local nonce, event, field, needed, total = unpack(ARGV, 2)
+if batch[1] ~= nonce or batch[2] or total ~= '' and (batch[4] or total ~= (batch[3] or '0')) then
   return 0
 end
-if ARGV[3] ~= '' then
-  redis.call('HSETNX', KEYS[1], ARGV[3], now())
+if field ~= '' then
+  redis.call('HSETNX', KEYS[1], field, now())
 end
-unneed(KEYS[1], ARGV[2])
-need(KEYS[1], KEYS[2], ARGV[1], ARGV[4] == '1' and 'callbacks' or '')
+unneed(KEYS[1], event)
+need(KEYS[1], KEYS[2], ARGV[1], needed)
 return 1`,
 );
 
-interface Noted {
-  /** Whether the batch has callbacks for the event. */
-  readonly hasCallbacks: boolean;
-}
-
-export async function noteDeath(redis: BatchRedis, batchId: string, { hasCallbacks }: Noted): Promise<void> {
-  await note(redis, batchId, ['death', FIELD.diedAt, hasCallbacks ? '1' : '0', '']);
+export async function noteDeath(redis: BatchRedis, definition: BatchDefinition): Promise<void> {
+  await note(redis, definition, 'death', { field: FIELD.diedAt });
 }
 
 /** Not if members have been added since there were `total`, or the batch has been cancelled. */
-export async function noteAttempted(
+export async function noteAttempted(redis: BatchRedis, definition: BatchDefinition, total: string): Promise<void> {
+  await note(redis, definition, 'attempted', { field: FIELD.attemptedAt, total });
+}
+
+/** A member that may never have run is missing: nothing brings it back, and the event cannot happen any more. */
+export async function noteNeverAttempted(redis: BatchRedis, definition: BatchDefinition): Promise<void> {
+  await note(redis, definition, 'attempted', { field: '' });
+}
+
+async function note(
   redis: BatchRedis,
-  batchId: string,
-  { hasCallbacks, total }: Noted & { readonly total: string },
+  { id, nonce, on }: BatchDefinition,
+  event: 'death' | 'attempted',
+  { field, total = '' }: { readonly field: string; readonly total?: string },
 ): Promise<void> {
-  await note(redis, batchId, ['attempted', FIELD.attemptedAt, hasCallbacks ? '1' : '0', total]);
-}
-
-/** A member that may never have run is missing: nothing brings it back. */
-export async function noteNeverAttempted(redis: BatchRedis, batchId: string): Promise<void> {
-  await note(redis, batchId, ['attempted', '', '0', '']);
-}
-
-async function note(redis: BatchRedis, batchId: string, args: readonly string[]): Promise<void> {
-  await redis.run(NOTE, [batchKeys(redis, batchId).job, needsKey(redis), batchId, ...args]);
+  const keys = [batchKeys(redis, id).job, needsKey(redis)];
+  const needed = field === '' || on[event] === undefined ? '' : 'callbacks';
+  await redis.run(NOTE, [...keys, id, nonce, event, field, needed, total]);
 }

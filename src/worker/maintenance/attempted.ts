@@ -68,8 +68,8 @@ async function note(home: Home, batchId: string, total: string): Promise<void> {
     return;
   }
   if (missingOf(snapshot.counts) > 0) {
-    await noteNeverAttempted(home.redis, batchId);
+    await noteNeverAttempted(home.redis, snapshot.definition);
   } else {
-    await noteAttempted(home.redis, batchId, { hasCallbacks: snapshot.definition.on.attempted !== undefined, total });
+    await noteAttempted(home.redis, snapshot.definition, total);
   }
 }

@@ -40,6 +40,6 @@ async function attend(home: Home, batchId: string): Promise<void> {
     await announceDeath(home, batchId);
   }
   if (isToBeCancelled(snapshot)) {
-    await markIfPending(home, batchId, policyReason(snapshot));
+    await markIfPending(home, batchId, policyReason(snapshot), snapshot.definition.nonce);
   }
 }

@@ -21,33 +21,41 @@ async function likeIt(bench: Bench, batchId: string, count: number): Promise<voi
 }
 
 describe('a batch whose failed member is retried by hand', () => {
-  test('runs again in the next round, however many batches have failed beside it', async ({ bench }) => {
-    const users = bench.queue('users');
-    let isMended = false;
-    bench.worker('users', async () => {
-      if (!isMended) throw new Error('bad');
-    });
-    const first = bench.batchWorker();
-    const parent = await users.createBatch();
-    const batch = await parent.createBatch();
-    const member = await batch.add('bad', {});
-    await batch.seal();
-    await parent.seal();
-    await parent.waitUntilFinished(15_000);
-    await first.close();
-    await likeIt(bench, batch.id, 4000);
-    isMended = true;
-    await (await users.getJob(member.id ?? ''))?.retry();
-    // It has succeeded before any round begins: only the number of those that failed tells.
-    await eventually(async () => (await users.getCompletedCount()) === 1);
-    // There is one round, and then none for an hour.
-    const worker = bench.batchWorker({ reconcileInterval: AN_HOUR });
-    const repaired: string[] = [];
-    worker.on('repaired', ({ batchId, woken }) => repaired.push(`${batchId} ${woken}`));
-    await eventually(async () => (await parent.status()).state === 'succeeded');
-    expect(await batch.status()).toMatchObject({ state: 'succeeded', total: 1, succeeded: 1 });
-    expect(repaired).toEqual([`${batch.id} true`, `${parent.id} true`]);
-  });
+  test.for([
+    { policy: 'all must succeed', onFailure: 'continue', bad: 1, retried: 1 },
+    { policy: 'half must succeed', onFailure: { succeedIf: '50%' }, bad: 3, retried: 1 },
+  ] as const)(
+    'runs again in the next round, however many batches have failed beside it, when $policy',
+    async ({ onFailure, bad, retried }, { bench }) => {
+      const users = bench.queue('users');
+      let isMended = false;
+      bench.worker('users', async ({ name }) => {
+        if (name === 'bad' && !isMended) throw new Error('bad');
+      });
+      const first = bench.batchWorker();
+      const parent = await users.createBatch();
+      const batch = await parent.createBatch({ onFailure });
+      await batch.addBulk(Array.from({ length: bad }, () => ({ name: 'bad', data: {} })));
+      await batch.add('good', {});
+      await batch.seal();
+      await parent.seal();
+      await parent.waitUntilFinished(15_000);
+      await first.close();
+      await likeIt(bench, batch.id, 4000);
+      isMended = true;
+      const failed = await users.getFailed(0, retried - 1);
+      for (const job of failed) await job.retry();
+      // It has succeeded before any round begins: only the number of those that failed tells.
+      await eventually(async () => (await users.getCompletedCount()) === 1 + retried);
+      // There is one round, and then none for an hour.
+      const worker = bench.batchWorker({ reconcileInterval: AN_HOUR });
+      const repaired: string[] = [];
+      worker.on('repaired', ({ batchId, woken }) => repaired.push(`${batchId} ${woken}`));
+      await eventually(async () => (await parent.status()).state === 'succeeded');
+      expect(await batch.status()).toMatchObject({ state: 'succeeded', total: bad + 1, succeeded: 1 + retried });
+      expect(repaired).toEqual([`${batch.id} true`, `${parent.id} true`]);
+    },
+  );
 
   test('runs again when the one who saw it died before it judged the batch', async ({ bench }) => {
     const users = bench.queue('users');
@@ -55,18 +63,16 @@ describe('a batch whose failed member is retried by hand', () => {
     bench.worker('users', async () => {
       if (!isMended) throw new Error('bad');
     });
-    const first = bench.batchWorker({ reconcileInterval: 20 });
+    const first = bench.batchWorker();
     const batch = await users.createBatch();
     const member = await batch.add('bad', {});
     await batch.seal();
     await batch.waitUntilFinished(15_000);
-    const key = `${bench.prefix}:batches:${batch.id}`;
-    await eventually(async () => (await bench.redis.hget(key, 'b:judged')) === '1');
     await first.close();
     isMended = true;
     await (await users.getJob(member.id ?? ''))?.retry();
     await eventually(async () => (await users.getCompletedCount()) === 1);
-    await bench.redis.hset(key, 'b:judged', 0);
+    await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:judged', 0);
     bench.batchWorker({ reconcileInterval: 20 });
     expect(await eventually(async () => (await batch.status()).state === 'succeeded')).toBe(true);
   });
