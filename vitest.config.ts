@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** Tests that say nothing about BullMQ, or that run programs with the BullMQ that is installed: once is enough. */
+/** Tests that say nothing about BullMQ, that run programs with the installed BullMQ, or need what only BullMQ 6 has. */
 const ONCE = [
   'test/support/**',
   'test/examples/**',
@@ -13,6 +13,7 @@ const ONCE = [
   'test/readme.test.ts',
   'test/batch/rules.test.ts',
   'test/batch/stream.test.ts',
+  'test/batch/node-redis.test.ts',
   'test/batch/callbacks.test.ts',
   'test/page/text.test.ts',
   'test/page/readings.test.ts',

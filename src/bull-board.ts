@@ -9,21 +9,24 @@ import { BatchOptionsError, type QueueLike, withBatches } from './index.js';
 export type BatchBoardOptions = NonNullable<ConstructorParameters<typeof BullMQAdapter>[1]> & {
   /**
    * Where the page of `bullmq-batches/page` is mounted, e.g. '/batches': jobs and batches then link to it. Default: they
-   * link to their batch in the board, whose queue `batches` must be on it, without a `prefix` of its own.
+   * link to their batch in the board, whose queue of batches must be on it, without a `prefix` of its own.
    */
   readonly page?: string;
+  /** The queue that holds the batches: the same as that of `withBatches`. Default: 'batches'. */
+  readonly batchesQueue?: string;
 };
 
 const DESCRIPTION = 'Each row is a batch of jobs: delayed while it is open, waiting for its children while it runs.';
 
 /**
- * Shows a queue in Bull Board as its `BullMQAdapter` does, and batches as batches: take it for the queue `batches` and for
- * the queues of members. Progress is that of the moment; jobs link to their batch, and child batches to their parent. The
- * buttons of a batch do what they say to the whole batch, in steps that do not block Redis: Retry runs again what has failed,
- * Promote seals it, "Remove unprocessed children" cancels it, Clean and the trash remove it. What would break a batch is refused
- * with a sentence.
+ * Shows a queue in Bull Board as its `BullMQAdapter` does, and batches as batches: take it for the queue that holds
+ * them and for the queues of members. Progress is that of the moment; jobs link to their batch, and child batches to their
+ * parent. The buttons of a batch do what they say to the whole batch, in steps that do not block Redis: Retry runs again what
+ * has failed, Promote seals it, "Remove unprocessed children" cancels it, Clean and the trash remove it. What would break a
+ * batch is refused with a sentence.
  *
- * @throws BatchOptionsError for a queue that cannot hold batches, and a `page` that is no address.
+ * @throws BatchOptionsError for a queue that cannot hold batches, or was wrapped with another `batchesQueue`, and a `page` that
+ * is no address.
  *
  * @example
  * createBullBoard({
@@ -33,16 +36,17 @@ const DESCRIPTION = 'Each row is a batch of jobs: delayed while it is open, wait
  */
 export class BatchBoardAdapter extends BullMQAdapter {
   readonly #queue: Queue;
-  /** For the queue `batches`; in any other queue the rows are jobs, and stay BullMQ's. */
+  readonly #batchesQueue: string;
+  /** For the queue of the batches; in any other queue the rows are jobs, and stay BullMQ's. */
   readonly #batches: BatchRows | undefined;
 
-  constructor(queue: QueueLike, { page, ...options }: BatchBoardOptions = {}) {
+  constructor(queue: QueueLike, { page, batchesQueue = 'batches', ...options }: BatchBoardOptions = {}) {
     checkPage(page);
     // Whichever copy of BullMQ the queue comes from: Bull Board looks at what it can do.
-    const wrapped = withBatches(queue as unknown as Queue);
-    const holdsBatches = queue.name === 'batches';
+    const wrapped = withBatches(queue as unknown as Queue, { batchesQueue });
+    const holdsBatches = queue.name === batchesQueue;
     const link = (job: Partial<Job>) =>
-      linkOf(job, { page, isBatch: holdsBatches }) ?? options.externalJobUrl?.(job as never);
+      linkOf(job, { page, isBatch: holdsBatches, batchesQueue }) ?? options.externalJobUrl?.(job as never);
     super(wrapped, {
       ...(holdsBatches ? { description: DESCRIPTION } : {}),
       ...options,
@@ -51,6 +55,7 @@ export class BatchBoardAdapter extends BullMQAdapter {
       ...(holdsBatches ? { allowCompletedRetries: false } : {}),
     });
     this.#queue = wrapped;
+    this.#batchesQueue = batchesQueue;
     this.#batches = holdsBatches ? new BatchRows(wrapped) : undefined;
   }
 
@@ -65,7 +70,9 @@ export class BatchBoardAdapter extends BullMQAdapter {
   }
 
   override addJob(name: string, data: unknown, options: Parameters<BullMQAdapter['addJob']>[2]): Promise<Job> {
-    return this.#batches?.refuseToAdd() ?? addOutsideOfBatches(this.#queue, name, data, options);
+    return (
+      this.#batches?.refuseToAdd() ?? addOutsideOfBatches(this.#queue, this.#batchesQueue, { name, data, options })
+    );
   }
 
   override clean(...[status, graceMs]: Parameters<BullMQAdapter['clean']>): Promise<void> {

@@ -2,16 +2,23 @@
 import { createRequire } from 'node:module';
 import { type CommandLine, readCommandLine } from './cli/arguments.js';
 import { cancelCommand, removeCommand, retryCommand, sealCommand } from './cli/change.js';
-import type { Command } from './cli/command.js';
+import type { Command, Given } from './cli/command.js';
 import { explainCommand } from './cli/explain.js';
-import { EXIT, failureOf } from './cli/failure.js';
+import { EXIT, failureOf, UsageError } from './cli/failure.js';
 import { helpOf, helpOfCommand } from './cli/help.js';
 import { listCommand } from './cli/list.js';
 import { failuresCommand, resultsCommand } from './cli/members.js';
 import { Output, wantsColours } from './cli/output.js';
-import { DEFAULT_PREFIX, DEFAULT_URL, openBatches, redisAddress } from './cli/redis.js';
+import {
+  type BatchesPlace,
+  DEFAULT_BATCHES_QUEUE,
+  DEFAULT_PREFIX,
+  DEFAULT_URL,
+  openBatches,
+  redisAddress,
+} from './cli/redis.js';
 import { showCommand } from './cli/show.js';
-import { quoted } from './cli/text.js';
+import { printable, quoted } from './cli/text.js';
 import { treeCommand } from './cli/tree.js';
 import { watchCommand } from './cli/watch.js';
 
@@ -62,9 +69,13 @@ async function run(
   command: Command,
   { address, out }: { address: ReturnType<typeof redisAddress>; out: Output },
 ): Promise<number> {
-  const prefix = given.text('prefix') ?? DEFAULT_PREFIX;
-  const batches = await openBatches(address, prefix);
-  const options = prefix === DEFAULT_PREFIX ? [] : ['--prefix', prefix];
+  const { prefix, batchesQueue } = placeOf(given);
+  const batches = await openBatches(address, { prefix, batchesQueue });
+  const isDefault = batchesQueue === DEFAULT_BATCHES_QUEUE;
+  const options = [
+    ...(prefix === DEFAULT_PREFIX ? [] : ['--prefix', prefix]),
+    ...(isDefault ? [] : ['--batches-queue', batchesQueue]),
+  ];
   try {
     return await command.run({
       id,
@@ -72,7 +83,7 @@ async function run(
       out,
       queue: batches.queue,
       findBatch: () => batches.queue.getBatch(id),
-      where: `${address.name} with prefix '${prefix}'`,
+      where: `${address.name} with prefix '${prefix}'${isDefault ? '' : ` and queue '${batchesQueue}'`}`,
       commandLine(name, target, ...flags) {
         const place = target.startsWith('-') ? [...flags, ...options, '--', target] : [target, ...flags, ...options];
         return ['bullmq-batches', name, ...place].map(quoted).join(' ');
@@ -81,6 +92,15 @@ async function run(
   } finally {
     await batches.close();
   }
+}
+
+/** @throws UsageError for a name that no queue has. */
+function placeOf(given: Given): BatchesPlace {
+  const batchesQueue = given.text('batches-queue') ?? DEFAULT_BATCHES_QUEUE;
+  if (batchesQueue.includes(':')) {
+    throw new UsageError(`--batches-queue takes the name of a queue, without ':', not '${printable(batchesQueue)}'.`);
+  }
+  return { prefix: given.text('prefix') ?? DEFAULT_PREFIX, batchesQueue };
 }
 
 function addressOf({ given }: CommandLine) {

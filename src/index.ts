@@ -33,6 +33,6 @@ export type { CallbackJobOptions, MemberDefaults, MemberOptions } from './option
 export type { BatchEvent } from './redis/definition.js';
 export type { JobState } from './redis/outstanding.js';
 export type { CallbackState } from './redis/snapshot.js';
-export { type BatchMethods, type BatchQueue, withBatches } from './with-batches.js';
+export { type BatchMethods, type BatchQueue, type WithBatchesOptions, withBatches } from './with-batches.js';
 export { BatchWorker, type BatchWorkerEvents, type BatchWorkerOptions } from './worker/batch-worker.js';
-export type { BatchRepair } from './worker/reconciler.js';
+export type { BatchRepair } from './worker/maintenance/service.js';

@@ -64,13 +64,24 @@ export function checkName(what: string, value: unknown): asserts value is string
   checkWellFormed(what, value);
 }
 
-/** Keys of a BullMQ queue: a job with such an id would overwrite them. */
-const QUEUE_KEYS =
-  /^(active|wait|waiting|waiting-children|paused|id|delayed|prioritized|stalled|stalled-check|completed|failed|repeat|limiter|meta|events|pc|marker|de|dn|metrics|priority|resumed|cleaned)$/;
+/** What BullMQ keeps beside a queue's jobs, and its words for states: a job with such an id would share its key. */
+export const QUEUE_KEYS: readonly string[] = [
+  ...['active', 'wait', 'waiting', 'waiting-children', 'paused', 'delayed', 'prioritized', 'completed', 'failed'],
+  ...['id', 'meta', 'events', 'marker', 'pc', 'de', 'dn', 'limiter', 'repeat', 'stalled', 'stalled-check', 'metrics'],
+  ...['delay', 'priority', 'resumed', 'cleaned'],
+];
+
+/** Refuses what cannot be the name of the queue that holds the batches. */
+export function checkBatchesQueue(what: string, value: unknown): asserts value is string {
+  checkName(what, value);
+  if (value.includes(':')) {
+    throw new BatchOptionsError(`${what} must not contain ':', BullMQ's separator: '${value}'.`);
+  }
+}
 
 /** Whether a batch can have this id: what BullMQ keeps under the others is no batch. */
 export function mayBeBatchId(id: string): boolean {
-  return !/[:~]/.test(id) && !QUEUE_KEYS.test(id);
+  return !/[:~]/.test(id) && !QUEUE_KEYS.includes(id);
 }
 
 /** An id that BullMQ's parent/child scripts, and our callback ids, can carry. */
@@ -81,7 +92,7 @@ export function checkBatchId(id: unknown): asserts id is string {
       `The id of a batch must not contain ':' or '~', which are Redis's and our own separators: '${id}'.`,
     );
   }
-  if (QUEUE_KEYS.test(id)) {
+  if (QUEUE_KEYS.includes(id)) {
     throw new BatchOptionsError(
       `The id of a batch must not be '${id}', the name of a key of BullMQ's. Use e.g. 'import-${id}'.`,
     );
@@ -133,8 +144,9 @@ function between(value: unknown, least: number, most: number): boolean {
   return typeof value === 'number' && value >= least && value <= most;
 }
 
-export function checkMemberOptions(what: string, opts: unknown): asserts opts is MemberOptions {
+export function checkMemberOptions(what: string, opts: unknown, batchId?: string): asserts opts is MemberOptions {
   checkJobOptions(what, opts);
+  checkJson(what, opts);
   const { jobId } = opts;
   if (jobId === undefined) {
     return;
@@ -145,9 +157,14 @@ export function checkMemberOptions(what: string, opts: unknown): asserts opts is
       `${what}.jobId must not be an integer, those are BullMQ's own: '${jobId}'. Use e.g. 'row-${jobId}'.`,
     );
   }
-  if (QUEUE_KEYS.test(jobId)) {
+  if (QUEUE_KEYS.includes(jobId)) {
     throw new BatchOptionsError(
       `${what}.jobId must not be '${jobId}', the name of a key of BullMQ's. Use e.g. 'row-${jobId}'.`,
+    );
+  }
+  if (batchId !== undefined && jobId.startsWith(`${batchId}~`)) {
+    throw new BatchOptionsError(
+      `${what}.jobId must not begin with '${batchId}~', as the ids of the batch's own callbacks do: '${jobId}'.`,
     );
   }
   if (jobId.startsWith('0:') || (jobId.includes(':') && jobId.split(':').length !== 3)) {

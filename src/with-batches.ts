@@ -1,14 +1,33 @@
 import type { Job } from 'bullmq';
 import { Batch, createBatch, loadBatch } from './batch/batch.js';
 import { type BatchOptions, checkBatchOptions } from './batch/create.js';
-import { checkNotBatches, homeOf, isQueue, type MemberQueue, memberQueueOf } from './batch/home.js';
-import { type BatchJobs, checkIterable, checkJob, type Opener } from './batch/job.js';
+import {
+  batchesQueueOf,
+  checkNotBatches,
+  homeOf,
+  isQueue,
+  keepBatchesIn,
+  type MemberQueue,
+  memberQueueOf,
+} from './batch/home.js';
+import { type BatchJobs, checkIterable, checkJobs, type Opener } from './batch/job.js';
 import { type BatchCounts, batchOf, getBatchCounts, getBatches, type ListedState } from './batch/lookup.js';
 import type { JobLike, QueueLike } from './batch/queue-like.js';
 import { enclosing } from './context.js';
-import { BatchOptionsError } from './errors.js';
-import { checkName, describe } from './options.js';
+import { BatchMemberError, BatchOptionsError } from './errors.js';
+import { checkBatchesQueue, checkKeys, checkName, checkObject, describe } from './options.js';
 import { checkBackend } from './redis/client.js';
+import { isConnectionError } from './redis/connection-error.js';
+import { DEFAULT_BATCHES_QUEUE } from './redis/keys.js';
+
+export interface WithBatchesOptions {
+  /**
+   * The queue that holds the batches, for an application that has a queue `batches` of its own. It is the same for all queues
+   * and BatchWorkers of a Redis and prefix: another one is refused while there are batches in the first. No ':'. Default:
+   * 'batches'.
+   */
+  readonly batchesQueue?: string;
+}
 
 /** What `withBatches` adds to a queue. */
 export interface BatchMethods<Q extends QueueLike> {
@@ -68,36 +87,55 @@ export interface BatchMethods<Q extends QueueLike> {
 /** A queue with batch methods: the same queue, for BullMQ and for everything that uses it. */
 export type BatchQueue<Q extends QueueLike> = Q & BatchMethods<Q>;
 
-const wrapped = new WeakSet<object>();
-
 /**
- * Gives a BullMQ queue batch methods. Any queue of the application will do to find batches, also the queue `batches` that
- * holds them, to which nothing can be added. It stays the same object: jobs that are added outside of `batch.jobs()` are added
+ * Gives a BullMQ queue batch methods. Any queue of the application will do to find batches, also the queue that holds them
+ * (`batches`, or another `batchesQueue`), to which nothing can be added. It stays the same object: jobs that are added outside of `batch.jobs()` are added
  * as before, and wrapping it again does nothing.
  *
  * @throws BatchOptionsError when it is not a queue, or one that cannot hold batches (PostgreSQL; Redis Cluster without a
- * hash tag in the prefix).
+ * hash tag in the prefix); for bad options, and for another `batchesQueue` than the queue was wrapped with before.
  *
  * @example
  * const users = withBatches(new Queue('users', { connection }));
  */
-export function withBatches<Q extends QueueLike>(queue: Q): BatchQueue<Q> {
+export function withBatches<Q extends QueueLike>(queue: Q, options: WithBatchesOptions = {}): BatchQueue<Q> {
   if (!isQueue(queue)) {
     throw new BatchOptionsError(
       `withBatches() takes a BullMQ Queue, not ${describe(queue)}: withBatches(new Queue('users', { connection })).`,
     );
   }
-  if (wrapped.has(queue)) {
+  checkOptions(options);
+  const before = batchesQueueOf(queue);
+  if (before !== undefined) {
+    checkUnchanged(queue, before, options.batchesQueue);
     return queue as BatchQueue<Q>;
   }
+  const { batchesQueue = DEFAULT_BATCHES_QUEUE } = options;
   checkBackend(queue);
   const own = memberQueueOf(queue);
-  const methods = { ...batchMethods(queue, own), ...addingInsideJobs(own) };
+  const methods = { ...batchMethods(queue, own), ...addingInsideJobs(own, batchesQueue) };
   for (const [name, value] of Object.entries(methods)) {
     Object.defineProperty(queue, name, { value, writable: true, configurable: true });
   }
-  wrapped.add(queue);
+  keepBatchesIn(queue, batchesQueue);
   return queue as BatchQueue<Q>;
+}
+
+function checkOptions(options: WithBatchesOptions): void {
+  checkObject('The options of withBatches', options);
+  checkKeys('withBatches', options, ['batchesQueue']);
+  if (options.batchesQueue !== undefined) {
+    checkBatchesQueue('withBatches: batchesQueue', options.batchesQueue);
+  }
+}
+
+function checkUnchanged({ name }: QueueLike, before: string, wanted = before): void {
+  if (wanted !== before) {
+    throw new BatchOptionsError(
+      `Queue '${name}' was wrapped with the batchesQueue '${before}' before, and now with '${wanted}'. Give withBatches() the ` +
+        'same batchesQueue everywhere.',
+    );
+  }
 }
 
 function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMethods<Q> {
@@ -113,12 +151,10 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
       checkIterable('addBatch', jobs);
       checkBatchOptions(options);
       if (Array.isArray(jobs)) {
-        const opened = await opener();
-        jobs.forEach((job, i) => void checkJob(`job ${i}`, job, opened));
+        checkJobs(jobs, await opener(), options.id);
       }
       const batch = await create(options);
-      await (options.id === undefined ? batch.addBulk(jobs) : batch.addRepeatable(jobs));
-      await batch.seal();
+      await fill(batch, jobs, options.id !== undefined);
       return batch;
     },
     async getBatch(id) {
@@ -131,11 +167,32 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
   };
 }
 
+/** Fills and seals a batch; one that cannot be filled is removed if it was created for it, so that it calls nobody back. */
+async function fill<Q extends QueueLike>(batch: Batch<Q>, jobs: BatchJobs<Q>, isRepeatable: boolean): Promise<void> {
+  try {
+    await batch.addChecked(jobs, isRepeatable);
+    await batch.seal();
+  } catch (error) {
+    if (batch.created && !isLost(error)) {
+      await batch.remove({ force: true, members: true }).catch(() => {});
+    }
+    throw error;
+  }
+}
+
+/** After an error of the connection it is not known what was added: what is there stays, for a second try with the same id. */
+function isLost(error: unknown): boolean {
+  return isConnectionError(error) || (error instanceof BatchMemberError && isConnectionError(error.cause));
+}
+
 /** The queue's own `add` and `addBulk`: inside of `batch.jobs(fn)` they add members, everywhere else they are BullMQ's; to the queue of the batches nothing is added. */
-function addingInsideJobs(own: MemberQueue): Record<'add' | 'addBulk', (...args: never[]) => Promise<unknown>> {
+function addingInsideJobs(
+  own: MemberQueue,
+  batchesQueue: string,
+): Record<'add' | 'addBulk', (...args: never[]) => Promise<unknown>> {
   return {
     async add(name: string, data: unknown, opts?: object): Promise<Job> {
-      checkNotBatches(own.name);
+      checkNotBatches(own.name, batchesQueue);
       const batch = enclosingBatch();
       if (batch === undefined) {
         return own.add(name, data, opts as never);
@@ -144,7 +201,7 @@ function addingInsideJobs(own: MemberQueue): Record<'add' | 'addBulk', (...args:
       return jobs[0] as Job;
     },
     async addBulk(jobs: { name: string; data: unknown; opts: object }[]): Promise<readonly Job[]> {
-      checkNotBatches(own.name);
+      checkNotBatches(own.name, batchesQueue);
       const batch = enclosingBatch();
       return batch === undefined ? own.addBulk(jobs) : (await batch.addTo(own, jobs)).jobs;
     },

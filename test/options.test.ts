@@ -1,5 +1,10 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { QueueKeys } from 'bullmq';
+import { QueueKeys as QueueKeys5 } from 'bullmq5';
 import { describe, expect, test } from 'vitest';
-import { checkBatchId, checkJson, checkKeys, checkMemberOptions } from '../src/options.js';
+import { checkBatchId, checkJson, checkKeys, checkMemberOptions, QUEUE_KEYS } from '../src/options.js';
 
 describe('unknown options', () => {
   test.each([
@@ -23,6 +28,38 @@ test.each([
   [null, 'non-empty string, not null'],
 ])('the batch id %o is refused', (id, message) => {
   expect(() => checkBatchId(id)).toThrow(message);
+});
+
+describe('no id is a word under which BullMQ keeps something of a queue', () => {
+  const scriptsOf = (bullmq: string) => {
+    const folder = join(dirname(createRequire(import.meta.url).resolve(bullmq)), 'scripts');
+    return readdirSync(folder).map((file) => readFileSync(join(folder, file), 'utf8'));
+  };
+  /** The first segment of the keys that scripts make of a queue's beginning, e.g. `baseKey .. 'metrics:failed'`. */
+  const wordsIn = (lua: string) =>
+    [...lua.matchAll(/(?:\w*[pP]refix|prefixKey|baseKey) \.\. ['"]([a-z-]+)|\w*[qQ]ueueKey \.\. ['"]:([a-z-]+)/g)].map(
+      ([, word = '', afterColon = '']) => word || afterColon,
+    );
+
+  test.each([
+    ['bullmq', QueueKeys],
+    ['bullmq5', QueueKeys5],
+  ] as const)('in %s', (bullmq, Keys) => {
+    const named = Object.keys(new Keys().getKeys('q')).filter((word) => word !== '');
+    const inScripts = new Set(scriptsOf(bullmq).flatMap(wordsIn));
+    expect(inScripts).toContain('stalled-check');
+    expect([...named, ...inScripts].filter((word) => !QUEUE_KEYS.includes(word))).toEqual([]);
+    for (const word of [...named, ...inScripts]) {
+      expect(() => checkBatchId(word)).toThrow("the name of a key of BullMQ's");
+      expect(() => checkMemberOptions('opts', { jobId: word })).toThrow("the name of a key of BullMQ's");
+    }
+  });
+
+  test('and the README says which they are', () => {
+    const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+    const [, list = ''] = /words under which BullMQ keeps something\s+of a queue: ([^.]+)\./.exec(readme) ?? [];
+    expect([...list.matchAll(/`([^`]+)`/g)].map(([, word]) => word)).toEqual(QUEUE_KEYS);
+  });
 });
 
 test('batch ids that only look like numbers are fine', () => {

@@ -73,7 +73,15 @@ describe('withBatches', () => {
     const users = bench.queue('users');
     const batch = await users.createBatch();
     await batch.add('row', {});
-    for (const id of ['delayed', 'meta', 'wait', `${batch.id}:dependencies`, 'reconciler:watched', '7', 'nobody']) {
+    for (const id of [
+      'delayed',
+      'meta',
+      'wait',
+      `${batch.id}:dependencies`,
+      'reconciler:needs:failures',
+      '7',
+      'nobody',
+    ]) {
       await expect(users.getBatch(id)).rejects.toThrow(BatchNotFoundError);
     }
   });

@@ -2,31 +2,30 @@ import type { Job, JobsOptions } from 'bullmq';
 import { runInside } from '../context.js';
 import { BatchError, BatchNotFoundError, BatchOptionsError } from '../errors.js';
 import { checkKeys, checkName, checkObject, describe, type MemberOptions, mayBeBatchId } from '../options.js';
+import type { AttachmentLink } from '../redis/add-members.js';
 import { isCancelled } from '../redis/cancel.js';
 import { type BatchDefinition, type BatchEvent, EVENTS } from '../redis/definition.js';
 import { batchKeys } from '../redis/keys.js';
-import type { AttachmentLink } from '../redis/register.js';
 import { sealBatch, touchBatch } from '../redis/seal.js';
 import { readSnapshot, type Snapshot } from '../redis/snapshot.js';
-import { type Callback, storeCallback } from './callbacks.js';
+import { type Callback, checkCallbackCount, storeCallback } from './callbacks.js';
 import { cancelBatch } from './cancel.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
 import { type BatchExplanation, explain } from './explain.js';
 import { addFlow, type Flow, type FlowNode } from './flow.js';
-import { checkNotBatches, type MemberQueue } from './home.js';
+import { checkNotBatches, checkSameBatches, type MemberQueue } from './home.js';
 import { freshIds, repeatableIds } from './ids.js';
 import {
-  type BatchJob,
   type BatchJobs,
   type CheckedJob,
   checkIterable,
   checkJob,
+  checkJobs,
   checkMember,
   type Opener,
 } from './job.js';
 import { addCallback } from './late.js';
 import { type Added, addMembers, type Destination, type Member } from './members.js';
-import { OnTheirWay } from './on-their-way.js';
 import type { DataOf, JobOf, NameOf, QueueLike, ResultOf } from './queue-like.js';
 import { removeBatch } from './remove.js';
 import { retryFailed, revive } from './retry.js';
@@ -62,7 +61,7 @@ export interface Standing {
 const OUTSIDE: Standing = { links: [], parentLinks: [] };
 
 /** How many jobs that a queue is given inside of `jobs(fn)` go to Redis in one step. */
-const MOST_AT_ONCE = 1000;
+const MOST_AT_ONCE = 250;
 
 /** The longest time that a timer can hold. */
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
@@ -144,16 +143,21 @@ export class Batch<Q extends QueueLike = QueueLike> {
    */
   async addBulk(jobs: BatchJobs<Q>): Promise<BulkAdded> {
     checkIterable('addBulk', jobs);
-    return this.#addStream(jobs, freshIds(), true);
+    if (Array.isArray(jobs)) {
+      checkJobs(jobs, this.#opener, this.id);
+    }
+    return this.addChecked(jobs, false);
   }
 
   /**
-   * As `addBulk`, with ids that are the same when the same source is read again.
+   * Adds jobs from a source that was checked as far as it can be.
    *
+   * @param isRepeatable whether the jobs get ids that are the same when the same source is read again.
    * @internal
    */
-  async addRepeatable(jobs: BatchJobs<Q>): Promise<BulkAdded> {
-    return this.#addStream(jobs, repeatableIds(this.id, this.#definition.nonce), false);
+  async addChecked(jobs: BatchJobs<Q>, isRepeatable: boolean): Promise<BulkAdded> {
+    const { nonce } = this.#definition;
+    return this.#addStream(jobs, isRepeatable ? repeatableIds(this.id, nonce) : freshIds(nonce), !isRepeatable);
   }
 
   /**
@@ -178,13 +182,12 @@ export class Batch<Q extends QueueLike = QueueLike> {
 
   async #addStream(jobs: BatchJobs<Q>, nextId: () => string, freshIfUnnamed: boolean): Promise<BulkAdded> {
     let [added, known, position] = [0, 0, 0];
-    const onTheirWay = new OnTheirWay();
     const add = async (chunk: unknown[]) => {
-      const members = chunk.map((job) => this.#member(checkJob(`job ${position++}`, job, this.#opener), nextId));
-      const named = members.filter((_, i) => (chunk[i] as BatchJob).opts?.jobId !== undefined);
-      const done = await onTheirWay.add(named, () =>
-        this.#traced(() => addMembers(this.#destination, members, freshIfUnnamed && named.length === 0)),
+      const members = chunk.map((job) =>
+        this.#member(checkJob(`job ${position++}`, job, this.#opener, this.id), nextId),
       );
+      const isFresh = freshIfUnnamed && !members.some(({ isNamed }) => isNamed);
+      const done = await this.#traced(() => addMembers(this.#destination, members, isFresh));
       added += done.added;
       known += done.known;
     };
@@ -196,7 +199,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
   async #alive<T>(work: () => Promise<T>): Promise<T> {
     const { redis } = this.#opener.home;
     // A sign that does not get through is no error of the producer's: the next one may, and so may its jobs.
-    const beat = () => void touchBatch(redis, this.id).catch(() => {});
+    const beat = () => void touchBatch(redis, this.#definition).catch(() => {});
     const heart = setInterval(beat, Math.min(this.#definition.openTimeout / 3, LONGEST_INTERVAL_MS));
     heart.unref();
     try {
@@ -221,12 +224,13 @@ export class Batch<Q extends QueueLike = QueueLike> {
           `its members and its callbacks share one prefix.`,
       );
     }
-    checkNotBatches(queue.name);
-    const nextId = freshIds();
+    checkNotBatches(queue.name, this.#opener.home.batches.name);
+    checkSameBatches(`Batch '${this.id}'`, queue, this.#opener.home);
+    const nextId = freshIds(this.#definition.nonce);
     const members = jobs.map((job, i) =>
-      this.#member(checkMember(jobs.length === 1 ? 'the job' : `job ${i}`, queue, job), nextId),
+      this.#member(checkMember(jobs.length === 1 ? 'the job' : `job ${i}`, queue, job, this.id), nextId),
     );
-    const fresh = members.every((_, i) => (jobs[i]?.opts as MemberOptions | undefined)?.jobId === undefined);
+    const fresh = !members.some(({ isNamed }) => isNamed);
     const added: Job[] = [];
     for (let from = 0; from < members.length; from += MOST_AT_ONCE) {
       const some = members.slice(from, from + MOST_AT_ONCE);
@@ -239,7 +243,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
     const { jobOptions } = this.#definition;
     const { jobId, ...own } = opts;
     const id = nextId();
-    return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions) }, id: jobId ?? id };
+    const isNamed = jobId !== undefined;
+    return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions) }, id: jobId ?? id, isNamed };
   }
 
   /** What is added is a part of the batch's trace, whatever is being traced where it is added. */
@@ -248,7 +253,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   get #destination(): Destination {
-    return { home: this.#opener.home, batchId: this.id, links: this.#standing.links };
+    return { home: this.#opener.home, batch: this.#definition, links: this.#standing.links };
   }
 
   /**
@@ -292,6 +297,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * @internal
    */
   async createChild<C extends QueueLike>(opener: Opener, options: BatchOptions): Promise<Batch<C>> {
+    checkSameBatches(`A child of batch '${this.id}'`, opener.own, this.#opener.home);
     const defined = await this.#traced(() => defineBatch(opener, options, this.#destination));
     return new Batch<C>({ ...defined, opener, parent: this });
   }
@@ -304,7 +310,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    */
   async seal(): Promise<void> {
     const { home } = this.#opener;
-    const sealed = await sealBatch(home.redis, this.id);
+    const sealed = await sealBatch(home.redis, this.#definition);
     if (sealed === 'not found') {
       throw new BatchNotFoundError(this.id);
     }
@@ -342,9 +348,13 @@ export class Batch<Q extends QueueLike = QueueLike> {
   /**
    * Stops the batch, its child batches included: members that have not started are removed and counted as `cancelled`,
    * running ones may finish but are not tried again, and nothing can be added any more. `complete` fires when the last one
-   * has ended, and tells `cancelled` and `cancelReason`; `success` never does, and the batch ends `cancelled`. Removed in
-   * small steps, in seconds also when 100,000 members are waiting. A running member that fails may begin another attempt
-   * before a BatchWorker has removed it, when it has no `backoff`.
+   * has ended, and tells `cancelled` and `cancelReason`; `success` never does, and the batch ends `cancelled`.
+   *
+   * When it resolves, no member begins any more, nor does any attempt of a member that was running. The child batches are marked
+   * first, then members are taken out in small steps, in seconds also when 100,000 are waiting. A running member that fails
+   * with attempts left is `cancelled`; it leaves its queue when a worker takes it again, which does not run it, or when a
+   * BatchWorker has seen it. Members further than 100,000 jobs from both ends of a queue's list are counted at once, and
+   * stay in the list until a worker comes to them: it removes them without running them, with a `failed` event.
    *
    * @param reason why, for the status, the callbacks and the parent's `failures()`.
    * @throws BatchError when all members are settled already, BatchNotFoundError when the batch has been removed.
@@ -356,7 +366,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
     if (reason !== undefined) {
       checkName('cancel(reason): the reason', reason);
     }
-    await cancelBatch(this.#opener.home, this.id, reason);
+    await cancelBatch(this.#opener.home, this.id, { reason, nonce: this.#definition.nonce });
   }
 
   /**
@@ -373,7 +383,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * }
    */
   async isCancelled(): Promise<boolean> {
-    const cancelled = await isCancelled(this.#opener.home.redis, this.id);
+    const cancelled = await isCancelled(this.#opener.home.redis, this.id, this.#definition.nonce);
     if (cancelled === undefined) {
       throw new BatchNotFoundError(this.id);
     }
@@ -383,7 +393,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
   /**
    * Registers one more callback. When its event is past, it is enqueued at once. Each call adds one: it is not idempotent.
    *
-   * @throws BatchOptionsError for a callback that `createBatch` would refuse.
+   * @throws BatchOptionsError for a callback that `createBatch` would refuse, and for the 101st of a batch.
    * @throws BatchNotFoundError when the batch has been removed.
    *
    * @example
@@ -394,7 +404,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
       throw new BatchOptionsError(`A batch has no event ${describe(event)}. Known are: ${EVENTS.join(', ')}.`);
     }
     const stored = storeCallback(`on('${event}')`, callback, this.#opener);
-    await addCallback(this.#opener.home, this.id, event, stored);
+    checkCallbackCount(`on('${event}')`, (await this.#snapshot()).callbacks.length + 1);
+    await addCallback(this.#opener.home, this.#definition, event, stored);
   }
 
   /**

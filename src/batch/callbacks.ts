@@ -20,7 +20,7 @@ export interface Callback {
   readonly opts?: CallbackJobOptions;
 }
 
-/** Callbacks by event, one or several each. */
+/** Callbacks by event, one or several each, at most 100 in all. */
 export type Callbacks = { readonly [event in BatchEvent]?: Callback | readonly Callback[] };
 
 /** What the job of a callback finds in `job.data.batch`. */
@@ -47,6 +47,19 @@ export interface CallbackBatch {
 
 const CALLBACK_KEYS = ['queue', 'name', 'data', 'opts'];
 
+/** Each look at a batch looks at all of its callbacks. */
+const MOST_CALLBACKS = 100;
+
+/** Refuses what only a mistake registers, such as one callback per row. */
+export function checkCallbackCount(what: string, count: number): void {
+  if (count > MOST_CALLBACKS) {
+    throw new BatchOptionsError(
+      `${what} makes ${count} callbacks: a batch has at most ${MOST_CALLBACKS}, of all events together. ` +
+        'Add the others as jobs from one callback, or as members.',
+    );
+  }
+}
+
 /** Checks the callbacks of a batch and resolves what only the creating process knows: queues and their default options. */
 export function storeCallbacks(on: unknown, opener: Opener): BatchDefinition['on'] {
   if (on === undefined) {
@@ -54,6 +67,7 @@ export function storeCallbacks(on: unknown, opener: Opener): BatchDefinition['on
   }
   checkObject(`'on'`, on);
   checkKeys(`'on'`, on, EVENTS);
+  checkCallbackCount(`'on'`, EVENTS.flatMap((event) => on[event] ?? []).length);
   const stored: { [event in BatchEvent]?: StoredCallback[] } = {};
   for (const event of EVENTS) {
     const registered = on[event];

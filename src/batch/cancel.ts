@@ -1,119 +1,98 @@
 import { BatchError, BatchNotFoundError } from '../errors.js';
-import {
-  failedFlows,
-  markCancelled,
-  type Owner,
-  removeFromList,
-  removeRoot,
-  removeScattered,
-  tellParentOfCancel,
-} from '../redis/cancel.js';
-import { failedBelow } from '../redis/flow.js';
-import { batchKeys } from '../redis/keys.js';
+import { type CancelledBatch, lookAtCancelled, markCancelled, tellParentOfCancel } from '../redis/cancel.js';
+import { type DroppedSearch, droppedQueues, searchDropped } from '../redis/dropped.js';
+import { Emptying } from './emptying.js';
 import type { Home } from './home.js';
-import { newNonce } from './ids.js';
-
-/** How many jobs one command looks at: a few milliseconds of Redis's time when all of them go. */
-const PAGE_SIZE = 250;
-
-/** Where BullMQ keeps waiting jobs; 5 moves them into the second while their queue is paused. */
-const LISTS = ['wait', 'paused'];
-
-/**
- * Cancels a batch and its child batches. The mark comes first and is what counts; should the process die while the pending
- * members go, the sweep goes on with it, and does its part already while it lives.
- */
-export async function cancelBatch(home: Home, batchId: string, reason: string | undefined): Promise<void> {
-  const marked = await markCancelled(home.redis, batchId, { reason, version: newNonce() });
-  if (marked === 'not found') {
-    throw new BatchNotFoundError(batchId);
-  }
-  if (marked === 'finished') {
-    throw new BatchError(`Batch '${batchId}' has nothing left to cancel: all of its members are settled.`, { batchId });
-  }
-  await empty(home, batchId, { reason });
-}
 
 interface Extent {
   readonly reason: string | undefined;
-  /** Also in child batches that were cancelled before, and are looked after by themselves. */
-  readonly again?: boolean;
+  /** Of the life of the batch that is meant; by default the one there is. */
+  readonly nonce?: string | undefined;
 }
 
-/** The same for a batch that may be gone, or finishing, which is no error. */
-export async function cancelIfPending(home: Home, batchId: string, extent: Extent): Promise<void> {
-  const marked = await markCancelled(home.redis, batchId, { reason: extent.reason, version: newNonce() });
-  if (marked === 'cancelled' || (marked === 'cancelled before' && extent.again)) {
-    await empty(home, batchId, extent);
+/**
+ * Cancels a batch and its child batches. The mark comes first, and is what counts: should the process die while the pending
+ * members go, maintenance goes on with it. When it has resolved, no job of the tree begins any more: what was running may end.
+ */
+export async function cancelBatch(home: Home, batchId: string, extent: Extent): Promise<void> {
+  const { outcome, nonce } = await markCancelled(home.redis, batchId, extent);
+  if (outcome === 'not found') {
+    throw new BatchNotFoundError(batchId);
+  }
+  if (outcome === 'finished') {
+    throw new BatchError(`Batch '${batchId}' has nothing left to cancel: all of its members are settled.`, { batchId });
+  }
+  await emptyTree(home, { batchId, nonce });
+}
+
+/** Cancels a batch that may be gone, or finishing, which is no error. `again`: also one that was cancelled before. */
+export async function cancelIfPending(
+  home: Home,
+  batchId: string,
+  { again = false, ...extent }: Extent & { readonly again?: boolean },
+): Promise<void> {
+  const { outcome, nonce } = await markCancelled(home.redis, batchId, extent);
+  if (outcome === 'cancelled' || (outcome === 'cancelled before' && again)) {
+    await emptyTree(home, { batchId, nonce });
   }
 }
 
-/** Marks a batch as cancelled and leaves the rest to whoever empties it. */
-export async function markIfPending(home: Home, batchId: string, reason: string | undefined): Promise<void> {
-  await markCancelled(home.redis, batchId, { reason, version: newNonce() });
+/** Marks a batch as cancelled and leaves the rest to maintenance. */
+export async function markIfPending(
+  home: Home,
+  batchId: string,
+  reason: string | undefined,
+  nonce?: string,
+): Promise<void> {
+  await markCancelled(home.redis, batchId, { reason, nonce });
 }
 
-async function empty(home: Home, batchId: string, extent: Extent): Promise<void> {
-  await removePending(home, batchId, extent);
-  await removeBelowFailed(home, batchId, extent);
-}
-
-/** Removes what is pending in a cancelled batch now: a running member may fail, and wait for its next attempt, later. */
-export async function removePending(home: Home, batchId: string, extent: Extent): Promise<void> {
-  const owner = { key: batchKeys(home.redis, batchId).job, batchId };
-  // Somebody else who removes at the same time moves the lists under our feet: until there is nothing left to remove.
-  while ((await removePendingOf(home, owner, extent)) > 0);
-}
-
-async function removePendingOf(home: Home, owner: Owner, extent: Extent): Promise<number> {
-  const { redis } = home;
-  const queues = new Set<string>();
-  let [removed, cursor] = [0, '0'];
-  do {
-    const page = await removeScattered(redis, owner, { cursor, count: PAGE_SIZE });
-    removed += page.count;
-    for (const child of page.batches) {
-      await cancelIfPending(home, child, extent);
-    }
-    for (const root of page.roots) {
-      // The jobs below it go first; it is kept from running until none of them runs any more.
-      removed += await removePendingOf(home, { key: root, batchId: '' }, extent);
-      removed += await removeRoot(redis, owner, root);
-    }
-    for (const queueKey of page.queues) {
-      queues.add(queueKey);
-    }
-    cursor = page.cursor;
-  } while (cursor !== '0');
-  for (const queueKey of queues) {
-    for (const list of LISTS) {
-      for (let from = 0; from !== -1; ) {
-        const { next, count } = await removeFromList(redis, owner, { list, queueKey, from, size: PAGE_SIZE });
-        removed += count;
-        from = next;
-      }
-    }
+async function emptyTree(home: Home, batch: CancelledBatch): Promise<void> {
+  const emptying = new Emptying(home.redis, batch, { wholeTree: true });
+  while (!emptying.isDone) {
+    await emptying.goOn();
   }
-  return removed;
-}
-
-/** A flow whose root has failed is settled, but the others below it would still run. */
-async function removeBelowFailed(home: Home, batchId: string, extent: Extent): Promise<void> {
-  let cursor = '0';
-  do {
-    const page = await failedFlows(home.redis, batchId, { cursor, count: PAGE_SIZE });
-    for (const root of page.roots) {
-      await removeBelow(home, root, extent);
-    }
-    cursor = page.cursor;
-  } while (cursor !== '0');
-}
-
-async function removeBelow(home: Home, key: string, extent: Extent): Promise<void> {
-  await removePendingOf(home, { key, batchId: '' }, extent);
-  for (const failed of await failedBelow(home.redis, key)) {
-    await removeBelow(home, failed, extent);
+  for (let state = await removeDroppedSlice(home); state !== 'done'; ) {
+    state = await removeDroppedSlice(home, state);
   }
+}
+
+/** Where the emptying of one batch has come to. */
+export type CancelState = Emptying;
+
+/**
+ * Does a bounded part of what there is to be done in one cancelled batch, whoever has cancelled it. Returns what to go on with,
+ * or 'done' when there is nothing more to be done now. A batch in which jobs are still running needs another look later, and
+ * keeps its need: one that has failed and waits for its next attempt is then taken out. Such a look is one short command.
+ */
+export async function cancelSlice(home: Home, batchId: string, state?: CancelState): Promise<CancelState | 'done'> {
+  if (state === undefined) {
+    const { what, nonce } = await lookAtCancelled(home.redis, batchId);
+    return what === 'nothing' ? 'done' : new Emptying(home.redis, { batchId, nonce }, { task: what });
+  }
+  await state.goOn();
+  return state.isDone ? 'done' : state;
+}
+
+/** Does all that there is to be done now in one cancelled batch. */
+export async function removePending(home: Home, batchId: string): Promise<void> {
+  for (let state = await cancelSlice(home, batchId); state !== 'done'; ) {
+    state = await cancelSlice(home, batchId, state);
+  }
+}
+
+/** Where the search for dropped jobs has come to: the queues that are still to be searched. */
+export type DroppedState = readonly DroppedSearch[];
+
+/** Removes dropped jobs from the lists of their queues, a bounded part of it; see redis/dropped.ts. */
+export async function removeDroppedSlice(home: Home, state?: DroppedState): Promise<DroppedState | 'done'> {
+  const [search, ...others] = state ?? (await droppedQueues(home.redis));
+  if (search === undefined) {
+    return 'done';
+  }
+  const goOn = await searchDropped(home.redis, search);
+  const left = goOn === undefined ? others : [goOn, ...others];
+  return left.length === 0 ? 'done' : left;
 }
 
 /** Before a batch ends that failed because something was cancelled: its failure is no death to its parent. */

@@ -1,5 +1,6 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { JobsOptions } from 'bullmq';
-import { BatchConflictError, BatchMemberError, BatchNotFoundError, BatchOptionsError, because } from '../errors.js';
+import { BatchConflictError, type BatchError, BatchMemberError, BatchOptionsError, because } from '../errors.js';
 import {
   checkBatchId,
   checkJobOptions,
@@ -10,20 +11,21 @@ import {
   describe,
   type MemberDefaults,
 } from '../options.js';
-import { keepDefinition } from '../redis/change-definition.js';
+import type { AddCommand } from '../redis/bullmq-commands.js';
 import { isConnectionError } from '../redis/connection-error.js';
+import { type BatchCreated, createBatchJob } from '../redis/create-batch.js';
 import { type BatchDefinition, EVENTS, eventsOf } from '../redis/definition.js';
-import { jobKey } from '../redis/keys.js';
-import { disownMember, registerMembers, unregisterAbsent } from '../redis/register.js';
-import { readSnapshot } from '../redis/snapshot.js';
-import { watchBatch, watchFor } from '../redis/watched.js';
+import { needsOf } from '../redis/needs.js';
 import type { Batch } from './batch.js';
 import { type Callbacks, storeCallbacks } from './callbacks.js';
 import { type OnFailure, policyOf } from './failure-policy.js';
 import { checkNotBatches, type Home } from './home.js';
 import { newBatchId, newNonce } from './ids.js';
 import type { Opener } from './job.js';
-import { type Destination, refusal } from './members.js';
+import { commandOf, type Destination, newJob, refusal } from './members.js';
+import { otherQueue } from './other-queue.js';
+import type { QueueLike } from './queue-like.js';
+import { revive } from './retry.js';
 import { startTrace } from './trace.js';
 
 const OPEN_TIMEOUT_MS = 24 * 60 * 60 * 1000;
@@ -40,8 +42,9 @@ const STEP_OPTIONS = {
 /** What a new batch is to be. Everything is optional. */
 export interface BatchOptions {
   /**
-   * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. No ':' and no '~', and not an
-   * integer. Default: a generated one.
+   * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. No ':' and no '~', not an
+   * integer, and no word under which BullMQ keeps something of a queue, e.g. 'meta' or 'failed' (see the README).
+   * Default: a generated one.
    */
   readonly id?: string;
   /** What people read in lists, e.g. 'Import of ACME'. */
@@ -110,19 +113,43 @@ function checkKeep(keep: unknown): void {
   }
 }
 
-/** Creates the batch job, or finds the batch that has this id. */
+/** A batch as it is stored. */
+export interface DefinedBatch {
+  readonly id: string;
+  readonly definition: BatchDefinition;
+  readonly created: boolean;
+}
+
+/** Creates the batch, or finds the one that has this id, in one atomic step. */
 export async function defineBatch(
+  opener: Opener,
+  options: BatchOptions,
+  parent: Destination | undefined,
+): Promise<DefinedBatch> {
+  const { home } = opener;
+  const wanted = definitionOf(opener, options, parent);
+  return startTrace(home.telemetry, wanted.id, async (trace) => {
+    const definition = trace === undefined ? wanted : { ...wanted, trace };
+    const stored = await store(opener, definition, parent);
+    return {
+      id: definition.id,
+      definition: agree(definition.id, stored, definition),
+      created: stored.nonce === definition.nonce,
+    };
+  });
+}
+
+function definitionOf(
   { home, own }: Opener,
   { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS, keep = KEEP, onFailure }: BatchOptions,
   parent: Destination | undefined,
-): Promise<{ id: string; definition: BatchDefinition; created: boolean }> {
-  checkNotBatches(own.name);
-  const batchId = id ?? newBatchId();
+): BatchDefinition {
+  checkNotBatches(own.name, home.batches.name);
   const policy = policyOf(onFailure);
-  const definition: BatchDefinition = {
-    id: batchId,
+  return {
+    id: id ?? newBatchId(),
     ...(description === undefined ? {} : { description }),
-    ...(parent === undefined ? {} : { parentId: parent.batchId }),
+    ...(parent === undefined ? {} : { parentId: parent.batch.id }),
     queue: own.name,
     on: storeCallbacks(on, { home, own }),
     ...(policy === undefined ? {} : { policy }),
@@ -131,43 +158,92 @@ export async function defineBatch(
     keep,
     nonce: newNonce(),
   };
-  const existing = id === undefined ? undefined : await findDefinition(home, id);
-  if (existing !== undefined) {
-    return { id: batchId, definition: agree(batchId, existing, definition), created: false };
-  }
-  const created = await startTrace(home.telemetry, batchId, async (trace) => {
-    const traced = trace === undefined ? definition : { ...definition, trace };
-    if (parent === undefined || (await registerChild(parent, batchId, id === undefined))) {
-      await watchNew(home, batchId, traced);
-      await addBatchJob(home, batchId, traced, parent);
+}
+
+/** Stores the batch; what is returned is the batch that has the id then, which may be another one. */
+async function store(
+  { home }: Opener,
+  definition: BatchDefinition,
+  parent: Destination | undefined,
+): Promise<BatchDefinition> {
+  for (let tries = 0; ; tries++) {
+    const created = await createBatchJob(home.redis, definition, {
+      command: batchCommand(home, definition, parent),
+      needs: needsOf(eventsOf(definition.on), definition.policy),
+      parent: parent && { ...parent.batch, links: parent.links },
+    }).catch((cause: unknown) => {
+      throw notCreated(definition.id, cause);
+    });
+    if ('definition' in created) {
+      if (created.isParentToBeRevived && parent !== undefined) {
+        await revive(home, parent.batch.id);
+      }
+      return created.definition;
     }
-    return traced;
+    if ('keptElsewhere' in created) {
+      throw otherQueue('withBatches()', home.redis, created.keptElsewhere);
+    }
+    if ('error' in created) {
+      throw notCreated(definition.id, new Error(created.error));
+    }
+    if (created.refused !== 'being removed' || tries >= REMOVAL_TRIES) {
+      throw refusedBatch(definition.id, created.refused, parent);
+    }
+    await pause(REMOVAL_CHECK_MS);
+  }
+}
+
+/** How long the creation of a batch waits for the removal of an earlier one with its id: tries, and ms between them. */
+const REMOVAL_TRIES = 100;
+const REMOVAL_CHECK_MS = 50;
+
+function refusedBatch(
+  batchId: string,
+  refused: Extract<BatchCreated, { refused: unknown }>['refused'],
+  parent: Destination | undefined,
+): BatchError {
+  switch (refused) {
+    case 'being removed':
+      return new BatchConflictError(
+        `Batch '${batchId}' is still being removed: create it again in a moment, or use another id.`,
+        { batchId },
+      );
+    case 'taken':
+      return new BatchConflictError(
+        `A job with the id '${batchId}' that is no batch is in the queue of the batches. Use another id, or remove that job.`,
+        { batchId },
+      );
+    case 'used':
+      return new BatchConflictError(
+        `Batch '${batchId}' was a member of batch '${parent?.batch.id}' before, and has been removed: its outcome is counted ` +
+          'there. Use another id.',
+        { batchId },
+      );
+    default:
+      return refusal(parent?.batch.id ?? batchId, refused);
+  }
+}
+
+/** The command with which BullMQ adds the batch job: delayed, because an open batch is a delayed job. */
+function batchCommand(home: Home, definition: BatchDefinition, parent: Destination | undefined): AddCommand {
+  const { id, description, queue, openTimeout } = definition;
+  const batches = { queue: home.batches as unknown as QueueLike };
+  const job = newJob(batches, description ?? `batch of ${queue}`, definition, {
+    ...STEP_OPTIONS,
+    jobId: id,
+    delay: openTimeout,
+    ...(parent === undefined ? {} : { parent: { id: parent.batch.id, queue: home.batches.qualifiedName } }),
   });
-  if (id === undefined) {
-    return { id: batchId, definition: created, created: true };
-  }
-  // Two processes may have created it at the same time: the one whose definition is stored has.
-  const stored = await findDefinition(home, batchId);
-  if (stored === undefined) {
-    throw new BatchNotFoundError(batchId);
-  }
-  if (parent !== undefined && stored.parentId !== parent.batchId) {
-    // BullMQ lets a parent adopt a job that has none: the batch that somebody else has just created is not ours to take.
-    await disownMember(home.redis, parent.batchId, childKey(parent, batchId));
-  }
-  return { id: batchId, definition: agree(batchId, stored, definition), created: stored.nonce === definition.nonce };
+  return commandOf(job, 'of the batch', { batchId: id, jobIds: [id] });
 }
 
-/** Before the batch is there: a batch that nobody looks after would be told of a failure only when it wakes. */
-async function watchNew(home: Home, batchId: string, { on, policy, parentId }: BatchDefinition): Promise<void> {
-  const watch = watchFor(eventsOf(on), policy);
-  if (parentId !== undefined || Object.keys(watch).length > 0) {
-    await watchBatch(home.redis, batchId, watch, { version: newNonce(), parentId });
-  }
-}
-
-async function findDefinition(home: Home, batchId: string): Promise<BatchDefinition | undefined> {
-  return (await readSnapshot(home.redis, batchId))?.definition;
+function notCreated(batchId: string, cause: unknown): BatchMemberError {
+  return new BatchMemberError(
+    isConnectionError(cause)
+      ? `It is not known whether batch '${batchId}' was created: ${because(cause)}. Create it again with the same id.`
+      : `Batch '${batchId}' was not created: ${because(cause)}.`,
+    { batchId, jobIds: [batchId], cause },
+  );
 }
 
 /** The batch that exists, if it is the one that is meant. */
@@ -197,54 +273,4 @@ function agree(batchId: string, existing: BatchDefinition, wanted: BatchDefiniti
 
 function parentName({ parentId }: BatchDefinition): string {
   return parentId === undefined ? 'no parent' : `the parent '${parentId}'`;
-}
-
-/** Registers a child batch as a member of its parent; false when its batch job is there already. */
-async function registerChild(parent: Destination, batchId: string, fresh: boolean): Promise<boolean> {
-  const memberKeys = [childKey(parent, batchId)];
-  const registered = await registerMembers(parent.home.redis, parent.batchId, {
-    fresh,
-    links: parent.links,
-    memberKeys,
-  });
-  if ('refused' in registered) {
-    throw refusal(parent.batchId, registered.refused);
-  }
-  const [registration] = registered.members;
-  return registration === 'new' || registration === 'vacant';
-}
-
-const childKey = ({ home }: Destination, batchId: string) => jobKey(home.redis.prefix, home.batches.name, batchId);
-
-async function addBatchJob(
-  home: Home,
-  batchId: string,
-  definition: BatchDefinition,
-  parent: Destination | undefined,
-): Promise<void> {
-  try {
-    await home.batches.add(definition.description ?? `batch of ${definition.queue}`, definition, {
-      ...STEP_OPTIONS,
-      jobId: batchId,
-      delay: definition.openTimeout,
-      ...(parent === undefined ? {} : { parent: { id: parent.batchId, queue: home.batches.qualifiedName } }),
-    });
-    await keepDefinition(home.redis, batchId);
-  } catch (cause) {
-    const isUnknown = isConnectionError(cause);
-    if (parent !== undefined && !isUnknown) {
-      await unregisterAbsent(home.redis, parent.batchId, [childKey(parent, batchId)]);
-    }
-    // It exists when only the answer was lost, or when another process has just used the id: BullMQ refuses one under
-    // another parent, and `agree` says so in our words.
-    if ((await findDefinition(home, batchId).catch(() => undefined)) !== undefined) {
-      return;
-    }
-    throw new BatchMemberError(
-      isUnknown
-        ? `It is not known whether batch '${batchId}' was created: ${because(cause)}. Create it again with the same id.`
-        : `Batch '${batchId}' was not created: ${because(cause)}.`,
-      { batchId, jobIds: [batchId], cause },
-    );
-  }
 }

@@ -1,5 +1,6 @@
-import { readSnapshot } from '../redis/snapshot.js';
-import { noteDeath } from '../redis/watched.js';
+import { noteDeath } from '../redis/needs.js';
+import { readSnapshot, type Snapshot, searchFailures } from '../redis/snapshot.js';
+import { sortCancelled } from '../redis/sort-cancelled.js';
 import { enqueueDue } from './enqueue.js';
 import type { Home } from './home.js';
 
@@ -8,16 +9,32 @@ import type { Home } from './home.js';
  * as dead has told everybody, whoever is killed in between.
  */
 export async function announceDeath(home: Home, batchId: string): Promise<void> {
-  const line = [batchId];
-  for (let above = await parentOf(home, batchId); above !== undefined; above = await parentOf(home, above)) {
-    line.unshift(above);
-  }
-  for (const id of line) {
-    await noteDeath(home.redis, id);
-    await enqueueDue(home, id, 'death');
+  for (const { definition } of await deadLine(home, batchId)) {
+    await noteDeath(home.redis, definition.id, { hasCallbacks: definition.on.death !== undefined });
+    await enqueueDue(home, definition.id, 'death');
   }
 }
 
-async function parentOf(home: Home, batchId: string): Promise<string | undefined> {
-  return (await readSnapshot(home.redis, batchId))?.definition.parentId;
+/** The batch and those above it, the topmost first; none when only jobs have failed that are no members. */
+async function deadLine(home: Home, batchId: string): Promise<Snapshot[]> {
+  const first = await readSnapshot(home.redis, batchId);
+  if (first === undefined) {
+    return [];
+  }
+  if (first.cancelledAt !== undefined) {
+    await sortCancelled(home.redis, batchId);
+  }
+  await searchFailures(home.redis, first.definition);
+  const batch = await readSnapshot(home.redis, batchId);
+  if (batch === undefined || batch.deaths === 0) {
+    return [];
+  }
+  // A batch that was removed by hand, and created again below its own child, is met twice.
+  const line = new Map<string, Snapshot>();
+  for (let next: Snapshot | undefined = batch; next !== undefined && !line.has(next.definition.id); ) {
+    line.set(next.definition.id, next);
+    const { parentId }: { readonly parentId?: string } = next.definition;
+    next = parentId === undefined ? undefined : await readSnapshot(home.redis, parentId);
+  }
+  return [...line.values()].reverse();
 }

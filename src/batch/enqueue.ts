@@ -1,53 +1,79 @@
 import type { JobsOptions } from 'bullmq';
 import { BatchError } from '../errors.js';
+import type { NewJob } from '../redis/adding-lua.js';
 import type { BatchEvent } from '../redis/definition.js';
+import { enqueueInBatch } from '../redis/enqueue-callbacks.js';
+import { jobKey } from '../redis/keys.js';
 import { type CallbackSnapshot, readSnapshot, type Snapshot } from '../redis/snapshot.js';
 import { callbackJob } from './callbacks.js';
 import type { Home } from './home.js';
+import { commandOf, newJob, withTrace } from './members.js';
 import { dueOf } from './rules.js';
-import { inTrace } from './trace.js';
+import { inProducerSpans, inTrace } from './trace.js';
 
-/** Enqueues the callbacks of this event that are due now and are not there yet; anybody may, at any time. */
+/** Enqueues the callbacks of this event that are due now and have not been enqueued; anybody may, at any time. */
 export async function enqueueDue(home: Home, batchId: string, event: BatchEvent): Promise<void> {
   const snapshot = await readSnapshot(home.redis, batchId);
   if (snapshot !== undefined) {
     const due = dueOf(snapshot).filter((callback) => callback.event === event);
-    await enqueueCallbacks(home, batchId, snapshot, due);
+    await enqueueCallbacks(home, snapshot, due);
   }
 }
 
-/** Enqueues these callbacks, one after the other. */
+/**
+ * Enqueues these callbacks, in one step, as further children of the batch job: the batch finishes when they have run. What
+ * another process has enqueued since the snapshot was taken is not enqueued again; `success` is enqueued only while the
+ * members are as the snapshot has seen them, and not at all if they have changed: whoever looks next decides afresh.
+ *
+ * @param token the lock token of the batch job, for the BatchWorker that holds it: without the lock nothing is enqueued.
+ */
 export async function enqueueCallbacks(
   home: Home,
-  batchId: string,
   snapshot: Snapshot,
   due: readonly CallbackSnapshot[],
+  token = '',
 ): Promise<void> {
-  for (const callback of due) {
-    await enqueueCallback(home, batchId, snapshot, callback);
+  if (due.length === 0) {
+    return;
   }
+  const { definition, version } = snapshot;
+  const callbacks = due.map((callback) => ({ ...callback, queue: home.queueNamed(callback.queue) }));
+  const queues = [...new Set(callbacks.map(({ queue }) => queue))];
+  await inTrace(home.telemetry, definition.trace, () =>
+    inProducerSpans(queues, callbacks, async (traceOf) => {
+      const jobs = due.map((callback, i) =>
+        newCallback(home, snapshot, callback, traceOf(callbacks[i]?.queue as never)),
+      );
+      const enqueued = await enqueueInBatch(home.redis, definition, { token, version }, jobs);
+      if (typeof enqueued === 'object') {
+        throw new BatchError(
+          `The callbacks ${due.map(({ name }) => `'${name}'`).join(', ')} of batch '${definition.id}' were not enqueued: ` +
+            `${enqueued.error}.`,
+          { batchId: definition.id },
+        );
+      }
+    }),
+  );
 }
 
-/** Adds the job of a callback as one more child of the batch job: the batch finishes when it has run. */
-async function enqueueCallback(home: Home, batchId: string, snapshot: Snapshot, due: CallbackSnapshot): Promise<void> {
-  const { name, data, opts } = callbackJob(batchId, snapshot, due);
-  const { trace } = snapshot.definition;
+function newCallback(home: Home, snapshot: Snapshot, due: CallbackSnapshot, trace: string | undefined): NewJob {
+  const { definition } = snapshot;
+  const { name, data, opts } = callbackJob(definition.id, snapshot, due);
+  const queue = home.queueNamed(due.queue);
   const options: JobsOptions = {
     // For a BatchWorker without telemetry; one that has it puts its own span in between.
-    ...(trace === undefined ? {} : { telemetry: { metadata: trace } }),
-    ...opts,
+    ...withTrace(withTrace(opts, trace), definition.trace),
     jobId: due.jobId,
-    parent: { id: batchId, queue: home.batches.qualifiedName },
+    parent: { id: definition.id, queue: home.batches.qualifiedName },
     ignoreDependencyOnFailure: true,
-    // As long as the batch lives: a BatchWorker that was frozen between look-up and add would enqueue a removed one again.
+    // It stays as long as the batch, which shows what became of it; the batch's removal takes it.
     removeOnComplete: false,
     removeOnFail: false,
   };
-  const job = await inTrace(home.telemetry, trace, () => home.queueNamed(due.queue).add(name, data, options));
-  if (job.id !== due.jobId) {
-    throw new BatchError(
-      `The ${due.event} callback '${name}' of batch '${batchId}' was not enqueued: BullMQ returned ${job.id}.`,
-      { batchId },
-    );
-  }
+  const job = newJob(queue, name, data, options);
+  return {
+    key: jobKey(home.redis.prefix, due.queue, due.jobId),
+    kind: due.event === 'success' ? 'fragile' : 'firm',
+    command: commandOf(job, `of callback '${name}'`, { batchId: definition.id, jobIds: [due.jobId] }),
+  };
 }

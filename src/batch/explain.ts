@@ -31,9 +31,14 @@ export interface BatchExplanation {
   readonly members: readonly OutstandingMembers[];
   /** The child batches that are outstanding. */
   readonly children: readonly OutstandingChildren[];
+  /**
+   * The keys of outstanding jobs that were attached to the batch job by hand, with BullMQ's own methods: they are no members,
+   * and counted nowhere, but BullMQ lets the batch wait for them.
+   */
+  readonly strangers: readonly string[];
   /** The callbacks that are due, queued, running, being retried, or have failed. */
   readonly callbacks: readonly OutstandingCallback[];
-  /** The queues that have to go on: first `batches`, whose workers are the BatchWorkers, then those of members and callbacks. */
+  /** The queues that have to go on: first that of the batches, whose workers are the BatchWorkers, then those of members and callbacks. */
   readonly queues: readonly OutstandingQueue[];
 }
 
@@ -41,7 +46,7 @@ export interface OutstandingMembers {
   readonly queue: string;
   /**
    * Where BullMQ has them. `no job`: never stored, or removed without BullMQ telling. `completed` and `failed` wait to be
-   * repaired. A child batch is here, with the queue `batches`, only in these three.
+   * repaired. A child batch is here, with the queue of the batches, only in these three.
    */
   readonly state: JobState;
   readonly count: number;
@@ -110,7 +115,7 @@ export async function explain(home: Home, batchId: string): Promise<BatchExplana
     sealed: snapshot.sealedAt !== undefined,
     createdAt: snapshot.createdAt,
   };
-  const groups = await outstandingGroups(home, batchId, snapshot);
+  const { groups, strangers } = await outstandingGroups(home, batchId, snapshot);
   const callbacks = outstandingCallbacks(snapshot);
   const { prefix } = home.redis;
   const batchJob = batchKeys(home.redis, batchId).job;
@@ -119,19 +124,26 @@ export async function explain(home: Home, batchId: string): Promise<BatchExplana
     ...groups.flatMap(({ oldest }) => oldest.map(({ key }) => key)),
     ...callbacks.map(({ queue, jobId }) => jobKey(prefix, queue, jobId)),
   ]);
-  const lastSignOfLifeAt = facts.get(batchJob)?.registeredAt;
-  if (snapshot.ended !== undefined && groups.length === 0 && callbacks.every(({ state }) => state === 'failed')) {
-    const reasons = reasonsOfFinished(what.state, snapshot);
-    return { ...what, reasons, lastSignOfLifeAt, members: [], children: [], callbacks: [], queues: [] };
-  }
-  const held = {
+  const about = {
     ...what,
-    lastSignOfLifeAt,
-    members: groups.flatMap((group) => (isOfChildren(group) ? [] : membersOf(prefix, group, facts))),
-    children: await Promise.all(groups.filter(isOfChildren).map((group) => childrenOf(home, group))),
+    lastSignOfLifeAt: facts.get(batchJob)?.registeredAt,
+    strangers,
     callbacks: callbacks.map((callback) =>
       callbackOf(callback, facts.get(jobKey(prefix, callback.queue, callback.jobId))),
     ),
+  };
+  if (
+    snapshot.ended !== undefined &&
+    groups.length === 0 &&
+    strangers.length === 0 &&
+    callbacks.every(({ state }) => state === 'failed')
+  ) {
+    return { ...about, reasons: reasonsOfFinished(what.state, snapshot), members: [], children: [], queues: [] };
+  }
+  const held = {
+    ...about,
+    members: groups.flatMap((group) => (isOfChildren(group) ? [] : membersOf(prefix, group, facts))),
+    children: await Promise.all(groups.filter(isOfChildren).map((group) => childrenOf(home, group))),
     queues: await queuesOf(home, [...groups, ...callbacks]),
   };
   return { ...held, reasons: reasonsFor(held, snapshot, facts.get(batchJob), home.redis) };
@@ -144,8 +156,13 @@ const STATES: readonly OutstandingGroup['state'][] = [
 ];
 
 /** All that is outstanding, by queue and state, without the batch's own callbacks. */
-async function outstandingGroups(home: Home, batchId: string, { definition }: Snapshot): Promise<OutstandingGroup[]> {
+async function outstandingGroups(
+  home: Home,
+  batchId: string,
+  { definition }: Snapshot,
+): Promise<{ groups: OutstandingGroup[]; strangers: string[] }> {
   const groups = new Map<string, OutstandingGroup>();
+  const strangers = new Set<string>();
   const callbacks = callbackKeys(home.redis.prefix, batchId, definition);
   let cursor = '0';
   do {
@@ -155,10 +172,14 @@ async function outstandingGroups(home: Home, batchId: string, { definition }: Sn
       const known = groups.get(name);
       groups.set(name, known === undefined ? group : merge(known, group));
     }
+    for (const key of page.strangers) {
+      strangers.add(key);
+    }
     cursor = page.cursor;
   } while (cursor !== '0');
   const rank = ({ state }: OutstandingGroup) => STATES.indexOf(state);
-  return [...groups.values()].sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b));
+  const sorted = [...groups.values()].sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b));
+  return { groups: sorted, strangers: [...strangers].sort() };
 }
 
 function merge(a: OutstandingGroup, b: OutstandingGroup): OutstandingGroup {

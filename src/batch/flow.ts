@@ -1,12 +1,12 @@
-import type { FlowJob, Job, JobsOptions } from 'bullmq';
+import type { Job, JobsOptions } from 'bullmq';
 import { BatchMemberError, BatchOptionsError } from '../errors.js';
 import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type MemberOptions } from '../options.js';
-import { isConnectionError } from '../redis/connection-error.js';
-import { detachIfBroken, takenKeys } from '../redis/flow.js';
 import { jobKey } from '../redis/keys.js';
-import type { Home } from './home.js';
+import type { Home, MemberQueue } from './home.js';
 import { freshIds } from './ids.js';
-import { type Destination, explainCodes, knownJob, type Member, register, takeBack } from './members.js';
+import { checkData } from './job.js';
+import { type Adding, commandOf, type Destination, markNamed, newJob, notAdded, send, withTrace } from './members.js';
+import { inProducerSpans } from './trace.js';
 
 /** What becomes of the job above when this one fails for good: at most one of them is true, by default the first. */
 type FailureOption =
@@ -47,7 +47,7 @@ const FAILURE_OPTIONS: readonly FailureOption[] = [
   'removeDependencyOnFailure',
 ];
 
-/** BullMQ stores a flow in one transaction, during which Redis does nothing else: 1,000 jobs took 20 ms. */
+/** A flow is stored in one step, during which Redis does nothing else. */
 const MOST_JOBS = 500;
 
 /** A job of a flow, found to be in order. */
@@ -63,54 +63,73 @@ interface Node {
   readonly children: readonly Node[];
 }
 
-interface Link {
-  readonly node: Node;
-  readonly key: string;
-  readonly parentKey: string;
+/** Adds a tree of jobs to a batch, of which the root becomes a member: all of it, in one step, or nothing. */
+export async function addFlow(to: Destination, defaults: JobsOptions | undefined, flow: unknown): Promise<FlowNode> {
+  const { home, batch } = to;
+  const root = checkFlow(flow, to);
+  const nodes = nodesOf({ ...root, opts: { ...defaults, ...root.opts, ignoreDependencyOnFailure: true } });
+  const adding: Adding = { batchId: batch.id, jobIds: [root.id], others: 'Nor was any other job of its flow.' };
+  const queues = nodes.map(({ node }) => home.queueNamed(node.queueName));
+  return inProducerSpans(
+    [queues[0] as MemberQueue],
+    [{ name: root.name, queue: queues[0] as MemberQueue }],
+    async (traceOf) => {
+      const trace = traceOf(queues[0] as MemberQueue);
+      const jobs = nodes.map((placed, i) => flowJob(home, batch.id, placed, queues[i] as MemberQueue, trace));
+      const entries = nodes.map(({ node, above }, i) => ({
+        key: node.key,
+        kind: above === undefined ? 'member' : 'below',
+        command: commandOf(jobs[i] as Job, `of job '${node.name}'`, adding, node.children.length > 0),
+      }));
+      const { taken, known, failed } = await send(to, entries, !root.isNamed, adding);
+      refuseTaken(
+        batch.id,
+        root,
+        taken.flatMap((position) => nodes[position]?.node ?? []),
+      );
+      if (failed !== undefined) {
+        throw notAdded(new Error(failed.error), adding);
+      }
+      const byNode = new Map(nodes.map(({ node }, i) => [node.key, jobs[i] as Job]));
+      return known.size > 0 ? { job: jobs[0] as Job } : treeOf(root, byNode);
+    },
+  );
 }
 
-/** Adds a tree of jobs to a batch, of which the root becomes a member: registers the root, and then adds all of it. */
-export async function addFlow(to: Destination, defaults: JobsOptions | undefined, flow: unknown): Promise<FlowNode> {
-  const { home, batchId } = to;
-  const root = checkFlow(flow, home);
-  const named = linksOf(root).filter(({ node }) => node.isNamed);
-  await refuseTaken(to, root, named);
-  const { name, data, id, key } = root;
-  const queue = home.queueNamed(root.queueName);
-  const opts = { ...defaults, ...root.opts };
-  const member: Member = { queue, name, data, opts, id };
-  const [registration] = await register(to, [member], [key], !root.isNamed);
-  if (registration === 'known') {
-    return { job: knownJob(member) };
-  }
-  const parent = { id: batchId, queue: home.batches.qualifiedName };
-  const refused = (cause: unknown) =>
-    takeBack(home, batchId, queue, [{ member, key, position: 0 }], cause, 'Nor was any other job of its flow.');
-  let added: FlowNode;
-  try {
-    added = await home
-      .flowProducer()
-      .add(asFlowJob({ ...root, opts: { ...opts, parent, ignoreDependencyOnFailure: true } }));
-  } catch (cause) {
-    throw await refused(explained(cause));
-  }
-  if (String(added.job.id) !== id) {
-    throw await refused(new Error(explainCodes(new Set([String(added.job.id)]))));
-  }
-  await refuseBroken(to, member, key, named).catch(async (cause: unknown) => {
-    throw isConnectionError(cause) ? await refused(cause) : cause;
-  });
-  return added;
+/** A job of a flow, and the one above it. */
+interface Placed {
+  readonly node: Node;
+  readonly above: Node | undefined;
+}
+
+/** The root first, and every job before those below it. */
+function nodesOf(node: Node, above?: Node): Placed[] {
+  return [{ node, above }, ...node.children.flatMap((child) => nodesOf(child, node))];
+}
+
+function treeOf(node: Node, jobs: ReadonlyMap<string, Job>): FlowNode {
+  const children = node.children.map((child) => treeOf(child, jobs));
+  return { job: jobs.get(node.key) as Job, ...(children.length === 0 ? {} : { children }) };
+}
+
+function flowJob(
+  home: Home,
+  batchId: string,
+  { node, above }: Placed,
+  queue: MemberQueue,
+  trace: string | undefined,
+): Job {
+  const parent =
+    above === undefined
+      ? { id: batchId, queue: home.batches.qualifiedName }
+      : { id: above.id, queue: home.queueNamed(above.queueName).queue.qualifiedName };
+  const opts = { ...withTrace(node.opts, trace), jobId: node.id, parent } as JobsOptions;
+  const job = newJob(queue, node.name, node.data, opts);
+  return above === undefined && node.isNamed ? markNamed(job) : job;
 }
 
 /** BullMQ would leave a job that exists where it is, and the job above it would wait for it, for ever or not at all. */
-async function refuseTaken({ home, batchId }: Destination, root: Node, named: readonly Link[]): Promise<void> {
-  if (named.length === 0) {
-    return;
-  }
-  const keys = named.map(({ key }) => key);
-  const taken = await takenKeys(home.redis, batchId, root.key, keys);
-  const nodes = named.filter(({ key }) => taken.has(key)).map(({ node }) => node);
+function refuseTaken(batchId: string, root: Node, nodes: readonly Node[]): void {
   const [first] = nodes;
   if (first !== undefined) {
     throw new BatchMemberError(
@@ -121,50 +140,10 @@ async function refuseTaken({ home, batchId }: Destination, root: Node, named: re
   }
 }
 
-/** The same for an id that was used elsewhere between the look and the add: BullMQ's reply does not tell. */
-async function refuseBroken(to: Destination, root: Member, rootKey: string, named: readonly Link[]): Promise<void> {
-  if (named.length === 0) {
-    return;
-  }
-  const { home, batchId } = to;
-  const strays = await detachIfBroken(home.redis, batchId, rootKey, named);
-  const nodes = named.filter(({ key }) => strays.has(key)).map(({ node }) => node);
-  const [first] = nodes;
-  if (first !== undefined) {
-    // BullMQ removes what is below it too, unless something of that is running: then it runs on, outside of the batch.
-    await root.queue.removeJob(root.id).catch(() => {});
-    throw new BatchMemberError(
-      `The flow '${root.name}' was not added to batch '${batchId}': a job with the id '${first.id}' was added to queue ` +
-        `'${first.queueName}' by somebody else at the same time. Give the jobs of a flow ids of their own.`,
-      { batchId, jobIds: nodes.map(({ id }) => id) },
-    );
-  }
-}
-
-/** BullMQ's own error names keys only. */
-function explained(cause: unknown): unknown {
-  const { code } = (cause ?? {}) as { readonly code?: unknown };
-  return code === -5 || code === -7 ? new Error(explainCodes(new Set([String(code)])), { cause }) : cause;
-}
-
-function linksOf(node: Node): Link[] {
-  return node.children.flatMap((child) => [{ node: child, key: child.key, parentKey: node.key }, ...linksOf(child)]);
-}
-
-function asFlowJob({ name, queueName, data, opts, id, children }: Node): FlowJob {
-  return {
-    name,
-    queueName,
-    data,
-    opts: { ...opts, jobId: id },
-    ...(children.length === 0 ? {} : { children: children.map(asFlowJob) }),
-  } as FlowJob;
-}
-
 /** Refuses what can be seen to be wrong with a flow, before anything is written; what is returned is a copy. */
-function checkFlow(flow: unknown, home: Home): Node {
+function checkFlow(flow: unknown, { home, batch }: Destination): Node {
   const { prefix } = home.redis;
-  const nextId = freshIds();
+  const nextId = freshIds(batch.nonce);
   const keys = new Set<string>();
   let jobs = 0;
   const check = (what: string, node: unknown, above: ReadonlySet<unknown>): Node => {
@@ -174,7 +153,7 @@ function checkFlow(flow: unknown, home: Home): Node {
     }
     if (++jobs > MOST_JOBS) {
       throw new BatchOptionsError(
-        `A flow has at most ${MOST_JOBS} jobs, because BullMQ adds it in one transaction. Add more with addBulk(), or as a child batch.`,
+        `A flow has at most ${MOST_JOBS} jobs, because it is added in one step. Add more with addBulk(), or as a child batch.`,
       );
     }
     checkKeys(what, node, FLOW_KEYS);
@@ -183,7 +162,8 @@ function checkFlow(flow: unknown, home: Home): Node {
     checkQueueName(`${what}.queueName`, queueName, home.batches.name);
     checkPrefix(what, node.prefix, prefix);
     checkData(what, data);
-    const { jobId, ...opts } = above.size === 0 ? rootOptions(what, node.opts) : childOptions(what, node.opts);
+    const { jobId, ...opts } =
+      above.size === 0 ? rootOptions(what, node.opts, batch.id) : childOptions(what, node.opts);
     const fresh = nextId();
     const id = jobId === undefined ? fresh : String(jobId);
     const key = jobKey(prefix, queueName, id);
@@ -222,20 +202,8 @@ function checkPrefix(what: string, given: unknown, prefix: string): void {
   }
 }
 
-function checkData(what: string, data: unknown): void {
-  let json: string | undefined;
-  try {
-    json = JSON.stringify(data ?? null);
-  } catch (cause) {
-    throw new BatchOptionsError(`The data of ${what} is not JSON: ${(cause as Error).message}.`, { cause });
-  }
-  if (json === undefined) {
-    throw new BatchOptionsError(`The data of ${what} is not JSON: it is ${describe(data)}.`);
-  }
-}
-
-function rootOptions(what: string, opts: unknown = {}): Record<string, unknown> {
-  checkMemberOptions(`The options of ${what}`, opts);
+function rootOptions(what: string, opts: unknown = {}, batchId: string): Record<string, unknown> {
+  checkMemberOptions(`The options of ${what}`, opts, batchId);
   return opts as Record<string, unknown>;
 }
 

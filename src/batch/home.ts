@@ -1,9 +1,9 @@
-import { FlowProducer, type Job, type JobsOptions, Queue } from 'bullmq';
+import { type Job, type JobsOptions, Queue } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
 import { checkJobOptions, checkName } from '../options.js';
 import { BatchRedis } from '../redis/batch-redis.js';
 import { rawClientOf, scriptClientOf } from '../redis/client.js';
-import { DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
+import { type BatchesPlace, DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
 import type { QueueLike } from './queue-like.js';
 import type { Telemetry } from './trace.js';
 
@@ -28,8 +28,29 @@ export interface Home {
   readonly telemetry: Telemetry | undefined;
   /** The queue of this name in this Redis and prefix. */
   queueNamed(name: string): MemberQueue;
-  /** What adds whole trees of jobs; made when it is first needed. */
-  flowProducer(): FlowProducer;
+}
+
+/** The queues that were wrapped, with the names of the queues that hold their batches. */
+const batchesQueues = new WeakMap<object, string>();
+
+/** The name of the queue that holds the batches of a wrapped queue; undefined for a queue that was not wrapped. */
+export function batchesQueueOf(queue: QueueLike): string | undefined {
+  return batchesQueues.get(queue);
+}
+
+export function keepBatchesIn(queue: QueueLike, batchesQueue: string): void {
+  batchesQueues.set(queue, batchesQueue);
+}
+
+/** Refuses a queue that was wrapped to have its own batches elsewhere. */
+export function checkSameBatches(what: string, { queue, name }: MemberQueue, home: Home): void {
+  const other = batchesQueueOf(queue);
+  if (other !== undefined && other !== home.redis.batchesQueue) {
+    throw new BatchOptionsError(
+      `${what}: queue '${name}' was wrapped with the batchesQueue '${other}', and the batch is kept in the queue ` +
+        `'${home.redis.batchesQueue}'. Give withBatches() the same batchesQueue for both.`,
+    );
+  }
 }
 
 const memberQueues = new WeakMap<object, MemberQueue>();
@@ -56,7 +77,7 @@ export function memberQueueOf(queue: QueueLike): MemberQueue {
 }
 
 /** Batches can be looked at through the queue that holds them, but nothing else may be put into it. */
-export function checkNotBatches(name: string, batchesQueue: string = DEFAULT_BATCHES_QUEUE): void {
+export function checkNotBatches(name: string, batchesQueue: string): void {
   if (name === batchesQueue) {
     throw new BatchOptionsError(
       `The queue '${batchesQueue}' holds the batches themselves: BullMQ deletes a parent that shares a queue with its ` +
@@ -68,18 +89,18 @@ export function checkNotBatches(name: string, batchesQueue: string = DEFAULT_BAT
 /** Finds the queue that a member or callback names; both must be reachable from one batch. */
 export function findQueue(what: string, wanted: unknown, home: Home, own: MemberQueue): MemberQueue {
   if (wanted === undefined || wanted === own.name || wanted === own.queue) {
-    checkNotBatches(own.name);
+    checkNotBatches(own.name, home.batches.name);
     return own;
   }
   if (typeof wanted === 'string') {
     checkName(what, wanted);
-    checkNotBatches(wanted);
+    checkNotBatches(wanted, home.batches.name);
     return home.queueNamed(wanted);
   }
   if (!isQueue(wanted)) {
     throw new BatchOptionsError(`${what} must be the name of a queue or a BullMQ Queue.`);
   }
-  checkNotBatches(wanted.name);
+  checkNotBatches(wanted.name, home.batches.name);
   const queue = memberQueueOf(wanted);
   if (queue.prefix !== own.prefix) {
     throw new BatchOptionsError(
@@ -87,6 +108,7 @@ export function findQueue(what: string, wanted: unknown, home: Home, own: Member
         `members and its callbacks share one prefix.`,
     );
   }
+  checkSameBatches(what, queue, home);
   return queue;
 }
 
@@ -104,19 +126,29 @@ export function isQueue(value: unknown): value is QueueLike {
 
 const homes = new WeakMap<object, Home[]>();
 
-/** The home of a queue's batches; queues that share a client share it. */
-export async function homeOf(queue: QueueLike): Promise<Home> {
+/**
+ * The home of a queue's batches; queues that share a client share it.
+ *
+ * @param batchesQueue the queue that holds the batches. Default: as the queue was wrapped.
+ */
+export async function homeOf(
+  queue: QueueLike,
+  batchesQueue: string = batchesQueueOf(queue) ?? DEFAULT_BATCHES_QUEUE,
+): Promise<Home> {
   const { prefix = DEFAULT_PREFIX, telemetry } = queue.opts;
-  return homeOn(await rawClientOf(queue), prefix, telemetry as Telemetry | undefined);
+  return homeOn(await rawClientOf(queue), { prefix, batchesQueue }, telemetry as Telemetry | undefined);
 }
 
-export function homeOn(client: object, prefix: string, telemetry: Telemetry | undefined): Home {
+export function homeOn(client: object, place: BatchesPlace, telemetry: Telemetry | undefined): Home {
+  const { prefix, batchesQueue } = place;
   const known = homes.get(client) ?? [];
-  const found = known.find((home) => home.redis.prefix === prefix && home.telemetry === telemetry);
+  const found = known.find(
+    ({ redis, telemetry: own }) => redis.prefix === prefix && redis.batchesQueue === batchesQueue && own === telemetry,
+  );
   if (found !== undefined) {
     return found;
   }
-  const home = createHome(client, { prefix, ...(telemetry === undefined ? {} : { telemetry }) });
+  const home = createHome(client, batchesQueue, { prefix, ...(telemetry === undefined ? {} : { telemetry }) });
   homes.set(client, [...known, home]);
   return home;
 }
@@ -126,21 +158,16 @@ interface Borrowed {
   readonly telemetry?: Telemetry;
 }
 
-function createHome(client: object, options: Borrowed): Home {
+function createHome(client: object, batchesQueue: string, options: Borrowed): Home {
   const queues = new Map<string, MemberQueue>();
-  let flows: FlowProducer | undefined;
   return {
-    redis: new BatchRedis(scriptClientOf(client), options.prefix, DEFAULT_BATCHES_QUEUE),
-    batches: borrowQueue(DEFAULT_BATCHES_QUEUE, client, options),
+    redis: new BatchRedis(scriptClientOf(client), options.prefix, batchesQueue),
+    batches: borrowQueue(batchesQueue, client, options),
     telemetry: options.telemetry,
     queueNamed(name) {
       const queue = queues.get(name) ?? memberQueueOf(borrowQueue(name, client, options) as unknown as QueueLike);
       queues.set(name, queue);
       return queue;
-    },
-    flowProducer() {
-      flows ??= borrowFlowProducer(client, options);
-      return flows;
     },
   };
 }
@@ -156,11 +183,4 @@ function borrowQueue(name: string, client: object, options: Borrowed): Queue {
   // The owner of the connection hears of its errors; without a listener BullMQ would print them a second time.
   queue.on('error', () => {});
   return queue;
-}
-
-/** The same for trees of jobs. A FlowProducer never touches the queues' meta keys beyond what adding a job does. */
-function borrowFlowProducer(client: object, options: Borrowed): FlowProducer {
-  const flows = new FlowProducer({ connection: client, ...options } as ConstructorParameters<typeof FlowProducer>[0]);
-  flows.on('error', () => {});
-  return flows;
 }

@@ -39,21 +39,43 @@ export interface CheckedJob {
 const JOB_KEYS = ['name', 'data', 'opts', 'queue'];
 
 /** Refuses what can be seen to be wrong with a job, before anything is written. */
-export function checkJob(what: string, job: unknown, { own, home }: Opener): CheckedJob {
+export function checkJob(what: string, job: unknown, { own, home }: Opener, batchId?: string): CheckedJob {
   checkObject(what, job);
   checkKeys(what, job, JOB_KEYS);
-  return checkMember(what, findQueue(`${what}.queue`, job.queue, home, own), job);
+  return checkMember(what, findQueue(`${what}.queue`, job.queue, home, own), job, batchId);
 }
 
-/** The same for a job whose queue is known. */
+/** Refuses a whole list of jobs when something is wrong with one of them, before any is added. */
+export function checkJobs(jobs: readonly unknown[], opener: Opener, batchId?: string): void {
+  jobs.forEach((job, i) => {
+    const { name, data } = checkJob(`job ${i}`, job, opener, batchId);
+    checkData(`job ${i} ('${name}')`, data);
+  });
+}
+
+/** Refuses data that JSON cannot carry. */
+export function checkData(what: string, data: unknown): void {
+  let json: string | undefined;
+  try {
+    json = JSON.stringify(data ?? null);
+  } catch (cause) {
+    throw new BatchOptionsError(`The data of ${what} is not JSON: ${(cause as Error).message}.`, { cause });
+  }
+  if (json === undefined) {
+    throw new BatchOptionsError(`The data of ${what} is not JSON: it is ${describe(data)}.`);
+  }
+}
+
+/** Refuses what can be seen to be wrong with a job whose queue is known. */
 export function checkMember(
   what: string,
   queue: MemberQueue,
   { name, data, opts }: { readonly name?: unknown; readonly data?: unknown; readonly opts?: unknown },
+  batchId?: string,
 ): CheckedJob {
   checkName(`The name of ${what}`, name);
   if (opts !== undefined) {
-    checkMemberOptions(`The options of ${what}`, opts);
+    checkMemberOptions(`The options of ${what}`, opts, batchId);
   }
   return { queue, name, data, opts };
 }

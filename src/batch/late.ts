@@ -1,9 +1,9 @@
 import { BatchNotFoundError } from '../errors.js';
+import type { BatchLife } from '../redis/add-members.js';
 import { changeDefinition } from '../redis/change-definition.js';
 import { outstandingChildren } from '../redis/children.js';
 import type { BatchEvent, StoredCallback } from '../redis/definition.js';
-import { readSnapshot } from '../redis/snapshot.js';
-import { watchBatch } from '../redis/watched.js';
+import { needMaintenance, needsOf } from '../redis/needs.js';
 import { enqueueDue } from './enqueue.js';
 import type { Home } from './home.js';
 import { newNonce } from './ids.js';
@@ -14,28 +14,22 @@ import { newNonce } from './ids.js';
  */
 export async function addCallback(
   home: Home,
-  batchId: string,
+  batch: BatchLife,
   event: BatchEvent,
   callback: StoredCallback,
 ): Promise<void> {
-  if ((await readSnapshot(home.redis, batchId)) === undefined) {
-    throw new BatchNotFoundError(batchId);
-  }
-  await watchBatch(home.redis, batchId, { always: true }, { version: newNonce() });
-  const isThere = await changeDefinition(home.redis, batchId, (definition) => ({
-    ...definition,
-    on: { ...definition.on, [event]: [...(definition.on[event] ?? []), { ...callback, late: true }] },
-  }));
+  const batchId = batch.id;
+  const late = newNonce();
+  const needs = ['callbacks', ...needsOf([event], undefined)] as const;
+  const isThere = await changeDefinition(home.redis, batch, needs, (definition) => {
+    const registered = definition.on[event] ?? [];
+    return registered.some((other) => other.late === late)
+      ? definition
+      : { ...definition, on: { ...definition.on, [event]: [...registered, { ...callback, late }] } };
+  });
   if (!isThere) {
     throw new BatchNotFoundError(batchId);
   }
-  // Again, and for good: a sweep that read the batch before it had the callback may have found nothing to do.
-  await watchBatch(
-    home.redis,
-    batchId,
-    { always: true, ...(event === 'death' || event === 'attempted' ? { [event]: true } : {}) },
-    { version: newNonce() },
-  );
   if (event === 'death') {
     await watchChildren(home, batchId);
   }
@@ -43,9 +37,11 @@ export async function addCallback(
 }
 
 /** Children that were created before their parent waited for a first failure are to tell it too. */
-async function watchChildren(home: Home, batchId: string): Promise<void> {
+async function watchChildren(home: Home, batchId: string, seen = new Set([batchId])): Promise<void> {
   for await (const child of outstandingChildren(home.redis, batchId)) {
-    await watchBatch(home.redis, child, { death: true }, { version: newNonce() });
-    await watchChildren(home, child);
+    if (!seen.has(child)) {
+      await needMaintenance(home.redis, child, ['death']);
+      await watchChildren(home, child, seen.add(child));
+    }
   }
 }

@@ -3,9 +3,10 @@ import { BatchOptionsError } from '../errors.js';
 import { describe } from '../options.js';
 import { readDefinition } from '../redis/change-definition.js';
 import { isCallbackId } from '../redis/definition.js';
-import { batchKeys } from '../redis/keys.js';
+import { lineToBatch, linksAlong } from '../redis/flow.js';
 import { readSnapshot } from '../redis/snapshot.js';
 import { Batch } from './batch.js';
+import type { Home } from './home.js';
 import type { Opener } from './job.js';
 import type { JobLike, QueueLike } from './queue-like.js';
 
@@ -30,24 +31,35 @@ export async function batchOf<Q extends QueueLike>(opener: Opener, job: JobLike)
     throw new BatchOptionsError(`batchOf(job) takes the BullMQ Job that a processor is given, not ${describe(job)}.`);
   }
   const { home } = opener;
-  const { id, queueKey } = job.parent ?? {};
-  if (queueKey !== home.batches.qualifiedName || id === undefined) {
+  const line = await lineFrom(home, job);
+  const id = line?.at(-1)?.slice(home.batches.qualifiedName.length + 1);
+  const snapshot = id === undefined ? undefined : await readSnapshot(home.redis, id);
+  if (line === undefined || id === undefined || snapshot === undefined) {
     return undefined;
   }
-  const snapshot = await readSnapshot(home.redis, id);
-  if (snapshot === undefined) {
-    return undefined;
-  }
-  const { redis } = home;
-  const memberKey = `${job.queueQualifiedName}:${job.id}`;
-  const link = { dependencies: batchKeys(redis, id).dependencies, memberKey };
-  const isCallback = isCallbackId(id, job.id ?? '');
+  const links = linksAlong(line);
+  const isCallback = line.length === 2 && isCallbackId(id, job.id ?? '');
   return new Batch<Q>({
     id,
     opener,
     definition: snapshot.definition,
-    standing: { links: isCallback ? [] : [link], parentLinks: [link] },
+    standing: { links: isCallback ? [] : links, parentLinks: links },
   });
+}
+
+/** The keys from the job to its batch's job: it is a child of the batch job, or inside of a flow whose root is one. */
+async function lineFrom({ redis, batches }: Home, job: JobLike): Promise<readonly string[] | undefined> {
+  const { id, queueKey } = job.parent ?? {};
+  if (id === undefined || queueKey === undefined) {
+    return undefined;
+  }
+  const key = `${job.queueQualifiedName}:${job.id}`;
+  const above = `${queueKey}:${id}`;
+  if (queueKey === batches.qualifiedName) {
+    return [key, above];
+  }
+  const line = await lineToBatch(redis, above);
+  return line && [key, ...line];
 }
 
 /** BullMQ loads a page of jobs in one script: 10,000 batches at once would keep Redis busy for a quarter of a second. */

@@ -7,32 +7,39 @@ import {
   BatchSealedError,
   because,
 } from '../errors.js';
-import { isConnectionError } from '../redis/connection-error.js';
-import { jobKey } from '../redis/keys.js';
 import {
   type AttachmentLink,
-  type Registered,
-  type Registration,
-  registerMembers,
-  unregisterAbsent,
-} from '../redis/register.js';
-import type { Home, MemberQueue } from './home.js';
+  addToBatch,
+  type BatchLife,
+  isBatchThere,
+  type MembersAdded,
+  type Refusal,
+} from '../redis/add-members.js';
+import type { NewJob } from '../redis/adding-lua.js';
+import { recordAdd } from '../redis/bullmq-commands.js';
+import { isConnectionError } from '../redis/connection-error.js';
+import { jobKey } from '../redis/keys.js';
+import { type Home, homeOf, type MemberQueue } from './home.js';
+import type { QueueLike } from './queue-like.js';
 import { revive } from './retry.js';
+import { inProducerSpans } from './trace.js';
 
 /** A job on its way into a batch. */
 export interface Member {
   readonly queue: MemberQueue;
   readonly name: string;
   readonly data: unknown;
-  /** The member's own options and the batch's defaults; the queue's defaults are BullMQ's to add. */
+  /** The member's own options and the batch's defaults, to which the queue's defaults are added. */
   readonly opts: JobsOptions;
   readonly id: string;
+  /** Whether the caller gave the id, so that a job may have it already. */
+  readonly isNamed: boolean;
 }
 
 /** The batch that members are added to, and what entitles the caller to do so once it is sealed. */
 export interface Destination {
   readonly home: Home;
-  readonly batchId: string;
+  readonly batch: BatchLife;
   readonly links: readonly AttachmentLink[];
 }
 
@@ -44,73 +51,90 @@ export interface Added {
   readonly known: number;
 }
 
+/** What goes wrong with jobs on their way into a batch, in words. */
+export interface Adding {
+  readonly batchId: string;
+  readonly jobIds: readonly string[];
+  /** How the sentence ends: what became of other jobs. */
+  readonly others?: string;
+}
+
 /**
- * Adds members to a batch: registers them, which decides and counts atomically, and then adds their jobs. The one place
- * through which everything goes that becomes a member.
+ * Adds members to a batch in one atomic step: all of them, or, with an error that says why, none.
  *
- * Killed in between, there are dependencies without a job: a producer that resumes with the same ids fills them, and the
- * reconciler calls them missing otherwise. A job that BullMQ refuses is taken back and named.
+ * @param isFresh whether all ids were made for this call, so that none of them can be known.
  */
-export async function addMembers(to: Destination, members: readonly Member[], fresh: boolean): Promise<Added> {
-  const keys = members.map(({ queue, id }) => jobKey(to.home.redis.prefix, queue.name, id));
-  const registrations = await register(to, members, keys, fresh);
-
-  const seen = new Set<string>();
-  const wanted: { member: Member; key: string; position: number }[] = [];
-  members.forEach((member, position) => {
-    const key = keys[position] ?? '';
-    if (registrations[position] !== 'known' && !seen.has(key)) {
-      seen.add(key);
-      wanted.push({ member, key, position });
+export async function addMembers(to: Destination, members: readonly Member[], isFresh: boolean): Promise<Added> {
+  const { home, batch } = to;
+  const adding = { batchId: batch.id, jobIds: members.map(({ id }) => id) };
+  const queues = [...new Set(members.map(({ queue }) => queue))];
+  await Promise.all(queues.map((queue) => refuseElsewhere(to, queue, members)));
+  return inProducerSpans(queues, members, async (traceOf) => {
+    const jobs = members.map((member) => memberJob(home, batch.id, member, traceOf(member.queue)));
+    const entries = jobs.map((job, i) => entryOf(home, members[i] as Member, job, adding));
+    const result = await send(to, entries, isFresh, adding);
+    refuseTaken(batch.id, members, result.taken);
+    reportFailed(result.failed, members, adding);
+    if (members.length === 1 && result.known.size === 0) {
+      emitWaiting(members[0] as Member, jobs[0] as Job);
     }
+    return { jobs, added: members.length - result.known.size, known: result.known.size };
   });
-  const jobs: (Job | undefined)[] = new Array(members.length);
-  for (const [queue, group] of groupByQueue(wanted)) {
-    const stored = await addJobs(to, queue, group);
-    group.forEach(({ position }, i) => {
-      jobs[position] = stored[i];
-    });
-  }
-  return {
-    jobs: members.map((member, i) => jobs[i] ?? knownJob(member)),
-    added: wanted.length,
-    known: members.length - wanted.length,
-  };
 }
 
-/** Makes members of what is not one yet, before there is a job, or says why not: then nothing has been written. */
-export async function register(
-  { home, batchId, links }: Destination,
+/** The queues that were seen to be in the Redis of their batches. */
+const sharing = new WeakMap<Home, WeakSet<MemberQueue>>();
+
+/** Jobs are stored in the Redis of their batch: workers of a queue that is in another one would never see them. */
+async function refuseElsewhere(
+  { home, batch }: Destination,
+  queue: MemberQueue,
   members: readonly Member[],
-  keys: readonly string[],
-  fresh: boolean,
-): Promise<readonly Registration[]> {
-  const unique = new Set(keys).size === keys.length;
-  const registered = await registerMembers(home.redis, batchId, {
-    fresh: fresh && unique,
-    links,
-    memberKeys: keys,
-  }).catch((cause: Error) => {
-    const jobIds = members.map(({ id }) => id);
-    throw isConnectionError(cause)
-      ? notKnown(`to batch '${batchId}'`, batchId, jobIds, cause)
-      : new BatchMemberError(`${count(members.length)} not added to batch '${batchId}': ${because(cause)}.`, {
-          batchId,
-          jobIds,
-          cause,
-        });
-  });
-  if ('refused' in registered) {
-    throw refusal(batchId, registered.refused);
+): Promise<void> {
+  const known = sharing.get(home) ?? new WeakSet();
+  if (known.has(queue)) {
+    return;
   }
-  refuseForeign(batchId, members, registered.members);
-  if (registered.toBeRevived) {
-    await revive(home, batchId);
+  const other = await homeOf(queue.queue, home.redis.batchesQueue);
+  const isThere = (redis: Home['redis']) => isBatchThere(redis, batch);
+  if (other !== home && !(await isThere(other.redis)) && (await isThere(home.redis))) {
+    const jobIds = members.flatMap((member) => (member.queue === queue ? member.id : []));
+    throw new BatchMemberError(
+      `${count(jobIds.length)} not added to batch '${batch.id}': queue '${queue.name}' is in another Redis, or another ` +
+        'database of it. A batch and its members share one.',
+      { batchId: batch.id, jobIds },
+    );
   }
-  return registered.members;
+  sharing.set(home, known.add(queue));
 }
 
-export function refusal(batchId: string, refused: Extract<Registered, { refused: unknown }>['refused']): BatchError {
+/** Sends jobs to the batch, and lets it run again when it had failed because it was abandoned. */
+export async function send(
+  { home, batch, links }: Destination,
+  jobs: readonly NewJob[],
+  isFresh: boolean,
+  adding: Adding,
+): Promise<{
+  readonly taken: readonly number[];
+  readonly known: ReadonlySet<number>;
+  readonly failed: Extract<MembersAdded, { known: unknown }>['failed'];
+}> {
+  const result = await addToBatch(home.redis, batch, { fresh: isFresh, links, jobs }).catch((cause: unknown) => {
+    throw notAdded(cause, adding);
+  });
+  if ('refused' in result) {
+    throw refusal(batch.id, result.refused);
+  }
+  if ('taken' in result) {
+    return { taken: result.taken, known: new Set(), failed: undefined };
+  }
+  if (result.isToBeRevived) {
+    await revive(home, batch.id);
+  }
+  return { taken: [], known: result.known, failed: result.failed };
+}
+
+export function refusal(batchId: string, refused: Refusal): BatchError {
   switch (refused) {
     case 'not found':
       return new BatchNotFoundError(batchId);
@@ -122,135 +146,118 @@ export function refusal(batchId: string, refused: Extract<Registered, { refused:
   }
 }
 
-function refuseForeign(batchId: string, members: readonly Member[], registrations: readonly string[]): void {
-  const foreign = members.filter((_, i) => registrations[i] === 'foreign');
-  const [first] = foreign;
+function refuseTaken(batchId: string, members: readonly Member[], positions: readonly number[]): void {
+  const taken = positions.flatMap((position) => members[position] ?? []);
+  const [first] = taken;
   if (first !== undefined) {
     throw new BatchMemberError(
-      `${count(foreign.length)} not added to batch '${batchId}', nor was any other of the same chunk: a job with the id ` +
-        `'${first.id}' exists in queue '${first.queue.name}' that is not in this batch. Give members ids of their own, or remove that job first.`,
-      { batchId, jobIds: foreign.map(({ id }) => id) },
+      `${count(taken.length)} not added to batch '${batchId}', nor was any other of the same chunk: a job with the id ` +
+        `'${first.id}' exists in queue '${first.queue.name}' that is not in this batch. Give members ids of their own, ` +
+        `or remove that job first.`,
+      { batchId, jobIds: taken.map(({ id }) => id) },
     );
   }
 }
 
-type Wanted = { readonly member: Member; readonly key: string; readonly position: number };
-
-function groupByQueue(wanted: readonly Wanted[]): Map<MemberQueue, Wanted[]> {
-  const groups = new Map<MemberQueue, Wanted[]>();
-  for (const one of wanted) {
-    const group = groups.get(one.member.queue);
-    if (group === undefined) {
-      groups.set(one.member.queue, [one]);
-    } else {
-      group.push(one);
-    }
+/** BullMQ's own script refuses nothing that was checked before; if it fails all the same, the jobs before are stored. */
+function reportFailed(
+  failed: Extract<MembersAdded, { known: unknown }>['failed'],
+  members: readonly Member[],
+  { batchId }: Adding,
+): void {
+  if (failed !== undefined) {
+    const jobIds = members.slice(failed.position).map(({ id }) => id);
+    throw new BatchMemberError(
+      `${count(jobIds.length)} not added to batch '${batchId}': BullMQ could not store job '${jobIds[0]}': ${failed.error}. ` +
+        'The jobs before it in the same call stay in the batch.',
+      { batchId, jobIds },
+    );
   }
-  return groups;
 }
 
-async function addJobs({ home, batchId }: Destination, queue: MemberQueue, group: readonly Wanted[]): Promise<Job[]> {
-  const parent = { id: batchId, queue: home.batches.qualifiedName };
-  const jobs = group.map(({ member: { name, data, opts, id } }) => ({
-    name,
-    data,
-    opts: { ...opts, jobId: id, parent, ignoreDependencyOnFailure: true },
-  }));
-  let stored: Job[];
+/** The job of a member, as BullMQ's own `add` would make it. */
+function memberJob(home: Home, batchId: string, member: Member, trace: string | undefined): Job {
+  const { queue, name, data, opts, id, isNamed } = member;
+  const job = newJob(queue, name, data, {
+    ...queue.queue.defaultJobOptions,
+    ...withTrace(opts, trace),
+    jobId: id,
+    parent: { id: batchId, queue: home.batches.qualifiedName },
+    ignoreDependencyOnFailure: true,
+  });
+  return isNamed ? markNamed(job) : job;
+}
+
+/** Tells a member with an id of the caller's from a job that is attached to the batch job by hand. */
+export function markNamed(job: Job): Job {
+  job.parent = { ...job.parent, b: 1 } as unknown as NonNullable<Job['parent']>;
+  return job;
+}
+
+/** A job that has not been added, of the queue's own version of BullMQ. */
+export function newJob({ queue }: Pick<MemberQueue, 'queue'>, name: string, data: unknown, opts: JobsOptions): Job {
+  const OwnJob = (queue as { readonly Job?: typeof Job }).Job ?? Job;
+  return new OwnJob(queue as unknown as ConstructorParameters<typeof Job>[0], name, data, opts, opts.jobId);
+}
+
+function entryOf(home: Home, { queue, name, id }: Member, job: Job, adding: Adding): NewJob {
+  const key = jobKey(home.redis.prefix, queue.name, id);
+  return { key, kind: 'member', command: commandOf(job, `of job '${name}' (${id})`, adding) };
+}
+
+/** BullMQ's command to add the job, or an error that says what is wrong with it. */
+export function commandOf(job: Job, what: string, adding: Adding, isParent = false): NewJob['command'] {
   try {
-    const [only, ...others] = jobs;
-    stored =
-      only !== undefined && others.length === 0
-        ? [await queue.add(only.name, only.data, only.opts)]
-        : await queue.addBulk(jobs);
+    return recordAdd(job, { isParent });
   } catch (cause) {
-    throw await takeBack(home, batchId, queue, group, cause);
+    throw notAdded(cause, adding, isJson(job.data) ? '' : ` The data ${what} is not JSON.`);
   }
-  // BullMQ's addBulk does not throw when Redis refuses a job: it returns the script's error code as the job's id.
-  const refused = group.filter(({ member }, i) => String(stored[i]?.id) !== member.id);
-  if (refused.length > 0) {
-    const codes = new Set(stored.map(({ id }) => String(id)).filter((id) => id.startsWith('-')));
-    throw await takeBack(home, batchId, queue, refused, new Error(explainCodes(codes)));
-  }
-  return stored;
 }
 
-export function explainCodes(codes: ReadonlySet<string>): string {
-  if (codes.has('-7')) {
-    return 'a job with this id belongs to another parent (BullMQ -7)';
+function isJson(data: unknown): boolean {
+  try {
+    JSON.stringify(data);
+    return true;
+  } catch {
+    return false;
   }
-  if (codes.has('-5')) {
-    return 'the batch was removed meanwhile, or the queue is in another Redis than its batch (BullMQ -5)';
-  }
-  return `BullMQ returned ${[...codes].join(', ')} instead of the id`;
+}
+
+/** The job carries the trace of the span in which it is added, unless its options say otherwise. */
+export function withTrace<Options extends object>(opts: Options, trace: string | undefined): Options {
+  const given = (opts as { readonly telemetry?: { readonly metadata?: string; readonly omitContext?: boolean } })
+    .telemetry;
+  return trace === undefined || given?.omitContext || given?.metadata !== undefined
+    ? opts
+    : { ...opts, telemetry: { metadata: trace } };
+}
+
+/** BullMQ's queues say so when one job was added. */
+function emitWaiting({ queue }: Member, job: Job): void {
+  (queue.queue as QueueLike & { emit?(event: string, job: Job): void }).emit?.('waiting', job);
 }
 
 /**
- * Takes back the registration of what was not stored, and says what is not in the batch. After an error of the connection
- * nothing is taken back: Redis may still get the command, or have got it, and a job would run that is not counted. What
- * never arrives is missing then.
+ * Says that jobs were not added, or, after an error of the connection, that it is not known: Redis may still get the command,
+ * or have got it.
  */
-export async function takeBack(
-  home: Home,
-  batchId: string,
-  queue: MemberQueue,
-  group: readonly Wanted[],
-  cause: unknown,
-  others = 'The others of the same call that were stored stay in the batch.',
-): Promise<BatchMemberError> {
-  const unknown = () =>
-    notKnown(
-      `to queue '${queue.name}' in batch '${batchId}'`,
-      batchId,
-      group.map(({ member }) => member.id),
-      cause,
-    );
+export function notAdded(cause: unknown, { batchId, jobIds, others = '' }: Adding, hint = ''): BatchMemberError {
   if (isConnectionError(cause)) {
-    return unknown();
-  }
-  try {
-    const keys = group.map(({ key }) => key);
-    const absent = await unregisterAbsent(home.redis, batchId, keys);
-    const jobIds = group.filter(({ key }) => absent.has(key)).map(({ member }) => member.id);
+    const what = jobIds.length === 1 ? 'whether 1 job was' : `which of ${jobIds.length} jobs were`;
     return new BatchMemberError(
-      `${count(jobIds.length)} not added to queue '${queue.name}' in batch '${batchId}': ${because(cause)}.${culprit(group)} ` +
-        others,
+      `It is not known ${what} added to batch '${batchId}': ${because(cause)}. Add them again with the same jobIds: what is ` +
+        'there already is not added twice.',
       { batchId, jobIds, cause },
     );
-  } catch {
-    return unknown();
   }
-}
-
-function notKnown(where: string, batchId: string, jobIds: readonly string[], cause: unknown): BatchMemberError {
-  const what = jobIds.length === 1 ? 'whether 1 job was' : `which of ${jobIds.length} jobs were`;
-  return new BatchMemberError(
-    `It is not known ${what} added ${where}: ${because(cause)}. Add them again with the same jobIds: what is there already is ` +
-      `not added twice. What is not added again may be missing from the batch.`,
-    { batchId, jobIds, cause },
-  );
-}
-
-/** Names the job whose data cannot be stored: the queue's own error does not. */
-function culprit(group: readonly Wanted[]): string {
-  const unserializable = group.find(({ member }) => {
-    try {
-      JSON.stringify(member.data);
-      return false;
-    } catch {
-      return true;
-    }
+  const tail = `${hint}${others === '' ? '' : ` ${others}`}`;
+  return new BatchMemberError(`${count(jobIds.length)} not added to batch '${batchId}': ${because(cause)}.${tail}`, {
+    batchId,
+    jobIds,
+    cause,
   });
-  return unserializable === undefined
-    ? ''
-    : ` The data of job '${unserializable.member.name}' (${unserializable.member.id}) is not JSON.`;
 }
 
 function count(jobs: number): string {
   return jobs === 1 ? '1 job was' : `${jobs} jobs were`;
-}
-
-/** BullMQ's `add` answers a known id with a job of that id, made from what was given; so do we. */
-export function knownJob({ queue, name, data, opts, id }: Member): Job {
-  return new Job(queue.queue as unknown as ConstructorParameters<typeof Job>[0], name, data, opts, id);
 }

@@ -1,6 +1,6 @@
-import { type BatchesPlace, DEFAULT_PREFIX } from '../redis/keys.js';
+import { type BatchesPlace, DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
 import type { JobFacts, JobState } from '../redis/outstanding.js';
-import type { Snapshot } from '../redis/snapshot.js';
+import type { CallbackSnapshot, Snapshot } from '../redis/snapshot.js';
 import type {
   BatchExplanation,
   OutstandingCallback,
@@ -8,7 +8,7 @@ import type {
   OutstandingMembers,
   OutstandingQueue,
 } from './explain.js';
-import { type BatchState, missingOf, sentencePart } from './rules.js';
+import { type BatchState, isClosed, isToBeRevived, missingOf, sentencePart } from './rules.js';
 
 /*
  * What holds a batch, said to people. No Redis here: sentences are a function of what was found.
@@ -27,19 +27,27 @@ type Reason = readonly [urgency: keyof typeof URGENCY, sentence: string];
 
 export function reasonsFor(
   held: Omit<BatchExplanation, 'reasons'>,
-  snapshot: Pick<Snapshot, 'ended' | 'abandonedAt' | 'cancelledAt' | 'cancelReason' | 'failedReason'>,
+  snapshot: Snapshot,
   batchJob: JobFacts | undefined,
   { prefix, batchesQueue }: BatchesPlace,
 ): string[] {
-  const options = prefix === DEFAULT_PREFIX ? '{ connection }' : `{ connection, prefix: '${prefix}' }`;
+  const late = lateFailures(snapshot).map(({ jobId }) => jobId);
+  const given = prefix === DEFAULT_PREFIX ? ['connection'] : ['connection', `prefix: '${prefix}'`];
+  const options = `{ ${given.join(', ')} }`;
+  const named = batchesQueue === DEFAULT_BATCHES_QUEUE ? given : [...given, `batchesQueue: '${batchesQueue}'`];
   const reasons = [
-    ...ofBatchWorkers(held.queues, options, batchesQueue),
+    ...ofBatchWorkers(held.queues, `{ ${named.join(', ')} }`, batchesQueue),
     ...held.queues.flatMap((queue) => ofQueue(queue, held.members, options)),
     ...ofSeal(held, snapshot),
     ...ofBatchJob(held, snapshot, batchJob),
-    ...held.members.flatMap((group) => ofMembers(group, held.sealed, batchesQueue)),
+    ...held.members.flatMap((group) => ofMembers(group, isClosed(snapshot), batchesQueue)),
     ...held.children.flatMap(ofChildren),
-    ...held.callbacks.flatMap((callback) => ofCallback(callback, held.queues, options)),
+    ...ofStrangers(held.strangers),
+    ...held.callbacks.flatMap((callback) =>
+      late.includes(callback.jobId)
+        ? [['goes wrong', ofLateFailure(callback, snapshot)] as const]
+        : ofCallback(callback, held.queues, options),
+    ),
   ];
   if (reasons.length === 0) {
     return ['Nothing is outstanding any more: a BatchWorker finishes it within moments.'];
@@ -47,14 +55,13 @@ export function reasonsFor(
   return reasons.sort(([a], [b]) => URGENCY[a] - URGENCY[b]).map(([, sentence]) => sentence);
 }
 
-export function reasonsOfFinished(
-  state: BatchState,
-  { finishedAt, failedReason, ended, counts, callbacks, sealedAt, abandonedAt, cancelledAt }: Snapshot,
-): string[] {
+export function reasonsOfFinished(state: BatchState, snapshot: Snapshot): string[] {
+  const { finishedAt, failedReason, ended, counts, callbacks, sealedAt, abandonedAt, cancelledAt } = snapshot;
   const why = ended === 'failed' && failedReason !== undefined ? `: ${sentencePart(failedReason)}` : '';
   const hasFailures = counts.failed > 0 || callbacks.some((callback) => callback.state === 'failed');
   return [
     `It has finished, at ${iso(finishedAt)}, with state '${state}'${why}.`,
+    ...lateFailures(snapshot).map((callback) => ofLateFailure(callback, snapshot)),
     ...(cancelledAt !== undefined ? ['A cancelled batch stays so: create a new one for what is to run again.'] : []),
     ...(ended === 'failed' && hasFailures && cancelledAt === undefined
       ? ['batch.failures() lists the members that failed, and batch.retry() runs again what failed.']
@@ -64,6 +71,32 @@ export function reasonsOfFinished(
       ? ['Adding to it, or seal(), revives it.']
       : []),
   ];
+}
+
+/** Callbacks that were registered when their event was past, and failed: the batch's outcome does not tell of them. */
+function lateFailures({ ended, definition, callbacks }: Snapshot): CallbackSnapshot[] {
+  return callbacks.filter(
+    ({ event, index, state }) =>
+      state === 'failed' && (ended === 'completed' || (ended === 'failed' && definition.on[event]?.[index]?.late)),
+  );
+}
+
+function ofLateFailure(
+  {
+    event,
+    queue,
+    name,
+    jobId,
+    failedReason,
+  }: Pick<CallbackSnapshot, 'event' | 'queue' | 'name' | 'jobId' | 'failedReason'>,
+  { ended, cancelledAt }: Snapshot,
+): string {
+  const whose = ended === 'completed' ? 'The batch has succeeded, but its late' : 'Its late';
+  const or = cancelledAt === undefined ? ', or call batch.retry()' : '';
+  return (
+    `${whose} ${event} callback '${name}' in queue '${queue}' has failed: ${sentencePart(failedReason)}. ` +
+    `Retry its job '${jobId}' in that queue${or}.`
+  );
 }
 
 function ofBatchWorkers(queues: readonly OutstandingQueue[], options: string, batchesQueue: string): Reason[] {
@@ -163,16 +196,16 @@ function ofSeal(
 }
 
 function ofBatchJob(
-  { sealed }: Omit<BatchExplanation, 'reasons'>,
-  { ended }: Pick<Snapshot, 'ended'>,
+  { state }: Omit<BatchExplanation, 'reasons'>,
+  snapshot: Snapshot,
   batchJob: JobFacts | undefined,
 ): Reason[] {
-  if (ended !== undefined) {
-    return [
-      ['goes wrong', 'It had failed, and what failed is being run again: a BatchWorker reopens it within seconds.'],
-    ];
+  if (snapshot.ended !== undefined) {
+    return isToBeRevived(snapshot)
+      ? [['goes wrong', 'It had failed, and what failed is being run again: a BatchWorker reopens it within seconds.']]
+      : [['goes on', `It has finished, at ${iso(snapshot.finishedAt)}, with state '${state}', and stays so.`]];
   }
-  return sealed && batchJob?.state === 'delayed' && batchJob.failedReason !== undefined
+  return isClosed(snapshot) && batchJob?.state === 'delayed' && batchJob.failedReason !== undefined
     ? [
         [
           'goes wrong',
@@ -182,14 +215,29 @@ function ofBatchJob(
     : [];
 }
 
+function ofStrangers(keys: readonly string[]): Reason[] {
+  const [first] = keys;
+  if (first === undefined) {
+    return [];
+  }
+  const what = `${plural(keys.length, 'job')} that ${keys.length === 1 ? 'is no member was' : 'are no members were'}`;
+  return [
+    [
+      'goes wrong',
+      `${what} attached to it by hand, e.g. '${first}', and it waits for ${keys.length === 1 ? 'it' : 'them'}: add jobs with ` +
+        'batch.add(), and let go of this one with its removeChildDependency().',
+    ],
+  ];
+}
+
 function ofMembers(
   { queue, state, count, failing, oldest }: OutstandingMembers,
-  sealed: boolean,
+  closed: boolean,
   batchesQueue: string,
 ): Reason[] {
   const what = queue === batchesQueue ? plural(count, 'child batch', 'child batches') : countMembers(count);
   const has = count === 1 ? 'has' : 'have';
-  const mender = sealed ? 'a BatchWorker' : 'once the batch is sealed, a BatchWorker';
+  const mender = closed ? 'a BatchWorker' : 'once the batch is sealed, a BatchWorker';
   switch (state) {
     case 'no job':
       return [

@@ -1,13 +1,12 @@
 import type { Job } from 'bullmq';
 import { BatchNotFoundError } from '../errors.js';
-import { readDefinition } from '../redis/change-definition.js';
-import { type BatchDefinition, eventsOf } from '../redis/definition.js';
+import type { BatchDefinition } from '../redis/definition.js';
 import { failedBelow, reopenFlow } from '../redis/flow.js';
 import { memberName } from '../redis/keys.js';
+import { needAgain } from '../redis/needs.js';
 import { claimRetry, unclaimRetry } from '../redis/retry-claim.js';
 import { settledPages } from '../redis/settled.js';
 import { readSnapshot } from '../redis/snapshot.js';
-import { watchBatch, watchFor } from '../redis/watched.js';
 import type { Home } from './home.js';
 import { newNonce } from './ids.js';
 
@@ -97,23 +96,13 @@ async function retryJob(home: Home, key: string): Promise<number> {
 /** Lets a batch that has failed run again: it waits for what is outstanding now, and judges afresh. */
 export async function revive(home: Home, batchId: string): Promise<void> {
   const job = await home.batches.getJob(batchId);
-  const definition = await readDefinition(home.redis, batchId);
-  if (job !== undefined && definition !== undefined) {
-    const { on, policy } = definition;
-    const watch = watchFor(eventsOf(on), policy);
-    const look = async () => {
-      if (Object.keys(watch).length > 0) {
-        await watchBatch(home.redis, batchId, watch, { version: newNonce() });
-      }
-    };
-    await look();
+  if (job !== undefined) {
     if (await job.isFailed()) {
       // What people see is no reason to keep a batch from going on.
       await job.log(`${new Date().toISOString()} retried`).catch(() => {});
     }
     await retryIfFailed(job);
-    // Again: a sweep that came by in between has found a finished batch, and put it aside.
-    await look();
+    await needAgain(home.redis, batchId);
   }
 }
 

@@ -55,8 +55,12 @@ export function stateOf(
   return counts.pending > 0 ? 'running' : 'finishing';
 }
 
-/** No more members are waited for: it is sealed, or nobody will seal it. */
-function isClosed({ sealedAt, abandonedAt, cancelledAt }: Pick<Standing, 'sealedAt' | 'abandonedAt' | 'cancelledAt'>) {
+/** No more members are waited for: it is sealed, or nobody will seal it. Scripts say it as LUA_IS_CLOSED. */
+export function isClosed({
+  sealedAt,
+  abandonedAt,
+  cancelledAt,
+}: Pick<Standing, 'sealedAt' | 'abandonedAt' | 'cancelledAt'>): boolean {
   return sealedAt !== undefined || abandonedAt !== undefined || cancelledAt !== undefined;
 }
 
@@ -226,7 +230,7 @@ export function failureReason(
       .filter(({ state }) => state === 'failed')
       .map(
         ({ event, queue, name, failedReason }) =>
-          `the ${event} callback '${name}' in queue '${queue}' failed: ${failedReason}`,
+          `the ${event} callback '${name}' in queue '${queue}' failed: ${sentencePart(failedReason)}`,
       ),
   ];
   return reasons.join('; ');

@@ -3,6 +3,7 @@ import { checkKeys, checkObject, describe } from '../options.js';
 import { isCallbackId } from '../redis/definition.js';
 import { memberName } from '../redis/keys.js';
 import { type SettledMember, settledPage, settledPages } from '../redis/settled.js';
+import { readSnapshot } from '../redis/snapshot.js';
 import type { Home } from './home.js';
 import type { BatchStatus } from './status.js';
 
@@ -65,13 +66,15 @@ export async function failuresPage<Data>(
   options: FailuresPageOptions,
 ): Promise<BatchFailuresPage<Data>> {
   const { count, ...from } = checkPageOptions(options);
+  const strangers = await strangersOf(home, batchId);
   let { cursor } = from;
-  let members: SettledMember[] = [];
+  const members: SettledMember[] = [];
   do {
-    const page = await settledPage(home.redis, batchId, { which: 'failed', cursor, count, withData: true });
-    members = membersAmong(home, batchId, page.members);
+    const part = { which: 'failed', count: count - members.length, withData: true } as const;
+    const page = await settledPage(home.redis, batchId, { ...part, cursor });
+    members.push(...membersAmong(home, batchId, page.members, strangers));
     cursor = page.cursor;
-  } while (members.length === 0 && cursor !== '0');
+  } while (members.length < count && cursor !== '0');
   return {
     failures: members.map((member) => failureOf<Data>(home, member)),
     cursor: cursor === '0' ? undefined : cursor,
@@ -103,12 +106,24 @@ async function* settledMembers(
   which: 'processed' | 'failed',
 ): AsyncGenerator<SettledMember> {
   const part = { which, count: PAGE_SIZE, withData: which === 'failed' };
+  const strangers = await strangersOf(home, batchId);
   for await (const children of settledPages(home.redis, batchId, part)) {
-    yield* membersAmong(home, batchId, children);
+    yield* membersAmong(home, batchId, children, strangers);
   }
 }
 
-/** Without the batch's own callbacks, which BullMQ keeps among its children. */
-function membersAmong(home: Home, batchId: string, children: readonly SettledMember[]): SettledMember[] {
-  return children.filter(({ key }) => !isCallbackId(batchId, memberName(home.redis.prefix, key).id));
+/** Without the batch's own callbacks, and jobs that were attached to it by hand: BullMQ keeps them among its children. */
+function membersAmong(
+  home: Home,
+  batchId: string,
+  children: readonly SettledMember[],
+  strangers: ReadonlySet<string>,
+): SettledMember[] {
+  const isMember = ({ key }: SettledMember) =>
+    !strangers.has(key) && !isCallbackId(batchId, memberName(home.redis.prefix, key).id);
+  return children.filter(isMember);
+}
+
+async function strangersOf(home: Home, batchId: string): Promise<ReadonlySet<string>> {
+  return new Set((await readSnapshot(home.redis, batchId))?.strangers);
 }

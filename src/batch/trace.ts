@@ -34,3 +34,46 @@ export function inTrace<T>(telemetry: Telemetry | undefined, trace: string | und
   const { contextManager } = telemetry;
   return contextManager.with(contextManager.fromMetadata(contextManager.active(), trace), work);
 }
+
+/** A queue whose BullMQ can trace what is added to it. */
+interface TracingQueue {
+  readonly name: string;
+  readonly queue: object;
+}
+
+type Trace = <T>(
+  kind: SpanKind,
+  operation: string,
+  destination: string,
+  work: (span: { setAttributes(attributes: object): void } | undefined, metadata?: string) => Promise<T>,
+) => Promise<T>;
+
+/**
+ * Does `work` inside of the spans that BullMQ's own `add` and `addBulk` open, one for each queue that has telemetry; `traceOf` is what
+ * a job of that queue is to carry.
+ */
+export function inProducerSpans<Q extends TracingQueue, T>(
+  queues: readonly Q[],
+  jobs: readonly { readonly name: string; readonly queue: Q }[],
+  work: (traceOf: (queue: Q) => string | undefined) => Promise<T>,
+): Promise<T> {
+  const traces = new Map<Q, string | undefined>();
+  const enter = (rest: readonly Q[]): Promise<T> => {
+    const [first, ...others] = rest;
+    if (first === undefined) {
+      return work((queue) => traces.get(queue));
+    }
+    const { opts, trace } = first.queue as { readonly opts: { readonly telemetry?: unknown }; readonly trace?: Trace };
+    if (opts.telemetry === undefined || trace === undefined) {
+      return enter(others);
+    }
+    const own = jobs.filter(({ queue }) => queue === first);
+    const [operation, destination] =
+      own.length === 1 ? ['add', `${first.name}.${own[0]?.name}`] : ['addBulk', first.name];
+    return trace.call(first.queue, SpanKind.PRODUCER, operation, destination, (_span, metadata) => {
+      traces.set(first, metadata);
+      return enter(others);
+    }) as Promise<T>;
+  };
+  return enter(queues);
+}

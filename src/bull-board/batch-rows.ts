@@ -16,7 +16,7 @@ const NEEDS_FORCE = 'Cannot obliterate queue with active jobs';
 /** The states of BullMQ in which batches can be cleaned. */
 const CLEANED = { completed: 'succeeded', failed: 'failed', delayed: 'open' } as const;
 
-/** The rows of the queue `batches`: BullMQ's jobs, whose progress is read and whose buttons act on the batch. */
+/** The rows of the queue that holds the batches: BullMQ's jobs, whose progress is read and whose buttons act on the batch. */
 export class BatchRows {
   readonly #queue: BatchQueue<Queue>;
 
@@ -33,7 +33,7 @@ export class BatchRows {
   }
 
   async showFlow(node: JobNode | undefined): Promise<void> {
-    if (node?.job?.queueName === 'batches') {
+    if (node?.job?.queueName === this.#queue.name) {
       await this.show(node.job);
     }
     // A job that was removed has no node.

@@ -8,9 +8,13 @@ interface Link {
 /** The link beside a job's name: to the batch of a member or callback, to the parent of a child batch, or to the page of a batch. */
 export function linkOf(
   job: Partial<Job>,
-  { page, isBatch }: { readonly page: string | undefined; readonly isBatch: boolean },
+  {
+    page,
+    isBatch,
+    batchesQueue,
+  }: { readonly page: string | undefined; readonly isBatch: boolean; readonly batchesQueue: string },
 ): Link | undefined {
-  const parent = parentOf(job);
+  const parent = parentOf(job, batchesQueue);
   if (page !== undefined) {
     const id = isBatch ? job.id : parent;
     return id === undefined
@@ -20,10 +24,10 @@ export function linkOf(
   // Bull Board resolves it against where it is mounted.
   return parent === undefined
     ? undefined
-    : { displayText: 'Batch', href: `queue/batches/${encodeURIComponent(parent)}` };
+    : { displayText: 'Batch', href: `queue/${encodeURIComponent(batchesQueue)}/${encodeURIComponent(parent)}` };
 }
 
 /** The batch that a job belongs to. */
-function parentOf({ parent }: Partial<Job>): string | undefined {
-  return parent?.queueKey?.endsWith(':batches') ? parent.id : undefined;
+function parentOf({ parent }: Partial<Job>, batchesQueue: string): string | undefined {
+  return parent?.queueKey?.endsWith(`:${batchesQueue}`) ? parent.id : undefined;
 }

@@ -6,9 +6,13 @@ const SLICE = 1000;
 type CleanStatus = Parameters<Queue['clean']>[2];
 
 /** Bull Board's "Duplicate" copies a job with all of its options: the copy is a job by itself, and not a member that nobody added. */
-export function addOutsideOfBatches(queue: Queue, name: string, data: unknown, options: object): Promise<Job> {
+export function addOutsideOfBatches(
+  queue: Queue,
+  batchesQueue: string,
+  { name, data, options }: { readonly name: string; readonly data: unknown; readonly options: object },
+): Promise<Job> {
   const { parent, ...opts } = options as JobsOptions;
-  return queue.add(name, data, parent?.queue.endsWith(':batches') ? opts : (options as JobsOptions));
+  return queue.add(name, data, parent?.queue.endsWith(`:${batchesQueue}`) ? opts : (options as JobsOptions));
 }
 
 /**

@@ -11,6 +11,7 @@ export const GLOBAL: Options = {
     help: 'redis://[user:password@]host[:port][/database], or rediss:// for TLS; default: REDIS_URL, then redis://localhost:6379',
   },
   prefix: { type: 'string', value: 'PREFIX', help: "BullMQ's prefix; default: bull" },
+  'batches-queue': { type: 'string', value: 'NAME', help: 'the queue that holds the batches; default: batches' },
   'no-color': { type: 'boolean', help: 'no colours; as NO_COLOR=1' },
   help: { type: 'boolean', short: 'h', help: 'this text, or that of a command' },
   version: { type: 'boolean', short: 'v', help: 'the version' },

@@ -2,7 +2,8 @@
  * CSV as in RFC 4180, for spreadsheets: what begins like a formula must not become one.
  */
 
-const FORMULA = /^[=+\-@\t\r\n]/;
+/** Spreadsheets in East Asian languages take the full-width signs for the others. */
+const FORMULA = /^[=+\-@＝＋－＠\t\r\n]/;
 const NUMBER = /^[+-]?\d+(\.\d+)?(e[+-]?\d+)?$/i;
 
 /** One line with its end. */

@@ -4,6 +4,7 @@ import { UsageError } from './failure.js';
 
 export const DEFAULT_URL = 'redis://localhost:6379';
 export const DEFAULT_PREFIX = 'bull';
+export const DEFAULT_BATCHES_QUEUE = 'batches';
 
 /** How long Redis gets to answer for the first time. */
 const PATIENCE_MS = 2000;
@@ -14,6 +15,12 @@ const FAREWELL_MS = 500;
 /** A connection that is lost later on is tried again so often, and with this pause. */
 const RECONNECTS = 10;
 const BETWEEN_RECONNECTS_MS = 200;
+
+/** Where batches are in a Redis. */
+export interface BatchesPlace {
+  readonly prefix: string;
+  readonly batchesQueue: string;
+}
 
 /** Where Redis is. `name` is what may be shown: the URL without user and password. */
 export interface RedisAddress {
@@ -74,11 +81,14 @@ export interface OpenBatches {
 }
 
 /**
- * Connects, or fails within moments. Any queue of the prefix finds the batches; this one has no jobs, and writes nothing.
+ * Connects, or fails within moments. Any queue of the prefix finds the batches; this one is theirs, and nothing is written.
  *
  * @throws what the connection failed with, for `failureOf`.
  */
-export async function openBatches({ connection }: RedisAddress, prefix: string): Promise<OpenBatches> {
+export async function openBatches(
+  { connection }: RedisAddress,
+  { prefix, batchesQueue }: BatchesPlace,
+): Promise<OpenBatches> {
   let isReady = false;
   const options = {
     ...connection,
@@ -87,11 +97,11 @@ export async function openBatches({ connection }: RedisAddress, prefix: string):
     // It would print a line about the age of Redis into every output.
     skipVersionCheck: true,
   };
-  const queue = new Queue('batches', { connection: options, prefix, skipMetasUpdate: true });
+  const queue = new Queue(batchesQueue, { connection: options, prefix, skipMetasUpdate: true });
   try {
     await firstAnswer(queue);
     isReady = true;
-    return { queue: withBatches(queue), close: () => atMost(FAREWELL_MS, queue.close()) };
+    return { queue: withBatches(queue, { batchesQueue }), close: () => atMost(FAREWELL_MS, queue.close()) };
   } catch (error) {
     // It waits for what may never come; the program ends without it.
     queue.disconnect().catch(() => {});

@@ -12,6 +12,7 @@ import {
   withBatches,
 } from '../index.js';
 import { ACTIONS, isOffered, refusal } from './actions.js';
+import { AllowedHosts } from './allowed-hosts.js';
 import { type Answer, htmlAnswer, jsonAnswer, newNonce, responseOf, seeOther } from './answer.js';
 import { batchPage as batchView, FAILURES_SHOWN } from './batch-view.js';
 import { failuresPage, type Names } from './failures-view.js';
@@ -24,7 +25,7 @@ import { isBelow, type Mount, type NodeHandler, nodeHandler } from './node-handl
 import { isUnfinished, titleOf } from './parts.js';
 import { type ActionName, Paths, type Route, routeOf } from './paths.js';
 import { inTime, NoAnswer, Readings } from './readings.js';
-import { foreignness } from './same-origin.js';
+import { foreignness, hostAskedFor } from './same-origin.js';
 
 export interface BatchPageOptions {
   /**
@@ -35,9 +36,15 @@ export interface BatchPageOptions {
   readonly title?: string | undefined;
   /**
    * Whether batches may be retried, cancelled and sealed; default false: the page only shows. A function is asked for each
-   * request, with its cookies and headers.
+   * request, with its cookies and headers; with `true`, all may who ask for the page under one of `allowedHosts`.
    */
   readonly allowActions?: boolean | ((request: Request) => boolean | Promise<boolean>) | undefined;
+  /**
+   * With `allowActions: true`, the hosts under which a browser may ask for the page to change batches, beside
+   * localhost, 127.0.0.1 and [::1], e.g. `['admin.example.com']`; one without a port is allowed with any. It keeps a
+   * foreign site from acting whose name was made to point here (DNS rebinding). Default: none.
+   */
+  readonly allowedHosts?: readonly string[] | undefined;
 }
 
 export interface BatchPage {
@@ -59,8 +66,9 @@ export interface BatchPage {
  * app.use('/batches', batchPage(users, { allowActions: true }).handler);   // Express
  */
 export function batchPage(queue: QueueLike, options: BatchPageOptions = {}): BatchPage {
-  const { basePath, title, allowActions } = checkOptions(options);
-  const site = new Site(withBatches(queue), { basePath, title, allowActions });
+  const settings = checkOptions(options);
+  const { basePath } = settings;
+  const site = new Site(withBatches(queue), settings);
   return {
     async fetch(request) {
       const { pathname } = new URL(request.url);
@@ -72,13 +80,20 @@ export function batchPage(queue: QueueLike, options: BatchPageOptions = {}): Bat
   };
 }
 
-type Settings = { [Name in keyof BatchPageOptions]-?: Exclude<BatchPageOptions[Name], undefined> };
+interface Settings {
+  readonly basePath: string;
+  readonly title: string;
+  readonly allowActions: Exclude<BatchPageOptions['allowActions'], undefined>;
+  readonly allowedHosts: AllowedHosts;
+}
 
 function checkOptions(options: BatchPageOptions): Settings {
-  const { basePath = '/batches', title = 'Batches', allowActions = false, ...unknown } = options;
+  const { basePath = '/batches', title = 'Batches', allowActions = false, allowedHosts, ...unknown } = options;
   const [name] = Object.keys(unknown);
   if (name !== undefined) {
-    throw new BatchOptionsError(`batchPage() has no option '${name}'. Known are: basePath, title, allowActions.`);
+    throw new BatchOptionsError(
+      `batchPage() has no option '${name}'. Known are: basePath, title, allowActions, allowedHosts.`,
+    );
   }
   if (typeof basePath !== 'string' || !/^(\/(?!\/)[^?#\s\\]*)?$/.test(basePath)) {
     throw new BatchOptionsError(
@@ -93,8 +108,18 @@ function checkOptions(options: BatchPageOptions): Settings {
       `batchPage(): allowActions must be true, false, or a function of the request, not ${JSON.stringify(allowActions)}.`,
     );
   }
-  // As browsers write it, so that it can be compared with the paths of requests.
-  return { basePath: new URL(basePath || '/', 'http://localhost').pathname.replace(/\/+$/, ''), title, allowActions };
+  if (allowedHosts !== undefined && typeof allowActions === 'function') {
+    throw new BatchOptionsError(
+      'batchPage(): allowedHosts is for allowActions: true. A function decides by itself: let it look at the Host.',
+    );
+  }
+  return {
+    // As browsers write it, so that it can be compared with the paths of requests.
+    basePath: new URL(basePath || '/', 'http://localhost').pathname.replace(/\/+$/, ''),
+    title,
+    allowActions,
+    allowedHosts: new AllowedHosts(allowedHosts),
+  };
 }
 
 /** A page that stays empty says nothing: after so many milliseconds it says that Redis does not answer. */
@@ -220,7 +245,7 @@ class Site {
     const [names, tree, explanation] = await Promise.all([
       this.#namesOf(failures.failures.slice(0, FAILURES_SHOWN)),
       ifInTime(this.#tree(batch, status)),
-      isUnfinished(status.state) ? ifInTime(this.#explanation(batch, status)) : ('finished' as const),
+      isToBeExplained(status) ? ifInTime(this.#explanation(batch, status)) : ('finished' as const),
     ]);
     const message = messageOf(visit.url.searchParams);
     const details = { status, tree, explanation, failures, names, mayAct, message };
@@ -305,6 +330,17 @@ class Site {
         'This page only shows batches here: whoever runs it has not allowed you to change any (allowActions).',
       );
     }
+    const { allowActions, allowedHosts } = this.#settings;
+    const host = hostAskedFor(request);
+    if (allowActions === true && !allowedHosts.has(host)) {
+      throw new Refusal(
+        403,
+        'Not allowed',
+        `This request asks for the page as '${host}', a host under which it changes no batches, and was refused. ` +
+          `If the page belongs there, whoever runs it adds '${host}' to the option allowedHosts of batchPage(), ` +
+          'or decides with a function as allowActions.',
+      );
+    }
   }
 
   async #mayAct(request: Request): Promise<boolean> {
@@ -355,6 +391,11 @@ function checkMethod({ method }: Request, { kind }: Route): void {
       headers,
     });
   }
+}
+
+/** What holds a batch; or that a late callback has failed, which the outcome of the batch does not tell. */
+function isToBeExplained({ state, callbacks }: BatchStatus): boolean {
+  return isUnfinished(state) || (state !== 'failed' && callbacks.some((callback) => callback.state === 'failed'));
 }
 
 /** Whoever does not get an answer has to know whether to try again. */

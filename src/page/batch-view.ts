@@ -38,7 +38,7 @@ ${message !== undefined && html`<p class="message" role="status">${message}</p>`
 <a href="${paths.batchJson(status.id)}">as JSON</a></p>
 ${reasons(status)}
 ${progress(status, tree)}
-${explanation !== 'finished' && explained(paths, explanation)}
+${explanation !== 'finished' && explained(paths, explanation, status)}
 ${tree === undefined ? late('Child batches', 'The child batches are still being looked for among many members. They appear here when they have been found; reload the page if your browser runs no scripts.') : below(paths, tree)}
 ${failed(paths, status, failures, names)}
 ${callbacks(status)}`;
@@ -127,8 +127,8 @@ function late(heading: string, sentence: string): Html {
   return html`<section class="card" data-pending><h2>${heading}</h2><p class="meaning">${sentence}</p></section>`;
 }
 
-function explained(paths: Paths, explanation: BatchExplanation | undefined): Html {
-  const heading = 'What holds it';
+function explained(paths: Paths, explanation: BatchExplanation | undefined, { state }: BatchStatus): Html {
+  const heading = isUnfinished(state) ? 'What holds it' : 'What failed afterwards';
   if (explanation === undefined) {
     return late(
       heading,

@@ -11,7 +11,7 @@ export function foreignness(request: Request): string | undefined {
       : 'This request comes from another site, and was refused. Open the page of the batch itself, and try again there.';
   }
   const origin = request.headers.get('origin');
-  const own = request.headers.get('host') ?? new URL(request.url).host;
+  const own = hostAskedFor(request);
   if (origin === null) {
     return (
       'This request does not say where it comes from, and was refused. Browsers do so by themselves; a program sends ' +
@@ -27,9 +27,16 @@ export function foreignness(request: Request): string | undefined {
   return undefined;
 }
 
+/** The host, with its port, that the browser has in its address bar, unless a proxy in front changes it. */
+export function hostAskedFor(request: Request): string {
+  return request.headers.get('host') ?? new URL(request.url).host;
+}
+
+/** A page comes by http or https; what else calls itself an origin is no page of ours. */
 function hostOf(origin: string): string | undefined {
   try {
-    return new URL(origin).host;
+    const { protocol, host } = new URL(origin);
+    return /^https?:$/.test(protocol) ? host : undefined;
   } catch {
     return undefined;
   }

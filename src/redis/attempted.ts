@@ -1,7 +1,7 @@
 import type { BatchRedis } from './batch-redis.js';
 import { callbackIdStarts } from './definition.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
-import { LUA_SPLIT_KEY, luaIsCallback, script } from './script.js';
+import { LUA_SPLIT_KEY, luaIsCallback, named, script } from './script.js';
 
 /**
  * Looks for a member that has not run yet. One that is known not to have run is asked first: as long as it has not, nothing
@@ -10,7 +10,7 @@ import { LUA_SPLIT_KEY, luaIsCallback, script } from './script.js';
  * KEYS: batch job, its dependencies.
  * ARGV: a member that had not run or '', cursor, count, key prefix of the batches queue, key prefix of all queues, then what
  *       the ids of the batch's own callbacks begin with.
- * Returns { a member that has not run or '', cursor to go on at, total }.
+ * Returns witness (a member that has not run, or ''), cursor to go on at, total.
  */
 const FIND_UNTRIED = script(
   'findUntried',
@@ -22,18 +22,19 @@ local function isUntried(key)
   if queueKey == ARGV[4] then
     return true
   end
-  return not isCallback(id) and tonumber(redis.call('HGET', key, 'atm') or 0) == 0
+  -- A child with another prefix was attached by hand, and is no member.
+  return queueKey and not isCallback(id) and tonumber(redis.call('HGET', key, 'atm') or 0) == 0
 end
 if ARGV[1] ~= '' and redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 and isUntried(ARGV[1]) then
-  return { ARGV[1], ARGV[2], total }
+  return { 'witness', ARGV[1], 'cursor', ARGV[2], 'total', total }
 end
 local page = redis.call('SSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
 for _, key in ipairs(page[2]) do
   if isUntried(key) then
-    return { key, ARGV[2], total }
+    return { 'witness', key, 'cursor', ARGV[2], 'total', total }
   end
 end
-return { '', page[1], total }`,
+return { 'witness', '', 'cursor', page[1], 'total', total }`,
 );
 
 export interface Untried {
@@ -49,7 +50,6 @@ export async function findUntried(
 ): Promise<Untried> {
   const { job, dependencies } = batchKeys(redis, batchId);
   const args = [job, dependencies, witness, cursor, count, batchesKey(redis, ''), redis.prefix];
-  const reply = await redis.run(FIND_UNTRIED, [...args, ...callbackIdStarts(batchId)]);
-  const [found, next, total] = reply as [string, string, string];
-  return { witness: found, cursor: next, total };
+  const found = named(await redis.run(FIND_UNTRIED, [...args, ...callbackIdStarts(batchId)]));
+  return { witness: String(found.witness), cursor: String(found.cursor), total: String(found.total) };
 }

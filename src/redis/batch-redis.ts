@@ -1,3 +1,4 @@
+import { embedding, encodeRequest, type NewJob } from './adding-lua.js';
 import type { ScriptClient } from './client.js';
 import type { BatchesPlace } from './keys.js';
 import { run, type Script, type ScriptArgument } from './script.js';
@@ -12,6 +13,12 @@ export class BatchRedis implements BatchesPlace {
     this.#client = client;
     this.prefix = prefix;
     this.batchesQueue = batchesQueue;
+  }
+
+  /** Runs a script that stores jobs with BullMQ's own scripts inside of it. */
+  runAdding(template: Script, jobs: readonly NewJob[], keys: readonly string[], request: object): Promise<unknown> {
+    const script = embedding(template, jobs, this.#client);
+    return this.run(script, [...keys, ...encodeRequest(request, jobs, this.#client)]);
   }
 
   run(script: Script, args: readonly ScriptArgument[]): Promise<unknown> {

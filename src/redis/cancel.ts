@@ -1,288 +1,307 @@
 import type { BatchRedis } from './batch-redis.js';
-import { callbackIdStarts } from './definition.js';
-import { batchesKey, batchKeys, FIELD, watchedKey } from './keys.js';
-import { LUA_NOW, LUA_SPLIT_KEY, LUA_WAKE, luaIsCallback, script } from './script.js';
+import { batchesKey, batchKeys, FIELD, needsKey } from './keys.js';
+import { LUA_NEED } from './needs.js';
+import { LUA_LISTED_AS_ACTIVE } from './outstanding.js';
+import {
+  LUA_FREES_MEMORY,
+  LUA_IS_OWN_CALLBACK,
+  LUA_NONCE,
+  LUA_NOW,
+  LUA_SPLIT_KEY,
+  LUA_WAKE,
+  named,
+  script,
+} from './script.js';
+
+/** One life of a cancelled batch. */
+export interface CancelledBatch {
+  readonly batchId: string;
+  readonly nonce: string;
+}
+
+/** More dependencies than this are not only callbacks. */
+const MOST_CALLBACKS = 100;
+
+/** Lua: whether everything that a batch waits for are callbacks of its own. */
+export const LUA_ONLY_CALLBACKS = `${LUA_SPLIT_KEY}${LUA_IS_OWN_CALLBACK}
+local function hasOnlyCallbacks(dependencies, batchId, nonce, prefix)
+  if redis.call('SCARD', dependencies) > ${MOST_CALLBACKS} then
+    return false
+  end
+  for _, key in ipairs(redis.call('SMEMBERS', dependencies)) do
+    local queueKey, id = splitKey(key, prefix)
+    if not queueKey or not isOwnCallback(id, batchId, nonce) then
+      return false
+    end
+  end
+  return true
+end
+`;
 
 /**
- * Marks a batch as cancelled: from now on nothing can be added to it, and `success` cannot fire. It is looked after until
- * its pending members are gone, whoever dies meanwhile. An open one need not be sealed any more.
+ * Lua: mark(queueKey, prefix, keys, id, nonce, reason) marks a batch as cancelled: from now on nothing can be added to it, and
+ * `success` cannot fire. It needs maintenance until its pending members are gone, whoever dies meanwhile. An open one need not
+ * be sealed any more. With a nonce, it is that life of the batch or none. Returns 'cancelled', 'cancelled before', 'finished'
+ * when there is nothing left to cancel, or 'not found'; then the nonce.
  *
- * KEYS: batch job, its dependencies, the list of watched batches, the batches queue's completed, failed.
- * ARGV: batch id, key prefix of the batches queue, reason or '', version of the list's entry, then what the ids of the
- *       batch's own callbacks begin with.
- * Returns 0 without a batch, 1 cancelled now, 2 cancelled before, 3 when there is nothing left to cancel.
+ * \`needsKey\`: what the keys of the sets of needs begin with.
+ */
+export const LUA_MARK_CANCELLED = `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_NONCE}${LUA_ONLY_CALLBACKS}
+local function mark(queueKey, prefix, needsKey, id, nonce, reason)
+  local key = queueKey .. id
+  local batch = redis.call('HMGET', key, 'timestamp', '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.completedAt}')
+  local own = batch[1] and not batch[2] and nonceOf(key, id)
+  if not own or nonce ~= '' and nonce ~= own then
+    return 'not found'
+  elseif batch[3] then
+    return 'cancelled before', own
+  end
+  if redis.call('ZSCORE', queueKey .. 'completed', id) or redis.call('ZSCORE', queueKey .. 'failed', id)
+    -- Its members have been settled before: unless some have been retried, all that is outstanding are a few callbacks.
+    or batch[4] and hasOnlyCallbacks(key .. ':dependencies', id, own, prefix) then
+    return 'finished', own
+  end
+  redis.call('HSET', key, '${FIELD.cancelledAt}', now(), '${FIELD.cancelReason}', reason)
+  need(key, needsKey, id, 'cancel')
+  if redis.call('ZSCORE', queueKey .. 'delayed', id) then
+    wake(queueKey, key, id)
+  end
+  return 'cancelled', own
+end
+`;
+
+/**
+ * Marks one batch; see LUA_MARK_CANCELLED.
+ *
+ * KEYS: batch job, what the keys of the sets of needs begin with.
+ * ARGV: key prefix of the batches queue, key prefix of all queues, batch id, nonce or '', reason or ''.
+ * Returns outcome, nonce.
  */
 const MARK_CANCELLED = script(
   'markCancelled',
-  5,
-  `${LUA_NOW}${LUA_WAKE}
-local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.completedAt}')
-if not batch[1] or batch[2] then
-  return 0
-end
-if batch[3] then
-  return 2
-end
-local hasEnded = redis.call('ZSCORE', KEYS[4], ARGV[1]) or redis.call('ZSCORE', KEYS[5], ARGV[1])
-if not hasEnded and batch[4] then
-  -- Its members have been settled before: unless some have been retried, all that is outstanding are a few callbacks.
-  ${luaIsCallback(5)}
-  hasEnded = redis.call('SCARD', KEYS[2]) <= 100
-  if hasEnded then
-    for _, key in ipairs(redis.call('SMEMBERS', KEYS[2])) do
-      local at = string.find(key, ':' .. ARGV[1] .. '~', 1, true)
-      hasEnded = hasEnded and at and isCallback(string.sub(key, at + 1))
-    end
-  end
-end
-if hasEnded then
-  return 3
-end
-redis.call('HSET', KEYS[1], '${FIELD.cancelledAt}', now(), '${FIELD.cancelReason}', ARGV[3])
-local entry = redis.call('HGET', KEYS[3], ARGV[1])
-entry = entry and cjson.decode(entry) or {}
-entry.always, entry.version, entry.since = true, ARGV[4], now()
-redis.call('HSET', KEYS[3], ARGV[1], cjson.encode(entry))
-if redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1]) then
-  wake(ARGV[2], KEYS[1], ARGV[1])
-end
-return 1`,
+  2,
+  `${LUA_FREES_MEMORY}${LUA_MARK_CANCELLED}
+local outcome, nonce = mark(ARGV[1], ARGV[2], KEYS[2], ARGV[3], ARGV[4], ARGV[5])
+return { 'outcome', outcome, 'nonce', nonce or '' }`,
 );
 
-const MARKED = ['not found', 'cancelled', 'cancelled before', 'finished'] as const;
+export interface Marked {
+  readonly outcome: 'cancelled' | 'cancelled before' | 'finished' | 'not found';
+  /** '' when it was not found. */
+  readonly nonce: string;
+}
 
+/** Marks a batch, or this life of it, as cancelled. */
 export async function markCancelled(
   redis: BatchRedis,
   batchId: string,
-  { reason, version }: { reason: string | undefined; version: string },
-): Promise<(typeof MARKED)[number]> {
-  const { job, dependencies } = batchKeys(redis, batchId);
+  { reason = '', nonce = '' }: { readonly reason?: string | undefined; readonly nonce?: string | undefined },
+): Promise<Marked> {
+  const keys = [batchKeys(redis, batchId).job, needsKey(redis)];
   const reply = await redis.run(MARK_CANCELLED, [
-    ...[job, dependencies, watchedKey(redis), batchesKey(redis, 'completed'), batchesKey(redis, 'failed')],
-    ...[batchId, batchesKey(redis, ''), reason ?? '', version, ...callbackIdStarts(batchId)],
+    ...keys,
+    ...[batchesKey(redis, ''), redis.prefix, batchId, nonce, reason],
   ]);
-  return MARKED[reply as 0 | 1 | 2 | 3];
+  return named(reply) as unknown as Marked;
 }
 
-/** Lua: removes a pending job for good, as BullMQ does. Its place in a list or set of its queue is the caller's matter. */
-const LUA_REMOVE_JOB = `
-local function removeJob(key, dependencies)
-  redis.call('DEL', key, key .. ':logs', key .. ':lock', key .. ':dependencies', key .. ':processed', key .. ':failed',
-    key .. ':unsuccessful')
-  return redis.call('SREM', dependencies, key)
-end
-`;
-
-/** Marks the root of a flow that is being cancelled: it is in no state of its queue any more, and cannot run. */
-const HELD = 'b:held';
+/** How much of a tree one command marks: about so many dependencies, of which a child batch counts for several. */
+const TREE_BUDGET = 1000;
+const TREE_PAGE = 250;
+const COST_OF_A_CHILD = 8;
 
 /**
- * Lua: a job with jobs below it is not removed before those are gone; until then it is kept from running, as BullMQ would
- * let it when the last running one has ended.
- */
-const LUA_HOLD = `
-local function hold(key, queueKey, id)
-  if redis.call('HEXISTS', key, '${HELD}') == 1 then
-    return true
-  end
-  if redis.call('EXISTS', key .. ':dependencies') == 0 then
-    return false
-  end
-  local isIn = redis.call('ZREM', queueKey .. 'waiting-children', id) + redis.call('ZREM', queueKey .. 'delayed', id)
-    + redis.call('ZREM', queueKey .. 'prioritized', id)
-  if isIn > 0 then
-    redis.call('HSET', key, '${HELD}', 1)
-  end
-  return isIn > 0
-end
-`;
-
-/** Lua: whether the owner is what is being cancelled, and not a batch that has been given the same id since. */
-const LUA_IS_CANCELLED = `
-local function isCancelled(owner, batchId)
-  return batchId == '' or redis.call('HEXISTS', owner, '${FIELD.cancelledAt}') == 1
-end
-`;
-
-/**
- * Lua: counts what was removed, where the owner is a batch, and wakes it when nothing is left: BullMQ does so only for
- * members that are removed one by one.
- */
-const LUA_REMOVED = `${LUA_WAKE}
-local function removed(count, owner, dependencies, batchId, queueKey)
-  if count == 0 or batchId == '' or redis.call('EXISTS', owner) == 0 then
-    return
-  end
-  redis.call('HINCRBY', owner, '${FIELD.cancelled}', count)
-  wakeIfIdle(queueKey, owner, batchId, dependencies)
-end
-`;
-
-/**
- * Looks at some of the dependencies of a batch, or of the root of a flow that is a member, and removes those that are
- * delayed or prioritized, each in a few steps of Redis's. Those in a list are left to REMOVE_FROM_LIST: taking them out
- * one by one would search the list for each. Running ones stay.
+ * Marks the child batches of cancelled batches, as far as one command goes.
  *
- * KEYS: the owner's job, its dependencies.
- * ARGV: batch id ('' when the owner is no batch), key prefix of the batches queue, key prefix of all queues, cursor, count,
- *       then what the ids of the batch's own callbacks begin with.
- * Returns { cursor, how many were removed, keys of child batches, keys of roots of flows, key prefixes of queues with more }.
+ * KEYS: what the keys of the sets of needs begin with. ARGV: key prefix of the batches queue, key prefix of all queues, then per batch
+ *       id, nonce, and the cursor in its dependencies.
+ * Returns cursors, of as many batches as it came to; children: ids and nonces, of those too that were cancelled before.
  */
-const REMOVE_SCATTERED = script(
-  'removeScattered',
-  2,
-  `${LUA_REMOVE_JOB}${LUA_HOLD}${LUA_IS_CANCELLED}${LUA_REMOVED}${LUA_SPLIT_KEY}${luaIsCallback(6)}
-if not isCancelled(KEYS[1], ARGV[1]) then
-  return { '0', 0, {}, {}, {} }
-end
-local page = redis.call('SSCAN', KEYS[2], ARGV[4], 'COUNT', ARGV[5])
-local count, batches, roots, queues, seen = 0, {}, {}, {}, {}
-for _, key in ipairs(page[2]) do
-  local queueKey, id = splitKey(key, ARGV[3])
-  if queueKey == ARGV[2] then
-    batches[#batches + 1] = id
-  elseif ARGV[1] == '' or not isCallback(id) then
-    if hold(key, queueKey, id) then
-      roots[#roots + 1] = key
-    elseif redis.call('ZREM', queueKey .. 'delayed', id) == 1 or redis.call('ZREM', queueKey .. 'prioritized', id) == 1 then
-      count = count + removeJob(key, KEYS[2])
-    elseif not seen[queueKey] and redis.call('EXISTS', key) == 1 and redis.call('EXISTS', key .. ':lock') == 0 then
-      seen[queueKey] = true
-      queues[#queues + 1] = queueKey
+const MARK_CHILDREN = script(
+  'markChildren',
+  1,
+  `${LUA_FREES_MEMORY}${LUA_MARK_CANCELLED}
+local queueKey, prefix, needsKey = ARGV[1], ARGV[2], KEYS[1]
+local used, cursors, children = 0, {}, {}
+local function markPage(batchKey, cursor, reason)
+  local page = redis.call('SSCAN', batchKey .. ':dependencies', cursor, 'COUNT', ${TREE_PAGE})
+  used = used + #page[2]
+  for _, key in ipairs(page[2]) do
+    if string.sub(key, 1, #queueKey) == queueKey then
+      local id = string.sub(key, #queueKey + 1)
+      local isMarked, outcome, nonce = pcall(mark, queueKey, prefix, needsKey, id, '', reason)
+      used = used + ${COST_OF_A_CHILD}
+      if isMarked and (outcome == 'cancelled' or outcome == 'cancelled before') then
+        children[#children + 1] = id
+        children[#children + 1] = nonce
+      end
     end
   end
+  return page[1]
 end
-removed(count, KEYS[1], KEYS[2], ARGV[1], ARGV[2])
-return { page[1], count, batches, roots, queues }`,
+for i = 3, #ARGV, 3 do
+  if used >= ${TREE_BUDGET} then
+    break
+  end
+  local batchKey, cursor = queueKey .. ARGV[i], ARGV[i + 2]
+  local batch = redis.call('HMGET', batchKey, '${FIELD.nonce}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}')
+  used = used + ${COST_OF_A_CHILD}
+  if batch[1] == ARGV[i + 1] and batch[2] then
+    repeat
+      cursor = markPage(batchKey, cursor, batch[3] or '')
+    until cursor == '0' or used >= ${TREE_BUDGET}
+  else
+    cursor = '0'
+  end
+  cursors[#cursors + 1] = cursor
+end
+return { 'cursors', cursors, 'children', children }`,
 );
 
-/** Whose pending jobs are removed: a batch, or the root of a flow in one. */
-export interface Owner {
-  readonly key: string;
-  /** '' for the root of a flow. */
-  readonly batchId: string;
-}
-
-export interface RemovedPage {
+/** Something to be gone through page by page, from the cursor '0' until it is '0' again. */
+export interface Page {
   readonly cursor: string;
-  readonly count: number;
-  readonly batches: readonly string[];
-  readonly roots: readonly string[];
-  readonly queues: readonly string[];
 }
 
-export async function removeScattered(
+/** What one command has done: the pages that it came to, each with the cursor to go on at, and what it has found. */
+export interface Advance<P extends Page, Found> {
+  readonly pages: readonly P[];
+  readonly found: readonly Found[];
+}
+
+export type TreePage = CancelledBatch & Page;
+
+export async function markChildren(
   redis: BatchRedis,
-  { key, batchId }: Owner,
-  { cursor, count: pageSize }: { cursor: string; count: number },
-): Promise<RemovedPage> {
-  const { prefix } = redis;
-  const reply = await redis.run(REMOVE_SCATTERED, [
-    ...[key, `${key}:dependencies`],
-    ...[batchId, batchesKey(redis, ''), prefix, cursor, pageSize, ...callbackIdStarts(batchId)],
+  pages: readonly TreePage[],
+): Promise<Advance<TreePage, CancelledBatch>> {
+  const reply = await redis.run(MARK_CHILDREN, [
+    ...[needsKey(redis), batchesKey(redis, ''), redis.prefix],
+    ...pages.flatMap(({ batchId, nonce, cursor }) => [batchId, nonce, cursor]),
   ]);
-  const [next, count, batches, roots, queues] = reply as [string, number, string[], string[], string[]];
-  return { cursor: next, count, batches, roots, queues };
+  const { cursors = [], children = [] } = named(reply) as Record<string, readonly string[]>;
+  return { pages: goOnAt(pages, cursors), found: cancelledBatches(children) };
+}
+
+/** The first of these pages, each with its next cursor. */
+export function goOnAt<P extends Page>(pages: readonly P[], cursors: readonly string[]): P[] {
+  return pages.slice(0, cursors.length).map((page, i) => ({ ...page, cursor: cursors[i] ?? '0' }));
+}
+
+/** Reads ids and nonces in turn. */
+export function cancelledBatches(flat: readonly string[]): CancelledBatch[] {
+  return flat.flatMap((batchId, i) => (i % 2 === 0 ? [{ batchId, nonce: flat[i + 1] ?? '' }] : []));
 }
 
 /**
- * Removes those of a stretch of a queue's list that are pending members. Each is first overwritten in its place, and all
- * of them are then taken out together, from the nearer end of the list: the work per member does not grow with the list.
+ * Whether a cancelled batch has anything to be done now. A batch that waits for a member that is still running does not: it
+ * cannot end before. One that has ended, or is none, needs nothing any more.
  *
- * KEYS: the list, the owner's job, its dependencies.
- * ARGV: batch id, key prefix of the batches queue, key prefix of the list's queue, rank to start at, how many to look at.
- * Returns { the rank to go on at or -1 at the end, how many were taken out of the list }.
+ * KEYS: batch job. ARGV: key prefix of the batches queue, key prefix of all queues, batch id.
+ * Returns what: 'nothing', 'everything', or 'members' when it has been gone through before; nonce.
  */
-const REMOVE_FROM_LIST = script(
-  'removeFromList',
-  3,
-  `${LUA_REMOVE_JOB}${LUA_IS_CANCELLED}${LUA_REMOVED}
-if not isCancelled(KEYS[2], ARGV[1]) then
-  return { -1, 0 }
+const LOOK = script(
+  'lookAtCancelled',
+  1,
+  `${LUA_NEED}${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}
+local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.cancelledAt}', '${FIELD.removal}', '${FIELD.emptied}',
+  '${FIELD.deferred}')
+local function isRunning(key)
+  local queueKey, id = splitKey(key, ARGV[2])
+  return redis.call('EXISTS', key .. ':lock') == 1 or queueKey and isListedAsActive(queueKey, id)
 end
-local from, size = tonumber(ARGV[4]), tonumber(ARGV[5])
-local ids = redis.call('LRANGE', KEYS[1], from, from + size - 1)
-local gone = 'cancelled:' .. ARGV[1]
-local count, taken = 0, 0
-for i, id in ipairs(ids) do
-  local key = ARGV[3] .. id
-  if redis.call('SISMEMBER', KEYS[3], key) == 1 then
-    redis.call('LSET', KEYS[1], from + i - 1, gone)
-    taken = taken + 1
-    if redis.call('EXISTS', key .. ':dependencies') == 1 then
-      redis.call('HSET', key, '${HELD}', 1)
-    else
-      count = count + removeJob(key, KEYS[3])
+local hasEnded = redis.call('ZSCORE', ARGV[1] .. 'completed', ARGV[3]) or redis.call('ZSCORE', ARGV[1] .. 'failed', ARGV[3])
+local what = batch[4] and 'members' or 'everything'
+if not batch[1] or not batch[2] or batch[3] or hasEnded then
+  unneed(KEYS[1], 'cancel')
+  what = 'nothing'
+elseif batch[4] and batch[5] and isRunning(batch[5]) then
+  what = 'nothing'
+end
+return { 'what', what, 'nonce', batch[1] or '' }`,
+);
+
+export async function lookAtCancelled(
+  redis: BatchRedis,
+  batchId: string,
+): Promise<{ readonly what: 'nothing' | 'everything' | 'members'; readonly nonce: string }> {
+  const args = [batchKeys(redis, batchId).job, batchesKey(redis, ''), redis.prefix, batchId];
+  return named(await redis.run(LOOK, args)) as { what: 'nothing' | 'everything' | 'members'; nonce: string };
+}
+
+/**
+ * Notes of cancelled batches that they have been gone through. Those in which no job is outstanding need nothing any more.
+ *
+ * KEYS: a batch job, which only says where in a cluster the others are. ARGV: key prefix of the batches queue, then per batch
+ *       id, nonce, and '1' when a job is outstanding.
+ */
+const NOTE_EMPTIED = script(
+  'noteEmptied',
+  1,
+  `${LUA_FREES_MEMORY}${LUA_NEED}
+for i = 2, #ARGV, 3 do
+  local key = ARGV[1] .. ARGV[i]
+  if redis.call('HGET', key, '${FIELD.nonce}') == ARGV[i + 1] then
+    redis.call('HSET', key, '${FIELD.emptied}', 1)
+    if ARGV[i + 2] ~= '1' then
+      unneed(key, 'cancel')
     end
   end
-end
-if taken > 0 then
-  local isNearTail = from > redis.call('LLEN', KEYS[1]) / 2
-  redis.call('LREM', KEYS[1], isNearTail and -taken or taken, gone)
-end
-removed(count, KEYS[2], KEYS[3], ARGV[1], ARGV[2])
-return { #ids < size and -1 or from + #ids - taken, taken }`,
+end`,
 );
 
-export async function removeFromList(
-  redis: BatchRedis,
-  { key, batchId }: Owner,
-  { list, queueKey, from, size }: { list: string; queueKey: string; from: number; size: number },
-): Promise<{ readonly next: number; readonly count: number }> {
-  const keys = [`${queueKey}${list}`, key, `${key}:dependencies`];
-  const args = [batchId, batchesKey(redis, ''), queueKey, from, size];
-  const [next, count] = (await redis.run(REMOVE_FROM_LIST, [...keys, ...args])) as [number, number];
-  return { next, count };
+/** A cancelled batch that has been gone through. */
+export interface EmptiedBatch extends CancelledBatch {
+  /** Whether there is a job in it that is still to end. */
+  readonly isOutstanding: boolean;
 }
 
-/**
- * Removes the root of a flow, which is kept from running, when nothing below it is left.
- *
- * KEYS: the owner's job, its dependencies, the root. ARGV: batch id, key prefix of the batches queue.
- * Returns how many were removed.
- */
-const REMOVE_ROOT = script(
-  'removeRoot',
-  3,
-  `${LUA_REMOVE_JOB}${LUA_REMOVED}
-if redis.call('SCARD', KEYS[3] .. ':dependencies') > 0 or redis.call('HEXISTS', KEYS[3], '${HELD}') == 0 then
-  return 0
-end
-local count = removeJob(KEYS[3], KEYS[2])
-removed(count, KEYS[1], KEYS[2], ARGV[1], ARGV[2])
-return count`,
-);
-
-export async function removeRoot(redis: BatchRedis, { key, batchId }: Owner, rootKey: string): Promise<number> {
-  const args = [key, `${key}:dependencies`, rootKey, batchId, batchesKey(redis, '')];
-  return (await redis.run(REMOVE_ROOT, args)) as number;
+export async function noteEmptied(redis: BatchRedis, batches: readonly EmptiedBatch[]): Promise<void> {
+  await redis.run(NOTE_EMPTIED, [
+    ...[batchKeys(redis, batches[0]?.batchId ?? '').job, batchesKey(redis, '')],
+    ...batches.flatMap(({ batchId, nonce, isOutstanding }) => [batchId, nonce, isOutstanding ? '1' : '0']),
+  ]);
 }
 
+/** How many levels are looked at; people can make batches their own ancestors by hand. */
+const MOST_LEVELS = 1000;
+
 /**
- * Whether a batch or one above it is cancelled, in one step however deep it is.
+ * Whether a batch or one above it is cancelled, in one step however deep it is. A parent that is no batch, or is kept elsewhere,
+ * ends the climb.
  *
- * KEYS: batch job. Returns nil without a batch, else 1 or 0.
+ * KEYS: batch job. ARGV: key prefix of the batches queue, batch id, nonce or ''.
+ * Returns nil without this batch, else 1 or 0.
  */
 const IS_CANCELLED = script(
   'isCancelled',
   1,
-  `
-local key = KEYS[1]
-if redis.call('EXISTS', key) == 0 then
+  `${LUA_NONCE}
+local own = nonceOf(KEYS[1], ARGV[2])
+if not own or ARGV[3] ~= '' and ARGV[3] ~= own then
   return nil
 end
-while key do
+local key, seen = KEYS[1], {}
+for _ = 1, ${MOST_LEVELS} do
   local batch = redis.call('HMGET', key, '${FIELD.cancelledAt}', 'parentKey')
   if batch[1] then
     return 1
   end
+  seen[key] = true
   key = batch[2]
+  if not key or seen[key] or string.sub(key, 1, #ARGV[1]) ~= ARGV[1] or not nonceOf(key, string.sub(key, #ARGV[1] + 1)) then
+    break
+  end
 end
 return 0`,
 );
 
-export async function isCancelled(redis: BatchRedis, batchId: string): Promise<boolean | undefined> {
-  const reply = await redis.run(IS_CANCELLED, [batchKeys(redis, batchId).job]);
+/** Undefined without a batch, or when another life of it is meant. */
+export async function isCancelled(redis: BatchRedis, batchId: string, nonce = ''): Promise<boolean | undefined> {
+  const reply = await redis.run(IS_CANCELLED, [
+    ...[batchKeys(redis, batchId).job, batchesKey(redis, '')],
+    ...[batchId, nonce],
+  ]);
   return reply === null ? undefined : reply === 1;
 }
 
@@ -303,33 +322,4 @@ end`,
 
 export async function tellParentOfCancel(redis: BatchRedis, batchId: string, parentId: string): Promise<void> {
   await redis.run(TELL_PARENT, [batchKeys(redis, batchId).job, batchKeys(redis, parentId).job]);
-}
-
-/**
- * The failed members that have jobs below them: a flow whose root has failed because of one of them, while others wait.
- *
- * KEYS: failed. ARGV: cursor, count. Returns { cursor, their keys }.
- */
-const FAILED_FLOWS = script(
-  'failedFlows',
-  1,
-  `
-local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
-local roots = {}
-for i = 1, #page[2], 2 do
-  if redis.call('EXISTS', page[2][i] .. ':dependencies', page[2][i] .. ':unsuccessful') > 0 then
-    roots[#roots + 1] = page[2][i]
-  end
-end
-return { page[1], roots }`,
-);
-
-export async function failedFlows(
-  redis: BatchRedis,
-  batchId: string,
-  { cursor, count }: { cursor: string; count: number },
-): Promise<{ readonly cursor: string; readonly roots: readonly string[] }> {
-  const { failed } = batchKeys(redis, batchId);
-  const [next, roots] = (await redis.run(FAILED_FLOWS, [failed, cursor, count])) as [string, string[]];
-  return { cursor: next, roots };
 }

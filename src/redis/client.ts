@@ -5,6 +5,14 @@ import { DEFAULT_PREFIX } from './keys.js';
 export interface ScriptClient {
   defineCommand(name: string, definition: { numberOfKeys: number; lua: string }): void;
   runCommand(name: string, args: readonly unknown[]): Promise<unknown>;
+  /** The scripts that BullMQ has defined on it, by name; ioredis shows them, other clients do not. */
+  readonly scriptsSet?: Readonly<Record<string, DefinedScript>> | undefined;
+}
+
+/** A script as it was defined on a client. */
+export interface DefinedScript {
+  readonly numberOfKeys: number;
+  readonly lua: string;
 }
 
 /** What a BullMQ queue or worker, 5 or 6, may offer to get at its Redis client. */
@@ -44,6 +52,7 @@ export function scriptClientOf(client: object): ScriptClient {
   const adapter: ScriptClient = {
     defineCommand: (name, definition) => ioredis.defineCommand(name, definition),
     runCommand: async (name, args) => ioredis[name]?.(args),
+    scriptsSet: ioredis.scriptsSet,
   };
   scriptClients.set(client, adapter);
   return adapter;
@@ -62,10 +71,16 @@ export function checkBackend(owner: ClientOwner): void {
   const { connection } = owner.opts;
   const isCluster =
     typeof connection === 'object' && connection !== null && 'isCluster' in connection && connection.isCluster;
-  if (isCluster && !/\{[^}]+\}/.test(prefix)) {
+  if (isCluster && !hasHashTag(prefix)) {
+    const example = prefix.replace(/[{}]/g, '') || DEFAULT_PREFIX;
     throw new BatchOptionsError(
       `Queue '${owner.name}' is on a Redis Cluster with the prefix '${prefix}': a batch, its members and its callbacks ` +
-        `must be in one slot. Give all queues of an application the same prefix with a hash tag, e.g. { prefix: '{${prefix}}' }.`,
+        `must be in one slot. Give all queues of an application the same prefix with a hash tag, e.g. { prefix: '{${example}}' }.`,
     );
   }
+}
+
+/** Redis hashes what is between the first '{' and the first '}' after it; with nothing there, the whole key. */
+function hasHashTag(prefix: string): boolean {
+  return /^[^{]*\{[^}]+\}/.test(prefix);
 }

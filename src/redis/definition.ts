@@ -16,8 +16,11 @@ export interface StoredCallback {
   readonly name: string;
   readonly data?: Readonly<Record<string, unknown>>;
   readonly opts?: JobsOptions;
-  /** Registered after the batch was created: no part of what another `createBatch` with this id must agree with. */
-  readonly late?: true;
+  /**
+   * The token of the `on()` that registered it after the batch was created: no part of what another `createBatch` with this id
+   * must agree with.
+   */
+  readonly late?: string;
 }
 
 /** What failures do to a batch, beyond being counted; percentages are of all members. */

@@ -2,28 +2,12 @@ import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD } from './keys.js';
 import { LUA_FREES_MEMORY, LUA_NOW, script } from './script.js';
 
-/** How many bytes of definitions one command decodes at most, where `keep` is not in its own field yet; 1 ms of Redis's time. */
-const DECODED_BYTES = 100_000;
-
 /**
  * Lua, after LUA_NOW: whether a finished batch has had its time, or is being removed already. Its age counts from the instant at which a script first saw it
  * finished: `finishedOn` is written by the clock of the BatchWorker that finished it, which may be an hour slow. A batch that was
  * retried has another `finishedOn`, and is seen anew. A child batch stays as long as its parent.
  */
 export const LUA_EXPIRED = `
-local decodable = ${DECODED_BYTES}
-local function keepOf(jobKey)
-  local size = redis.call('HSTRLEN', jobKey, '${FIELD.definition}')
-  if size == 0 or decodable <= 0 then
-    return ','
-  end
-  decodable = decodable - size
-  local isRead, definition = pcall(cjson.decode, redis.call('HGET', jobKey, '${FIELD.definition}'))
-  local wanted = isRead and type(definition) == 'table' and definition.keep or {}
-  local keep = tostring(wanted.age or '') .. ',' .. tostring(wanted.count or '')
-  redis.call('HSET', jobKey, '${FIELD.keep}', keep)
-  return keep
-end
 local function firstSeen(jobKey, finishedOn, finishedAt)
   local on, at = string.match(finishedAt or '', '^(.*):(%d+)$')
   if on ~= finishedOn then
@@ -41,7 +25,7 @@ local function isExpired(jobKey, id, completed, failed)
   if not nonce or not finishedOn or parentKey and redis.call('EXISTS', parentKey) == 1 then
     return false
   end
-  local age, count = string.match(keep or keepOf(jobKey), '^(%d*),(%d*)$')
+  local age, count = string.match(keep or ',', '^(%d*),(%d*)$')
   local seen = firstSeen(jobKey, finishedOn, finishedAt)
   if age ~= '' and now() - seen >= tonumber(age) * 1000 then
     return true
@@ -53,7 +37,7 @@ end
 
 /**
  * A page of the batches that have finished: notes when each was first seen, and says which have had their time, and which are
- * being removed. Definitions are not read, but once where `keep` has no field of its own yet.
+ * being removed. Definitions, which can be large, are not read.
  *
  * KEYS: the batches queue's completed, failed. ARGV: from, to (ranks in both, oldest first), key prefix of the batches queue.
  * Returns { how many there were, { ids that are to go } }.

@@ -1,94 +1,62 @@
+import type { AttachmentLink } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
-import { batchesKey, batchKeys, FIELD, jobKey, memberName } from './keys.js';
-import { LUA_NOW, LUA_WAKE, script } from './script.js';
+import { batchesKey, jobKey, memberName } from './keys.js';
+import { LUA_NOW, script } from './script.js';
 
 /**
- * Says which jobs of a flow would not be new. A root that is a member already makes the whole flow a known one: its
- * descendants were added with it.
+ * Finds the batch that a job inside of a flow belongs to: climbs from job to parent until it comes to a batch job.
  *
- * KEYS: batch job, its processed, failed. ARGV: key of the root, then the keys of descendants.
- * Returns the keys of descendants that exist; none for a known root, or without a batch.
+ * KEYS: a job. ARGV: key prefix of the batches queue.
+ * Returns the keys from this job on, ending with that of the batch job, or nil when there is none.
  */
-const TAKEN = script(
-  'taken',
-  3,
+const CLIMB = script(
+  'climb',
+  1,
   `
-local root = ARGV[1]
-local isKnown = redis.call('HGET', root, 'parentKey') == KEYS[1] or
-  redis.call('HEXISTS', KEYS[2], root) == 1 or redis.call('HEXISTS', KEYS[3], root) == 1
-local taken = {}
-if isKnown or redis.call('EXISTS', KEYS[1]) == 0 then
-  return taken
-end
-for i = 2, #ARGV do
-  if redis.call('EXISTS', ARGV[i]) == 1 then
-    taken[#taken + 1] = ARGV[i]
+local line, key = {}, KEYS[1]
+-- A flow is not that deep: a longer line is a circle, made by hand.
+for _ = 1, 1000 do
+  line[#line + 1] = key
+  if string.sub(key, 1, #ARGV[1]) == ARGV[1] then
+    return line
+  end
+  key = redis.call('HGET', key, 'parentKey')
+  if not key then
+    return nil
   end
 end
-return taken`,
+return nil`,
 );
 
-export async function takenKeys(
-  redis: BatchRedis,
-  batchId: string,
-  root: string,
-  descendants: readonly string[],
-): Promise<ReadonlySet<string>> {
-  const { job, processed, failed } = batchKeys(redis, batchId);
-  return new Set((await redis.run(TAKEN, [job, processed, failed, root, ...descendants])) as string[]);
+/** The keys of a job, of those above it in its flow, and at last of its batch's job; undefined outside of batches. */
+export async function lineToBatch(redis: BatchRedis, key: string): Promise<readonly string[] | undefined> {
+  const line = (await redis.run(CLIMB, [key, batchesKey(redis, '')])) as readonly string[] | null;
+  return line ?? undefined;
 }
 
-/** A job of a flow, and the job above it. */
-export interface FlowLink {
-  readonly key: string;
-  readonly parentKey: string;
+/** What entitles the first of these jobs to add to the batch at the end of the line: each is outstanding in the next. */
+export function linksAlong(line: readonly string[]): AttachmentLink[] {
+  return line.slice(1).map((above, i) => ({ dependencies: `${above}:dependencies`, memberKey: line[i] ?? '' }));
 }
 
-/**
- * Finds what BullMQ left out of a flow without a word: a job whose id was used elsewhere just before stays where it is, and
- * its parent in the flow would wait for nothing. Such a flow is detached from its batch, whole.
- *
- * KEYS: batch job, its dependencies. ARGV: batch id, key prefix of the batches queue, key of the root, then per descendant
- * its key and its parent's.
- * Returns the keys of the jobs that are not in the flow; when there are any, the root is no member any more.
- */
-const DETACH = script(
-  'detach',
-  2,
-  `${LUA_WAKE}
-local root, strays = ARGV[3], {}
-for i = 4, #ARGV, 2 do
-  local parentKey = redis.call('HGET', ARGV[i], 'parentKey')
-  if redis.call('EXISTS', ARGV[i]) == 1 and parentKey ~= ARGV[i + 1] then
-    strays[#strays + 1] = ARGV[i]
-  end
-end
-if #strays > 0 and redis.call('SREM', KEYS[2], root) == 1 then
-  redis.call('HDEL', root, 'parentKey', 'parent')
-  redis.call('HINCRBY', KEYS[1], '${FIELD.total}', -1)
-  wakeIfIdle(ARGV[2], KEYS[1], ARGV[1], KEYS[2])
-end
-return strays`,
-);
+/** KEYS: a job's unsuccessful. ARGV: cursor, count. Returns { cursor, { key, score, … } } of what made it fail. */
+const FAILED_BELOW = script('failedBelow', 1, `return redis.call('ZSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])`);
 
-export async function detachIfBroken(
-  redis: BatchRedis,
-  batchId: string,
-  root: string,
-  links: readonly FlowLink[],
-): Promise<ReadonlySet<string>> {
-  const { job, dependencies } = batchKeys(redis, batchId);
-  const args = [job, dependencies, batchId, batchesKey(redis, ''), root];
-  return new Set(
-    (await redis.run(DETACH, [...args, ...links.flatMap(({ key, parentKey }) => [key, parentKey])])) as string[],
-  );
-}
+const JOBS_PER_COMMAND = 500;
 
-/** KEYS: a job's unsuccessful. Returns the keys of the jobs below it that made it fail. */
-const FAILED_BELOW = script('failedBelow', 1, `return redis.call('ZRANGE', KEYS[1], 0, -1)`);
-
+/** The keys of the jobs below a job that made it fail. */
 export async function failedBelow(redis: BatchRedis, key: string): Promise<readonly string[]> {
-  return (await redis.run(FAILED_BELOW, [`${key}:unsuccessful`])) as string[];
+  const below = new Set<string>();
+  let cursor = '0';
+  do {
+    const reply = await redis.run(FAILED_BELOW, [`${key}:unsuccessful`, cursor, JOBS_PER_COMMAND]);
+    const [next, page] = reply as [string, string[]];
+    for (const job of page.filter((_, i) => i % 2 === 0)) {
+      below.add(job);
+    }
+    cursor = next;
+  } while (cursor !== '0');
+  return [...below];
 }
 
 /**

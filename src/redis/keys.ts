@@ -19,10 +19,14 @@ export interface BatchesPlace {
 export const batchesKey = ({ prefix, batchesQueue }: BatchesPlace, name: string) => jobKey(prefix, batchesQueue, name);
 
 /** Keys of our own beside BullMQ's; the colon keeps them from BullMQ's removeOrphanedJobs. */
-export const leaseKey = (place: BatchesPlace, role: 'leader' | 'sweeper') => batchesKey(place, `reconciler:${role}`);
-export const watchedKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:watched');
-/** The set of the ids of batches that need something from maintenance; what, stands in the batch. */
+export const leaseKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:leader');
+/** Names the queue that holds the batches of this prefix, unless it is the default one; it is found whatever that name is. */
+export const batchesQueueKey = (prefix: string) => jobKey(prefix, DEFAULT_BATCHES_QUEUE, 'reconciler:queue');
+/** What the keys of the sets of batches that need something from maintenance begin with; see redis/needs.ts. */
 export const needsKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:needs');
+
+/** A hash: how many dropped jobs are still in the lists of a queue, by the key prefix of the queue; see redis/dropped.ts. */
+export const droppedKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:dropped');
 
 /** The four keys in which BullMQ keeps one batch. */
 export function batchKeys(place: BatchesPlace, batchId: string) {
@@ -51,8 +55,19 @@ export const FIELD = {
   definition: 'b:definition',
   /** Tells this life of the batch's id from earlier and later ones; every script that decides or destroys compares it. */
   nonce: 'b:nonce',
+  /** The keys of the callbacks that have been enqueued, one per line: their jobs may be trimmed once they have run. */
+  enqueued: 'b:enqueued',
+  /** The keys of jobs that were attached to the batch job by hand, one per line; and how many jobs were looked at for it. */
+  strangers: 'b:strangers',
+  searchedForStrangers: 'b:searched',
   /** What the batch needs from maintenance: words, separated by spaces; see redis/needs.ts. */
   needs: 'b:needs',
+  /** Ms without a sign of life after which an open batch is abandoned, from its definition. */
+  openTimeout: 'b:openTimeout',
+  /** When failures cancel the batch, from its definition: '<how many>,<percent of all>', each of them or ''. */
+  policy: 'b:policy',
+  /** How many members and callbacks had failed when the failed batch was last judged by maintenance. */
+  judged: 'b:judged',
   /** How many distinct members were ever registered. */
   total: 'b:total',
   /** When the producer said that it has added everything. */
@@ -69,6 +84,10 @@ export const FIELD = {
   cancelReason: 'b:cancelReason',
   /** How many members were removed because of it. */
   cancelled: 'b:cancelled',
+  /** A member that a cancel left outstanding with a deferred failure: what becomes of it is sorted before the batch is judged. */
+  deferred: 'b:deferred',
+  /** Set when a cancelled batch has been gone through whole: what is left of it was running then. */
+  emptied: 'b:emptied',
   /** How many child batches have failed because of a cancel: no deaths. And, on the child, that it is counted there. */
   cancelledChildren: 'b:cancelledChildren',
   toldParent: 'b:toldParent',
@@ -90,3 +109,6 @@ export const FIELD = {
 
 /** A field of a job that is being removed together with those below it: it is in no state of its queue any more. */
 export const HELD_FIELD = 'b:held';
+
+/** On a job in a list: a cancel has settled it, nothing waits for it any more, and it can be removed wherever it is met. */
+export const DROPPED_FIELD = 'b:dropped';

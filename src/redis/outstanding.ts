@@ -1,6 +1,7 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
-import { LUA_SPLIT_KEY, script } from './script.js';
+import { BYTES_PER_COMMAND, LUA_BEGINNING, LUA_IS_CLOSED, LUA_SPLIT_KEY, script } from './script.js';
+import { LUA_IS_STRANGER } from './strangers.js';
 
 /** Where a job is in BullMQ. `no job`: there is none with this key, or it belongs to another parent. */
 export type JobState =
@@ -13,7 +14,7 @@ export type JobState =
   | 'failed'
   | 'no job';
 
-/** Dependencies of one batch that are in the same queue and state. A child batch is `open`, or `running` once it is sealed or abandoned. */
+/** Dependencies of one batch in the same queue and state. A child batch is `open`, or `running` once it is closed. */
 export interface OutstandingGroup {
   readonly queue: string;
   readonly state: JobState | 'open' | 'running';
@@ -27,12 +28,11 @@ export interface OutstandingGroup {
 /** How many of a group are named. */
 export const OLDEST = 3;
 
-/*
- * jobState(prefix, key, parentKey) returns the state of the job with this key; with a parentKey, a job of another parent is
- * none. A job whose worker died has lost its lock but is still in 'active'; that list is read once per queue, and as far as
- * workers usually make it grow.
+/**
+ * Lua: whether a job is in its queue's 'active'. A job whose worker died has lost its lock but is still there; the list is read
+ * once per queue, and as far as workers usually make it grow.
  */
-const LUA_JOB_STATE = `${LUA_SPLIT_KEY}
+export const LUA_LISTED_AS_ACTIVE = `
 local active = {}
 local function isListedAsActive(queueKey, id)
   if not active[queueKey] then
@@ -43,6 +43,13 @@ local function isListedAsActive(queueKey, id)
   end
   return active[queueKey][id]
 end
+`;
+
+/*
+ * jobState(prefix, key, parentKey) returns the state of the job with this key; with a parentKey, a job of another parent is
+ * none.
+ */
+const LUA_JOB_STATE = `${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}
 local function jobState(prefix, key, parentKey)
   local job = redis.call('HMGET', key, 'timestamp', 'finishedOn', 'parentKey')
   if not job[1] or parentKey and job[3] ~= parentKey then
@@ -66,12 +73,13 @@ end
  *
  * KEYS: batch job, its dependencies. ARGV: cursor, count, prefix, how many of a group to name, then the keys of the batch's
  * own callbacks, which are left out.
- * Returns { cursor, { { queue, state, count, failing, { key, timestamp, … oldest first } }, … } }.
+ * Returns { cursor, { { queue, state, count, failing, { key, timestamp, … oldest first } }, … }, keys of jobs that were attached
+ * to the batch job by hand }.
  */
 const OUTSTANDING = script(
   'outstanding',
   2,
-  `${LUA_JOB_STATE}
+  `${LUA_JOB_STATE}${LUA_IS_CLOSED}${LUA_IS_STRANGER}
 local prefix, named = ARGV[3], tonumber(ARGV[4])
 local batchesQueue = string.match(KEYS[1], '([^:]+):[^:]+$')
 local isCallback = {}
@@ -90,16 +98,19 @@ local function keepOldest(oldest, key, timestamp)
   table.insert(oldest, at, { key = key, timestamp = timestamp })
   oldest[named + 1] = nil
 end
-local groups, order = {}, {}
+local groups, order, strangers = {}, {}, {}
+local batchesKey, id = string.match(KEYS[1], '^(.*:)([^:]+)$')
+local nonce = redis.call('HGET', KEYS[1], '${FIELD.nonce}') or ''
 local page = redis.call('SSCAN', KEYS[2], ARGV[1], 'COUNT', ARGV[2])
 for _, key in ipairs(page[2]) do
-  if not isCallback[key] then
+  if isStranger(key, prefix, batchesKey, id, nonce) then
+    strangers[#strangers + 1] = key
+  elseif not isCallback[key] then
     local state, timestamp = jobState(prefix, key, KEYS[1])
     local queue = string.match(key, '^([^:]+):', #prefix + 2)
     local isUnfinished = state ~= 'no job' and state ~= 'completed' and state ~= 'failed'
     if isUnfinished and queue == batchesQueue then
-      local batch = redis.call('HMGET', key, '${FIELD.sealedAt}', '${FIELD.abandonedAt}')
-      state = (batch[1] or batch[2]) and 'running' or 'open'
+      state = isClosed(key) and 'running' or 'open'
     end
     local name = queue .. ':' .. state
     local group = groups[name]
@@ -125,7 +136,7 @@ for i, group in ipairs(order) do
   end
   reply[i] = { group.queue, group.state, group.count, group.failing, oldest }
 end
-return { page[1], reply }`,
+return { page[1], reply, strangers }`,
 );
 
 type GroupReply = readonly [
@@ -141,12 +152,21 @@ export async function outstandingPage(
   redis: BatchRedis,
   batchId: string,
   { cursor, count, callbackKeys }: { cursor: string; count: number; callbackKeys: Iterable<string> },
-): Promise<{ readonly cursor: string; readonly groups: readonly OutstandingGroup[] }> {
+): Promise<{
+  readonly cursor: string;
+  readonly groups: readonly OutstandingGroup[];
+  readonly strangers: readonly string[];
+}> {
   const { job, dependencies } = batchKeys(redis, batchId);
   const args = [job, dependencies, cursor, count, redis.prefix, OLDEST, ...callbackKeys];
-  const [next, groups] = (await redis.run(OUTSTANDING, args)) as [string, readonly GroupReply[]];
+  const [next, groups, strangers] = (await redis.run(OUTSTANDING, args)) as [
+    string,
+    readonly GroupReply[],
+    readonly string[],
+  ];
   return {
     cursor: next,
+    strangers,
     groups: groups.map(([queue, state, size, failing, flat]) => ({
       queue,
       state,
@@ -163,30 +183,40 @@ export interface JobFacts {
   readonly name: string | undefined;
   readonly timestamp: number | undefined;
   readonly attemptsMade: number;
-  /** Why its last attempt failed. */
+  /** Why its last attempt failed; the beginning of it, if it is long. */
   readonly failedReason: string | undefined;
   /** Of a batch job: when its producer last gave a sign of life. */
   readonly registeredAt: number | undefined;
 }
 
+/** Reasons are as long as an error's message: so many bytes of one are read by people. */
+const LONGEST_REASON = 1000;
+
 /**
- * KEYS: batch job, which only says where in a cluster the jobs are. ARGV: prefix, keys of jobs.
- * Returns { state, { name, timestamp, atm, failedReason, registeredAt } } per job.
+ * Looks at the first of some jobs: at one at least, and at as many as have reasons of no more bytes than allowed.
+ *
+ * KEYS: batch job, which only says where in a cluster the jobs are. ARGV: prefix, bytes, keys of jobs.
+ * Returns { state, { name, timestamp, atm, failedReason, registeredAt } } of each.
  */
 const JOB_FACTS = script(
   'jobFacts',
   1,
-  `${LUA_JOB_STATE}
-local facts = {}
-for i = 2, #ARGV do
-  local state = jobState(ARGV[1], ARGV[i])
-  facts[i - 1] = { state, redis.call('HMGET', ARGV[i], 'name', 'timestamp', 'atm', 'failedReason', '${FIELD.registeredAt}') }
+  `${LUA_JOB_STATE}${LUA_BEGINNING}
+local facts, bytes = {}, tonumber(ARGV[2])
+for i = 3, #ARGV do
+  bytes = bytes - redis.call('HSTRLEN', ARGV[i], 'failedReason')
+  if bytes < 0 and i > 3 then
+    break
+  end
+  local fields = redis.call('HMGET', ARGV[i], 'name', 'timestamp', 'atm', 'failedReason', '${FIELD.registeredAt}')
+  fields[4] = beginning(fields[4], ${LONGEST_REASON})
+  facts[#facts + 1] = { jobState(ARGV[1], ARGV[i]), fields }
 end
 return facts`,
 );
 
-/** Reasons are as long as an error's message: few at a time. */
-const FACTS_PAGE = 50;
+/** How many jobs one command looks at. */
+const JOBS_PER_COMMAND = 50;
 
 /** What is known of these jobs, by their keys. */
 export async function jobFacts(
@@ -196,20 +226,27 @@ export async function jobFacts(
 ): Promise<ReadonlyMap<string, JobFacts>> {
   const { job } = batchKeys(redis, batchId);
   const facts = new Map<string, JobFacts>();
-  for (let from = 0; from < keys.length; from += FACTS_PAGE) {
-    const page = keys.slice(from, from + FACTS_PAGE);
-    const reply = await redis.run(JOB_FACTS, [job, redis.prefix, ...page]);
-    (reply as [JobState, (string | null)[]][]).forEach(([state, fields], i) => {
-      const [name, timestamp, attempts, failedReason, registeredAt] = fields;
-      facts.set(page[i] ?? '', {
-        state,
-        name: name ?? undefined,
-        timestamp: timestamp ? Number(timestamp) : undefined,
-        attemptsMade: Number(attempts ?? 0),
-        failedReason: failedReason ?? undefined,
-        registeredAt: registeredAt ? Number(registeredAt) : undefined,
-      });
-    });
+  for (let from = 0; from < keys.length; ) {
+    const some = keys.slice(from, from + JOBS_PER_COMMAND);
+    const found = (await redis.run(JOB_FACTS, [job, redis.prefix, BYTES_PER_COMMAND, ...some])) as FactsReply;
+    for (const [i, [state, fields]] of found.entries()) {
+      facts.set(some[i] ?? '', parseFacts(state, fields));
+    }
+    from += found.length;
   }
   return facts;
+}
+
+type FactsReply = readonly (readonly [JobState, readonly (string | null)[]])[];
+
+function parseFacts(state: JobState, fields: readonly (string | null)[]): JobFacts {
+  const [name, timestamp, attempts, failedReason, registeredAt] = fields;
+  return {
+    state,
+    name: name ?? undefined,
+    timestamp: timestamp ? Number(timestamp) : undefined,
+    attemptsMade: Number(attempts ?? 0),
+    failedReason: failedReason ?? undefined,
+    registeredAt: registeredAt ? Number(registeredAt) : undefined,
+  };
 }

@@ -1,9 +1,9 @@
 import type { BatchRedis } from './batch-redis.js';
 import type { BatchDefinition } from './definition.js';
 import { LUA_EXPIRED } from './expiry.js';
-import { batchesKey, batchKeys, FIELD, needsKey, watchedKey } from './keys.js';
-import { LUA_NEED } from './needs.js';
-import { LUA_FREES_MEMORY, LUA_KEEP_DEFINITION, LUA_NONCE, LUA_NOW, named, script } from './script.js';
+import { batchesKey, batchKeys, FIELD, needsKey } from './keys.js';
+import { LUA_FORGET_NEEDS, LUA_NEED } from './needs.js';
+import { LUA_FREES_MEMORY, LUA_NONCE, LUA_NOW, named, script } from './script.js';
 
 /** How long the holder of a removal may be silent before another actor takes it over. Each step of the holder renews it. */
 export const LEASE_MS = 5000;
@@ -58,7 +58,7 @@ end
  * go one slice after the other. The conditions are judged here, so that a retry that came first keeps the batch. Sent again, it
  * finds its own mark.
  *
- * KEYS: batch job, its dependencies, the batches queue's completed, failed, the list of watched batches, the index of needs.
+ * KEYS: batch job, its dependencies, the batches queue's completed, failed, what the keys of the sets of needs begin with.
  * ARGV: batch id, nonce ('' for any life), how, holder, '1' to take the members' jobs too; for a child batch also the key of the
  *       job whose child it is, and the key, nonce and holder of the batch whose removal takes it.
  *       `how`: 'remove' if it has finished, 'force' in any case, 'expire' if it has had its time, 'continue' if it is marked,
@@ -69,8 +69,8 @@ end
  */
 const BEGIN = script(
   'beginRemoval',
-  6,
-  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_KEEP_DEFINITION}${LUA_NEED}${LUA_REMOVAL}${LUA_EXPIRED}
+  5,
+  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_NEED}${LUA_FORGET_NEEDS}${LUA_REMOVAL}${LUA_EXPIRED}
 local id, how = ARGV[1], ARGV[3]
 local asked = { holder = ARGV[4], members = ARGV[5] == '1', force = how == 'force' or how == 'child' }
 if how == 'child' then
@@ -86,7 +86,7 @@ end
 local nonce = nonceOf(KEYS[1], id)
 if not nonce or ARGV[2] ~= '' and ARGV[2] ~= nonce then
   if redis.call('EXISTS', KEYS[1]) == 0 then
-    redis.call('SREM', KEYS[6], id)
+    forgetNeeds(KEYS[5], id)
   end
   return { 'outcome', 'not found' }
 end
@@ -119,14 +119,12 @@ writeRemoval(KEYS[1], removal)
 if isHeld then
   return { 'outcome', 'held' }
 end
-keepDefinition(KEYS[1])
 if not isEnded then
   -- What is running asks for it, until the batch is gone.
   redis.call('HSETNX', KEYS[1], '${FIELD.cancelReason}', 'removed')
   redis.call('HSETNX', KEYS[1], '${FIELD.cancelledAt}', now())
 end
-redis.call('HDEL', KEYS[5], id)
-need(KEYS[1], KEYS[6], id, 'removal')
+need(KEYS[1], KEYS[5], id, 'removal')
 local definition = redis.call('HGET', KEYS[1], '${FIELD.definition}')
 return { 'outcome', 'marked', 'nonce', nonce, 'definition', definition, 'outstanding', outstanding }`,
 );
@@ -163,10 +161,7 @@ export type Begun =
 
 export async function beginRemoval(redis: BatchRedis, batchId: string, removal: Removal): Promise<Begun> {
   const { job, dependencies } = batchKeys(redis, batchId);
-  const keys = [
-    ...[job, dependencies, batchesKey(redis, 'completed'), batchesKey(redis, 'failed')],
-    ...[watchedKey(redis), needsKey(redis)],
-  ];
+  const keys = [...[job, dependencies, batchesKey(redis, 'completed'), batchesKey(redis, 'failed')], needsKey(redis)];
   const reply = named(await redis.run(BEGIN, [...keys, batchId, ...beginArguments(redis, removal)]));
   if (reply.outcome !== 'marked') {
     return { outcome: reply.outcome as Exclude<Begun['outcome'], 'marked'> };

@@ -11,10 +11,22 @@ export interface LogLine {
   readonly mayRecur: boolean;
 }
 
+/** How many lines are kept, and read, at each end of a log: the first tell how a batch began, the last what came. */
+const LINES_AT_EACH_END = 150;
+
+/** How many lines too many are taken out of a log at once. */
+const MOST_TAKEN_OUT = 100;
+
+/** What stands in the place of a line until all of them are taken out. */
+const TAKEN_OUT = 'b:takenOut';
+
+/** Characters; reasons of users are part of it. */
+const LONGEST_LINE = 1000;
+
 /**
  * Writes what people read in the row of a batch: the progress of its job, with the event that BullMQ sends for it, and the
- * lines that its log lacks. Whoever holds the batch job may, and anybody else while nobody holds it and it has not ended:
- * a look that was taken earlier must not overwrite the last one.
+ * lines that its log lacks. A log that has grown long by retries loses its middle. Whoever holds the batch job may, and
+ * anybody else while nobody holds it and it has not ended: a look that was taken earlier must not overwrite the last.
  *
  * KEYS: batch job, its lock, its log, the batches queue's events, meta, completed, failed.
  * ARGV: batch id, lock token or '', progress (JSON), then for each line: time as text, text, '1' if it may recur.
@@ -40,16 +52,27 @@ if progress ~= ARGV[3] then
   written = 1
 end
 local told, last = {}, nil
-for _, line in ipairs(redis.call('LRANGE', KEYS[3], 0, -1)) do
-  last = string.match(line, '^%S+ (.*)$') or line
-  told[last] = true
+local function read(from, to)
+  for _, line in ipairs(redis.call('LRANGE', KEYS[3], from, to)) do
+    last = string.match(line, '^%S+ (.*)$') or line
+    told[last] = true
+  end
 end
+read(0, ${LINES_AT_EACH_END - 1})
+read(-${LINES_AT_EACH_END}, -1)
 for i = 4, #ARGV, 3 do
   local text = ARGV[i + 1]
   if not told[text] or ARGV[i + 2] == '1' and last ~= text then
     redis.call('RPUSH', KEYS[3], ARGV[i] .. ' ' .. text)
     told[text], last, written = true, text, 1
   end
+end
+local surplus = math.min(redis.call('LLEN', KEYS[3]) - ${2 * LINES_AT_EACH_END}, ${MOST_TAKEN_OUT})
+if surplus > 0 then
+  for i = 0, surplus - 1 do
+    redis.call('LSET', KEYS[3], ${LINES_AT_EACH_END} + i, '${TAKEN_OUT}')
+  end
+  redis.call('LREM', KEYS[3], surplus, '${TAKEN_OUT}')
 end
 return written`,
 );
@@ -64,6 +87,10 @@ export async function showRow(
   await redis.run(SHOW, [
     ...[job, `${job}:lock`, `${job}:logs`, ...queueKeys],
     ...[batchId, token, JSON.stringify(progress)],
-    ...log.flatMap(({ at, text, mayRecur }) => [new Date(at).toISOString(), text, mayRecur ? '1' : '0']),
+    ...log.flatMap(({ at, text, mayRecur }) => [
+      new Date(at).toISOString(),
+      text.slice(0, LONGEST_LINE),
+      mayRecur ? '1' : '0',
+    ]),
   ]);
 }

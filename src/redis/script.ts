@@ -1,20 +1,23 @@
 import { createHash } from 'node:crypto';
 import type { ScriptClient } from './client.js';
+import { EVENTS } from './definition.js';
 import { FIELD } from './keys.js';
 
 /** A Lua script with its name in Redis. `keys` is how many of the arguments are KEYS. */
 export interface Script {
   readonly name: string;
+  /** The name without what tells its text from other versions. */
+  readonly plainName: string;
   readonly keys: number;
   readonly lua: string;
 }
 
-export type ScriptArgument = string | number;
+export type ScriptArgument = string | number | Buffer;
 
 /** The content is part of the name, so that two versions of this library can share one client. */
 export function script(name: string, keys: number, lua: string): Script {
   const hash = createHash('sha1').update(lua).digest('hex').slice(0, 8);
-  return { name: `bullmqBatches_${name}_${hash}`, keys, lua };
+  return { name: `bullmqBatches_${name}_${hash}`, plainName: name, keys, lua };
 }
 
 const defined = new WeakMap<ScriptClient, Set<string>>();
@@ -44,6 +47,51 @@ end
 export const LUA_FREES_MEMORY = `redis.call('DEL', KEYS[1] .. ':none')
 `;
 
+/** About how many bytes of users' data, values and reasons one command reads: a script reads a megabyte in 4 ms. */
+export const BYTES_PER_COMMAND = 256 * 1024;
+
+/**
+ * Lua: a slice of a hash, by number and by bytes. Read in small steps, because HSCAN does not tell how long the values
+ * are before it has read them. It returns the cursor to go on from, and { field, value, … }, at most one step too many.
+ */
+export const LUA_HASH_SLICE = `
+local function hashSlice(key, cursor, count, bytes)
+  local slice, step = {}, 1
+  repeat
+    local page = redis.call('HSCAN', key, cursor, 'COUNT', math.min(step, count))
+    cursor = page[1]
+    for _, text in ipairs(page[2]) do
+      slice[#slice + 1] = text
+      bytes = bytes - #text
+    end
+    count = count - math.max(step, #page[2] / 2)
+    step = math.min(10, 2 * step)
+  until cursor == '0' or count <= 0 or bytes <= 0
+  return cursor, slice
+end
+`;
+
+/** Lua: the beginning of a text, at most so many bytes, without a part of a character at its end. */
+export const LUA_BEGINNING = `
+local function beginning(text, length)
+  if not text or #text <= length then
+    return text
+  end
+  while length > 0 and math.floor(string.byte(text, length + 1) / 64) == 2 do
+    length = length - 1
+  end
+  return string.sub(text, 1, length)
+end
+`;
+
+/** Lua: no more members are waited for: the batch is sealed, or nobody will seal it. As `isClosed` in rules.ts. */
+export const LUA_IS_CLOSED = `
+local function isClosed(jobKey)
+  local batch = redis.call('HMGET', jobKey, '${FIELD.sealedAt}', '${FIELD.abandonedAt}', '${FIELD.cancelledAt}')
+  return (batch[1] or batch[2] or batch[3]) and true or false
+end
+`;
+
 /** Lua: whether an id is that of one of the batch's own callbacks, whose beginnings are the arguments from this one on. */
 export const luaIsCallback = (firstArgument: number) => `
 local function isCallback(id)
@@ -57,33 +105,25 @@ end
 `;
 
 /**
- * Lua: puts a batch's definition aside when the batch is first written to: right after its creation, or, if that was cut short,
- * when something else happens to it. From then on, what becomes of the job's data does not matter.
+ * Lua: whether an id is that of a callback of this life of a batch: its whole id, `<batch>~<event>~<number>~<nonce>`, because
+ * members and queues may have names that begin in the same way.
  */
-export const LUA_KEEP_DEFINITION = `
-local function keepDefinition(jobKey)
-  if redis.call('HEXISTS', jobKey, '${FIELD.definition}') == 0 then
-    local data = redis.call('HGET', jobKey, 'data')
-    redis.call('HSET', jobKey, '${FIELD.definition}', data)
-    local isRead, definition = pcall(cjson.decode, data)
-    if isRead and type(definition) == 'table' and definition.nonce then
-      redis.call('HSET', jobKey, '${FIELD.nonce}', definition.nonce)
-    end
+export const LUA_IS_OWN_CALLBACK = `
+local EVENTS = { ${EVENTS.map((event) => `${event} = true`).join(', ')} }
+local function isOwnCallback(id, batchId, nonce)
+  local start, ending = batchId .. '~', '~' .. nonce
+  if string.sub(id, 1, #start) ~= start or string.sub(id, -#ending) ~= ending then
+    return false
   end
+  local event = string.match(string.sub(id, #start + 1, -#ending - 1), '^(%a+)~%d+$')
+  return event ~= nil and EVENTS[event] == true
 end
 `;
 
 /** Lua: the nonce of the batch that has this job; nil without a batch, and for a job of the batches queue that is none. */
 export const LUA_NONCE = `
-local function nonceOf(jobKey, id)
-  local nonce = redis.call('HGET', jobKey, '${FIELD.nonce}')
-  if nonce then
-    return nonce
-  end
-  -- Its creation was cut short before its definition was put aside.
-  local data = redis.call('HGET', jobKey, 'data')
-  local isRead, definition = pcall(cjson.decode, data or '')
-  return isRead and type(definition) == 'table' and definition.id == id and definition.nonce or nil
+local function nonceOf(jobKey)
+  return redis.call('HGET', jobKey, '${FIELD.nonce}') or nil
 end
 `;
 
@@ -123,6 +163,21 @@ local function splitKey(key, prefix)
     return nil
   end
   return string.sub(key, 1, colon), string.sub(key, colon + 1)
+end
+`;
+
+/**
+ * Lua: looks at one batch of a page. A batch that cannot be looked at, for instance because one of its keys has another type,
+ * must not keep the others of its page from being looked at.
+ */
+export const LUA_LOOK_AT = `
+local broken = {}
+local function lookAt(look, id)
+  local isDone, problem = pcall(look, id)
+  if not isDone then
+    broken[#broken + 1] = id
+    broken[#broken + 1] = type(problem) == 'table' and problem.err or tostring(problem)
+  end
 end
 `;
 

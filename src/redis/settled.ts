@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
-import { batchKeys } from './keys.js';
-import { script } from './script.js';
+import { batchKeys, memberName } from './keys.js';
+import { BYTES_PER_COMMAND, LUA_HASH_SLICE, script } from './script.js';
 
 export interface SettledMember {
   readonly key: string;
@@ -11,23 +11,42 @@ export interface SettledMember {
 }
 
 /**
- * KEYS: processed or failed. ARGV: cursor, count, '1' to look up the members' data too.
- * Returns { cursor, { key, value, data, … } }; data is '' without a job.
+ * A slice of the members that succeeded or failed.
+ *
+ * KEYS: processed or failed. ARGV: cursor, about how many, about how many bytes.
+ * Returns { cursor, { key, value, … } }.
  */
 const SETTLED = script(
   'settled',
   1,
-  `
-local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
-local members = {}
-for i = 1, #page[2], 2 do
-  local data = ARGV[3] == '1' and redis.call('HGET', page[2][i], 'data') or ''
-  members[#members + 1] = page[2][i]
-  members[#members + 1] = page[2][i + 1]
-  members[#members + 1] = data
-end
-return { page[1], members }`,
+  `${LUA_HASH_SLICE}
+local cursor, slice = hashSlice(KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]))
+return { cursor, slice }`,
 );
+
+/**
+ * The data of the first of these jobs: of one at least, and of as many as have no more bytes than allowed.
+ *
+ * KEYS: processed or failed, which only says where in a cluster the jobs are. ARGV: bytes, keys of jobs.
+ * Returns the data of each, '' without a job.
+ */
+const DATA = script(
+  'data',
+  1,
+  `
+local bytes, data = tonumber(ARGV[1]), {}
+for i = 2, #ARGV do
+  bytes = bytes - redis.call('HSTRLEN', ARGV[i], 'data')
+  if bytes < 0 and i > 2 then
+    break
+  end
+  data[#data + 1] = redis.call('HGET', ARGV[i], 'data') or ''
+end
+return data`,
+);
+
+/** How many jobs one command is asked for the data of. */
+const JOBS_PER_COMMAND = 200;
 
 /** Which members, how many at a time, and whether with their jobs' data. */
 export interface Part {
@@ -36,20 +55,42 @@ export interface Part {
   readonly withData: boolean;
 }
 
-/** A page of the members that succeeded or failed; a member may be on two pages while the batch is running. */
+/**
+ * A page of the members that succeeded or failed, smaller than asked for where they are large; a member may be on two
+ * pages while the batch is running.
+ */
 export async function settledPage(
   redis: BatchRedis,
   batchId: string,
   { which, cursor, count, withData }: Part & { readonly cursor: string },
 ): Promise<{ cursor: string; members: SettledMember[] }> {
-  const key = batchKeys(redis, batchId)[which];
-  const reply = (await redis.run(SETTLED, [key, cursor, count, withData ? '1' : '0'])) as [string, string[]];
-  const [next, flat] = reply;
-  const members: SettledMember[] = [];
-  for (let i = 0; i + 2 < flat.length; i += 3) {
-    members.push({ key: flat[i] ?? '', value: flat[i + 1] ?? '', data: flat[i + 2] || undefined });
+  const collection = batchKeys(redis, batchId)[which];
+  const reply = await redis.run(SETTLED, [collection, cursor, count, BYTES_PER_COMMAND]);
+  const [next, flat] = reply as [string, string[]];
+  const settled = flat.flatMap((key, i) => (i % 2 === 0 ? [{ key, value: flat[i + 1] ?? '' }] : []));
+  const data = withData ? await dataOf(redis, collection, settled) : undefined;
+  return { cursor: next, members: settled.map((member) => ({ ...member, data: data?.get(member.key) })) };
+}
+
+/** The data of jobs that exist, by their keys; that of a child batch is its definition, and nobody's data. */
+async function dataOf(
+  redis: BatchRedis,
+  collection: string,
+  members: readonly { readonly key: string }[],
+): Promise<ReadonlyMap<string, string>> {
+  const keys = members.flatMap(({ key }) => (memberName(redis.prefix, key).queue === redis.batchesQueue ? [] : [key]));
+  const data = new Map<string, string>();
+  for (let from = 0; from < keys.length; ) {
+    const some = keys.slice(from, from + JOBS_PER_COMMAND);
+    const found = (await redis.run(DATA, [collection, BYTES_PER_COMMAND, ...some])) as string[];
+    for (const [i, json] of found.entries()) {
+      if (json !== '') {
+        data.set(some[i] ?? '', json);
+      }
+    }
+    from += found.length;
   }
-  return { cursor: next, members };
+  return data;
 }
 
 /**

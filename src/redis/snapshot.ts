@@ -1,8 +1,10 @@
+import type { BatchLife } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
-import type { BatchDefinition, BatchEvent } from './definition.js';
-import { EVENTS } from './definition.js';
-import { batchesKey, batchKeys, FIELD } from './keys.js';
-import { LUA_KEEP_DEFINITION, LUA_NOW, script } from './script.js';
+import { type BatchDefinition, type BatchEvent, callbacksOf } from './definition.js';
+import { batchesKey, batchKeys, FIELD, jobKey } from './keys.js';
+import { LUA_BEGINNING, LUA_IS_CLOSED, LUA_NOW, named, script } from './script.js';
+import { sortCancelled } from './sort-cancelled.js';
+import { LUA_IS_STRANGER } from './strangers.js';
 
 /** The members of a batch by how they stand; the batch's own callbacks are in none of them. */
 export interface Counts {
@@ -54,164 +56,247 @@ export interface Snapshot {
   readonly deaths: number;
   readonly counts: Counts;
   readonly callbacks: readonly CallbackSnapshot[];
+  /** The keys of jobs that were attached to the batch job by hand: they are no members, but the batch waits for them. */
+  readonly strangers: readonly string[];
+  /** Two snapshots with the same version have the same members in the same collections. */
+  readonly version: string;
 }
 
+/** How many settled members one step may look at for strangers. */
+const SEARCHED_AT_ONCE = 500;
+
+/** How many strangers are told from members; those beyond are counted as if they were members. */
+const MOST_STRANGERS = 100;
+
+/** How much of a reason for a failure is read. */
+const REASON_LENGTH = 1000;
+
 /*
- * readBatch(jobKey, dependencies, processed, failed, completedSet, failedSet, prefix, id)
- * returns nil without a batch job (or for a job that somebody else put there), otherwise
- * { fields, { total, pending, succeeded, failed, cancelled }, callbacks, ended, openTimeout }.
- * `total` is never less than what is there: a job that somebody attached behind our back counts as a member.
+ * readBatch(KEYS, prefix, id) returns nil without a batch, or a table with the fields of the batch's hash, its counts, the
+ * state of the callbacks that have been enqueued, and what the counts consist of. A callback that was enqueued and is in no
+ * collection of the batch was detached from it, if its job exists, and has else vanished before it ran: it is due again.
+ * Callbacks and known strangers are in none of the counts. `total` is never less than what is there.
  */
-const LUA_READ_BATCH = `
-local function readBatch(jobKey, dependencies, processed, failed, completedSet, failedSet, prefix, id)
-  local fields = redis.call('HMGET', jobKey, 'data', 'timestamp', 'finishedOn', 'failedReason',
-    '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}', '${FIELD.abandonedAt}',
-    '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}', '${FIELD.cancelled}',
-    '${FIELD.cancelledChildren}', '${FIELD.diedAt}', '${FIELD.attemptedAt}', '${FIELD.definition}')
-  if not fields[1] or fields[10] then
+const LUA_READ_BATCH = `${LUA_BEGINNING}
+local function lines(text)
+  return string.gmatch(text or '', '[^\\n]+')
+end
+local function readBatch(keys, id)
+  local values = redis.call('HMGET', keys[1], '${FIELD.definition}', '${FIELD.nonce}', 'timestamp', 'finishedOn',
+    'failedReason', '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}',
+    '${FIELD.abandonedAt}', '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}', '${FIELD.cancelled}',
+    '${FIELD.cancelledChildren}', '${FIELD.diedAt}', '${FIELD.attemptedAt}', '${FIELD.enqueued}', '${FIELD.strangers}')
+  if not values[1] or values[11] then
     return nil
   end
-  -- What was put aside, and not twice: it travels with every reply.
-  fields[1], fields[17] = fields[17] or fields[1], nil
-  local pending = redis.call('SCARD', dependencies)
-  local succeeded = redis.call('HLEN', processed)
-  local lost = redis.call('HLEN', failed)
-  local callbacks = {}
-  -- What somebody else has put there may be nested more deeply than cjson reads.
-  local isRead, definition = pcall(cjson.decode, fields[1])
-  if not isRead or type(definition) ~= 'table' or definition.id ~= id then
-    return nil
-  end
-  for _, event in ipairs({ ${EVENTS.map((event) => `'${event}'`).join(', ')} }) do
-    for index, callback in ipairs(definition.on[event] or {}) do
-      local jobId = id .. '~' .. event .. '~' .. (index - 1) .. '~' .. definition.nonce
-      local key = prefix .. ':' .. callback.queue .. ':' .. jobId
-      local state, reason = 'pending', ''
-      if redis.call('HEXISTS', processed, key) == 1 then
-        succeeded = succeeded - 1
-        state = 'succeeded'
-      end
-      local failure = redis.call('HGET', failed, key)
-      if failure then
-        lost = lost - 1
-        state, reason = 'failed', failure
-      end
-      if redis.call('SISMEMBER', dependencies, key) == 1 then
-        pending = pending - 1
-        state = redis.call('EXISTS', key) == 1 and 'enqueued' or 'pending'
-      elseif state == 'pending' and redis.call('EXISTS', key) == 1 then
-        -- Somebody detached it from its batch: its own outcome is all there is.
-        local job = redis.call('HMGET', key, 'finishedOn', 'returnvalue', 'failedReason')
-        state = not job[1] and 'enqueued' or job[2] and 'succeeded' or 'failed'
-        reason = job[3] or ''
-      end
-      callbacks[#callbacks + 1] = { event, index - 1, callback.queue, callback.name, jobId, state, reason }
+  local batch = { definition = values[1], nonce = values[2], createdAt = values[3], finishedOn = values[4],
+    failedReason = values[5], sealedAt = values[7], completedAt = values[8], completedCounts = values[9],
+    abandonedAt = values[10], cancelledAt = values[12], cancelReason = values[13], cancelledChildren = values[15],
+    diedAt = values[16], attemptedAt = values[17], strangers = values[19], callbacks = {} }
+  local pending, succeeded, failed = redis.call('SCARD', keys[2]), redis.call('HLEN', keys[3]), redis.call('HLEN', keys[4])
+  batch.version = table.concat({ pending, succeeded, failed, values[6] or 0, values[12] or '' }, ' ')
+  batch.notMembers = {}
+  for key in lines(values[18]) do
+    local state, reason
+    local failure = redis.call('HGET', keys[4], key)
+    if redis.call('HEXISTS', keys[3], key) == 1 then
+      succeeded = succeeded - 1
+      state = 'succeeded'
+    end
+    if failure then
+      failed = failed - 1
+      state, reason = 'failed', failure
+    end
+    if redis.call('SISMEMBER', keys[2], key) == 1 then
+      pending = pending - 1
+      state = redis.call('EXISTS', key) == 1 and 'enqueued' or 'pending'
+    elseif not state then
+      local job = redis.call('HMGET', key, 'timestamp', 'finishedOn', 'returnvalue', 'failedReason')
+      state = not job[1] and 'pending' or not job[2] and 'enqueued' or job[3] and 'succeeded' or 'failed'
+      reason = job[4]
+    end
+    batch.notMembers[key] = true
+    for _, value in ipairs({ key, state, beginning(reason or '', ${REASON_LENGTH}) }) do
+      batch.callbacks[#batch.callbacks + 1] = value
     end
   end
-  local ended = redis.call('ZSCORE', completedSet, id) and 'completed' or redis.call('ZSCORE', failedSet, id) and 'failed' or ''
-  local cancelled = tonumber(fields[13] or 0)
-  local total = math.max(tonumber(fields[5] or 0), pending + succeeded + lost + cancelled)
-  return { fields, { total, pending, succeeded, lost, cancelled }, callbacks, ended, definition.openTimeout }
+  for key in lines(values[19]) do
+    batch.notMembers[key] = true
+    pending = pending - redis.call('SISMEMBER', keys[2], key)
+    succeeded = succeeded - redis.call('HEXISTS', keys[3], key)
+    failed = failed - redis.call('HEXISTS', keys[4], key)
+  end
+  batch.ended = redis.call('ZSCORE', keys[5], id) and 'completed' or redis.call('ZSCORE', keys[6], id) and 'failed'
+  local cancelled = tonumber(values[14] or 0)
+  batch.pending, batch.succeeded, batch.failed, batch.cancelled = pending, succeeded, failed, cancelled
+  batch.total = math.max(tonumber(values[6] or 0), pending + succeeded + failed + cancelled)
+  batch.counts = { batch.total, pending, succeeded, failed, cancelled }
+  return batch
+end
+-- What a caller is told: names and values, without those that are missing.
+local function told(batch)
+  local reply = { 'counts', batch.counts, 'callbacks', batch.callbacks }
+  for _, name in ipairs({ 'definition', 'createdAt', 'finishedOn', 'failedReason', 'sealedAt', 'completedAt',
+    'completedCounts', 'abandonedAt', 'cancelledAt', 'cancelReason', 'cancelledChildren', 'diedAt', 'attemptedAt',
+    'strangers', 'version', 'ended', 'openFor', 'anyFailure' }) do
+    if batch[name] then
+      reply[#reply + 1] = name
+      reply[#reply + 1] = batch[name]
+    end
+  end
+  return reply
 end
 `;
 
 /**
  * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
- * ARGV: prefix, batch id.
- * Returns nil, or { fields, counts, callbacks, ended, ms that it may stay open }.
+ * ARGV: batch id.
+ * Returns nil without a batch, or what told() says.
  */
 const READ = script(
   'read',
   6,
   `${LUA_READ_BATCH}
-return readBatch(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], ARGV[2])`,
+local batch = readBatch(KEYS, ARGV[1])
+return batch and told(batch)`,
 );
 
 /**
- * The decide step: the same, and `complete` is due, once and with its counts frozen, when every member is settled: whoever
- * takes over after a crash tells the callbacks the same numbers. For the holder of the batch job's lock, or, without a
+ * The decide step: reads the batch, and `complete` is due, once and with its counts frozen, when every member is settled:
+ * whoever takes over after a crash tells the callbacks the same numbers. For the holder of the batch job's lock, or, without a
  * token, for anybody. The holder also abandons an open batch whose producer has given no sign of life for too long.
  *
- * KEYS: as above. ARGV: prefix, batch id, lock token or ''.
- * Returns nil without a batch, 0 when the lock is not held (any more), -1 for a job that is no batch, or as above with one
- * more: why a member failed, when all are settled.
+ * Before the members of a batch are judged, the settled ones are searched for strangers, which would hide as many missing
+ * members: here, if they are few, else by SEARCH, for which this script then asks.
+ *
+ * KEYS: as above. ARGV: batch id, lock token or '', key prefix of all queues, key prefix of the batches queue.
+ * Returns nil without a batch, 'lock lost', 'no batch' for a job that is none, 'search' or, for the failures of a cancelled batch,
+ * 'sort' (nothing was decided), or what told()
+ * says, with openFor (ms), and with anyFailure (why a member failed) when all are settled.
  */
 const DECIDE = script(
   'decide',
   6,
-  `${LUA_NOW}${LUA_READ_BATCH}${LUA_KEEP_DEFINITION}
--- Why a member failed that is none of the batch's own callbacks, of which there are few.
-local function anyFailure(failed, prefix, callbacks)
-  local isCallback = {}
-  for _, callback in ipairs(callbacks) do
-    isCallback[prefix .. ':' .. callback[3] .. ':' .. callback[5]] = true
-  end
-  local cursor = '0'
-  repeat
-    local page = redis.call('HSCAN', failed, cursor, 'COUNT', 10)
-    for i = 1, #page[2], 2 do
-      if not isCallback[page[2][i]] then
-        return string.sub(page[2][i + 1], 1, 1000)
-      end
-    end
-    cursor = page[1]
-  until cursor == '0'
+  `${LUA_NOW}${LUA_READ_BATCH}${LUA_IS_STRANGER}${LUA_IS_CLOSED}
+local id, token, prefix, batchesKey = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+if token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= token then
+  return redis.call('EXISTS', KEYS[1]) == 1 and 'lock lost' or nil
 end
-if ARGV[3] ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= ARGV[3] then
-  return redis.call('EXISTS', KEYS[1]) == 1 and 0 or nil
-end
-local batch = readBatch(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], ARGV[2])
+local batch = readBatch(KEYS, id)
 if not batch then
-  return redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HEXISTS', KEYS[1], '${FIELD.removal}') == 0 and -1 or nil
+  local isRemoved = redis.call('HEXISTS', KEYS[1], '${FIELD.removal}') == 1
+  return redis.call('EXISTS', KEYS[1]) == 1 and not isRemoved and 'no batch' or nil
 end
-keepDefinition(KEYS[1])
-if ARGV[3] ~= '' and not batch[1][6] and not batch[1][9] and not batch[1][11] then
+local openTimeout = tonumber(redis.call('HGET', KEYS[1], '${FIELD.openTimeout}'))
+batch.openFor = tostring(openTimeout)
+if token ~= '' and not batch.sealedAt and not batch.abandonedAt and not batch.cancelledAt then
   local since = redis.call('HGET', KEYS[1], '${FIELD.registeredAt}')
   if not since then
     -- Nothing was added yet, and the creation was timed by a clock that is not Redis's: start now.
     since = now()
     redis.call('HSET', KEYS[1], '${FIELD.registeredAt}', since)
   end
-  batch[5] = batch[5] - (now() - tonumber(since))
-  if batch[5] <= 0 then
-    batch[1][9] = tostring(now())
-    redis.call('HSET', KEYS[1], '${FIELD.abandonedAt}', batch[1][9])
+  local left = openTimeout - (now() - tonumber(since))
+  batch.openFor = tostring(left)
+  if left <= 0 then
+    batch.abandonedAt = tostring(now())
+    redis.call('HSET', KEYS[1], '${FIELD.abandonedAt}', batch.abandonedAt)
   end
 end
-local isClosed = batch[1][6] or batch[1][9] or batch[1][11]
-if isClosed and not batch[1][7] and batch[2][2] == 0 then
-  local counts = batch[2]
-  batch[1][7] = tostring(now())
-  batch[1][8] = cjson.encode(counts)
-  redis.call('HSET', KEYS[1], '${FIELD.completedAt}', batch[1][7], '${FIELD.completedCounts}', batch[1][8])
+if batch.pending == 0 and redis.call('HEXISTS', KEYS[1], '${FIELD.deferred}') == 1 then
+  return 'sort'
 end
-batch[6] = isClosed and batch[2][2] == 0 and batch[2][4] > 0 and anyFailure(KEYS[4], ARGV[1], batch[3]) or ''
-return batch`,
+local isSettled = isClosed(KEYS[1]) and batch.pending == 0
+local settled = batch.succeeded + batch.failed
+if isSettled and redis.call('HGET', KEYS[1], '${FIELD.searchedForStrangers}') ~= tostring(settled) then
+  if redis.call('HLEN', KEYS[3]) + redis.call('HLEN', KEYS[4]) > ${SEARCHED_AT_ONCE} then
+    return 'search'
+  end
+  local found = batch.strangers
+  for _, collection in ipairs({ KEYS[3], KEYS[4] }) do
+    for _, key in ipairs(redis.call('HKEYS', collection)) do
+      if not batch.notMembers[key] and isStranger(key, prefix, batchesKey, id, batch.nonce) then
+        found = found and found .. '\\n' .. key or key
+      end
+    end
+  end
+  if found ~= batch.strangers then
+    redis.call('HSET', KEYS[1], '${FIELD.strangers}', found)
+    local openFor, abandonedAt = batch.openFor, batch.abandonedAt
+    batch = readBatch(KEYS, id)
+    batch.openFor, batch.abandonedAt = openFor, abandonedAt
+  end
+  redis.call('HSET', KEYS[1], '${FIELD.searchedForStrangers}', batch.succeeded + batch.failed)
+end
+if isSettled and not batch.completedAt then
+  batch.completedAt = tostring(now())
+  batch.completedCounts = cjson.encode(batch.counts)
+  redis.call('HSET', KEYS[1], '${FIELD.completedAt}', batch.completedAt, '${FIELD.completedCounts}', batch.completedCounts)
+end
+if isSettled and batch.failed > 0 then
+  local cursor = '0'
+  repeat
+    local page = redis.call('HSCAN', KEYS[4], cursor, 'COUNT', 1)
+    for i = 1, #page[2], 2 do
+      if not batch.notMembers[page[2][i]] then
+        batch.anyFailure = beginning(page[2][i + 1], ${REASON_LENGTH})
+        break
+      end
+    end
+    cursor = page[1]
+  until cursor == '0' or batch.anyFailure
+end
+return told(batch)`,
 );
 
-type Field = string | null;
-type Row = readonly [
-  event: BatchEvent,
-  index: number,
-  queue: string,
-  name: string,
-  jobId: string,
-  CallbackState,
-  reason: string,
-];
+/**
+ * Searches a page of the settled members of a batch for jobs that were attached to it by hand, and notes them.
+ *
+ * KEYS: batch job; its processed or failed.
+ * ARGV: nonce, cursor, how many to look at, batch id, key prefix of all queues, key prefix of the batches queue.
+ * Returns the next cursor.
+ */
+const SEARCH = script(
+  'searchForStrangers',
+  2,
+  `${LUA_IS_STRANGER}
+local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.enqueued}', '${FIELD.strangers}')
+if batch[1] ~= ARGV[1] then
+  return '0'
+end
+local known = '\\n' .. (batch[2] or '') .. '\\n' .. (batch[3] or '') .. '\\n'
+local found, _, count = batch[3] or '', string.gsub(batch[3] or '', '\\n', '')
+local page = redis.call('HSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
+for i = 1, #page[2], 2 do
+  local key = page[2][i]
+  if count < ${MOST_STRANGERS} and isStranger(key, ARGV[5], ARGV[6], ARGV[4], ARGV[1])
+    and not string.find(known, '\\n' .. key .. '\\n', 1, true) then
+    found = found == '' and key or found .. '\\n' .. key
+    known = known .. key .. '\\n'
+    count = count + 1
+  end
+end
+if found ~= (batch[3] or '') then
+  redis.call('HSET', KEYS[1], '${FIELD.strangers}', found)
+end
+return page[1]`,
+);
+
+/** KEYS: batch job. ARGV: nonce, how many settled members were searched. Notes that the search has seen all of them. */
+const SEARCHED = script(
+  'searched',
+  1,
+  `
+if redis.call('HGET', KEYS[1], '${FIELD.nonce}') == ARGV[1] then
+  redis.call('HSET', KEYS[1], '${FIELD.searchedForStrangers}', ARGV[2])
+end`,
+);
+
 type CountsReply = readonly [total: number, pending: number, succeeded: number, failed: number, cancelled: number];
-type Reply = readonly [
-  fields: readonly Field[],
-  counts: CountsReply,
-  callbacks: readonly Row[],
-  ended: 'completed' | 'failed' | '',
-  openFor: number,
-  anyFailure?: string,
-];
 
 export async function readSnapshot(redis: BatchRedis, batchId: string): Promise<Snapshot | undefined> {
-  const reply = await redis.run(READ, [...snapshotKeys(redis, batchId), redis.prefix, batchId]);
-  return reply === null ? undefined : parseSnapshot(reply as Reply);
+  const reply = await redis.run(READ, [...snapshotKeys(redis, batchId), batchId]);
+  return reply === null ? undefined : parseSnapshot(redis, named(reply));
 }
 
 export async function decideSnapshot(
@@ -219,17 +304,54 @@ export async function decideSnapshot(
   batchId: string,
   token: string,
 ): Promise<Snapshot | 'lock lost' | 'no batch' | undefined> {
-  const reply = await redis.run(DECIDE, [...snapshotKeys(redis, batchId), redis.prefix, batchId, token]);
-  if (reply === 0 || reply === -1) {
-    return reply === 0 ? 'lock lost' : 'no batch';
+  const args = [...snapshotKeys(redis, batchId), batchId, token, redis.prefix, batchesKey(redis, '')];
+  for (;;) {
+    const reply = await redis.run(DECIDE, args);
+    if (reply === 'search') {
+      await searchForStrangers(redis, batchId);
+    } else if (reply === 'sort') {
+      await sortCancelled(redis, batchId);
+    } else if (typeof reply === 'string') {
+      return reply as 'lock lost' | 'no batch';
+    } else {
+      return reply === null ? undefined : parseSnapshot(redis, named(reply));
+    }
   }
-  return reply === null ? undefined : parseSnapshot(reply as Reply);
 }
 
-/** The same without the lock, for a batch that does not wake because callbacks of its are still running. */
+/** Decides without the lock, for a batch that does not wake because callbacks of it are still running. */
 export async function settleSnapshot(redis: BatchRedis, batchId: string): Promise<Snapshot | undefined> {
   const snapshot = await decideSnapshot(redis, batchId, '');
   return typeof snapshot === 'object' ? snapshot : undefined;
+}
+
+/** Searches all settled members, and notes that it has, unless some were settled meanwhile. */
+async function searchForStrangers(redis: BatchRedis, batchId: string): Promise<void> {
+  const before = await readSnapshot(redis, batchId);
+  if (before === undefined) {
+    return;
+  }
+  const { job, processed, failed } = batchKeys(redis, batchId);
+  await searchCollection(redis, before.definition, processed);
+  await searchCollection(redis, before.definition, failed);
+  const after = await readSnapshot(redis, batchId);
+  if (after !== undefined && after.version === before.version) {
+    await redis.run(SEARCHED, [job, after.definition.nonce, after.counts.succeeded + after.counts.failed]);
+  }
+}
+
+/** Searches the failed members for jobs that were attached to the batch by hand: their failures are none of the batch's. */
+export async function searchFailures(redis: BatchRedis, batch: BatchLife): Promise<void> {
+  await searchCollection(redis, batch, batchKeys(redis, batch.id).failed);
+}
+
+async function searchCollection(redis: BatchRedis, { id, nonce }: BatchLife, collection: string): Promise<void> {
+  const { job } = batchKeys(redis, id);
+  const place = [id, redis.prefix, batchesKey(redis, '')];
+  let cursor = '0';
+  do {
+    cursor = String(await redis.run(SEARCH, [job, collection, nonce, cursor, SEARCHED_AT_ONCE, ...place]));
+  } while (cursor !== '0');
 }
 
 function snapshotKeys(redis: BatchRedis, batchId: string): string[] {
@@ -237,44 +359,49 @@ function snapshotKeys(redis: BatchRedis, batchId: string): string[] {
   return [job, dependencies, processed, failed, batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
 }
 
-function parseSnapshot([fields, counts, callbacks, ended, openFor, anyFailure]: Reply): Snapshot {
-  const [data, timestamp, finishedOn, failedReason, , sealedAt, completedAt, completedCounts, abandonedAt] = fields;
-  const [cancelledAt, cancelReason, , cancelledChildren, diedAt, attemptedAt] = fields.slice(10);
-  const parsedCounts = parseCounts(counts);
+function parseSnapshot({ prefix }: BatchRedis, reply: Readonly<Record<string, unknown>>): Snapshot {
+  const text = (name: string) => (reply[name] === undefined ? undefined : String(reply[name]));
+  const time = (name: string) => (reply[name] === undefined ? undefined : Number(reply[name]));
+  const definition: BatchDefinition = JSON.parse(String(reply.definition));
+  const counts = parseCounts(reply.counts as CountsReply);
+  const completedCounts = text('completedCounts');
+  const ended = text('ended') as Snapshot['ended'];
   return {
-    definition: JSON.parse(data ?? '{}'),
-    createdAt: Number(timestamp),
-    sealedAt: time(sealedAt),
-    completedAt: time(completedAt),
-    completedCounts: completedCounts ? parseCounts(JSON.parse(completedCounts)) : undefined,
-    finishedAt: ended === '' ? undefined : time(finishedOn),
-    ended: ended === '' ? undefined : ended,
-    failedReason: failedReason ?? undefined,
-    anyFailure: anyFailure || undefined,
-    abandonedAt: time(abandonedAt),
-    openFor,
-    cancelledAt: time(cancelledAt),
-    cancelReason: cancelReason || undefined,
-    diedAt: time(diedAt),
-    attemptedAt: time(attemptedAt),
-    deaths: Math.max(0, parsedCounts.failed - Number(cancelledChildren ?? 0)),
-    counts: parsedCounts,
-    callbacks: callbacks.map(([event, index, queue, name, jobId, state, reason]) => ({
-      event,
-      index,
-      queue,
-      name,
-      jobId,
-      state,
-      failedReason: reason === '' ? undefined : reason,
-    })),
+    definition,
+    createdAt: Number(reply.createdAt),
+    sealedAt: time('sealedAt'),
+    completedAt: time('completedAt'),
+    completedCounts: completedCounts === undefined ? undefined : parseCounts(JSON.parse(completedCounts)),
+    finishedAt: ended === undefined ? undefined : time('finishedOn'),
+    ended,
+    failedReason: text('failedReason'),
+    anyFailure: text('anyFailure'),
+    abandonedAt: time('abandonedAt'),
+    openFor: time('openFor') ?? definition.openTimeout,
+    cancelledAt: time('cancelledAt'),
+    cancelReason: text('cancelReason') || undefined,
+    diedAt: time('diedAt'),
+    attemptedAt: time('attemptedAt'),
+    deaths: Math.max(0, counts.failed - (time('cancelledChildren') ?? 0)),
+    counts,
+    callbacks: parseCallbacks(prefix, definition, reply.callbacks as readonly string[]),
+    strangers: (text('strangers') ?? '').split('\n').filter((key) => key !== ''),
+    version: String(reply.version),
   };
+}
+
+/** All callbacks of the definition, each with what the script has said of it: of those that have been enqueued. */
+function parseCallbacks(prefix: string, definition: BatchDefinition, flat: readonly string[]): CallbackSnapshot[] {
+  const enqueued = new Map<string, { readonly state: CallbackState; readonly reason: string }>();
+  for (let i = 0; i + 2 < flat.length; i += 3) {
+    enqueued.set(flat[i] ?? '', { state: flat[i + 1] as CallbackState, reason: flat[i + 2] ?? '' });
+  }
+  return callbacksOf(definition.id, definition).map(({ event, index, callback: { queue, name }, jobId }) => {
+    const { state = 'pending', reason = '' } = enqueued.get(jobKey(prefix, queue, jobId)) ?? {};
+    return { event, index, queue, name, jobId, state, failedReason: reason === '' ? undefined : reason };
+  });
 }
 
 function parseCounts([total, pending, succeeded, failed, cancelled]: CountsReply): Counts {
   return { total, pending, succeeded, failed, cancelled };
-}
-
-function time(field: Field | undefined): number | undefined {
-  return field ? Number(field) : undefined;
 }

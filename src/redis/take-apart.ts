@@ -1,5 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
-import { batchesKey, batchKeys, FIELD, HELD_FIELD, JOB_KEY_ENDS, needsKey, watchedKey } from './keys.js';
+import { batchesKey, batchKeys, FIELD, HELD_FIELD, JOB_KEY_ENDS, needsKey } from './keys.js';
+import { LUA_FORGET_NEEDS } from './needs.js';
 import { type Hold, LUA_REMOVAL } from './removal.js';
 import { LUA_FREES_MEMORY, LUA_NONCE, LUA_NOW, LUA_SPLIT_KEY, LUA_WAKE, named, script } from './script.js';
 
@@ -64,7 +65,7 @@ end
  * now, or another prefix. The batch job goes last, when nothing else is left and no BatchWorker holds it: it is taken out of its
  * state, and of the batch above, which may be waiting for nothing else.
  *
- * KEYS: batch job, the list of watched batches, the index of needs.
+ * KEYS: batch job, what the keys of the sets of needs begin with.
  * ARGV: batch id, nonce, holder, key prefix of the batches queue, key prefix of all queues, which of the batch's collections to
  *       go on with (1 to 4, 5: all are done), cursor in it, budget, '1' to search long lists, then the keys of the batch's callbacks.
  * Returns outcome: 'lost' when it is not the caller's to remove, 'done', 'locked' when only the batch job is left and a BatchWorker
@@ -73,8 +74,8 @@ end
  */
 const TAKE_APART = script(
   'takeApart',
-  3,
-  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_SPLIT_KEY}${LUA_WAKE}${LUA_REMOVAL}${LUA_UNLINK_JOB}
+  2,
+  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_SPLIT_KEY}${LUA_WAKE}${LUA_REMOVAL}${LUA_UNLINK_JOB}${LUA_FORGET_NEEDS}
 local batchKey, batchId, batchesQueue, prefix = KEYS[1], ARGV[1], ARGV[4], ARGV[5]
 local removal = holdRemoval(batchKey, ARGV[2], ARGV[3])
 if not removal then
@@ -332,8 +333,7 @@ end
 local batch = redis.call('HMGET', batchKey, 'parentKey', '${FIELD.toldParent}')
 local above = batch[1] and redis.call('EXISTS', batch[1]) == 1 and batch[1]
 unlinkJob(batchKey)
-redis.call('HDEL', KEYS[2], batchId)
-redis.call('SREM', KEYS[3], batchId)
+forgetNeeds(KEYS[2], batchId)
 redis.call('XADD', batchesQueue .. 'events', 'MAXLEN', '~', 10000, '*', 'event', 'removed', 'jobId', batchId, 'prev', 'unknown')
 if above then
   if batch[2] and redis.call('HEXISTS', above .. ':failed', batchKey) == 0 then
@@ -385,7 +385,7 @@ export async function takeApart(
   const { job } = batchKeys(redis, batchId);
   const reply = named(
     await redis.run(TAKE_APART, [
-      ...[job, watchedKey(redis), needsKey(redis)],
+      ...[job, needsKey(redis)],
       ...[batchId, nonce, holder, batchesKey(redis, ''), redis.prefix],
       ...[at, cursor, BUDGET, searchesLists ? '1' : '0', ...callbackKeys],
     ]),

@@ -6,19 +6,24 @@ import { getBatchCounts } from '../batch/lookup.js';
 import type { BatchStatus } from '../batch/status.js';
 import type { Telemetry } from '../batch/trace.js';
 import { BatchOptionsError } from '../errors.js';
-import { checkKeys, checkName, checkObject, describe } from '../options.js';
+import { checkBatchesQueue, checkKeys, checkName, checkObject, describe } from '../options.js';
 import { checkBackend, rawClientOf } from '../redis/client.js';
 import { DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
+import { enterQueue } from './enter-queue.js';
+import { ErrorThrottle } from './error-throttle.js';
+import { putBackForeignJob } from './foreign-job.js';
 import { RemovedMeanwhileError, runBatchJob } from './lifecycle.js';
+import { Maintainer } from './maintenance/maintainer.js';
+import type { BatchRepair } from './maintenance/service.js';
 import { checkLabels, prometheusMetrics } from './metrics.js';
-import { type BatchRepair, Reconciler } from './reconciler.js';
-import { Sweep } from './sweep.js';
 
 export interface BatchWorkerOptions {
   /** BullMQ's connection: ioredis options or an instance, as for a `Worker`. */
   readonly connection: ConnectionOptions;
   /** The prefix of the queues whose batches it drives. Default: BullMQ's, 'bull'. */
   readonly prefix?: string;
+  /** The queue that holds the batches: the same as that of `withBatches`. Default: 'batches'. */
+  readonly batchesQueue?: string;
   /** How many batches it moves on at the same time; each takes milliseconds. Default: 10. */
   readonly concurrency?: number;
   /** After how many ms without a sign of life another BatchWorker takes a batch over. Default: 10,000. */
@@ -49,7 +54,10 @@ export interface BatchWorkerEvents {
   finished: [batch: { readonly batchId: string; readonly succeeded: boolean }];
   /** The reconciler mended something. */
   repaired: [repair: BatchRepair];
-  /** Something went wrong and will be tried again. Without a listener it is printed; it never ends the process. */
+  /**
+   * Something went wrong and will be tried again. What repeats is told at most every 10 seconds, with how many there
+   * were. Without a listener it is printed; it never ends the process.
+   */
   error: [error: Error];
 }
 
@@ -65,14 +73,17 @@ const DEFAULTS = {
 /** A batch is woken any number of times in its life, and may lose its worker at each: that is no reason to give it up. */
 const UNLIMITED = 1_000_000_000;
 
-/** How long closing waits for the current commands of the reconciler and the sweep. */
+/** How long closing waits for what maintenance is doing. */
 const CLOSING_MS = 1000;
 
-const OPTION_KEYS = ['connection', 'prefix', 'telemetry', ...Object.keys(DEFAULTS)];
+const OPTION_KEYS = ['connection', 'prefix', 'batchesQueue', 'telemetry', ...Object.keys(DEFAULTS)];
 
 /**
  * Drives the batches of one Redis and prefix: enqueues callbacks, finishes batches, repairs. Start at least one in any of
  * your worker processes, and several for availability: they share the work.
+ *
+ * It does not start on a queue that holds jobs of your application, nor while batches are kept in another one: an 'error'
+ * event says what to set, and `waitUntilReady()` rejects.
  *
  * @throws BatchOptionsError for bad options.
  *
@@ -84,19 +95,21 @@ const OPTION_KEYS = ['connection', 'prefix', 'telemetry', ...Object.keys(DEFAULT
 export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   readonly #worker: Worker;
   readonly #home: Promise<Home>;
-  readonly #helpers: Promise<readonly [Reconciler, Sweep]>;
+  readonly #maintainer: Promise<Maintainer>;
   readonly #finished = { succeeded: 0, failed: 0 };
   readonly #repairs = { missing: 0, settled: 0, woken: 0 };
+  readonly #errors = new ErrorThrottle();
   #closing: Promise<void> | undefined;
 
   constructor(options: BatchWorkerOptions) {
     super();
     checkOptions(options);
-    const { connection, prefix = DEFAULT_PREFIX, telemetry } = options;
+    const { connection, prefix = DEFAULT_PREFIX, batchesQueue = DEFAULT_BATCHES_QUEUE, telemetry } = options;
     const { concurrency, lockDuration, stalledInterval, ...intervals } = { ...DEFAULTS, ...options };
     // What can be refused without a connection is, before one is opened.
-    checkBackend({ name: DEFAULT_BATCHES_QUEUE, opts: { prefix, connection } });
-    this.#worker = new Worker(DEFAULT_BATCHES_QUEUE, (job: Job, token?: string) => this.#process(job, token ?? ''), {
+    checkBackend({ name: batchesQueue, opts: { prefix, connection } });
+    this.#worker = new Worker(batchesQueue, (job: Job, token?: string) => this.#process(job, token ?? ''), {
+      autorun: false,
       connection,
       prefix,
       concurrency,
@@ -114,22 +127,29 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
       this.#worker.close().catch(() => {});
       throw error;
     }
-    this.#home = rawClientOf(this.#worker).then((client) => homeOn(client, prefix, telemetry));
-    this.#helpers = this.#home.then((home) => {
+    this.#home = rawClientOf(this.#worker).then((client) => homeOn(client, { prefix, batchesQueue }, telemetry));
+    this.#maintainer = this.#home.then(async (home) => {
       const onError = (error: unknown) => this.#report(error);
-      const reconciler = new Reconciler(
+      await enterQueue(home, { onError, isClosing: () => this.#closing !== undefined });
+      const maintainer = new Maintainer(
         home,
-        { intervalMs: intervals.reconcileInterval, missingAfterMs: intervals.missingAfter },
-        { onRepair: (repair) => this.#onRepair(repair), onError },
+        {
+          sweepIntervalMs: intervals.sweepInterval,
+          reconcileIntervalMs: intervals.reconcileInterval,
+          missingAfterMs: intervals.missingAfter,
+        },
+        { onRepair: (repair) => this.#onRepair(repair), onError: (error) => this.#report(error) },
       );
-      const sweep = new Sweep(home, intervals.sweepInterval, { onError });
       if (this.#closing === undefined) {
-        reconciler.start();
-        sweep.start();
+        maintainer.start();
+        this.#worker.run().catch(onError);
       }
-      return [reconciler, sweep] as const;
+      return maintainer;
     });
-    this.#helpers.catch((error) => this.#report(error));
+    this.#maintainer.catch((error) => {
+      this.#report(error);
+      return error instanceof BatchOptionsError ? this.close() : undefined;
+    });
   }
 
   /**
@@ -167,9 +187,15 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
     this.emit('repaired', repair);
   }
 
-  /** Resolves when the connection is ready and batches are being driven. */
+  /**
+   * Resolves when the connection is ready and batches are being driven.
+   *
+   * @throws BatchOptionsError when the queue belongs to your application, or batches are kept in another one.
+   */
   async waitUntilReady(): Promise<void> {
-    await Promise.all([this.#worker.waitUntilReady(), this.#helpers]);
+    // First: when it has refused to start, its worker is being closed.
+    await this.#maintainer;
+    await this.#worker.waitUntilReady();
   }
 
   /** Finishes the steps that are under way and closes the connection. Batches go on with any other BatchWorker. */
@@ -179,14 +205,16 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   }
 
   async #close(): Promise<void> {
-    const ended = this.#helpers.then((helpers) => Promise.all(helpers.map((helper) => helper.close()))).catch(() => {});
+    const ended = this.#maintainer.then((maintainer) => maintainer.close()).catch(() => {});
     // Without Redis they would never end what they are doing.
     await Promise.race([ended, pause(CLOSING_MS, undefined, { ref: false })]);
     await this.#worker.close();
   }
 
   async #process(job: Job, token: string): Promise<BatchStatus> {
-    return runBatchJob(await this.#home, job, token);
+    const home = await this.#home;
+    await putBackForeignJob(home, job, token, (error) => this.#report(error));
+    return runBatchJob(home, job, token);
   }
 
   /** A batch that failed has finished; a step that failed is an error of the infrastructure, and is tried again. */
@@ -204,7 +232,10 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   }
 
   #report(error: unknown): void {
-    const reported = error instanceof Error ? error : new Error(String(error));
+    const reported = this.#errors.next(error instanceof Error ? error : new Error(String(error)));
+    if (reported === undefined) {
+      return;
+    }
     if (this.listenerCount('error') > 0) {
       this.emit('error', reported);
     } else {
@@ -219,6 +250,9 @@ function checkOptions(options: BatchWorkerOptions): void {
   checkObject('BatchWorker: connection', options.connection);
   if (options.prefix !== undefined) {
     checkName('BatchWorker: prefix', options.prefix);
+  }
+  if (options.batchesQueue !== undefined) {
+    checkBatchesQueue('BatchWorker: batchesQueue', options.batchesQueue);
   }
   for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
     const value = options[name];

@@ -7,8 +7,8 @@ import { refreshRow, writeRow } from '../batch/row.js';
 import { isFailedByCancel, nextStep, type Step } from '../batch/rules.js';
 import { type BatchStatus, statusOf } from '../batch/status.js';
 import { BatchError } from '../errors.js';
-import { sealBatch } from '../redis/seal.js';
-import { decideSnapshot, readSnapshot, type Snapshot } from '../redis/snapshot.js';
+import { wakeIfClosed } from '../redis/seal.js';
+import { decideSnapshot, type Snapshot } from '../redis/snapshot.js';
 
 /** How long to wait for a callback that somebody detached from its batch: nothing will tell when it has run. */
 const DETACHED_CHECK_MS = 1000;
@@ -45,7 +45,7 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
         await announceDeath(home, batchId);
         break;
       case 'enqueue':
-        await enqueueCallbacks(home, batchId, snapshot, step.due);
+        await enqueueCallbacks(home, snapshot, step.due, token);
         break;
       case 'succeed': {
         const finished = ended(snapshot, 'completed');
@@ -67,7 +67,7 @@ async function decide(home: Home, batchId: string, token: string): Promise<Snaps
   const snapshot = await decideSnapshot(home.redis, batchId, token);
   switch (snapshot) {
     case 'no batch':
-      throw new NoBatchError(batchId);
+      throw new NoBatchError(batchId, home.redis.batchesQueue);
     case 'lock lost':
       throw new BatchError(
         `Batch '${batchId}' is not this BatchWorker's to run any more; another one goes on with it.`,
@@ -85,11 +85,11 @@ async function decide(home: Home, batchId: string, token: string): Promise<Snaps
 /** No error to anybody: it lets go of the batch job, so that it can be removed. */
 export class RemovedMeanwhileError extends BatchError {}
 
-/** Ends a job that would be tried for ever. It is an error of whoever added it, and not a batch that has failed. */
+/** Ends the copy of a batch, which would be tried for ever. It is an error of whoever added it, and not a batch that has failed. */
 class NoBatchError extends UnrecoverableError {
-  constructor(jobId: string) {
+  constructor(jobId: string, queue: string) {
     super(
-      `Job '${jobId}' in the queue 'batches' is no batch: it was added, or copied, by hand. Batches are created with ` +
+      `Job '${jobId}' in the queue '${queue}' is no batch: it was added, or copied, by hand. Batches are created with ` +
         'createBatch() or addBatch().',
     );
     this.name = 'NoBatchError';
@@ -97,13 +97,13 @@ class NoBatchError extends UnrecoverableError {
   }
 }
 
-/** A producer that seals between our look and our move finds the batch job active, and wakes nothing: look again. */
+/**
+ * Puts the batch job of an open batch back to waiting for its seal. A producer that seals, or cancels, between the look at the
+ * batch and this move finds its job active, and wakes nothing: so there is a second look after the move.
+ */
 async function backToOpen(home: Home, job: Job, token: string, openFor: number): Promise<void> {
   await job.moveToDelayed(Date.now() + openFor, token);
-  const batchId = job.id ?? '';
-  if ((await readSnapshot(home.redis, batchId))?.sealedAt !== undefined) {
-    await sealBatch(home.redis, batchId);
-  }
+  await wakeIfClosed(home.redis, job.id ?? '');
 }
 
 /** As it will be in a moment: what the batch job returns, so what a parent finds in its `results()`, and what people see. */

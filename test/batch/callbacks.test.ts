@@ -1,6 +1,7 @@
-import { expect, test } from 'vitest';
 import { callbackJob } from '../../src/batch/callbacks.js';
+import { BatchOptionsError } from '../../src/index.js';
 import type { CallbackSnapshot, Snapshot } from '../../src/redis/snapshot.js';
+import { expect, keysOf, test } from '../support/test.js';
 
 const definition = {
   queue: 'users',
@@ -29,6 +30,8 @@ const snapshot: Snapshot = {
   openFor: 0,
   counts: { total: 3, pending: 0, succeeded: 3, failed: 0, cancelled: 0 },
   callbacks: [],
+  strangers: [],
+  version: '',
 };
 
 const due = (event: 'complete' | 'success'): CallbackSnapshot => ({
@@ -52,4 +55,19 @@ test('success is told the counts of now', () => {
   expect(callbackJob('b', snapshot, due('success')).data).toEqual({
     batch: { id: 'b', event: 'success', total: 3, pending: 0, succeeded: 3, failed: 0, cancelled: 0, missing: 0 },
   });
+});
+
+test('a batch has at most 100 callbacks, of all events together, and then none that comes later', async ({ bench }) => {
+  const users = bench.queue('users');
+  const callbacks = (count: number) => Array.from({ length: count }, (_, n) => ({ name: `report-${n}` }));
+  const tooMany = users.createBatch({
+    on: { complete: callbacks(60), success: callbacks(40), death: { name: 'warn' } },
+  });
+  await expect(tooMany).rejects.toThrow(BatchOptionsError);
+  await expect(tooMany).rejects.toThrow("'on' makes 101 callbacks: a batch has at most 100, of all events together.");
+  expect((await keysOf(bench.redis, bench.prefix)).filter((key) => key.includes(':batches:'))).toEqual([]);
+  const batch = await users.createBatch({ on: { complete: callbacks(59), success: callbacks(40) } });
+  await batch.on('death', { name: 'warn' });
+  await expect(batch.on('death', { name: 'warn' })).rejects.toThrow(BatchOptionsError);
+  expect((await batch.status()).callbacks).toHaveLength(100);
 });

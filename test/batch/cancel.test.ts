@@ -1,8 +1,11 @@
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
 import { removePending } from '../../src/batch/cancel.js';
 import { homeOf } from '../../src/batch/home.js';
-import { BatchError, BatchFinishedError, BatchNotFoundError, type CallbackBatch } from '../../src/index.js';
+import { type Batch, BatchError, BatchFinishedError, BatchNotFoundError, type CallbackBatch } from '../../src/index.js';
 import { markCancelled, tellParentOfCancel } from '../../src/redis/cancel.js';
 import { beginRemoval, releaseRemoval } from '../../src/redis/removal.js';
+import { startPrivateRedis } from '../support/private-redis.js';
 import { type AnyJob, type Bench, describe, eventually, expect, gate, keysOf, test } from '../support/test.js';
 
 const ON = { complete: { name: 'complete' }, success: { name: 'success' } };
@@ -61,7 +64,7 @@ describe('cancel', () => {
     expect(names()).toEqual(['row', 'row', 'complete']);
     expect(ran.at(-1)?.batch).toMatchObject({ cancelled: 28, succeeded: 2, cancelReason: 'wrong file' });
     expect(await users.getJobCountByTypes('waiting', 'delayed', 'prioritized')).toBe(0);
-    const left = (await keysOf(bench.redis, bench.prefix)).filter((key) => /:users:m\w+-\w+$/.test(key));
+    const left = (await keysOf(bench.redis, bench.prefix)).filter((key) => /:users:\w{8}-\w{7,}$/.test(key));
     expect(left).toHaveLength(2);
   });
 
@@ -224,17 +227,374 @@ describe('cancel', () => {
     await batch.addBulk([...rows(600), ...rows(600, { delay: 3_600_000 })]);
     await batch.seal();
     // What a process leaves that is killed right after the mark.
-    const key = `${bench.prefix}:batches:${batch.id}`;
-    await bench.redis.hset(key, 'b:cancelledAt', 1);
-    const entry = JSON.stringify({ always: true, version: 'v', since: 1 });
-    await bench.redis.hset(`${bench.prefix}:batches:reconciler:watched`, batch.id, entry);
+    await markCancelled((await homeOf(users)).redis, batch.id, {});
     bench.batchWorker();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', cancelled: 1200 });
-    await eventually(async () => (await bench.redis.exists(`${bench.prefix}:batches:reconciler:watched`)) === 0);
+    await eventually(async () => (await bench.redis.exists(`${bench.prefix}:batches:reconciler:needs:cancels`)) === 0);
   });
 });
 
+/** Members that wait for the gate, and fail then; how often each has begun. */
+function failing(bench: Bench, concurrency = 100) {
+  const held = gate();
+  bench.use({ close: async () => held.open() });
+  const began: string[] = [];
+  const told: CallbackBatch[] = [];
+  bench.worker(
+    'users',
+    async ({ name, data }) => {
+      if (data.batch !== undefined) {
+        told.push(data.batch);
+        return;
+      }
+      began.push(name);
+      await held.opened;
+      throw new Error(name);
+    },
+    { concurrency },
+  );
+  return { held, began, told, users: bench.queue('users') };
+}
+
+const AN_HOUR = 3_600_000;
+
+describe('a member that was running when its batch was cancelled', () => {
+  test.for([
+    ['without a backoff', {}],
+    ['with a backoff', { backoff: 50 }],
+  ] as const)(
+    'is not tried again %s, whatever attempts it has, at any depth of the tree',
+    async ([, opts], { bench }) => {
+      const { held, began, users } = failing(bench);
+      // Nothing rests on a sweep that comes in time.
+      bench.batchWorker({ sweepInterval: AN_HOUR });
+      const top = await users.createBatch();
+      const middle = await top.createBatch();
+      const leaf = await middle.createBatch();
+      const batches = [leaf, middle, top];
+      for (const batch of batches) {
+        await batch.add('bad', {}, { attempts: 4, ...opts });
+        await batch.seal();
+      }
+      await eventually(() => began.length === 3);
+      await top.cancel('wrong file');
+      held.open();
+      await top.waitUntilFinished(15_000);
+      expect(began).toHaveLength(3);
+      for (const batch of batches) {
+        expect(await batch.status()).toMatchObject({ state: 'cancelled', pending: 0, cancelled: 1, missing: 0 });
+      }
+      // What it left in its queue is gone, as what had not started is.
+      expect(await users.getJobCountByTypes('waiting', 'active', 'delayed', 'failed')).toBe(0);
+    },
+  );
+
+  test('is not tried again in any of a hundred child batches', async ({ bench }) => {
+    const { held, began, users } = failing(bench, 200);
+    bench.batchWorker({ sweepInterval: AN_HOUR });
+    const top = await users.createBatch();
+    for (let i = 0; i < 100; i++) {
+      const child = await top.createBatch();
+      await child.addBulk([{ name: 'bad', data: {}, opts: { attempts: 4 } }]);
+      await child.seal();
+    }
+    await top.seal();
+    await eventually(() => began.length === 100);
+    await top.cancel();
+    held.open();
+    expect(await top.waitUntilFinished(20_000)).toMatchObject({ state: 'cancelled', total: 100, failed: 100 });
+    expect(began).toHaveLength(100);
+  });
+
+  test('and fails with attempts left is counted as cancelled: complete is told so, and nobody is told a death', async ({
+    bench,
+  }) => {
+    const { held, began, told, users } = failing(bench);
+    bench.batchWorker({ sweepInterval: 5 });
+    const top = await users.createBatch({ on: { death: { name: 'death' } } });
+    const batch = await top.createBatch({ on: { death: { name: 'death' }, complete: { name: 'complete' } } });
+    await batch.addBulk([
+      { name: 'again', data: {}, opts: { attempts: 2 } },
+      { name: 'again', data: {}, opts: { attempts: 2, backoff: 20 } },
+    ]);
+    await batch.seal();
+    await eventually(() => began.length === 2);
+    await batch.cancel();
+    held.open();
+    expect(await batch.waitUntilFinished(15_000)).toMatchObject({
+      state: 'cancelled',
+      failed: 0,
+      cancelled: 2,
+      failedReason: 'cancelled',
+    });
+    await eventually(() => told.length === 1);
+    expect(told).toMatchObject([{ event: 'complete', total: 2, failed: 0, cancelled: 2 }]);
+    const failures = [];
+    for await (const { reason } of batch.failures()) failures.push(reason);
+    expect(failures).toEqual([]);
+    await top.seal();
+    await top.waitUntilFinished(15_000);
+    expect(told).toHaveLength(1);
+  });
+
+  test.for(['cancelled', 'cancelled: wrong file', 'cancelled (aaaaaaaa): wrong file'])(
+    "and fails for good with '%s' of its own has failed",
+    async (reason, { bench }) => {
+      const { held, began, users } = failing(bench);
+      bench.batchWorker();
+      const batch = await users.addBatch({}, [{ name: reason, data: {} }]);
+      await eventually(() => began.length === 1);
+      await batch.cancel('wrong file');
+      held.open();
+      expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', failed: 1, cancelled: 0 });
+    },
+  );
+
+  test('does not keep other batches from being cancelled by their failures', async ({ bench }) => {
+    const { held, began, users } = failing(bench);
+    for (let i = 0; i < 15; i++) {
+      const batch = await users.addBatch({}, [{ name: `long ${i}`, data: {}, opts: { attempts: 2 } }]);
+      await eventually(() => began.length === i + 1);
+      await batch.cancel();
+    }
+    const quick = bench.queue('quick');
+    bench.worker('quick', async () => {
+      throw new Error('no');
+    });
+    const batches: Batch[] = [];
+    for (let i = 0; i < 5; i++) {
+      const batch = await quick.createBatch({ onFailure: 'cancel' });
+      await batch.addBulk([{ name: 'bad', data: {} }, ...rows(100, { delay: AN_HOUR })]);
+      await batch.seal();
+      await eventually(async () => (await batch.status()).failed === 1);
+      batches.push(batch);
+    }
+    bench.batchWorker({ sweepInterval: 50 });
+    for (const batch of batches) {
+      expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'cancelled', failed: 1, cancelled: 100 });
+    }
+    expect(began).toHaveLength(15);
+    held.open();
+  });
+
+  test('costs maintenance a look, and no search of its queue, when its worker has died', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    const job = await batch.add('long', {});
+    // What a killed worker leaves: a job in `active` whose lock has run out.
+    const dead = bench.worker('users', null as never, { autorun: false });
+    await dead.getNextJob('token');
+    await bench.redis.del(`${bench.prefix}:users:${job.id}:lock`);
+    await users.addBulk(Array.from({ length: 2000 }, () => ({ name: 'other', data: {} })));
+    await batch.cancel();
+    const watcher = new Redis(bench.connection);
+    const monitor = await watcher.monitor();
+    let looks = 0;
+    const searches: string[][] = [];
+    monitor.on('monitor', (_: string, args: string[]) => {
+      looks += args[0] === 'evalsha' && args[3] === `${bench.prefix}:batches:${batch.id}` ? 1 : 0;
+      if (args[1] === `${bench.prefix}:users:wait`) searches.push(args);
+    });
+    bench.batchWorker({ sweepInterval: 10 });
+    await eventually(() => looks > 50);
+    monitor.disconnect();
+    watcher.disconnect();
+    expect(searches).toEqual([]);
+    expect(await batch.status()).toMatchObject({ state: 'running', pending: 1 });
+  });
+});
+
+describe('members deep inside a very long list', () => {
+  test('are counted at once, stay in it, and leave it without running when a worker comes to them', async ({
+    bench,
+  }) => {
+    const users = bench.queue('users');
+    bench.batchWorker();
+    const list = `${bench.prefix}:users:wait`;
+    const others = async (count: number) => {
+      for (let i = 0; i < count; i += 5000) {
+        await bench.redis.lpush(list, ...Array.from({ length: 5000 }, (_, j) => `other-${i + j}`));
+      }
+    };
+    const batch = await users.createBatch({ jobOptions: { removeOnFail: false, attempts: 3 } });
+    await batch.addBulk(rows(10));
+    await others(105_000);
+    await batch.addBulk(rows(20));
+    await others(105_000);
+    await batch.addBulk(rows(10));
+    await batch.cancel();
+    expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', total: 40, cancelled: 40 });
+    expect(await bench.redis.llen(list)).toBe(210_020);
+    await batch.remove();
+    // The worker need not come through all the others.
+    await bench.redis.ltrim(list, 105_000, 105_019);
+    const ran: string[] = [];
+    const failed: string[] = [];
+    bench
+      .worker('users', async ({ name }) => ran.push(name))
+      .on('failed', (_, { message }) => void failed.push(message));
+    await eventually(() => failed.length === 20);
+    expect(new Set(failed).size).toBe(1);
+    expect(failed[0]).toMatch(/^cancelled \(\w+\)$/);
+    expect(ran).toEqual([]);
+    await eventually(
+      async () => !(await keysOf(bench.redis, bench.prefix)).some((key) => /:users:m\w+-\w+$/.test(key)),
+    );
+  });
+});
+
+describe('a large tree', () => {
+  test('is marked whole before the first member goes, many batches with one command', async ({ bench }) => {
+    const held = await bench.heldConnection();
+    const users = bench.queue('users', { connection: held.connection });
+    const top = await users.createBatch();
+    const children: Batch[] = [];
+    for (let i = 0; i < 50; i++) {
+      const child = await top.createBatch();
+      await child.addBulk(rows(4));
+      children.push(child);
+    }
+    await held.idle();
+    held.countFrom();
+    await top.cancel();
+    const commands = [...held.commands];
+    const first = commands.indexOf('cancelMembers');
+    expect(first).toBeGreaterThan(0);
+    expect(commands.slice(first)).not.toContain('markChildren');
+    expect(commands.filter((name) => name === 'removeDropped')).toHaveLength(1);
+    expect(commands.length).toBeLessThan(20);
+    for (const child of children) {
+      expect(await child.status()).toMatchObject({ pending: 0, cancelled: 4 });
+    }
+    expect(await users.count()).toBe(0);
+  });
+});
+
+describe('cancel() and what people do by hand', () => {
+  test('a job of another prefix among the members is left alone, and ends as it does', async ({ bench }) => {
+    const users = bench.queue('users');
+    const errors: unknown[] = [];
+    bench.batchWorker({ sweepInterval: 10 }).on('error', (error) => errors.push(error));
+    const batch = await users.createBatch({ on: { complete: { name: 'complete' } } });
+    const child = await batch.createBatch();
+    const stranger = bench.use(new Queue('others', { connection: bench.connection, prefix: `${bench.prefix}-other` }));
+    const parent = { id: batch.id, queue: `${bench.prefix}:batches` };
+    const job = await stranger.add('stranger', {}, { parent, ignoreDependencyOnFailure: true });
+    await batch.addBulk([...rows(3), ...rows(3, { delay: AN_HOUR })]);
+    await batch.cancel();
+    expect(await child.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled' });
+    await eventually(async () => (await batch.status()).cancelled === 6);
+    expect(await stranger.getJobState(job.id ?? '')).toBe('waiting');
+    // Nothing is asked of maintenance for a batch that waits for it.
+    await eventually(async () => (await bench.redis.hget(`${bench.prefix}:batches:${batch.id}`, 'b:needs')) === null);
+    await stranger.remove(job.id ?? '');
+    holding(bench).held.open();
+    expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', cancelled: 6 });
+    expect(errors).toEqual([]);
+    await stranger.obliterate({ force: true });
+  });
+
+  test('a batch that was made its own ancestor ends every climb, and every descent', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batches = bench.plainQueue('batches');
+    await users.createBatch({ id: 'upper' });
+    const lower = await (await users.getBatch('upper')).createBatch({ id: 'lower' });
+    await batches.remove('upper', { removeChildren: false });
+    const upper = await lower.createBatch({ id: 'upper' });
+    await bench.redis.sadd(`${bench.prefix}:batches:upper:dependencies`, `${bench.prefix}:batches:lower`);
+    expect(await lower.isCancelled()).toBe(false);
+    expect(await upper.isCancelled()).toBe(false);
+    await lower.addBulk(rows(2));
+    await upper.cancel();
+    expect(await lower.isCancelled()).toBe(true);
+    expect(await lower.status()).toMatchObject({ cancelled: 2 });
+  });
+
+  test('a parent that is no batch ends the climb, whatever is in it', async ({ bench }) => {
+    const users = bench.queue('users');
+    const job = await bench.plainQueue('batches').add('no batch', {}, { delay: AN_HOUR });
+    await bench.redis.hset(`${bench.prefix}:batches:${job.id}`, 'b:cancelledAt', 1);
+    const batch = await users.createBatch();
+    await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'parentKey', `${bench.prefix}:batches:${job.id}`);
+    expect(await batch.isCancelled()).toBe(false);
+    await job.remove();
+  });
+
+  test("names that begin alike are told apart: a batch 'mail', and a callback in the queue 'mail~low'", async ({
+    bench,
+  }) => {
+    const users = bench.queue('users');
+    const low = bench.plainQueue('mail~low');
+    const { held } = holding(bench);
+    held.open();
+    const called = gate();
+    bench.use({ close: async () => called.open() });
+    const ran: string[] = [];
+    bench.worker('mail~low', async ({ name }) => {
+      ran.push(name);
+      await called.opened;
+    });
+    bench.batchWorker();
+    const on = { complete: { name: 'complete', queue: low }, success: { name: 'success', queue: low } };
+    const batch = await users.addBatch({ id: 'mail', on }, rows(2));
+    await eventually(() => ran.length === 1);
+    await expect(batch.cancel()).rejects.toThrow('has nothing left to cancel');
+    called.open();
+    expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'succeeded' });
+    expect(ran).toEqual(['complete', 'success']);
+  });
+
+  test("a member whose id begins as a callback's is cancelled, and no callback is", async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch({ id: 'mail', on: { complete: { name: 'complete' } } });
+    // Refused today; a member that was added before stays one.
+    const key = `${bench.prefix}:batches:mail`;
+    const parent = { id: batch.id, queue: `${bench.prefix}:batches` };
+    const opts = { jobId: 'mail~complete~7', parent, ignoreDependencyOnFailure: true };
+    await bench.plainQueue('users').add('row', {}, opts);
+    await bench.redis.hincrby(key, 'b:total', 1);
+    await batch.cancel();
+    bench.batchWorker();
+    holding(bench).held.open();
+    expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', total: 1, cancelled: 1 });
+    await eventually(async () => (await batch.status()).callbacks[0]?.state === 'succeeded');
+  });
+});
+
+test('cancel() works while Redis is out of memory', async ({ bench }) => {
+  const small = await startPrivateRedis({ env: { ...process.env, REDIS_URL: '' } });
+  bench.use({ close: small.stop });
+  const connection = { host: '127.0.0.1', port: Number(new URL(small.url).port) };
+  const users = bench.queue('users', { connection });
+  const redis = new Redis(connection);
+  bench.use({ close: async () => redis.disconnect() });
+  const batch = await users.createBatch();
+  const child = await batch.createBatch();
+  await child.addBulk([...rows(300), ...rows(300, { delay: AN_HOUR })]);
+  await batch.addFlow({ name: 'root', queueName: 'users', children: [{ name: 'leaf', queueName: 'users' }] });
+  await redis.config('SET', 'maxmemory', '1mb');
+  await expect(users.add('refused', {})).rejects.toThrow('OOM');
+  await batch.cancel('full');
+  expect(await batch.status()).toMatchObject({ cancelled: 1, pending: 1 });
+  expect(await child.status()).toMatchObject({ cancelled: 600, pending: 0 });
+  expect(await users.getJobCountByTypes('waiting', 'delayed', 'waiting-children')).toBe(0);
+});
+
 describe('cancel and what else happens at the same time', () => {
+  test('a handle of an earlier batch with the same id cancels nothing, and is told that its batch is gone', async ({
+    bench,
+  }) => {
+    const users = bench.queue('users');
+    const first = await users.createBatch({ id: 'nightly' });
+    await first.remove({ force: true });
+    const second = await users.createBatch({ id: 'nightly' });
+    await second.addBulk(rows(3));
+    await expect(first.cancel()).rejects.toThrow(BatchNotFoundError);
+    await expect(first.isCancelled()).rejects.toThrow(BatchNotFoundError);
+    expect(await second.isCancelled()).toBe(false);
+    expect(await second.status()).toMatchObject({ state: 'open', pending: 3, cancelled: 0 });
+  });
+
   test('a canceller that was frozen does not touch a later batch with the same id', async ({ bench }) => {
     const users = bench.queue('users');
     const home = await homeOf(users);
@@ -244,7 +604,7 @@ describe('cancel and what else happens at the same time', () => {
     await first.remove({ force: true });
     const second = await users.createBatch({ id: 'nightly' });
     await second.addBulk([...rows(3), ...rows(3, { delay: 3_600_000 })]);
-    await removePending(home, 'nightly', { reason: undefined });
+    await removePending(home, 'nightly');
     expect(await second.status()).toMatchObject({ state: 'open', pending: 6, cancelled: 0 });
     await second.cancel();
   });
@@ -328,7 +688,7 @@ describe('remove({ force: true })', () => {
     const child = await batch.createBatch();
     await batch.addBulk(rows(300));
     await child.addBulk(rows(300));
-    for (const { id } of [batch, child]) await markCancelled(redis, id, { reason: undefined, version: 'v' });
+    for (const { id } of [batch, child]) await markCancelled(redis, id, {});
     await batch.remove({ force: true });
     expect(await users.count()).toBe(0);
   });

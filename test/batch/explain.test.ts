@@ -223,6 +223,36 @@ describe('explain() says', () => {
     ]);
   });
 
+  test('not to seal a child batch that was cancelled before it was sealed', async ({ bench }) => {
+    const mail = bench.queue('mail');
+    const held = gate();
+    bench.use({ close: async () => held.open() });
+    bench.worker('mail', () => held.opened);
+    await bench.batchWorker().waitUntilReady();
+    const batch = await mail.createBatch();
+    const child = await batch.createBatch();
+    await child.add('send', {});
+    await batch.seal();
+    await eventually(async () => (await mail.getActiveCount()) === 1);
+    await child.cancel();
+    const { children, reasons } = await batch.explain();
+    expect(children).toMatchObject([{ state: 'running', oldest: [{ id: child.id, state: 'running', pending: 1 }] }]);
+    expect(reasons).toEqual([
+      `1 child batch is running, e.g. batch (${child.id}). Ask (await queue.getBatch('${child.id}')).explain() what holds it.`,
+    ]);
+  });
+
+  test('that a batch which was cancelled before it was sealed is mended without a seal', async ({ bench }) => {
+    const mail = bench.queue('mail');
+    const batch = await mail.createBatch();
+    const { id } = await batch.add('send', {});
+    await bench.redis.del(`${bench.prefix}:mail:${id}`);
+    await batch.cancel();
+    const { members, reasons } = await batch.explain();
+    expect(members).toMatchObject([{ state: 'no job', count: 1 }]);
+    expect(reasons.join('\n')).toContain(`or a BatchWorker counts it as missing after 'missingAfter'.`);
+  });
+
   test('which callbacks wait or fail; they are no members', async ({ bench }) => {
     const mail = bench.queue('mail');
     bench.owns('reports');
@@ -339,6 +369,64 @@ describe('explain() says', () => {
         'batch.failures() lists the members that failed, and batch.retry() runs again what failed.',
       ],
       members: [],
+    });
+  });
+
+  describe('that a late callback has failed', () => {
+    async function withLateFailure(bench: Bench, { succeeds }: { succeeds: boolean }) {
+      const mail = bench.queue('mail');
+      const printer = { isOn: false };
+      bench.batchWorker();
+      bench.worker('mail', async (job: AnyJob) => {
+        if (job.name === 'bad') throw new UnrecoverableError('no');
+        if (job.name === 'report' && !printer.isOn) throw new UnrecoverableError('no printer.\n    at somewhere');
+      });
+      const batch = await mail.addBatch({}, [{ name: succeeds ? 'send' : 'bad', data: 1 }]);
+      await batch.waitUntilFinished(10_000);
+      await batch.on('complete', { name: 'report' });
+      await eventually(async () => (await batch.status()).callbacks[0]?.state === 'failed');
+      return { mail, batch, printer, jobId: (await batch.status()).callbacks[0]?.jobId ?? '' };
+    }
+
+    test('although the batch has succeeded; retrying its job, as it says, mends it', async ({ bench }) => {
+      const { mail, batch, printer, jobId } = await withLateFailure(bench, { succeeds: true });
+      const { state, reasons, callbacks } = await batch.explain();
+      expect(state).toBe('succeeded');
+      expect(reasons).toEqual([
+        expect.stringMatching(/^It has finished, at .*, with state 'succeeded'\.$/),
+        `The batch has succeeded, but its late complete callback 'report' in queue 'mail' has failed: no printer. Retry its job '${jobId}' in that queue, or call batch.retry().`,
+      ]);
+      expect(callbacks).toMatchObject([{ jobId, state: 'failed', failedReason: 'no printer.\n    at somewhere' }]);
+      printer.isOn = true;
+      await mail.pause();
+      await (await mail.getJob(jobId))?.retry();
+      expect((await batch.explain()).reasons).toEqual([
+        `The complete callback 'report' is waiting in queue 'mail', which is paused: call queue.resume().`,
+        expect.stringMatching(/^It has finished, at .*, with state 'succeeded', and stays so\.$/),
+      ]);
+      await mail.resume();
+      await eventually(async () => (await batch.status()).callbacks[0]?.state === 'succeeded');
+      expect(await batch.explain()).toMatchObject({
+        state: 'succeeded',
+        reasons: [expect.stringMatching(/^It has finished, at .*, with state 'succeeded'\.$/)],
+      });
+    });
+
+    test('and batch.retry() mends it, as it says', async ({ bench }) => {
+      const { batch, printer } = await withLateFailure(bench, { succeeds: true });
+      printer.isOn = true;
+      expect(await batch.retry()).toEqual({ retried: 1 });
+      await eventually(async () => (await batch.status()).callbacks[0]?.state === 'succeeded');
+      expect((await batch.status()).state).toBe('succeeded');
+    });
+
+    test('of a batch that had failed before', async ({ bench }) => {
+      const { batch, jobId } = await withLateFailure(bench, { succeeds: false });
+      expect((await batch.explain()).reasons).toEqual([
+        expect.stringMatching(/^It has finished, at .*, with state 'failed': 1 of 1 member failed: no\.$/),
+        `Its late complete callback 'report' in queue 'mail' has failed: no printer. Retry its job '${jobId}' in that queue, or call batch.retry().`,
+        'batch.failures() lists the members that failed, and batch.retry() runs again what failed.',
+      ]);
     });
   });
 

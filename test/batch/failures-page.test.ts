@@ -2,13 +2,13 @@ import { UnrecoverableError } from 'bullmq';
 import { BatchOptionsError } from '../../src/index.js';
 import { type Bench, expect, test } from '../support/test.js';
 
-async function failedBatch(bench: Bench, size: number) {
+async function failedBatch(bench: Bench, size: number, reason = 'no') {
   const rows = bench.queue('rows');
   bench.batchWorker();
   bench.worker(
     'rows',
     async () => {
-      throw new UnrecoverableError('no');
+      throw new UnrecoverableError(reason);
     },
     { concurrency: 50 },
   );
@@ -36,6 +36,14 @@ test('failuresPage() goes through all failures, page by page, without the callba
   } while (cursor !== undefined);
   expect(pages).toBeGreaterThan(3);
   expect(rows.sort((a, b) => a - b)).toEqual(Array.from({ length: 1200 }, (_, row) => row));
+});
+
+test('failuresPage() holds as many failures as asked for, also when one command reads fewer', async ({ bench }) => {
+  const batch = await failedBatch(bench, 300, 'x'.repeat(10_000));
+  const { failures, cursor } = await batch.failuresPage({ count: 100 });
+  expect(cursor).toBeDefined();
+  expect(failures.length).toBeGreaterThanOrEqual(100);
+  expect(failures.length).toBeLessThan(130);
 });
 
 test('failuresPage() of a batch without failures is one empty page', async ({ bench }) => {

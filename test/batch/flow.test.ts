@@ -11,7 +11,6 @@ import {
   type Flow,
 } from '../../src/index.js';
 import { batchKeys, jobKey } from '../../src/redis/keys.js';
-import { registerMembers } from '../../src/redis/register.js';
 import { repairSlice } from '../../src/redis/repair.js';
 import { type AnyJob, type Bench, describe, eventually, expect, gate, keysOf, test } from '../support/test.js';
 
@@ -294,12 +293,11 @@ describe('a root that is known', () => {
     expect(ran).toEqual(['a', 'middle', 'root']);
   });
 
-  test('but was never stored is added, and counted once', async ({ bench }) => {
+  test('but was lost by Redis is added again, and counted once', async ({ bench }) => {
     const { users, work } = setUp(bench);
     const batch = await users.createBatch();
-    const home = await homeOf(users);
-    const memberKeys = [jobKey(bench.prefix, 'users', 'root')];
-    await registerMembers(home.redis, batch.id, { fresh: false, links: [], memberKeys });
+    await batch.add('root', {}, { jobId: 'root', delay: 3_600_000 });
+    await bench.redis.del(jobKey(bench.prefix, 'users', 'root'), `${bench.prefix}:users:delayed`);
     const node = await batch.addFlow({ ...tree(leaf('a')), opts: { jobId: 'root' } });
     expect(node.children).toHaveLength(1);
     await batch.seal();
@@ -313,8 +311,8 @@ describe('a root that is known', () => {
     await batch.addFlow(tree(leaf('a')));
     await batch.seal();
     const { redis } = await homeOf(users);
-    const repair = await repairSlice(redis, batch.id, { cursor: '0', count: 100, graceMs: 0, before: 1 });
-    expect(repair).toMatchObject({ seen: 1, missing: 0, settled: 0 });
+    const repair = await repairSlice(redis, batch.id, { cursor: '0', count: 100, graceMs: 0 });
+    expect(repair).toMatchObject({ flows: [expect.any(String)], missing: 0, settled: 0 });
     work();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', missing: 0 });
   });
@@ -435,7 +433,7 @@ const justBeforeStoring = (act: () => void) => {
 };
 
 describe('when the world changes between the look and the add', () => {
-  test('a job below whose id somebody else has just used: the flow is taken back, whole', async ({ bench }) => {
+  test('a job below whose id somebody else has just used: nothing of the flow is added', async ({ bench }) => {
     const shared = new Redis({ ...bench.connection, maxRetriesPerRequest: null });
     bench.use({ close: () => shared.quit() });
     const users = bench.queue('users', { connection: shared });
@@ -449,7 +447,7 @@ describe('when the world changes between the look and the add', () => {
       });
     const flow = { ...tree(leaf('a'), leaf('b', { jobId: 'taken' })), data: justBeforeStoring(act) };
     const adding = batch.addFlow({ ...flow, opts: { jobId: 'root' } });
-    await expect(adding).rejects.toThrow("a job with the id 'taken' was added to queue 'files' by somebody else");
+    await expect(adding).rejects.toThrow("a job with the id 'taken' exists in queue 'files'");
     await expect(adding).rejects.toMatchObject({ name: 'BatchMemberError', jobIds: ['taken'] });
     expect(await users.getJob('root')).toBeUndefined();
     expect(await files.getWaitingCount()).toBe(0);
@@ -460,7 +458,7 @@ describe('when the world changes between the look and the add', () => {
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 0 });
   });
 
-  test('a batch that is removed meanwhile: an error that names the root, and no job is left', async ({ bench }) => {
+  test('a batch that is removed meanwhile: an error that says so, and no job is left', async ({ bench }) => {
     const shared = new Redis({ ...bench.connection, maxRetriesPerRequest: null });
     bench.use({ close: () => shared.quit() });
     const users = bench.queue('users', { connection: shared });
@@ -470,8 +468,7 @@ describe('when the world changes between the look and the add', () => {
     const keys = Object.values(batchKeys({ prefix: bench.prefix, batchesQueue: 'batches' }, batch.id));
     const flow = { ...tree(leaf('a')), data: justBeforeStoring(() => void shared.del(...keys)) };
     const adding = batch.addFlow({ ...flow, opts: { jobId: 'root' } });
-    await expect(adding).rejects.toThrow('the batch was removed meanwhile');
-    await expect(adding).rejects.toMatchObject({ name: 'BatchMemberError', jobIds: ['root'] });
+    await expect(adding).rejects.toBeInstanceOf(BatchNotFoundError);
     expect(await users.getJob('root')).toBeUndefined();
     expect(await files.getWaitingCount()).toBe(0);
     expect(await bench.redis.exists(...keys)).toBe(0);
@@ -487,8 +484,39 @@ test("the connection stays its owner's, and the queues' settings theirs", async 
   const before = [await meta('users'), await meta('files')];
   const batch = await users.createBatch();
   await batch.addFlow({ name: 'root', queueName: 'users', children: [leaf('a')] });
-  const home = await homeOf(users);
-  expect(home.flowProducer()).toBe(home.flowProducer());
   expect([await meta('users'), await meta('files')]).toEqual(before);
   expect(before[1]).toMatchObject({ 'opts.maxLenEvents': '88' });
+});
+
+test('batchOf(job) of a job inside of a flow finds its batch, and carries its right to add', async ({ bench }) => {
+  const users = bench.queue('users');
+  const files = bench.queue('files');
+  const found: unknown[] = [];
+  const held = gate();
+  bench.worker('users', async () => {});
+  bench.worker('files', async (job) => {
+    const batch = await files.batchOf(job);
+    if (job.name === 'deep') {
+      await batch?.add('added by deep', {});
+      await held.opened;
+    }
+    found.push([job.name, batch?.id, await batch?.isCancelled()]);
+  });
+  bench.batchWorker();
+  const batch = await users.createBatch();
+  const deep = { name: 'deep', queueName: 'files' };
+  const middle = { name: 'middle', queueName: 'files', children: [deep] };
+  await batch.addFlow({ name: 'root', queueName: 'users', children: [middle] });
+  await batch.seal();
+  await eventually(async () => (await batch.status()).total === 2);
+  held.open();
+  expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 2, succeeded: 2 });
+  expect(found).toEqual(
+    expect.arrayContaining([
+      ['deep', batch.id, false],
+      ['middle', batch.id, false],
+    ]),
+  );
+  const outside = await users.add('outside', {});
+  expect(await users.batchOf(outside)).toBeUndefined();
 });

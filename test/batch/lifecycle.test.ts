@@ -1,6 +1,7 @@
 import { BatchNotFoundError, type BatchStatus, BatchTimeoutError, type CallbackBatch } from '../../src/index.js';
+import { all } from '../conformance/script.js';
 import { cutConnection } from '../support/cut-connection.js';
-import { type AnyJob, describe, eventually, expect, gate, test } from '../support/test.js';
+import { type AnyJob, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
 
 type Told = { name: string; batch: CallbackBatch };
 const isCallback = (job: AnyJob) => job.data?.batch !== undefined;
@@ -159,6 +160,35 @@ describe('callbacks', () => {
     expect(ran).toEqual(['row', 'complete', 'complete', 'complete']);
   });
 
+  test('a callback that fails with a message of a megabyte leaves what is told of its batch small', async ({
+    bench,
+  }) => {
+    const users = bench.queue('users');
+    bench.worker('users', async () => {
+      throw new Error(`smtp is down: ${'é'.repeat(500_000)}`);
+    });
+    bench.batchWorker();
+    const parent = await users.createBatch();
+    const batch = await parent.createBatch({ on: { complete: { name: 'complete' } } });
+    await batch.seal();
+    await parent.seal();
+    await parent.waitUntilFinished(10_000);
+    const status = await batch.status();
+    expect(status.failedReason).toMatch(
+      /^the complete callback 'complete' in queue 'users' failed: smtp is down: é+…$/,
+    );
+    const told = {
+      status,
+      explanation: await batch.explain(),
+      tree: await parent.tree(),
+      page: await parent.failuresPage(),
+    };
+    for (const [what, value] of Object.entries(told)) {
+      expect({ what, isSmall: JSON.stringify(value).length < 5000 }).toEqual({ what, isSmall: true });
+    }
+    expect(told.explanation.callbacks[0]?.failedReason).toMatch(/^smtp is down: é+$/);
+  });
+
   test('a member that fails, retries and succeeds leads to success, once', async ({ bench }) => {
     const users = bench.queue('users');
     const ran: string[] = [];
@@ -299,7 +329,7 @@ describe('status', () => {
     expect(Math.min(...costs)).toBe(1);
   });
 
-  test('counts a job that was attached behind our back as a member', async ({ bench }) => {
+  test('waits for a job that was attached by hand, and does not count it as a member', async ({ bench }) => {
     const users = bench.queue('users');
     bench.worker('users', async () => {});
     bench.batchWorker();
@@ -307,7 +337,12 @@ describe('status', () => {
     await users.add('by-hand', {}, { parent: { id: batch.id, queue: `${bench.prefix}:batches` } });
     expect(await batch.status()).toMatchObject({ total: 1, pending: 1, missing: 0 });
     await batch.seal();
-    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ total: 1, succeeded: 1, missing: 0 });
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({
+      state: 'succeeded',
+      total: 0,
+      succeeded: 0,
+      missing: 0,
+    });
   });
 });
 
@@ -427,5 +462,88 @@ describe('results and failures', () => {
       withoutData += data === undefined ? 1 : 0;
     }
     expect(withoutData, 'a failure is listed when its job is gone, without data').toBe(1);
+  });
+});
+
+describe('a job that was attached to the batch job by hand', () => {
+  const parentOf = (bench: Bench, batchId: string) => ({ id: batchId, queue: `${bench.prefix}:batches` });
+
+  test.for([
+    ['generated ids', () => ({})],
+    ['ids of their own', (i: number) => ({ jobId: `row-${i}` })],
+  ] as const)('does not hide a missing member: members with %s', async ([, opts], { bench }) => {
+    const users = bench.queue('users');
+    const other = bench.queue('other');
+    const ran: string[] = [];
+    const batch = await users.createBatch({ on: { complete: { name: 'complete' }, success: { name: 'success' } } });
+    const jobs = [await batch.add('row', {}, opts(0)), await batch.add('row', {}, opts(1))];
+    await other.add('stranger', {}, { parent: parentOf(bench, batch.id), ignoreDependencyOnFailure: true });
+    await jobs[1]?.remove();
+    await batch.seal();
+    expect((await batch.explain()).strangers).toEqual([`${bench.prefix}:other:1`]);
+    expect((await batch.explain()).reasons.join(' ')).toContain(`1 job that is no member was attached to it by hand`);
+    bench.worker('users', async (job) => void ran.push(job.name));
+    bench.worker('other', async () => 'result of a stranger');
+    bench.batchWorker();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({
+      state: 'failed',
+      total: 2,
+      succeeded: 1,
+      missing: 1,
+      failedReason: '1 of 2 members is missing',
+    });
+    expect(ran).toEqual(['row', 'complete']);
+    expect(await all(batch.results())).toHaveLength(1);
+  });
+
+  test('and fails is no failure of the batch, and no death', async ({ bench }) => {
+    const users = bench.queue('users');
+    const ran: string[] = [];
+    const on = { death: { name: 'death' }, success: { name: 'success' } };
+    const batch = await users.createBatch({ on });
+    await batch.add('row', {});
+    await users.add('stranger', {}, { parent: parentOf(bench, batch.id), ignoreDependencyOnFailure: true });
+    bench.worker('users', async (job) => {
+      ran.push(job.name);
+      if (job.name === 'stranger') throw new Error('not yours');
+    });
+    bench.batchWorker({ sweepInterval: 20 });
+    await eventually(async () => ran.length === 2 && (await batch.status()).failed === 1);
+    await batch.seal();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1, failed: 0 });
+    expect(ran.sort()).toEqual(['row', 'stranger', 'success']);
+    expect(await all(batch.failures())).toEqual([]);
+  });
+
+  test('with another prefix: the batch can be read, explained, cancelled and removed', async ({ bench }) => {
+    const users = bench.queue('users');
+    const elsewhere = bench.plainQueue('users', { prefix: `${bench.prefix}-elsewhere` });
+    const batch = await users.createBatch({ on: { complete: { name: 'complete' } } });
+    await batch.add('row', {}, { delay: 3_600_000 });
+    await elsewhere.add('stranger', {}, { parent: parentOf(bench, batch.id), ignoreDependencyOnFailure: true });
+    await batch.seal();
+    bench.worker('users', async () => {});
+    bench.batchWorker({ reconcileInterval: 20, sweepInterval: 20 });
+    const { strangers } = await batch.explain();
+    expect(strangers).toEqual([`${bench.prefix}-elsewhere:users:1`]);
+    await batch.cancel();
+    const job = await elsewhere.getJob('1');
+    await job?.removeChildDependency();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'cancelled', total: 1, cancelled: 1 });
+    await batch.remove();
+    await job?.remove();
+    await elsewhere.obliterate({ force: true });
+  });
+
+  test('are 50 among 1,000 members: all of them are told from members', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    await batch.addBulk(Array.from({ length: 1000 }, () => ({ name: 'row', data: {} })));
+    const parent = parentOf(bench, batch.id);
+    await users.addBulk(Array.from({ length: 50 }, () => ({ name: 'stranger', data: {}, opts: { parent } })));
+    bench.worker('users', async () => {}, { concurrency: 100 });
+    bench.batchWorker();
+    await batch.seal();
+    expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 1000, succeeded: 1000 });
   });
 });

@@ -137,9 +137,13 @@ test.for([[5], [null], [{ keep: 5 }]])(
   async ([data], { bench }) => {
     const users = bench.queue('users');
     const foreign = await bench.plainQueue('batches').add('copy', data);
-    const first = bench.batchWorker();
+    const other = bench.worker('batches', async () => {
+      throw new Error('no batch');
+    });
     await eventually(() => foreign.isFailed());
-    const batch = await users.addBatch({ keep: { age: 0 } }, []);
+    await other.close();
+    const first = bench.batchWorker();
+    const batch = await users.addBatch({ keep: { age: 1 } }, []);
     await eventually(async () => (await users.getBatchCounts()).succeeded === 1);
     await first.close();
     bench.batchWorker({ reconcileInterval: 20 });

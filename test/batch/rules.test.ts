@@ -177,6 +177,10 @@ test('the reason of a failure is a sentence', () => {
   expect(reason({ counts: counts(4, 0, 1, 1), callbacks: [callback('complete', 'failed')] })).toBe(
     "1 of 4 members failed; 2 of 4 members are missing; the complete callback 'complete' in queue 'mail' failed: boom",
   );
+  const longWinded = { ...callback('complete', 'failed'), failedReason: `boom ${'x'.repeat(1_000_000)}` };
+  expect(reason({ counts: counts(1, 0, 1, 0), callbacks: [longWinded] })).toMatch(
+    /^the complete callback 'complete' in queue 'mail' failed: boom x{195}…$/,
+  );
   const cancelled = { ...counts(4, 0, 1, 1), cancelled: 2 };
   expect(reason({ counts: cancelled, cancelledAt: 1 })).toBe('cancelled; 1 of 4 members failed');
   expect(reason({ counts: cancelled, cancelledAt: 1, cancelReason: 'wrong file' })).toBe(

@@ -1,6 +1,6 @@
 import { UnrecoverableError } from 'bullmq';
 import { BatchBoardAdapter } from '../../src/bull-board.js';
-import type { Batch, BatchQueue } from '../../src/index.js';
+import { type Batch, type BatchQueue, withBatches } from '../../src/index.js';
 import { type AdapterName, type Board, boardOf } from '../support/board.js';
 import { type AnyQueue, type Bench, describe, eventually, expect, test } from '../support/test.js';
 
@@ -477,6 +477,44 @@ describe('BatchBoardAdapter, what is shown of a batch', () => {
       `queue/batches/${encodeURIComponent(parent.id)}`,
     );
     expect((await row(board, 'batches', encodeURIComponent(parent.id))).externalUrl).toBeUndefined();
+  });
+
+  test("are those of the queue that holds the batches, whatever its name is, and the application's own keeps its own", async ({
+    bench,
+  }) => {
+    const batchesQueue = 'job-batches';
+    const users = withBatches(bench.plainQueue('users'), { batchesQueue });
+    const queues = [bench.plainQueue(batchesQueue), bench.plainQueue('batches'), users];
+    const board = await boardOf(bench, queues, 'BatchBoardAdapter', { batchesQueue } as object);
+    let isBroken = true;
+    bench.worker('users', async () => {
+      if (isBroken) throw new UnrecoverableError('no e-mail');
+    });
+    bench.batchWorker({ batchesQueue, reconcileInterval: 3_600_000 });
+    const parent = await users.createBatch({ description: 'Import' });
+    const child = await parent.createBatch();
+    const member = await child.add('row', {});
+    await child.seal();
+    await parent.seal();
+    await finished(parent, 'failed');
+    const toChild = { displayText: 'Batch', href: `queue/job-batches/${child.id}` };
+    expect((await row(board, 'users', member.id ?? '')).externalUrl).toEqual(toChild);
+    expect(await row(board, batchesQueue, child.id)).toMatchObject({
+      externalUrl: { href: `queue/job-batches/${parent.id}` },
+      progress: { total: 1, failed: 1 },
+    });
+    const { body } = await board.get(`/${batchesQueue}/${child.id}/flow?depth=3&maxChildren=10`);
+    expect(body.flowRoot).toMatchObject({ name: 'Import', progress: { status: 'failed' } });
+
+    const own = await board.post('/batches/add', { name: 'order', data: {}, options: {} });
+    expect([own.status, own.body.job.externalUrl], 'a job of the application').toEqual([200, undefined]);
+    const { data, opts } = await row(board, 'users', member.id ?? '');
+    const { jobId, ...options } = opts;
+    isBroken = false;
+    expect((await board.post('/users/add', { name: 'row', data, options })).status).toBe(200);
+    expect((await board.put(`/${batchesQueue}/${parent.id}/retry`)).status).toBe(204);
+    await finished(parent, 'succeeded');
+    expect((await child.status()).total, 'a duplicate is no member').toBe(1);
   });
 
   test('is the tree of nested batches in the flow of any of its jobs, with failures up to a number', async ({

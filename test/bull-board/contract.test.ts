@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import { Job } from 'bullmq';
 import { BatchBoardAdapter } from '../../src/bull-board.js';
+import { BatchOptionsError, withBatches } from '../../src/index.js';
 import { boardOf } from '../support/board.js';
 import { describe, expect, test } from '../support/test.js';
 
@@ -30,6 +31,15 @@ describe('Bull Board, as this adapter was built for it', () => {
     for (const page of ['batches', '', 7, null]) {
       expect(() => new BatchBoardAdapter(bench.plainQueue('users'), { page } as never)).toThrow("e.g. '/batches'");
     }
+  });
+
+  test('refuses a queue whose batches are kept elsewhere', async ({ bench }) => {
+    const users = withBatches(bench.plainQueue('users'), { batchesQueue: 'job-batches' });
+    expect(() => new BatchBoardAdapter(users)).toThrow(
+      "with the batchesQueue 'job-batches' before, and now with 'batches'",
+    );
+    expect(() => new BatchBoardAdapter(users, { batchesQueue: 'job-batches' })).not.toThrow();
+    expect(() => new BatchBoardAdapter(bench.plainQueue('mail'), { batchesQueue: '' })).toThrow(BatchOptionsError);
   });
 
   test('shows any queue with it, and keeps to read-only', async ({ bench }) => {

@@ -1,6 +1,7 @@
 import { closeSync, existsSync, openSync } from 'node:fs';
 import { UnrecoverableError } from 'bullmq';
 import { parse } from 'csv-parse/sync';
+import { withBatches } from '../../src/index.js';
 import { type Bench, describe, eventually, expect, gate, keysOf, test } from '../support/test.js';
 import { cliOf, startCli, urlOf } from './run.js';
 
@@ -38,6 +39,26 @@ async function standingBatches(bench: Bench) {
 
 const linesOf = (text: string) => text.split('\n').filter((line) => line !== '');
 const jsonOf = (text: string) => linesOf(text).map((line) => JSON.parse(line));
+
+test('--batches-queue names the queue that holds the batches, also in the command lines that are shown', async ({
+  bench,
+}) => {
+  const queue = withBatches(bench.plainQueue('rows'), { batchesQueue: 'job-batches' });
+  bench.owns('job-batches');
+  const batch = await queue.createBatch({ id: 'import' });
+  await batch.add('row', {});
+  const { run } = cliOf(bench);
+  const named = ['--batches-queue', 'job-batches'];
+  expect((await run('list', ...named)).out).toContain('import');
+  const { out, code } = await run('explain', 'import', ...named);
+  expect(code).toBe(0);
+  expect(out).toContain(`batchesQueue: 'job-batches' })`);
+  expect(out).toContain(`  bullmq-batches seal import --prefix ${bench.prefix} --batches-queue job-batches\n`);
+  expect((await run('seal', 'import', ...named)).code).toBe(0);
+  expect((await batch.status()).sealed).toBe(true);
+  expect((await run('list', '--state', 'failed', ...named)).out).toMatch(/ with prefix '\S+' and queue 'job-batches'/);
+  expect((await run('show', 'import')).code).toBe(3);
+});
 
 describe('list', () => {
   test('shows the batches as a table, and how many more there are', async ({ bench }) => {

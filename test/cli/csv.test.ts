@@ -14,6 +14,11 @@ test.each([
   ['@import', "'@import"],
   ['\tx', "'\tx"],
   ['\rx', '"\'\rx"'],
+  ['\nx', '"\'\nx"'],
+  ['＝1+1', "'＝1+1"],
+  ['＋49301234', "'＋49301234"],
+  ['－cmd', "'－cmd"],
+  ['＠import', "'＠import"],
   ['=HYPERLINK("http://x","y")', '"\'=HYPERLINK(""http://x"",""y"")"'],
 ])('a text that begins like a formula gets an apostrophe: %j', (text, cell) => {
   expect(csvLine([text])).toBe(`${cell}\r\n`);

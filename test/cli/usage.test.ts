@@ -70,6 +70,7 @@ test.each([
   [['list', '--limit', '0'], '--limit takes a whole number from 1'],
   [['list', '--limit', '1e3'], '--limit takes a whole number from 1'],
   [['list', '--limit'], '--limit needs a value: --limit N.'],
+  [['list', '--batches-queue=a:b'], "--batches-queue takes the name of a queue, without ':', not 'a:b'"],
   [['list', '--prefix', '--json'], '--prefix needs a value: --prefix PREFIX. A value that begins with a dash'],
   [['list', '--json=yes'], '--json takes no value'],
   [['results', 'x', '--format', 'xml'], '--format takes jsonl or csv'],

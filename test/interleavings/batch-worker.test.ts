@@ -42,6 +42,38 @@ describe('a BatchWorker that is frozen until its lock has run out', () => {
     });
   });
 
+  test('leaves a child batch that fails, and its parent, to another one: each callback runs once', async ({
+    bench,
+  }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        await heldBatchWorker(bench, held);
+        const parent = await story.users.createBatch({ on: { ...ON, death: { name: 'death' } } });
+        const child = await parent.createBatch({ on: { death: { name: 'child death' } } });
+        await child.add('bad', {});
+        await membersSettled(child);
+        await parent.seal();
+        return { story, parent, child };
+      },
+      async actor({ child, parent }) {
+        await child.seal();
+        await parent.waitUntilFinished(10_000);
+      },
+      async other({ story, child, parent }) {
+        await loseLock(story, child);
+        await loseLock(story, parent);
+        takeOver(story);
+        await parent.waitUntilFinished(10_000);
+      },
+      async verdict({ story, parent }) {
+        await story.held.idle();
+        const names = ['bad', 'child death', 'complete', 'death'];
+        await expectEnd(story, parent, { state: 'failed', total: 1, failed: 1 }, names);
+      },
+    });
+  });
+
   test('decides nothing any more: that is for who holds the batch', async ({ bench }) => {
     let [lost, undecided] = [0, 0];
     await interleave(bench, {
@@ -83,7 +115,7 @@ describe('a BatchWorker that is frozen until its lock has run out', () => {
         if (finishedAt === undefined) {
           seen.add(completedAt === undefined ? 0 : 1);
           await loseLock(story, batch);
-          story.mended = true;
+          story.mend();
           const [bad] = await story.users.getFailed();
           await bad?.retry();
           takeOver(story);

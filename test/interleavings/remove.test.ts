@@ -315,7 +315,7 @@ async function failedOnce(bench: Bench, held: HeldConnection) {
   await child.seal();
   await parent.seal();
   await parent.waitUntilFinished(10_000);
-  story.mended = true;
+  story.mend();
   const [actors, others] = await inBothHands(story, parent);
   const actorsChild = await story.actorsUsers.getBatch(child.id);
   return {

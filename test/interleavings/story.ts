@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Batch, BatchQueue, BatchStatus, BatchWorker, CallbackBatch } from '../../src/index.js';
 import { gateOf } from '../conformance/script.js';
 import type { HeldConnection } from '../support/held-connection.js';
@@ -25,12 +26,13 @@ export interface Story {
   readonly told: Record<string, CallbackBatch[]>;
   /** What members named `held` wait for. */
   readonly gate: ReturnType<typeof gate>;
-  /** Whether members named `bad` succeed. */
-  mended: boolean;
+  /** From now on members named `bad` succeed. */
+  mend(): void;
 }
 
 /** Members named `bad` fail until they are mended, those named `held` wait for the gate, all others succeed at once. */
 export function tell(bench: Bench, held: HeldConnection): Story {
+  let isMended = false;
   const story: Story = {
     bench,
     held,
@@ -39,7 +41,9 @@ export function tell(bench: Bench, held: HeldConnection): Story {
     ran: [],
     told: {},
     gate: gateOf(bench),
-    mended: false,
+    mend() {
+      isMended = true;
+    },
   };
   bench.worker(
     'users',
@@ -51,7 +55,7 @@ export function tell(bench: Bench, held: HeldConnection): Story {
       if (name === 'held') {
         await story.gate.opened;
       }
-      if (name === 'bad' && !story.mended) {
+      if (name === 'bad' && !isMended) {
         throw new Error('bad');
       }
     },
@@ -64,8 +68,8 @@ export function tell(bench: Bench, held: HeldConnection): Story {
 export async function inBothHands(
   { users, actorsUsers }: Story,
   batch: Batch,
-): Promise<[actors: Batch, others: Batch]> {
-  return [await actorsUsers.getBatch(batch.id), await users.getBatch(batch.id)];
+): Promise<[actors: AnyBatch, others: AnyBatch]> {
+  return [(await actorsUsers.getBatch(batch.id)) as AnyBatch, (await users.getBatch(batch.id)) as AnyBatch];
 }
 
 /** Waits until no member is pending any more, whatever becomes of its batch. */
@@ -114,4 +118,17 @@ export async function withoutLock<T>(story: Story, batchId: string, work: Promis
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   return work;
+}
+
+/** Resolves when a sweep that began after the call has ended: every batch that is looked after has been looked at. */
+export async function sweepsPass({ users, ran }: Story): Promise<void> {
+  // The sweep that finds the first one may have begun before, and the one that finds the second may not have ended.
+  for (const name of ['1', '2', '3'].map((n) => `witness ${n} ${randomUUID()}`)) {
+    const witness = await users.createBatch({ on: { death: { name } } });
+    await witness.addBulk([member('bad'), member('later', { delay: AN_HOUR })]);
+    await eventually(() => ran.includes(name));
+    await witness.remove({ force: true });
+    ran.splice(ran.indexOf('bad'), 1);
+    ran.splice(ran.indexOf(name), 1);
+  }
 }

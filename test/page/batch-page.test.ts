@@ -5,6 +5,8 @@ import { type AnyJob, type Bench, describe, eventually, expect, test } from '../
 
 const HOST = 'http://admin.test';
 const SAME_ORIGIN = { 'Sec-Fetch-Site': 'same-origin' };
+/** Everybody may act who asks for the page as `HOST`. */
+const OPEN_TO_ALL = { allowActions: true, allowedHosts: ['admin.test'] };
 
 /** Asks a page as a browser would; `json` and `text` of the answer come with it. */
 function visitor(page: ReturnType<typeof batchPage>) {
@@ -171,6 +173,23 @@ describe('one batch', () => {
     expect(below).toContain('<a href="/batches/level-12">1 more child batch</a>');
   });
 
+  test('names a late callback that has failed, although the batch has succeeded', async ({ bench }) => {
+    const users = bench.queue('users');
+    const visit = visitor(batchPage(users));
+    bench.batchWorker();
+    failingWorker(bench);
+    const batch = await users.addBatch({ id: 'done' }, [{ name: 'user', data: {} }]);
+    await batch.waitUntilFinished(10_000);
+    expect((await visit('/batches/done')).text).not.toContain('What failed afterwards');
+    await batch.on('success', { name: 'report', data: { fail: 'no printer' } });
+    await eventually(async () => (await batch.status()).callbacks[0]?.state === 'failed');
+    const { text } = await visit('/batches/done');
+    expect(text).toContain('What failed afterwards');
+    expect(text).toContain(
+      'its late success callback &#39;report&#39; in queue &#39;users&#39; has failed: no printer.',
+    );
+  });
+
   test('shows the first failures, and pages through all of them', async ({ bench }) => {
     const users = bench.queue('users');
     const visit = visitor(batchPage(users));
@@ -232,7 +251,7 @@ describe('one batch', () => {
   ] as const)('%s is answered %i', async ([path, status, sentence], { bench }) => {
     const users = bench.queue('users');
     await users.createBatch({ id: 'open' });
-    const answer = await visitor(batchPage(users, { allowActions: true }))(path);
+    const answer = await visitor(batchPage(users, OPEN_TO_ALL))(path);
     expect(answer.status).toBe(status);
     expect(answer.text).toContain(sentence);
   });
@@ -240,7 +259,7 @@ describe('one batch', () => {
   test('HEAD has no body, and other methods are refused with those that are possible', async ({ bench }) => {
     const users = bench.queue('users');
     await users.createBatch({ id: 'open' });
-    const visit = visitor(batchPage(users, { allowActions: true }));
+    const visit = visitor(batchPage(users, OPEN_TO_ALL));
     expect(await visit('/batches/open', { method: 'HEAD' })).toMatchObject({ status: 200, text: '' });
     const refused = await visit('/batches/open', { method: 'POST' });
     expect([refused.status, refused.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
@@ -254,7 +273,7 @@ describe('one batch', () => {
     const users = bench.queue('users', { connection: cut.connection });
     users.on('error', () => {});
     await users.createBatch({ id: 'open' });
-    const visit = visitor(batchPage(users, { allowActions: true }));
+    const visit = visitor(batchPage(users, OPEN_TO_ALL));
     cut.lose('command');
     const answers = await Promise.all([
       visit('/batches'),
@@ -304,7 +323,7 @@ describe('actions', () => {
   });
 
   test('are asked about first, and said when they are done', async ({ bench }) => {
-    const { batch, visit } = await openBatch(bench, { allowActions: true });
+    const { batch, visit } = await openBatch(bench, OPEN_TO_ALL);
     const question = (await visit('/batches/open/cancel')).text;
     expect(question).toContain('Cancel this batch?');
     expect(question).toContain('1 member is pending');
@@ -321,7 +340,7 @@ describe('actions', () => {
   });
 
   test('are refused by the batch with a sentence, and change nothing', async ({ bench }) => {
-    const { batch, visit } = await openBatch(bench, { allowActions: true });
+    const { batch, visit } = await openBatch(bench, OPEN_TO_ALL);
     const refused = await visit('/batches/open/retry', post());
     expect(refused.status).toBe(409);
     expect(refused.text).toContain('This batch is open: only one that is failed can be retried');
@@ -346,7 +365,7 @@ describe('actions', () => {
       [1, 2].map((n) => ({ name: 'n', data: n })),
     );
     await batch.waitUntilFinished(10_000);
-    const visit = visitor(batchPage(users, { allowActions: true }));
+    const visit = visitor(batchPage(users, OPEN_TO_ALL));
     const page = (await visit('/batches/two')).text;
     expect(page).toContain('href="/batches/two/retry"');
     expect(page).not.toMatch(/\/two\/(cancel|seal)"/);
@@ -361,7 +380,6 @@ describe('actions', () => {
     [{ 'Sec-Fetch-Site': 'same-origin' }, 303],
     [{ Origin: HOST }, 303],
     [{ Origin: 'https://admin.test' }, 303],
-    [{ Origin: 'http://evil.test', Host: 'evil.test' }, 303],
     [{ Origin: 'http://ADMIN.test' }, 303],
     [{}, 403],
     [{ Referer: `${HOST}/batches/open` }, 403],
@@ -371,18 +389,64 @@ describe('actions', () => {
     [{ Origin: 'null' }, 403],
     [{ Origin: 'http://evil.test' }, 403],
     [{ Origin: 'http://admin.test.evil.test' }, 403],
+    [{ Origin: 'http://evil.test', Host: 'evil.test' }, 403],
+    [{ Origin: 'ftp://admin.test' }, 403],
+    [{ Origin: 'ws://admin.test' }, 403],
     [{ Origin: 'http://admin.test:8080' }, 403],
     [{ Origin: 'http://evil.test', 'X-Forwarded-Host': 'evil.test' }, 403],
   ] as const)('with the headers %j a POST is answered %i', async ([headers, status], { bench }) => {
-    const { batch, visit } = await openBatch(bench, { allowActions: true });
+    const { batch, visit } = await openBatch(bench, OPEN_TO_ALL);
     const answer = await visit('/batches/open/seal', post('', headers as Record<string, string>));
     expect(answer.status).toBe(status);
     expect((await batch.status()).state).toBe(status === 303 ? 'running' : 'open');
     expect(status === 403 && !answer.text.includes('was refused')).toBe(false);
   });
 
+  // A site whose name was made to point here (DNS rebinding) is of one origin with the page, for us as for the browser.
+  test.for([
+    ['evil.test', undefined, 403],
+    ['evil.test', ['admin.test'], 403],
+    ['admin.test.evil.test', ['admin.test'], 403],
+    ['evil.test#admin.test', ['admin.test'], 403],
+    ['admin.test:8080', ['admin.test:8443'], 403],
+    ['admin.test', ['admin.test:8443'], 403],
+    ['localhost.evil.test:80', undefined, 403],
+    ['localhost', undefined, 303],
+    ['LOCALHOST:3000', undefined, 303],
+    ['127.0.0.1:3000', undefined, 303],
+    ['[::1]:3000', undefined, 303],
+    ['localhost:3000', ['admin.test'], 303],
+    ['admin.test', ['admin.test'], 303],
+    ['Admin.Test:8080', ['ADMIN.test'], 303],
+    ['admin.test:8443', ['other.test', 'admin.test:8443'], 303],
+    ['admin.test', ['admin.test:443'], 303],
+    ['xn--bro-hoa.test', ['büro.test'], 303],
+  ] as const)(
+    'asked for as %s, with allowedHosts %j, a POST is answered %i',
+    async ([host, allowedHosts, status], { bench }) => {
+      const { batch, visit } = await openBatch(bench, { allowActions: true, allowedHosts });
+      const headers = { Host: host, ...SAME_ORIGIN };
+      const answer = await visit('/batches/open/seal', post('', headers));
+      expect(answer.status).toBe(status);
+      expect((await batch.status()).state).toBe(status === 303 ? 'running' : 'open');
+      if (status === 403) {
+        expect(answer.text).toContain(`adds &#39;${host}&#39; to the option allowedHosts of batchPage()`);
+        expect((await visit('/batches/open/seal', { headers })).status).toBe(403);
+        expect((await visit('/batches/open', { headers })).status).toBe(200);
+      }
+    },
+  );
+
+  test('a function decides by itself, whatever the host', async ({ bench }) => {
+    const { batch, visit } = await openBatch(bench, { allowActions: () => true });
+    expect((await visit('/batches/open/seal', post('', { Host: 'any.test', Origin: 'http://any.test' }))).status).toBe(
+      303,
+    );
+    expect((await batch.status()).state).toBe('running');
+  });
+
   test('take a form or JSON of a sane size, and nothing else', async ({ bench }) => {
-    const { batch, visit } = await openBatch(bench, { allowActions: true });
+    const { batch, visit } = await openBatch(bench, OPEN_TO_ALL);
     const json = { ...SAME_ORIGIN, 'Content-Type': 'application/json' };
     expect((await visit('/batches/open/cancel', post(`reason=${'x'.repeat(11_000)}`))).status).toBe(413);
     expect((await visit('/batches/open/cancel', post('{"reason":', json))).status).toBe(400);
@@ -411,7 +475,7 @@ describe('what a job says is never markup', () => {
     await batch.add('job', {}, { delay: 3_600_000 });
     await batch.createBatch({ description: EVIL });
     await eventually(async () => (await batch.status()).failed === 1);
-    const visit = visitor(batchPage(users, { allowActions: true, title: EVIL }));
+    const visit = visitor(batchPage(users, { ...OPEN_TO_ALL, title: EVIL }));
     const path = `/batches/${encodeURIComponent(id)}`;
     for (const address of [
       '/batches',
@@ -470,6 +534,14 @@ describe('options', () => {
     [{ basePath: '/a?b' }, 'begins with'],
     [{ title: '' }, 'title must be'],
     [{ allowActions: 'yes' }, 'allowActions must be'],
+    [{ allowedHosts: 'admin.test' }, 'allowedHosts must be a list'],
+    [{ allowedHosts: [''] }, 'allowedHosts holds host names'],
+    [{ allowedHosts: ['*.example.com'] }, 'allowedHosts holds host names'],
+    [{ allowedHosts: ['https://admin.test'] }, 'allowedHosts holds host names'],
+    [{ allowedHosts: ['admin.test/batches'] }, 'allowedHosts holds host names'],
+    [{ allowedHosts: ['admin.test:x'] }, 'allowedHosts holds host names'],
+    [{ allowedHosts: [7] }, 'allowedHosts holds host names'],
+    [{ allowedHosts: ['admin.test'], allowActions: () => true }, 'A function decides by itself'],
     [{ basepath: '/x' }, "no option 'basepath'"],
   ] as const)('%j is refused', ([options, sentence], { bench }) => {
     const users = bench.queue('users');

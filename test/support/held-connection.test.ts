@@ -33,7 +33,6 @@ describe('a held connection', () => {
     held.holdBefore(1);
     const acting = actor();
     await held.heldOrEnded(acting);
-    held.release();
     held.holdBefore(2);
     expect(await held.heldOrEnded(acting)).toEqual({ position: 2, name: 'incr' });
     expect(await bench.redis.mget(a, b)).toEqual(['1', null]);
@@ -186,6 +185,30 @@ describe('interleave()', () => {
     expect(played).toEqual({ positions: 3, commands: ['incr', 'get', 'get'] });
     expect(seen.sort()).toEqual([1, 2, 3, undefined]);
     expect(prefixes.size).toBe(4);
+  });
+
+  test('lets the others have their turn before each earlier command, for an actor that is slow', async ({ bench }) => {
+    const turns: string[] = [];
+    await interleave(bench, {
+      ...careless,
+      actor: async ({ held, key }) => {
+        await held.connection.get(key);
+        await held.connection.get(key);
+        await held.connection.incr(key);
+      },
+      async between({ held }) {
+        turns.push(`turn after ${held.commands.length}`);
+      },
+      async other(situation) {
+        await careless.other(situation);
+        turns.push(`other after ${situation.held.commands.length}`);
+      },
+    });
+    const expected = [
+      ...['other after 3', 'other after 0', 'turn after 0', 'other after 1'],
+      ...['turn after 0', 'turn after 1', 'other after 2'],
+    ];
+    expect(turns.sort()).toEqual(expected.sort());
   });
 
   test('either may be refused, with the errors that are named', async ({ bench }) => {

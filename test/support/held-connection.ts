@@ -92,13 +92,17 @@ export class HeldConnection {
     this.#server = createServer((client) => this.#accept(client));
   }
 
+  /** For a client of the test's own; scripts that only it knows have their hash for a name. */
+  get address(): { readonly host: string; readonly port: number } {
+    return { host: '127.0.0.1', port: (this.#server.address() as AddressInfo).port };
+  }
+
   async open(): Promise<void> {
     this.#server.listen(0, '127.0.0.1');
     await once(this.#server, 'listening');
     this.#connection = new Redis({
       ...this.#target,
-      host: '127.0.0.1',
-      port: (this.#server.address() as AddressInfo).port,
+      ...this.address,
       maxRetriesPerRequest: null,
       retryStrategy: () => 1,
     });
@@ -132,12 +136,13 @@ export class HeldConnection {
     this.#hasLost = false;
   }
 
-  /** The actor stops before this command, the first being 1, until it is released. */
+  /** The actor stops before this command, the first being 1, until it is released; one that is held goes on to it. */
   holdBefore(position: number): void {
     this.#holdAt = position;
     this.#held = new Promise((resolve) => {
       this.#onHeld = resolve;
     });
+    this.#goOn();
   }
 
   /** Redis executes this command, and the connection is cut instead of delivering the reply. */
@@ -158,6 +163,10 @@ export class HeldConnection {
   /** Lets the actor go on, and holds it no more. */
   release(): void {
     this.#holdAt = undefined;
+    this.#goOn();
+  }
+
+  #goOn(): void {
     this.#isHeld = false;
     for (const link of this.#links) {
       this.#send(link);

@@ -22,6 +22,11 @@ export interface Interleaving<S> {
   actor(situation: S): Promise<unknown>;
   /** What the others do while the actor is held. It must be able to end without the actor. */
   other(situation: S): Promise<unknown>;
+  /**
+   * What the others do before each earlier command of the actor, which is so slow that they always have the time: for what
+   * goes wrong only when something happens between two pairs of its commands.
+   */
+  between?(situation: S): Promise<unknown>;
   /** Throws unless the outcome is right. */
   verdict(situation: S, outcome: Outcome): Promise<void>;
   /** The errors with which either may end; any other one fails the position. */
@@ -70,11 +75,7 @@ export function withLostReplies<S>(bench: Bench, call: LostReplies<S>): Promise<
 
 async function race<S>(bench: Bench, held: HeldConnection, pair: Interleaving<S>, position?: number): Promise<Seen> {
   const situation = await begin(bench, held, pair);
-  if (position !== undefined) {
-    held.holdBefore(position);
-  }
-  const actor = pair.actor(situation);
-  const stopped = await patiently('the actor', held.heldOrEnded(actor));
+  const { actor, stopped } = await stopAt(situation, held, pair, position);
   const seen = { commands: [...held.commands], isReached: stopped !== undefined };
   const where = stopped ? `held before command ${stopped.position} (${stopped.name})` : 'the other one after the actor';
   return naming(where, async () => {
@@ -86,6 +87,22 @@ async function race<S>(bench: Bench, held: HeldConnection, pair: Interleaving<S>
     await pair.verdict(situation, outcome);
     return seen;
   });
+}
+
+/** Sets the actor to work, and stops it at the position. */
+async function stopAt<S>(situation: S, held: HeldConnection, pair: Interleaving<S>, position = 0) {
+  const { between } = pair;
+  if (position > 0) {
+    held.holdBefore(between === undefined ? position : 1);
+  }
+  const actor = pair.actor(situation);
+  let stopped = await patiently('the actor', held.heldOrEnded(actor));
+  while (between !== undefined && stopped !== undefined && stopped.position < position) {
+    await patiently('the others, between two commands of the actor,', between(situation));
+    held.holdBefore(stopped.position + 1);
+    stopped = await patiently('the actor', held.heldOrEnded(actor));
+  }
+  return { actor, stopped };
 }
 
 async function lose<S>(bench: Bench, held: HeldConnection, call: LostReplies<S>, position?: number): Promise<Seen> {

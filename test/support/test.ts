@@ -82,11 +82,14 @@ export async function withBench<T>(
       bench.owns(name);
       const worker = new Worker(name, processor, { connection, prefix, ...options });
       worker.on('error', () => {});
-      return bench.use(worker);
+      bench.use(onceReady(worker));
+      return worker;
     },
     batchWorker(options = {}) {
       // Without the reconciler, unless the test is about it: what is to work must not work only because it is repaired.
-      return bench.use(new BatchWorker({ connection, prefix, reconcileInterval: 3_600_000, ...options }));
+      const worker = new BatchWorker({ connection, prefix, reconcileInterval: 3_600_000, ...options });
+      bench.use(onceReady(worker));
+      return worker;
     },
     async heldConnection(options = {}) {
       const held = new HeldConnection(connection, options);
@@ -118,6 +121,16 @@ export async function withBench<T>(
     throw new Error(`Keys of no queue of this test were left behind: ${strays.join(', ')}`);
   }
   return result;
+}
+
+/** BullMQ 5 rejects a promise that nobody has when a worker is closed while it is connecting. */
+function onceReady(worker: { waitUntilReady(): Promise<unknown>; close(): Promise<unknown> }) {
+  return {
+    async close() {
+      await worker.waitUntilReady().catch(() => {});
+      await worker.close();
+    },
+  };
 }
 
 export async function keysOf(redis: Redis, prefix: string): Promise<string[]> {

@@ -1,4 +1,6 @@
+import { Redis } from 'ioredis';
 import { type BatchRepair, BatchWorker } from '../../src/index.js';
+import { startPrivateRedis } from '../support/private-redis.js';
 import { describe, eventually, expect, gate, test } from '../support/test.js';
 
 describe('BatchWorker', () => {
@@ -92,6 +94,33 @@ describe('BatchWorker', () => {
     expect(['finishing', 'succeeded']).toContain(status.state);
   });
 
+  test('while Redis refuses to write, the user hears one sentence now and then; afterwards the batches go on', async ({
+    bench,
+  }) => {
+    const full = await startPrivateRedis({ env: { ...process.env, REDIS_URL: '' } });
+    const connection = { host: '127.0.0.1', port: Number(new URL(full.url).port) };
+    const redis = new Redis(connection);
+    bench.use({
+      async close() {
+        redis.disconnect();
+        await full.stop();
+      },
+    });
+    const users = bench.queue('users', { connection });
+    const batches = await Promise.all(Array.from({ length: 10 }, () => users.addBatch({}, [])));
+    await redis.config('SET', 'maxmemory', '1');
+    const batchWorker = bench.batchWorker({ connection, reconcileInterval: 10, sweepInterval: 10 });
+    const errors: Error[] = [];
+    batchWorker.on('error', (error) => errors.push(error));
+    const refused = async () => Number(/errorstat_OOM:count=(\d+)/.exec(await redis.info('errorstats'))?.[1] ?? 0);
+    await eventually(async () => (await refused()) > 100);
+    expect(errors[0]?.message).toMatch(/^OOM command not allowed/);
+    expect(errors.length).toBeLessThan(10);
+    await redis.config('SET', 'maxmemory', '0');
+    await eventually(async () => (await users.getBatchCounts()).succeeded === batches.length);
+    await Promise.all([batchWorker.close(), users.close()]);
+  });
+
   test('an error without a listener is printed and does not end the process', async ({ bench }) => {
     const worker = bench.batchWorker({ connection: { host: '127.0.0.1', port: 1, retryStrategy: () => null } });
     const printed: unknown[] = [];
@@ -111,6 +140,7 @@ describe('BatchWorker', () => {
     [{ concurrency: 0 }, 'concurrency must be a positive integer, not 0'],
     [{ stalledInterval: '5s' }, "stalledInterval must be a positive integer, not '5s'"],
     [{ prefix: '' }, 'prefix must be a non-empty string'],
+    [{ batchesQueue: 'a', connection: { isCluster: true } }, "Queue 'a' is on a Redis Cluster with the prefix 'bull'"],
     [{ connection: undefined }, 'connection must be an object, not undefined'],
     [{ connection: { isCluster: true } }, "Queue 'batches' is on a Redis Cluster with the prefix 'bull'"],
   ] as const)('refuses %o', ([options, message], { bench }) => {

@@ -1,7 +1,6 @@
 import type { Job } from 'bullmq';
 import { UnrecoverableError } from 'bullmq';
 import { homeOf } from '../../src/batch/home.js';
-import type { Batch } from '../../src/index.js';
 import { showRow } from '../../src/redis/row.js';
 import { type AnyQueue, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
 
@@ -193,6 +192,56 @@ describe('the row of a batch', () => {
     expect(await bench.redis.keys(`${key}*`)).toEqual([]);
   });
 
+  test('has a log that loses its middle when it is long: how it began stays, and what came last', async ({ bench }) => {
+    const users = bench.queue('users');
+    const { redis } = await homeOf(users as never);
+    const batch = await users.createBatch();
+    const life = ['created', 'sealed', 'completed'].map((text) => ({ at: 0, text, mayRecur: false }));
+    for (let retry = 1; retry <= 400; retry++) {
+      const ends = [`retried ${retry}`, 'finished'].map((text) => ({ at: 0, text, mayRecur: true }));
+      await showRow(redis, batch.id, { token: '', progress: {}, log: [...life, ...ends] });
+    }
+    const { log } = await rowOf(bench, batch.id);
+    expect(log).toHaveLength(300);
+    expect(log.slice(0, 5)).toEqual(['created', 'sealed', 'completed', 'retried 1', 'finished']);
+    expect(log.slice(-2)).toEqual(['retried 400', 'finished']);
+    await showRow(redis, batch.id, { token: '', progress: {}, log: life });
+    expect((await rowOf(bench, batch.id)).log).toEqual(log);
+  });
+
+  test('reads a log of any length at its ends only, and makes it shorter', async ({ bench }) => {
+    const users = bench.queue('users');
+    const { redis } = await homeOf(users as never);
+    const batch = await users.createBatch();
+    const lines = Array.from({ length: 5000 }, (_, n) => `2026-01-01T00:00:00.000Z line ${n}`);
+    await bench.redis.rpush(`${bench.prefix}:batches:${batch.id}:logs`, ...lines);
+    const show = (...numbers: number[]) =>
+      showRow(redis, batch.id, {
+        token: '',
+        progress: {},
+        log: numbers.map((n) => ({ at: 0, text: `line ${n}`, mayRecur: false })),
+      });
+    await show(149, 2500, 4850);
+    const { log } = await rowOf(bench, batch.id);
+    // The one in the middle was not seen; for it, and what was there too much, a hundred lines went.
+    expect(log).toHaveLength(5001 - 100);
+    expect([log[149], log[150], log.at(-1)]).toEqual(['line 149', 'line 250', 'line 2500']);
+    for (let look = 0; look < 60; look++) {
+      await show(149);
+    }
+    expect((await rowOf(bench, batch.id)).log).toHaveLength(300);
+  });
+
+  test('has lines of bounded length', async ({ bench }) => {
+    const users = bench.queue('users');
+    const { redis } = await homeOf(users as never);
+    const batch = await users.createBatch();
+    const log = [{ at: 0, text: `cancelled: ${'x'.repeat(1_000_000)}`, mayRecur: false }];
+    await showRow(redis, batch.id, { token: '', progress: {}, log });
+    await showRow(redis, batch.id, { token: '', progress: {}, log });
+    expect((await rowOf(bench, batch.id)).log.map(({ length }) => length)).toEqual([1000]);
+  });
+
   test('leaves nothing behind when the batch is removed', async ({ bench }) => {
     const users = bench.queue('users');
     bench.batchWorker();
@@ -260,24 +309,16 @@ describe('a batch job that somebody has changed by hand', () => {
     expect(ran).toEqual(['publish', 'close']);
   });
 
-  test.for([
-    ['adding', (batch: Batch<AnyQueue>) => batch.add('row', {})],
-    ['sealing', (batch: Batch<AnyQueue>) => batch.seal()],
-    ['one more callback', (batch: Batch<AnyQueue>) => batch.on('success', { name: 'late' })],
-  ] as const)(
-    'is the same batch from %s on, when its producer was killed while it created it',
-    async ([, write], { bench }) => {
-      const users = bench.queue('users');
-      const batch = await users.createBatch({ on: { success: { name: 'publish' } } });
-      await bench.redis.hdel(`${bench.prefix}:batches:${batch.id}`, 'b:definition');
-      await write(batch);
-      await (await batchesOf(bench).getJob(batch.id))?.updateData({});
-      bench.batchWorker();
-      bench.worker('users', async () => {});
-      await batch.seal();
-      expect((await batch.waitUntilFinished()).state).toBe('succeeded');
-    },
-  );
+  test('is the same batch when its data is changed before its producer has done anything else', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch({ on: { success: { name: 'publish' } } });
+    await (await batchesOf(bench).getJob(batch.id))?.updateData({});
+    bench.batchWorker();
+    bench.worker('users', async () => {});
+    await batch.on('success', { name: 'late' });
+    await batch.seal();
+    expect((await batch.waitUntilFinished()).callbacks.map(({ name }) => name)).toEqual(['publish', 'late']);
+  });
 
   test('says in its data what it is, with callbacks that came later', async ({ bench }) => {
     const users = bench.queue('users');
@@ -297,10 +338,20 @@ describe('a batch job that somebody has changed by hand', () => {
     await eventually(async () => (await users.getBatches()).length === 0, 5000);
   });
 
-  test('fails with a sentence when it is no batch, whatever is in it', async ({ bench }) => {
-    bench.batchWorker();
-    const job = await batchesOf(bench).add('copy', deep, { attempts: 1_000_000_000 });
-    await eventually(async () => (await batchesOf(bench).getJob(job.id ?? ''))?.failedReason?.includes('no batch'));
+  test('is left alone, with a sentence, when it is neither a batch nor a copy of one, whatever is in it', async ({
+    bench,
+  }) => {
+    const batchWorker = bench.batchWorker();
+    const errors: string[] = [];
+    batchWorker.on('error', ({ message }) => errors.push(message));
+    await batchWorker.waitUntilReady();
+    const job = await batchesOf(bench).add('ours', deep, { attempts: 1 });
+    await eventually(() => job.isDelayed());
+    expect(errors).toEqual([
+      expect.stringContaining(`The queue 'batches' holds jobs that are no batches, e.g. '${job.id}' (ours)`),
+    ]);
+    const left = await batchesOf(bench).getJob(job.id ?? '');
+    expect([left?.attemptsMade, JSON.stringify(left?.data)]).toEqual([0, JSON.stringify(deep)]);
   });
 
   test('is no second batch when it is copied: the copy calls nobody back, and fails with a sentence', async ({

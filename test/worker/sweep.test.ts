@@ -1,6 +1,7 @@
 import { homeOf } from '../../src/batch/home.js';
 import type { CallbackBatch } from '../../src/index.js';
-import { sweepPage, unwatchBatch, type WatchedBatch, watchBatch } from '../../src/redis/watched.js';
+import { takeLease } from '../../src/redis/lease.js';
+import { batchesNeeding, callbacksDone, needMaintenance } from '../../src/redis/needs.js';
 import { type AnyJob, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
 
 /** Members named `bad…` fail at once, `held…` wait for the gate; callbacks run at once, those named `stuck…` at the gate. */
@@ -125,13 +126,13 @@ describe('death', () => {
 
   test('costs a batch nothing that does not ask for it: it is not on the list', async ({ bench }) => {
     const { users } = setUp(bench);
-    const list = `${bench.prefix}:batches:reconciler:watched`;
+    const list = `${bench.prefix}:batches:reconciler:needs:failures`;
     const plain = await users.createBatch({ on: { complete: { name: 'complete' } } });
     await plain.createBatch();
     expect(await bench.redis.exists(list)).toBe(0);
     const dying = await users.createBatch({ on: { death: { name: 'death' } } });
     const child = await dying.createBatch();
-    expect((await bench.redis.hkeys(list)).sort()).toEqual([dying.id, child.id].sort());
+    expect((await bench.redis.zrange(list, '0', '-1')).sort()).toEqual([dying.id, child.id].sort());
     await child.add('bad', {});
     bench.batchWorker();
     await eventually(async () => (await bench.redis.exists(list)) === 0);
@@ -139,21 +140,26 @@ describe('death', () => {
   });
 });
 
-test('what a batch is looked after for is not forgotten when it changes while it is looked at', async ({ bench }) => {
+test('what a batch needs is not forgotten when it needs it again while it is attended to', async ({ bench }) => {
   const users = bench.queue('users');
   const { redis } = await homeOf(users);
   const batch = await users.createBatch({ on: { death: { name: 'death' } } });
-  await watchBatch(redis, batch.id, { always: true }, { version: 'first' });
-  const page = await sweepPage(redis, { who: 'me', leaseMs: 1000, cursor: '0', count: 10 });
-  const [watched] = page?.due ?? [];
-  expect(watched).toMatchObject({ batchId: batch.id, watch: { death: true, always: true, version: 'first' } });
-  await watchBatch(redis, batch.id, { always: true }, { version: 'second' });
-  await unwatchBatch(redis, watched as WatchedBatch, ['death', 'always']);
-  const again = await sweepPage(redis, { who: 'me', leaseMs: 1000, cursor: '0', count: 10 });
-  expect(again?.due).toHaveLength(1);
-  expect(await sweepPage(redis, { who: 'somebody else', leaseMs: 1000, cursor: '0', count: 10 })).toBeUndefined();
-  await unwatchBatch(redis, again?.due[0] as WatchedBatch, ['death', 'always']);
-  expect(await bench.redis.exists(`${bench.prefix}:batches:reconciler:watched`)).toBe(0);
+  const nonce = String(await bench.redis.hget(`${bench.prefix}:batches:${batch.id}`, 'b:nonce'));
+  const dueNow = async () => (await batchesNeeding(redis, 'callbacks', { cursor: '0', count: 10 })).due;
+  await takeLease(redis, 'me', 60_000);
+  await needMaintenance(redis, batch.id, ['callbacks']);
+  expect(await dueNow()).toEqual([batch.id]);
+  await needMaintenance(redis, batch.id, ['callbacks']);
+  await callbacksDone(redis, batch.id, { who: 'me', nonce });
+  expect(await dueNow()).toEqual([batch.id]);
+  // A leader that has lost the lead, or means an earlier batch with this id, has no say in it.
+  await callbacksDone(redis, batch.id, { who: 'another', nonce });
+  await callbacksDone(redis, batch.id, { who: 'me', nonce: 'earlier' });
+  expect(await bench.redis.hget(`${bench.prefix}:batches:${batch.id}`, 'b:needs')).toBe('death callbacks?');
+  await callbacksDone(redis, batch.id, { who: 'me', nonce });
+  expect(await dueNow()).toEqual([]);
+  expect(await bench.redis.exists(`${bench.prefix}:batches:reconciler:needs:callbacks`)).toBe(0);
+  expect(await bench.redis.hget(`${bench.prefix}:batches:${batch.id}`, 'b:needs')).toBe('death');
 });
 
 describe('onFailure', () => {

@@ -1,0 +1,116 @@
+import type { BatchRedis } from '../redis/batch-redis.js';
+import {
+  type CancelledBatch,
+  type EmptiedBatch,
+  markChildren,
+  noteEmptied,
+  type Page,
+  type TreePage,
+} from '../redis/cancel.js';
+import { cancelFlows, cancelMembers, type FlowNode, type FlowPage, type MembersPage } from '../redis/cancel-members.js';
+import { type SortPage, sortFailed } from '../redis/sort-cancelled.js';
+
+/** How many batches, or jobs of flows, one command may come to. */
+const AT_ONCE = 200;
+
+/** What there is to be done in a cancelled batch: everything, or, when it has been gone through before, only its members. */
+export type Task = 'everything' | 'members';
+
+/**
+ * Takes out what is pending in cancelled batches, one bounded command after the other: first the child batches are marked, of
+ * the whole tree, then the members go, and then what is below flows. Each command is repeatable, and none rests on what an
+ * earlier one has returned: whoever begins anew after a crash finds what is left.
+ */
+export class Emptying {
+  readonly #redis: BatchRedis;
+  readonly #isWholeTree: boolean;
+  readonly #batches = new Set<string>();
+  readonly #nodes = new Set<string>();
+  #tree: TreePage[] = [];
+  #members: MembersPage[] = [];
+  #failed: SortPage[] = [];
+  #flows: FlowPage[] = [];
+  #emptied: EmptiedBatch[] = [];
+
+  /** Without the `wholeTree`, child batches are marked, and left to be emptied by themselves. */
+  constructor(
+    redis: BatchRedis,
+    batch: CancelledBatch,
+    { task = 'everything', wholeTree = false }: { readonly task?: Task; readonly wholeTree?: boolean },
+  ) {
+    this.#redis = redis;
+    this.#isWholeTree = wholeTree;
+    this.#add([batch], task);
+  }
+
+  get isDone(): boolean {
+    return (
+      this.#tree.length + this.#members.length + this.#failed.length + this.#flows.length + this.#emptied.length === 0
+    );
+  }
+
+  /** Does one command's worth. */
+  async goOn(): Promise<void> {
+    if (this.#tree.length > 0) {
+      const { pages, found } = await markChildren(this.#redis, this.#tree.slice(0, AT_ONCE));
+      this.#tree = rest(this.#tree, pages);
+      this.#addChildren(found);
+    } else if (this.#members.length > 0) {
+      await this.#cancelMembers();
+    } else if (this.#failed.length > 0) {
+      const { pages, found } = await sortFailed(this.#redis, this.#failed.slice(0, AT_ONCE));
+      this.#failed = rest(this.#failed, pages);
+      this.#addNodes(found);
+    } else if (this.#flows.length > 0) {
+      const { pages, found } = await cancelFlows(this.#redis, this.#flows.slice(0, AT_ONCE));
+      this.#flows = rest(this.#flows, pages);
+      this.#addNodes(found);
+    } else {
+      await noteEmptied(this.#redis, this.#emptied.slice(0, AT_ONCE));
+      this.#emptied = this.#emptied.slice(AT_ONCE);
+    }
+  }
+
+  async #cancelMembers(): Promise<void> {
+    const { pages, found, children } = await cancelMembers(this.#redis, this.#members.slice(0, AT_ONCE));
+    this.#members = rest(this.#members, pages);
+    this.#emptied.push(...pages.filter(({ cursor }) => cursor === '0'));
+    this.#addNodes(found);
+    this.#addChildren(children);
+  }
+
+  /** People can make batches and flows their own ancestors by hand: each is gone through once. */
+  #add(batches: readonly CancelledBatch[], task: Task): void {
+    for (const batch of batches) {
+      if (!this.#batches.has(batch.batchId)) {
+        this.#batches.add(batch.batchId);
+        this.#members.push({ ...batch, cursor: '0', isOutstanding: false });
+        if (task === 'everything') {
+          this.#tree.push({ ...batch, cursor: '0' });
+          this.#failed.push({ ...batch, cursor: '0', settled: '' });
+        }
+      }
+    }
+  }
+
+  #addChildren(children: readonly CancelledBatch[]): void {
+    if (this.#isWholeTree) {
+      this.#add(children, 'everything');
+    }
+  }
+
+  #addNodes(nodes: readonly FlowNode[]): void {
+    for (const node of nodes) {
+      const name = `${node.collection} ${node.key}`;
+      if (!this.#nodes.has(name)) {
+        this.#nodes.add(name);
+        this.#flows.push({ ...node, cursor: '0' });
+      }
+    }
+  }
+}
+
+/** What is left after a command: the pages that it has not gone through, and those that it has not come to. */
+function rest<P extends Page>(before: readonly P[], done: readonly P[]): P[] {
+  return [...done.filter(({ cursor }) => cursor !== '0'), ...before.slice(done.length)];
+}

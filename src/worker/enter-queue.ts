@@ -1,0 +1,47 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Home } from '../batch/home.js';
+import { otherQueue } from '../batch/other-queue.js';
+import { BatchOptionsError } from '../errors.js';
+import { claimQueue } from '../redis/claim-queue.js';
+import { findForeignJob } from '../redis/foreign-job.js';
+import { foreignJobError } from './foreign-job.js';
+
+const BETWEEN_TRIES_MS = 1000;
+
+interface Entering {
+  readonly isClosing: () => boolean;
+  readonly onError: (error: unknown) => void;
+}
+
+/**
+ * Finds out, before a BatchWorker takes its first job, that the queue it was given is that of the batches. What Redis refuses
+ * for the moment is tried again: a BatchWorker that gave up would leave its batches hanging.
+ *
+ * @throws BatchOptionsError when the queue belongs to the application, or batches are kept in another one.
+ */
+export async function enterQueue(home: Home, { isClosing, onError }: Entering): Promise<void> {
+  while (!isClosing()) {
+    try {
+      return await checkQueue(home);
+    } catch (error) {
+      if (error instanceof BatchOptionsError) {
+        throw error;
+      }
+      if (!isClosing()) {
+        onError(error);
+        await pause(BETWEEN_TRIES_MS, undefined, { ref: false });
+      }
+    }
+  }
+}
+
+async function checkQueue({ redis }: Home): Promise<void> {
+  const foreign = await findForeignJob(redis);
+  if (foreign !== undefined) {
+    throw foreignJobError(redis.batchesQueue, foreign);
+  }
+  const elsewhere = await claimQueue(redis);
+  if (elsewhere !== undefined) {
+    throw otherQueue('this BatchWorker', redis, elsewhere);
+  }
+}

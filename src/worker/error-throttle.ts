@@ -1,0 +1,62 @@
+const INTERVAL_MS = 10_000;
+
+/** Kinds that are remembered: those that have not been seen for longest are forgotten first. */
+const MOST_KINDS = 100;
+
+/**
+ * Lets the first error of a kind through, and then at most one in each interval, which says how many there were: while
+ * Redis refuses to write, BullMQ's worker fails thousands of times a second.
+ */
+export class ErrorThrottle {
+  readonly #now: () => number;
+  readonly #kinds = new Map<string, { readonly toldAt: number; untold: number }>();
+
+  /** @param now a clock in milliseconds that only goes forwards. */
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
+  }
+
+  /** The error as it is to be told now, or undefined when it is counted only. */
+  next(error: Error): Error | undefined {
+    const now = this.#now();
+    const kind = kindOf(error);
+    const known = this.#kinds.get(kind);
+    if (known !== undefined && now - known.toldAt < INTERVAL_MS) {
+      known.untold += 1;
+      return undefined;
+    }
+    this.#kinds.delete(kind);
+    this.#kinds.set(kind, { toldAt: now, untold: 0 });
+    const [oldest = kind] = this.#kinds.keys();
+    if (this.#kinds.size > MOST_KINDS) {
+      this.#kinds.delete(oldest);
+    }
+    return known === undefined || known.untold === 0 ? error : withCount(error, known.untold, now - known.toldAt);
+  }
+}
+
+/** An error in another script, or about another job, is of one kind: what is quoted, or has digits, is left out. */
+function kindOf({ name, message }: Error): string {
+  const general = message
+    .slice(0, 500)
+    .replace(/ script: [\da-f]{40}.*/s, '')
+    .replace(/'[^']*'/g, `'…'`)
+    .replace(/[^\s\d]*\d\S*/g, '#');
+  return `${name}: ${general}`;
+}
+
+function withCount(error: Error, count: number, ms: number): Error {
+  const times = `${count.toLocaleString('en')} more of this kind since one was told ${Math.round(ms / 1000)} s ago`;
+  return withMessage(error, `${error.message} (${times})`);
+}
+
+/** A copy of the error, with its class, cause and fields; the error itself may be somebody else's too. */
+function withMessage(error: Error, message: string): Error {
+  const copy: Error = Object.setPrototypeOf(new Error(message), Object.getPrototypeOf(error));
+  const { message: _, stack, ...others } = Object.getOwnPropertyDescriptors(error);
+  Object.defineProperties(copy, others);
+  if (error.stack !== undefined) {
+    copy.stack = error.stack.replace(error.message, () => message);
+  }
+  return copy;
+}

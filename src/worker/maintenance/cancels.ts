@@ -1,0 +1,38 @@
+import { type CancelState, cancelSlice } from '../../batch/cancel.js';
+import type { Home } from '../../batch/home.js';
+import { batchesNeeding } from '../../redis/needs.js';
+import { Round } from './round.js';
+import type { Service } from './service.js';
+
+const BATCHES_PER_PAGE = 100;
+
+/** How many commands one cancelled batch gets in a turn. */
+const SLICES_PER_TURN = 20;
+
+/**
+ * Takes out the pending members of cancelled batches, as far as that is possible now: those that run may fail, and wait for
+ * their next attempt, later. Each batch has its turn in each round; one that only waits for running members costs one command.
+ */
+export function cancels(home: Home, intervalMs: number): Service {
+  const states = new Map<string, CancelState>();
+  return new Round({
+    name: 'cancels',
+    index: 'cancels',
+    intervalMs,
+    share: 0.5,
+    atOnce: 4,
+    page: (cursor) => batchesNeeding(home.redis, 'cancel', { cursor, count: BATCHES_PER_PAGE }),
+    async attend(batchId) {
+      let state: CancelState | 'done' | undefined = states.get(batchId);
+      for (let slices = SLICES_PER_TURN; slices > 0 && state !== 'done'; slices--) {
+        state = await cancelSlice(home, batchId, state);
+      }
+      if (state === undefined || state === 'done') {
+        states.delete(batchId);
+      } else {
+        states.set(batchId, state);
+      }
+    },
+    reset: () => states.clear(),
+  });
+}

@@ -1,0 +1,20 @@
+import { type DroppedState, removeDroppedSlice } from '../../batch/cancel.js';
+import type { Home } from '../../batch/home.js';
+import type { Service } from './service.js';
+
+/** Takes the jobs that cancels have dropped out of the lists of their queues, when the process that dropped them has died. */
+export function dropped(home: Home, intervalMs: number): Service {
+  let state: DroppedState | 'done' = 'done';
+  return {
+    name: 'dropped',
+    intervalMs,
+    share: 0.2,
+    async slice() {
+      state = await removeDroppedSlice(home, state === 'done' ? undefined : state);
+      return state === 'done';
+    },
+    reset() {
+      state = 'done';
+    },
+  };
+}

@@ -1,0 +1,40 @@
+import type { Home } from '../../batch/home.js';
+import { revive } from '../../batch/retry.js';
+import { isToBeRevived } from '../../batch/rules.js';
+import { failedBatches as failedBatchesPage } from '../../redis/failed-batches.js';
+import { readSnapshot } from '../../redis/snapshot.js';
+import { Round } from './round.js';
+import type { Service, Turn } from './service.js';
+
+const BATCHES_PER_PAGE = 500;
+
+/** Lets batches run again that have failed and would not fail now, because their members were retried by hand. */
+export function failedBatches(home: Home, intervalMs: number): Service {
+  return new Round({
+    name: 'failed batches',
+    intervalMs,
+    share: 0.2,
+    atOnce: 10,
+    async page(cursor) {
+      const from = Number(cursor);
+      const { listed, due, broken } = await failedBatchesPage(home.redis, from, from + BATCHES_PER_PAGE - 1);
+      return { cursor: listed.length === 0 ? '0' : String(from + BATCHES_PER_PAGE), due, broken };
+    },
+    attend: (batchId, turn) => judge(home, batchId, turn),
+  });
+}
+
+/** Then its parent may run again, too: that waits for it once more. */
+export async function judge(home: Home, batchId: string, turn: Turn): Promise<void> {
+  const seen = new Set<string>();
+  for (let id: string | undefined = batchId; id !== undefined && !seen.has(id) && !turn.isOver; ) {
+    seen.add(id);
+    const snapshot = await readSnapshot(home.redis, id);
+    if (snapshot === undefined || !isToBeRevived(snapshot)) {
+      return;
+    }
+    await revive(home, id);
+    turn.repaired({ batchId: id, missing: 0, settled: 0, woken: true });
+    id = snapshot.definition.parentId;
+  }
+}

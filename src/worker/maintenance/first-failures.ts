@@ -1,0 +1,43 @@
+import { markIfPending } from '../../batch/cancel.js';
+import { announceDeath } from '../../batch/death.js';
+import type { Home } from '../../batch/home.js';
+import { isToBeCancelled, policyReason } from '../../batch/rules.js';
+import { firstFailures as firstFailuresPage } from '../../redis/first-failures.js';
+import { readSnapshot } from '../../redis/snapshot.js';
+import { Round } from './round.js';
+import type { Service } from './service.js';
+
+const BATCHES_PER_PAGE = 1000;
+
+/**
+ * Tells a first failure, and cancels batches whose policy asks for it, while their other members run. All batches that wait for either
+ * are gone round at each sweep, so the pages are light.
+ */
+export function firstFailures(home: Home, intervalMs: number): Service {
+  let round = 0;
+  return new Round({
+    name: 'first failures',
+    index: 'failures',
+    intervalMs,
+    share: 0.25,
+    atOnce: 10,
+    async page(cursor) {
+      round += cursor === '0' ? 1 : 0;
+      return firstFailuresPage(home.redis, { cursor, count: BATCHES_PER_PAGE, round });
+    },
+    attend: (batchId) => attend(home, batchId),
+  });
+}
+
+async function attend(home: Home, batchId: string): Promise<void> {
+  const snapshot = await readSnapshot(home.redis, batchId);
+  if (snapshot === undefined || snapshot.ended !== undefined) {
+    return;
+  }
+  if (snapshot.deaths > 0 && snapshot.diedAt === undefined) {
+    await announceDeath(home, batchId);
+  }
+  if (isToBeCancelled(snapshot)) {
+    await markIfPending(home, batchId, policyReason(snapshot));
+  }
+}

@@ -1,0 +1,40 @@
+import { enqueueCallbacks } from '../../batch/enqueue.js';
+import type { Home } from '../../batch/home.js';
+import { dueOf } from '../../batch/rules.js';
+import { batchesNeeding, callbacksDone } from '../../redis/needs.js';
+import { readSnapshot, settleSnapshot } from '../../redis/snapshot.js';
+import { Round } from './round.js';
+import type { Service, Turn } from './service.js';
+
+const BATCHES_PER_PAGE = 100;
+
+/**
+ * Enqueues what is due outside of a wake of the batch job: callbacks that were registered after their event, and those of
+ * `death` and `attempted`, which come while members run. While such a callback runs, the batch does not wake when its last
+ * member is settled; `complete` is seen here then.
+ */
+export function lateCallbacks(home: Home, intervalMs: number): Service {
+  return new Round({
+    name: 'late callbacks',
+    index: 'callbacks',
+    intervalMs,
+    share: 0.5,
+    atOnce: 10,
+    page: (cursor) => batchesNeeding(home.redis, 'callbacks', { cursor, count: BATCHES_PER_PAGE }),
+    attend: (batchId, turn) => attend(home, batchId, turn),
+  });
+}
+
+async function attend(home: Home, batchId: string, { who }: Turn): Promise<void> {
+  const before = await readSnapshot(home.redis, batchId);
+  const snapshot = before?.ended === undefined ? await settleSnapshot(home.redis, batchId) : before;
+  if (snapshot === undefined) {
+    return;
+  }
+  const due = dueOf(snapshot);
+  await enqueueCallbacks(home, snapshot, due);
+  const isRunning = due.length > 0 || snapshot.callbacks.some(({ state }) => state === 'enqueued');
+  if (snapshot.ended !== undefined || snapshot.completedAt !== undefined || !isRunning) {
+    await callbacksDone(home.redis, batchId, { who, nonce: snapshot.definition.nonce });
+  }
+}

@@ -1,0 +1,124 @@
+import { randomUUID } from 'node:crypto';
+import type { Home } from '../../batch/home.js';
+import { resignLease, takeLease } from '../../redis/lease.js';
+import type { NeedIndex } from '../../redis/needs.js';
+import { Poller } from './poller.js';
+import type { BatchRepair, Service, Turn } from './service.js';
+import { type MaintenanceOptions, servicesOf } from './services.js';
+
+/** Timers of Node run for at most 24 days. */
+const LONGEST_INTERVAL_MS = 24 * 60 * 60 * 1000;
+/** A leader that does not ask for this many intervals has lost the lead; it is never so short that a slow command loses it. */
+const LEASE_INTERVALS = 3;
+const SHORTEST_LEASE_MS = 500;
+
+interface Schedule {
+  readonly service: Service;
+  /** From when on its next round may start, by `performance.now()`. */
+  dueAt: number;
+  round: Promise<void> | undefined;
+}
+
+/**
+ * Maintains all batches of one place, as one of several processes: what does not wake a batch job is seen by nobody else. One
+ * process leads. At each turn it keeps the lead and starts the rounds that are due; they go on beside the turns.
+ */
+export class Maintainer {
+  readonly #home: Home;
+  readonly #who = randomUUID();
+  readonly #poller: Poller;
+  readonly #intervalMs: number;
+  readonly #leaseMs: number;
+  readonly #schedules: readonly Schedule[];
+  readonly #onRepair: (repair: BatchRepair) => void;
+  /** Until when it leads for certain, by `performance.now()`: Redis forgets the lease later. */
+  #leadsUntil = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    home: Home,
+    options: MaintenanceOptions,
+    { onRepair, onError }: { onRepair: (repair: BatchRepair) => void; onError: (error: unknown) => void },
+  ) {
+    this.#home = home;
+    this.#onRepair = onRepair;
+    this.#schedules = servicesOf(home, options).map((service) => ({ service, dueAt: 0, round: undefined }));
+    this.#intervalMs = Math.min(options.sweepIntervalMs, options.reconcileIntervalMs, LONGEST_INTERVAL_MS);
+    this.#leaseMs = Math.max(LEASE_INTERVALS * this.#intervalMs, SHORTEST_LEASE_MS);
+    this.#poller = new Poller(this.#intervalMs, () => this.#turn(), onError);
+  }
+
+  start(): void {
+    this.#poller.start();
+  }
+
+  /** Ends what is under way, and gives the lead back. */
+  async close(): Promise<void> {
+    await this.#poller.close();
+    await Promise.all(this.#schedules.map(({ round }) => round));
+    await resignLease(this.#home.redis, this.#who).catch(() => {});
+  }
+
+  get #isLeading(): boolean {
+    return !this.#poller.isClosing && performance.now() < this.#leadsUntil;
+  }
+
+  async #turn(): Promise<void> {
+    const askedAt = performance.now();
+    const { leads, needed } = await takeLease(this.#home.redis, this.#who, this.#leaseMs);
+    if (!leads) {
+      this.#leadsUntil = Number.NEGATIVE_INFINITY;
+      return;
+    }
+    if (!this.#isLeading) {
+      // Another process may have led since.
+      for (const { service } of this.#schedules) {
+        service.reset?.();
+      }
+    }
+    this.#leadsUntil = askedAt + this.#leaseMs;
+    this.#startRounds(needed);
+  }
+
+  #startRounds(needed: ReadonlySet<NeedIndex>): void {
+    const now = performance.now();
+    for (const schedule of this.#schedules) {
+      const { service, dueAt, round } = schedule;
+      if (round === undefined && dueAt <= now && (service.index === undefined || needed.has(service.index))) {
+        // A timer that fires a little early must not cost a whole interval.
+        schedule.dueAt = now + service.intervalMs - this.#intervalMs / 2;
+        schedule.round = this.#round(service).finally(() => {
+          schedule.round = undefined;
+        });
+      }
+    }
+  }
+
+  /** One round of a service, from slice to slice, as long as this process leads. */
+  async #round(service: Service): Promise<void> {
+    const turn = this.#newTurn();
+    while (this.#isLeading) {
+      const startedAt = performance.now();
+      try {
+        if (await service.slice(turn)) {
+          return;
+        }
+      } catch (error) {
+        this.#poller.report(error);
+        return;
+      }
+      await this.#poller.rest((performance.now() - startedAt) * (1 / service.share - 1));
+    }
+  }
+
+  #newTurn(): Turn {
+    const isOver = () => !this.#isLeading;
+    return {
+      who: this.#who,
+      get isOver() {
+        return isOver();
+      },
+      report: (error) => this.#poller.report(error),
+      repaired: (repair) => this.#onRepair(repair),
+    };
+  }
+}

@@ -1,0 +1,28 @@
+import type { Home } from '../../batch/home.js';
+import { recheckSlice } from '../../redis/repair.js';
+import type { Turn } from './service.js';
+
+/** How many failed members one command looks at: fewer while their reasons are long, because they are read with them. */
+const PER_SLICE = { least: 1, first: 25, most: 500 };
+const LONG_REASONS_BYTES = 256 * 1024;
+
+/** A slice of the failed members of a batch. */
+export interface FailuresTask {
+  readonly batchId: string;
+  readonly cursor: string;
+  readonly count: number;
+}
+
+export const failuresTask = (batchId: string): FailuresTask => ({ batchId, cursor: '0', count: PER_SLICE.first });
+
+/** Puts right those that were retried outside of their batch; returns the next slice, undefined after the last one. */
+export async function recheckFailures(home: Home, task: FailuresTask, turn: Turn): Promise<FailuresTask | undefined> {
+  const { batchId, count } = task;
+  const { cursor, moved, bytes } = await recheckSlice(home.redis, batchId, { cursor: task.cursor, count });
+  if (moved > 0) {
+    turn.repaired({ batchId, missing: 0, settled: moved, woken: false });
+  }
+  const { least, most } = PER_SLICE;
+  const next = bytes > LONG_REASONS_BYTES ? Math.max(least, Math.floor(count / 4)) : Math.min(most, count * 2);
+  return cursor === '0' ? undefined : { batchId, cursor, count: next };
+}

@@ -1,0 +1,23 @@
+import type { Home } from '../../batch/home.js';
+import { continueRemoval } from '../../batch/remove.js';
+import { batchesNeeding } from '../../redis/needs.js';
+import { Round } from './round.js';
+import type { Service } from './service.js';
+
+const BATCHES_PER_PAGE = 100;
+
+/** Goes on with removals that were cut short. */
+export function removals(home: Home, intervalMs: number): Service {
+  return new Round({
+    name: 'removals',
+    index: 'removals',
+    intervalMs,
+    share: 0.5,
+    atOnce: 2,
+    page: (cursor) => batchesNeeding(home.redis, 'removal', { cursor, count: BATCHES_PER_PAGE }),
+    async attend(batchId) {
+      // What is left after a turn, or is in the hands of a caller that is alive, is looked at again in the next round.
+      await continueRemoval(home, batchId);
+    },
+  });
+}

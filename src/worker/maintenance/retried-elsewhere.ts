@@ -1,0 +1,59 @@
+import type { Home } from '../../batch/home.js';
+import { failedBatches as failedBatchesPage } from '../../redis/failed-batches.js';
+import { judge } from './failed-batches.js';
+import { type FailuresTask, failuresTask, recheckFailures } from './recheck.js';
+import type { Service, Turn } from './service.js';
+import { Turns } from './turns.js';
+
+const BATCHES_PER_PAGE = 100;
+const BATCHES_PER_SLICE = 10;
+
+/**
+ * Looks at all failed members of all failed batches, slowly: BullMQ 5's `queue.retryJobs()` does not tell a batch that its
+ * member runs again, so nothing in the batch says so. Each batch is judged once more when that is done.
+ */
+export class RetriedElsewhere implements Service {
+  readonly name = 'retried elsewhere';
+  readonly share = 0.05;
+  readonly intervalMs: number;
+  readonly #home: Home;
+  readonly #turns = new Turns<FailuresTask>();
+  #rank = 0;
+
+  constructor(home: Home, intervalMs: number) {
+    this.#home = home;
+    this.intervalMs = intervalMs;
+  }
+
+  reset(): void {
+    this.#turns.clear();
+  }
+
+  async slice(turn: Turn): Promise<boolean> {
+    if (this.#turns.size === 0 && !(await this.#nextPage())) {
+      return true;
+    }
+    const tasks = this.#turns.take(BATCHES_PER_SLICE);
+    await Promise.all(tasks.map((task) => this.#step(task, turn).catch((error) => turn.report(error))));
+    return false;
+  }
+
+  /** False after the last page. */
+  async #nextPage(): Promise<boolean> {
+    const { listed } = await failedBatchesPage(this.#home.redis, this.#rank, this.#rank + BATCHES_PER_PAGE - 1);
+    for (const batchId of listed) {
+      this.#turns.add(failuresTask(batchId));
+    }
+    this.#rank = listed.length === 0 ? 0 : this.#rank + BATCHES_PER_PAGE;
+    return listed.length > 0;
+  }
+
+  async #step(task: FailuresTask, turn: Turn): Promise<void> {
+    const next = await recheckFailures(this.#home, task, turn);
+    if (next === undefined) {
+      await judge(this.#home, task.batchId, turn);
+    } else {
+      this.#turns.add(next);
+    }
+  }
+}

@@ -1,0 +1,37 @@
+/** Tasks that take several steps, one step of each in turn: a task that is not done goes to the end of the line. */
+export class Turns<T extends { readonly batchId: string }> {
+  #line: T[] = [];
+  readonly #batches = new Map<string, number>();
+
+  get size(): number {
+    return this.#line.length;
+  }
+
+  /** Whether any task of this batch is in line. */
+  has(batchId: string): boolean {
+    return this.#batches.has(batchId);
+  }
+
+  add(task: T): void {
+    this.#line.push(task);
+    this.#batches.set(task.batchId, (this.#batches.get(task.batchId) ?? 0) + 1);
+  }
+
+  take(count: number): T[] {
+    const taken = this.#line.splice(0, count);
+    for (const { batchId } of taken) {
+      const left = (this.#batches.get(batchId) ?? 0) - 1;
+      if (left > 0) {
+        this.#batches.set(batchId, left);
+      } else {
+        this.#batches.delete(batchId);
+      }
+    }
+    return taken;
+  }
+
+  clear(): void {
+    this.#line = [];
+    this.#batches.clear();
+  }
+}

@@ -1,0 +1,46 @@
+import type { Home } from '../../batch/home.js';
+import { type UnfinishedBatch, unfinishedBatches as unfinishedBatchesPage } from '../../redis/unfinished.js';
+import type { LostMembers } from './lost-members.js';
+import { Round } from './round.js';
+import type { Service } from './service.js';
+
+const BATCHES_PER_PAGE = 200;
+
+/**
+ * Looks at all batches that have not finished, and mends what the batch itself tells of, see redis/unfinished.ts. All are
+ * passed on: some of their members may be lost.
+ */
+export function unfinishedBatches(home: Home, intervalMs: number, lostMembers: LostMembers): Service {
+  /** How many dependencies each batch had, in the last round and in this one. */
+  let round = 0;
+  let [before, now] = [new Map<string, number>(), new Map<string, number>()];
+  return new Round<UnfinishedBatch>({
+    name: 'unfinished batches',
+    intervalMs,
+    share: 0.1,
+    atOnce: BATCHES_PER_PAGE,
+    async page(cursor) {
+      if (cursor === '0') {
+        [before, now] = [now, new Map()];
+        round += 1;
+      }
+      const from = Number(cursor);
+      const { listed, batches, broken } = await unfinishedBatchesPage(home.redis, {
+        from,
+        to: from + BATCHES_PER_PAGE - 1,
+        round,
+      });
+      return { cursor: listed === 0 ? '0' : String(from + BATCHES_PER_PAGE), due: batches, broken };
+    },
+    async attend({ batchId, outstanding, isClosed, hasFailures, woken }, turn) {
+      if (woken) {
+        turn.repaired({ batchId, missing: 0, settled: 0, woken });
+      }
+      now.set(batchId, outstanding);
+      lostMembers.add(batchId, { isClosed, hasMoved: before.get(batchId) !== outstanding, hasFailures });
+    },
+    reset() {
+      now.clear();
+    },
+  });
+}
