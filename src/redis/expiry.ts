@@ -3,8 +3,8 @@ import { batchesKey, FIELD } from './keys.js';
 import { LUA_FREES_MEMORY, LUA_NOW, script } from './script.js';
 
 /**
- * Lua, after LUA_NOW: whether a finished batch has had its time, or is being removed already. Its age counts from the instant at which a script first saw it
- * finished: `finishedOn` is written by the clock of the BatchWorker that finished it, which may be an hour slow. A batch that was
+ * Lua, after LUA_NOW: whether a finished batch has had its time, or is being removed already. Its age counts from the instant
+ * at which a script first saw it finished: `finishedOn` is written by the clock of the BatchWorker that finished it, which may be an hour slow. A batch that was
  * retried has another `finishedOn`, and is seen anew. A child batch stays as long as its parent.
  */
 export const LUA_EXPIRED = `

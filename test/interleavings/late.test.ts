@@ -69,8 +69,7 @@ describe.for(EVENTS)("on('%s')", (event) => {
     expect(new Set(had), 'before and after it was given').toEqual(new Set([true, false]));
   });
 
-  // Not yet: a sweep between the first watch and the change of the definition finds nothing to do, and forgets the batch.
-  test.fails('on a finished batch, by a process that is slow, and frozen at any step: once the batch has the callback, it runs', async ({
+  test('on a finished batch, by a process that is slow, and frozen at any step: once the batch has the callback, it runs', async ({
     bench,
   }) => {
     const had: boolean[] = [];

@@ -30,7 +30,7 @@ export function attempted(home: Home, intervalMs: number): Service {
     name: 'attempted',
     index: 'attempted',
     intervalMs,
-    share: 0.2,
+    pace: { share: 0.2 },
     atOnce: 10,
     page: (cursor) => batchesNeeding(home.redis, 'attempted', { cursor, count: BATCHES_PER_PAGE }),
     attend: (batchId) => searchOn(home, batchId, searches),

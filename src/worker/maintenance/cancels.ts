@@ -19,7 +19,7 @@ export function cancels(home: Home, intervalMs: number): Service {
     name: 'cancels',
     index: 'cancels',
     intervalMs,
-    share: 0.5,
+    pace: { share: 0.5 },
     atOnce: 4,
     page: (cursor) => batchesNeeding(home.redis, 'cancel', { cursor, count: BATCHES_PER_PAGE }),
     async attend(batchId) {

@@ -8,7 +8,6 @@ export function dropped(home: Home, intervalMs: number): Service {
   return {
     name: 'dropped',
     intervalMs,
-    share: 0.2,
     async slice() {
       state = await removeDroppedSlice(home, state === 'done' ? undefined : state);
       return state === 'done';

@@ -11,7 +11,7 @@ export function expiry(home: Home, intervalMs: number): Service {
   return new Round({
     name: 'expiry',
     intervalMs,
-    share: 0.2,
+    pace: { share: 0.2 },
     atOnce: 2,
     async page(cursor) {
       const from = Number(cursor);

@@ -13,7 +13,7 @@ export function failedBatches(home: Home, intervalMs: number): Service {
   return new Round({
     name: 'failed batches',
     intervalMs,
-    share: 0.2,
+    pace: { share: 0.2 },
     atOnce: 10,
     async page(cursor) {
       const from = Number(cursor);

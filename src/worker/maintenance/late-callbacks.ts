@@ -18,7 +18,7 @@ export function lateCallbacks(home: Home, intervalMs: number): Service {
     name: 'late callbacks',
     index: 'callbacks',
     intervalMs,
-    share: 0.5,
+    pace: { share: 0.5 },
     atOnce: 10,
     page: (cursor) => batchesNeeding(home.redis, 'callbacks', { cursor, count: BATCHES_PER_PAGE }),
     attend: (batchId, turn) => attend(home, batchId, turn),

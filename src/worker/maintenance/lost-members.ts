@@ -39,7 +39,7 @@ export class LostMembers implements Service {
   readonly name = 'lost members';
   /** Whenever there is a batch in line. */
   readonly intervalMs = 0;
-  readonly share = 0.1;
+  readonly pace = { share: 0.1 };
   readonly #home: Home;
   readonly #missingAfterMs: number;
   readonly #turns = new Turns<Task>();

@@ -106,7 +106,7 @@ export class Maintainer {
         this.#poller.report(error);
         return;
       }
-      await this.#poller.rest((performance.now() - startedAt) * (1 / service.share - 1));
+      await this.#poller.rest(restOf(service, performance.now() - startedAt));
     }
   }
 
@@ -121,4 +121,9 @@ export class Maintainer {
       repaired: (repair) => this.#onRepair(repair),
     };
   }
+}
+
+/** How long to rest after a slice that took so many ms. */
+function restOf({ pace }: Service, tookMs: number): number {
+  return 'share' in pace ? tookMs * (1 / pace.share - 1) : Math.max(0, pace.everyMs - tookMs);
 }

@@ -12,7 +12,7 @@ export function removals(home: Home, intervalMs: number): Service {
     name: 'removals',
     index: 'removals',
     intervalMs,
-    share: 0.5,
+    pace: { share: 0.5 },
     atOnce: 2,
     page: (cursor) => batchesNeeding(home.redis, 'removal', { cursor, count: BATCHES_PER_PAGE }),
     async attend(batchId) {

@@ -14,7 +14,7 @@ const BATCHES_PER_SLICE = 10;
  */
 export class RetriedElsewhere implements Service {
   readonly name = 'retried elsewhere';
-  readonly share = 0.05;
+  readonly pace = { share: 0.05 };
   readonly intervalMs: number;
   readonly #home: Home;
   readonly #turns = new Turns<FailuresTask>();

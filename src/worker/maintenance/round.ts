@@ -2,8 +2,8 @@ import { BatchError } from '../../errors.js';
 import type { NeedIndex } from '../../redis/needs.js';
 import type { Service, Turn } from './service.js';
 
-/** How long, in ms, pages are read one after the other while none of their batches is to be attended to. */
-const LONGEST_SLICE_MS = 5;
+/** How many pages are read in one slice, while none of their batches is to be attended to. */
+const PAGES_PER_SLICE = 5;
 
 /** Where a list begins, and where it is again after its last page. */
 const START = '0';
@@ -17,7 +17,7 @@ export interface RoundPage<T> {
   readonly broken?: ReadonlyMap<string, string>;
 }
 
-export interface RoundOptions<T> extends Pick<Service, 'name' | 'intervalMs' | 'share' | 'index'> {
+export interface RoundOptions<T> extends Pick<Service, 'name' | 'intervalMs' | 'pace' | 'index'> {
   /** How many batches are attended to at the same time, and in one slice. */
   readonly atOnce: number;
   /** Looks at the page that begins here. */
@@ -32,7 +32,7 @@ export interface RoundOptions<T> extends Pick<Service, 'name' | 'intervalMs' | '
 export class Round<T = string> implements Service {
   readonly name: string;
   readonly intervalMs: number;
-  readonly share: number;
+  readonly pace: Service['pace'];
   readonly index: NeedIndex | undefined;
   readonly #options: RoundOptions<T>;
   #cursor = START;
@@ -41,7 +41,7 @@ export class Round<T = string> implements Service {
   constructor(options: RoundOptions<T>) {
     this.name = options.name;
     this.intervalMs = options.intervalMs;
-    this.share = options.share;
+    this.pace = options.pace;
     this.index = options.index;
     this.#options = options;
   }
@@ -62,15 +62,17 @@ export class Round<T = string> implements Service {
     return this.#due.length === 0 && this.#cursor === START;
   }
 
-  /** Reads on until there is something to attend to, the list ends, or it is time for a rest. */
+  /** Reads on until there is something to attend to, the list ends, or it has read enough for one slice. */
   async #read(turn: Turn): Promise<void> {
-    const until = performance.now() + LONGEST_SLICE_MS;
-    do {
+    for (let pages = 0; pages < PAGES_PER_SLICE && !turn.isOver; pages++) {
       const { cursor, due, broken } = await this.#options.page(this.#cursor);
       this.#cursor = cursor;
       this.#due = [...due];
       reportBroken(broken, turn);
-    } while (this.#due.length === 0 && this.#cursor !== START && performance.now() < until && !turn.isOver);
+      if (this.#due.length > 0 || cursor === START) {
+        return;
+      }
+    }
   }
 }
 

@@ -32,8 +32,11 @@ export interface Service {
   readonly name: string;
   /** Ms from the start of one round to the start of the next. */
   readonly intervalMs: number;
-  /** Which share of the time a round may take, above 0 and up to 1: it rests accordingly between its slices. */
-  readonly share: number;
+  /**
+   * How long a round rests between its slices: so that it takes this share of the time, above 0 and up to 1; or so that a
+   * slice begins at most every so many ms, for slices that are known to be short and are not to wait on a busy machine.
+   */
+  readonly pace: { readonly share: number } | { readonly everyMs: number };
   /** The set of the batches that it is for: there is nothing to do while it is empty. */
   readonly index?: NeedIndex | undefined;
   /** Does a bounded part of the round; resolves with whether the round has ended. */

@@ -17,7 +17,7 @@ export function unfinishedBatches(home: Home, intervalMs: number, lostMembers: L
   return new Round<UnfinishedBatch>({
     name: 'unfinished batches',
     intervalMs,
-    share: 0.1,
+    pace: { share: 0.1 },
     atOnce: BATCHES_PER_PAGE,
     async page(cursor) {
       if (cursor === '0') {
