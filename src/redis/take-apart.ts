@@ -1,4 +1,5 @@
 import type { BatchRedis } from './batch-redis.js';
+import { LUA_DEFER } from './deferral.js';
 import { batchesKey, batchKeys, FIELD, HELD_FIELD, JOB_KEY_ENDS, needsKey } from './keys.js';
 import { LUA_FORGET_NEEDS } from './needs.js';
 import { type Hold, LUA_REMOVAL } from './removal.js';
@@ -60,7 +61,7 @@ end
  * batch job itself. Everything that is done is forgotten at once, so that it can be cut short anywhere and gone on with.
  *
  * A member that is settled is forgotten, and its job removed if that was asked for. One that is pending is removed with what is
- * below it, bottom-up; one that runs ends outside of any batch. A callback of the batch is removed even while it runs: it must
+ * below it, bottom-up; one that runs ends outside of any batch, and is not tried again. A callback of the batch is removed even while it runs: it must
  * not run once more when its worker stalls. What is not the batch's own is left alone: a job that has another parent by
  * now, or another prefix. The batch job goes last, when nothing else is left and no BatchWorker holds it: it is taken out of its
  * state, and of the batch above, which may be waiting for nothing else.
@@ -75,7 +76,7 @@ end
 const TAKE_APART = script(
   'takeApart',
   2,
-  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_SPLIT_KEY}${LUA_WAKE}${LUA_REMOVAL}${LUA_UNLINK_JOB}${LUA_FORGET_NEEDS}
+  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_SPLIT_KEY}${LUA_WAKE}${LUA_REMOVAL}${LUA_UNLINK_JOB}${LUA_FORGET_NEEDS}${LUA_DEFER}
 local batchKey, batchId, batchesQueue, prefix = KEYS[1], ARGV[1], ARGV[4], ARGV[5]
 local removal = holdRemoval(batchKey, ARGV[2], ARGV[3])
 if not removal then
@@ -211,7 +212,7 @@ local function takeChild(owner, key, collection)
   if parentKey ~= owner then
     return 'forget'
   end
-  if isInBatches and nonceOf(key, id) then
+  if isInBatches and nonceOf(key) then
     children[#children + 1] = id
     children[#children + 1] = owner
     noteFound()
@@ -225,6 +226,9 @@ local function takeChild(owner, key, collection)
   end
   if isPending then
     redis.call('HDEL', key, 'parentKey', 'parent')
+    if takesPending then
+      defer(key, deferralOf(ARGV[2], 'removed'), redis.call('HGET', key, 'opts'))
+    end
   elseif mayHaveWaiting and hasJobsBelow(key) and not clearWaiting(key) then
     return 'stays'
   end
