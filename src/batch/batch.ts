@@ -327,7 +327,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * A failed member that is retried by hand (`job.retry()`, Bull Board) heals its batch in the same way, within seconds.
    *
    * @returns how many jobs run again.
-   * @throws BatchNotFoundError when the batch has been removed.
+   * @throws BatchNotFoundError when the batch has been removed; BatchError when it was cancelled, and when nothing can run again
+   * because what had failed inside of its flows has been removed.
    *
    * @example
    * const { retried } = await (await users.getBatch(id)).retry();
