@@ -279,6 +279,36 @@ describe('two names under one prefix', () => {
   });
 });
 
+describe('a BatchWorker that cannot find out whose queue it was given', () => {
+  /** What answers with an error, until it is gone, when it is asked for the name of the queue of the batches. */
+  const wrongKey = ({ prefix }: Bench) => `${prefix}:batches:reconciler:queue`;
+
+  test('tries again, and drives batches when it has found out', async ({ bench }) => {
+    await bench.redis.lpush(wrongKey(bench), 'no name');
+    const { batchWorker, errors } = batchWorkerOf(bench);
+    await eventually(() => errors.length > 0);
+    expect(errors[0]?.message).toContain('WRONGTYPE');
+    await bench.redis.del(wrongKey(bench));
+    await batchWorker.waitUntilReady();
+    const batch = await bench.queue('users').addBatch({}, []);
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded' });
+  });
+
+  test('can be closed, and then takes no job', async ({ bench }) => {
+    const own = bench.plainQueue('batches');
+    const batch = await bench.queue('users').addBatch({}, []);
+    await bench.redis.lpush(wrongKey(bench), 'no name');
+    const { batchWorker, errors } = batchWorkerOf(bench);
+    await eventually(() => errors.length > 0);
+    await bench.redis.del(wrongKey(bench));
+    await batchWorker.close();
+    await batchWorker.close();
+    expect((await batch.status()).finishedAt).toBeUndefined();
+    expect(await own.getWorkers()).toEqual([]);
+    expect(errors.filter(({ message }) => !message.includes('WRONGTYPE'))).toEqual([]);
+  });
+});
+
 describe('the option batchesQueue', () => {
   test.for([
     [{ batchesQeue: 'a' }, "has no option 'batchesQeue'. Did you mean 'batchesQueue'?"],
@@ -328,6 +358,17 @@ describe('the option batchesQueue', () => {
     await expect(batches.createBatch()).rejects.toThrow(refusal);
     await expect(users.createBatch({ on: { complete: { name: 'a', queue: batchesQueue } } })).rejects.toThrow(refusal);
     await expect(bench.queue('mail').getBatch(id)).rejects.toThrow(BatchNotFoundError);
+  });
+
+  test('is that of each queue, also when queues share a connection', async ({ bench }) => {
+    const shared = { connection: bench.redis, skipMetasUpdate: true };
+    const users = withBatches(bench.plainQueue('users', shared), { batchesQueue });
+    const mail = withBatches(bench.plainQueue('mail', shared));
+    bench.owns(batchesQueue);
+    const { id } = await users.createBatch();
+    await expect(mail.getBatch(id)).rejects.toThrow(BatchNotFoundError);
+    await expect(mail.createBatch()).rejects.toThrow("are kept in the queue 'job-batches'");
+    expect(await mail.getBatchCounts()).toMatchObject({ open: 0 });
   });
 
   test('is what explain() tells to start a BatchWorker with', async ({ bench }) => {

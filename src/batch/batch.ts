@@ -39,7 +39,7 @@ import {
   resultsOf,
 } from './settled.js';
 import { type BatchStatus, statusOf } from './status.js';
-import { inChunks } from './stream.js';
+import { CHUNK_SIZE, inChunks } from './stream.js';
 import { inTrace } from './trace.js';
 import { type BatchTree, treeOf } from './tree.js';
 import { waitUntilFinished, watch } from './wait.js';
@@ -59,9 +59,6 @@ export interface Standing {
 }
 
 const OUTSIDE: Standing = { links: [], parentLinks: [] };
-
-/** How many jobs that a queue is given inside of `jobs(fn)` go to Redis in one step. */
-const MOST_AT_ONCE = 250;
 
 /** The longest time that a timer can hold. */
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
@@ -166,7 +163,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * root, unless its options say otherwise (`ignoreDependencyOnFailure`, …). As with a FlowProducer, the
    * `defaultJobOptions` of queues do not apply; the batch's `jobOptions` do, to the root.
    *
-   * @param flow `{ name, queueName, data?, opts?, children? }`, at most 500 jobs in all.
+   * @param flow `{ name, queueName, data?, opts?, children? }`, at most 300 jobs in all.
    * @returns `{ job, children? }` for each job, as FlowProducer does; for a root that was a member already only its `job`.
    * @throws as `add`; BatchMemberError also when a job below has the id of one that exists. Then none of them was added.
    *
@@ -232,8 +229,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
     );
     const fresh = !members.some(({ isNamed }) => isNamed);
     const added: Job[] = [];
-    for (let from = 0; from < members.length; from += MOST_AT_ONCE) {
-      const some = members.slice(from, from + MOST_AT_ONCE);
+    for (let from = 0; from < members.length; from += CHUNK_SIZE) {
+      const some = members.slice(from, from + CHUNK_SIZE);
       added.push(...(await this.#traced(() => addMembers(this.#destination, some, fresh))).jobs);
     }
     return { jobs: added };
@@ -327,7 +324,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * A failed member that is retried by hand (`job.retry()`, Bull Board) heals its batch in the same way, within seconds.
    *
    * @returns how many jobs run again.
-   * @throws BatchNotFoundError when the batch has been removed.
+   * @throws BatchNotFoundError when the batch has been removed; BatchError when it was cancelled, and when nothing can run again
+   * because what had failed inside of its flows has been removed.
    *
    * @example
    * const { retried } = await (await users.getBatch(id)).retry();

@@ -1,5 +1,6 @@
 import { BatchError, BatchNotFoundError } from '../errors.js';
 import { type CancelledBatch, lookAtCancelled, markCancelled, tellParentOfCancel } from '../redis/cancel.js';
+import type { BatchDefinition } from '../redis/definition.js';
 import { type DroppedSearch, droppedQueues, searchDropped } from '../redis/dropped.js';
 import { Emptying } from './emptying.js';
 import type { Home } from './home.js';
@@ -96,8 +97,8 @@ export async function removeDroppedSlice(home: Home, state?: DroppedState): Prom
 }
 
 /** Before a batch ends that failed because something was cancelled: its failure is no death to its parent. */
-export async function tellParent(home: Home, batchId: string, parentId: string | undefined): Promise<void> {
-  if (parentId !== undefined) {
-    await tellParentOfCancel(home.redis, batchId, parentId);
+export async function tellParent(home: Home, batch: BatchDefinition): Promise<void> {
+  if (batch.parentId !== undefined) {
+    await tellParentOfCancel(home.redis, batch, batch.parentId);
   }
 }

@@ -22,7 +22,7 @@ import { type OnFailure, policyOf } from './failure-policy.js';
 import { checkNotBatches, type Home } from './home.js';
 import { newBatchId, newNonce } from './ids.js';
 import type { Opener } from './job.js';
-import { commandOf, type Destination, newJob, refusal } from './members.js';
+import { commandOf, type Destination, newJob, refusal, withTrace } from './members.js';
 import { otherQueue } from './other-queue.js';
 import type { QueueLike } from './queue-like.js';
 import { revive } from './retry.js';
@@ -229,7 +229,7 @@ function batchCommand(home: Home, definition: BatchDefinition, parent: Destinati
   const { id, description, queue, openTimeout } = definition;
   const batches = { queue: home.batches as unknown as QueueLike };
   const job = newJob(batches, description ?? `batch of ${queue}`, definition, {
-    ...STEP_OPTIONS,
+    ...withTrace(STEP_OPTIONS, definition.trace),
     jobId: id,
     delay: openTimeout,
     ...(parent === undefined ? {} : { parent: { id: parent.batch.id, queue: home.batches.qualifiedName } }),

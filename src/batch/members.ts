@@ -60,7 +60,8 @@ export interface Adding {
 }
 
 /**
- * Adds members to a batch in one atomic step: all of them, or, with an error that says why, none.
+ * Adds members to a batch in one atomic step: all of them, or, with an error that says why, none. Members with much data are
+ * added in several such steps.
  *
  * @param isFresh whether all ids were made for this call, so that none of them can be known.
  */
@@ -72,14 +73,48 @@ export async function addMembers(to: Destination, members: readonly Member[], is
   return inProducerSpans(queues, members, async (traceOf) => {
     const jobs = members.map((member) => memberJob(home, batch.id, member, traceOf(member.queue)));
     const entries = jobs.map((job, i) => entryOf(home, members[i] as Member, job, adding));
-    const result = await send(to, entries, isFresh, adding);
-    refuseTaken(batch.id, members, result.taken);
-    reportFailed(result.failed, members, adding);
-    if (members.length === 1 && result.known.size === 0) {
+    let known = 0;
+    for (const slice of slicesByBytes(entries)) {
+      known += await addSlice(to, members.slice(...slice), entries.slice(...slice), isFresh);
+    }
+    if (members.length === 1 && known === 0) {
       emitWaiting(members[0] as Member, jobs[0] as Job);
     }
-    return { jobs, added: members.length - result.known.size, known: result.known.size };
+    return { jobs, added: members.length - known, known };
   });
+}
+
+/** Adds members in one step; returns how many were members already. */
+async function addSlice(
+  to: Destination,
+  members: readonly Member[],
+  entries: readonly NewJob[],
+  isFresh: boolean,
+): Promise<number> {
+  const batchId = to.batch.id;
+  const adding = { batchId, jobIds: members.map(({ id }) => id) };
+  const result = await send(to, entries, isFresh, adding);
+  refuseTaken(batchId, members, result.taken);
+  reportFailed(result.failed, members, adding);
+  return result.known.size;
+}
+
+/** How much of users' data one step takes at most, unless one job has more: Redis copies a megabyte in some milliseconds. */
+const BYTES_AT_ONCE = 256 * 1024;
+
+/** Divides jobs into stretches, [from, to), that are small enough for one step. */
+function slicesByBytes(entries: readonly NewJob[]): [from: number, to: number][] {
+  const slices: [number, number][] = [];
+  let [from, bytes] = [0, 0];
+  entries.forEach(({ command }, i) => {
+    const size = command.args.reduce((sum, arg) => sum + arg.length, 0);
+    if (i > from && bytes + size > BYTES_AT_ONCE) {
+      slices.push([from, i]);
+      [from, bytes] = [i, 0];
+    }
+    bytes += size;
+  });
+  return [...slices, [from, entries.length]];
 }
 
 /** The queues that were seen to be in the Redis of their batches. */

@@ -1,5 +1,5 @@
 import type { Job } from 'bullmq';
-import { BatchNotFoundError } from '../errors.js';
+import { BatchError, BatchNotFoundError } from '../errors.js';
 import type { BatchDefinition } from '../redis/definition.js';
 import { failedBelow, reopenFlow } from '../redis/flow.js';
 import { memberName } from '../redis/keys.js';
@@ -34,7 +34,8 @@ export async function retryFailed(
     }
   };
   await renew();
-  const retried = await retryMembers(home, batchId, renew);
+  const stuck: StuckFlow[] = [];
+  const retried = await retryMembers(home, batchId, { renew, stuck });
   await revive(home, batchId);
   for (
     let above = parentId;
@@ -46,41 +47,69 @@ export async function retryFailed(
   if (!(await unclaimRetry(home.redis, claim))) {
     throw new BatchNotFoundError(batchId);
   }
+  refuseStuck(batchId, retried, stuck);
   return retried;
 }
 
-async function retryMembers(home: Home, batchId: string, renew: () => Promise<void>): Promise<number> {
+/** A failed job of a flow that cannot run again, because a job below it, for which it failed, was removed. */
+interface StuckFlow {
+  readonly key: string;
+  readonly removed: string;
+}
+
+/** What goes along with a retry through the tree: how to stay entitled to it, and what could not be retried. */
+interface Retry {
+  renew(): Promise<void>;
+  readonly stuck: StuckFlow[];
+}
+
+/** Says why nothing runs again, where there is a reason that the caller can do something about. */
+function refuseStuck(batchId: string, retried: number, [first, ...others]: readonly StuckFlow[]): void {
+  if (retried === 0 && first !== undefined) {
+    const more = others.length === 0 ? '' : ` The same goes for ${others.length} more.`;
+    throw new BatchError(
+      `Nothing of batch '${batchId}' can run again: the job '${first.key}' failed because of '${first.removed}' below it in ` +
+        `its flow, which has been removed since.${more} Add the flow again, to a new batch.`,
+      { batchId },
+    );
+  }
+}
+
+async function retryMembers(home: Home, batchId: string, retry: Retry): Promise<number> {
   let retried = 0;
   const failed = settledPages(home.redis, batchId, { which: 'failed', count: PAGE_SIZE, withData: false });
   for await (const members of failed) {
-    const counts = await Promise.all(members.map(({ key }) => retryMember(home, key, renew)));
+    const counts = await Promise.all(members.map(({ key }) => retryMember(home, key, retry)));
     retried += counts.reduce((sum, count) => sum + count, 0);
-    await renew();
+    await retry.renew();
   }
   return retried;
 }
 
-async function retryMember(home: Home, key: string, renew: () => Promise<void>): Promise<number> {
+async function retryMember(home: Home, key: string, retry: Retry): Promise<number> {
   const { queue, id } = memberName(home.redis.prefix, key);
   if (queue === home.batches.name) {
     if ((await readSnapshot(home.redis, id))?.cancelledAt !== undefined) {
       return 0;
     }
-    const retried = await retryMembers(home, id, renew);
+    const retried = await retryMembers(home, id, retry);
     await revive(home, id);
     return retried;
   }
-  return retryJob(home, key);
+  return retryJob(home, key, retry.stuck);
 }
 
 /**
  * A job of a flow that failed because of those below it: they run again first, and it waits for them. From the bottom up,
  * so that a job that was left failed half-way has what it needs when it is retried later.
  */
-async function retryJob(home: Home, key: string): Promise<number> {
+async function retryJob(home: Home, key: string, stuck: StuckFlow[]): Promise<number> {
   let retried = 0;
   for (const below of await failedBelow(home.redis, key)) {
-    retried += await retryJob(home, below);
+    if ((await findJob(home, below)) === undefined) {
+      stuck.push({ key, removed: below });
+    }
+    retried += await retryJob(home, below, stuck);
   }
   if (await reopenFlow(home.redis, key)) {
     return retried + 1;
@@ -89,8 +118,12 @@ async function retryJob(home: Home, key: string): Promise<number> {
     // They have failed again already, and so it has.
     return retried;
   }
+  return retried + ((await retryIfFailed(await findJob(home, key))) ? 1 : 0);
+}
+
+function findJob(home: Home, key: string): Promise<Job | undefined> {
   const { queue, id } = memberName(home.redis.prefix, key);
-  return retried + ((await retryIfFailed(await home.queueNamed(queue).queueJob(id))) ? 1 : 0);
+  return home.queueNamed(queue).queueJob(id);
 }
 
 /** Lets a batch that has failed run again: it waits for what is outstanding now, and judges afresh. */
@@ -106,18 +139,22 @@ export async function revive(home: Home, batchId: string): Promise<void> {
   }
 }
 
-/** BullMQ's `retry` refuses a job that has not failed: somebody else may have retried it just now. */
+/**
+ * Lets a failed job run again; returns whether it does. BullMQ refuses one that has not failed: it may run again already, because
+ * the reply to this very command was lost, or because another process was faster.
+ */
 async function retryIfFailed(job: Job | undefined): Promise<boolean> {
-  if (job === undefined) {
+  if (job === undefined || !(await job.isFailed())) {
     return false;
   }
   try {
     await job.retry('failed', { resetAttemptsMade: true });
     return true;
   } catch (error) {
-    if (await job.isFailed()) {
+    const state = await job.getState();
+    if (state === 'failed') {
       throw error;
     }
-    return false;
+    return state !== 'unknown';
   }
 }

@@ -1,11 +1,8 @@
-/** How many jobs go to Redis in one step: enough to pay for the round trip, few enough not to keep Redis busy. */
-const CHUNK_SIZE = 250;
+/** How many jobs go to Redis in one step: enough to pay for the round trip, few enough not to keep Redis busy (6 ms). */
+export const CHUNK_SIZE = 200;
 
-/**
- * How many chunks are in memory at the same time. A chunk takes two trips to Redis, and work here in between: with fewer,
- * one of the two would wait for the other (with two, adding takes half as long again).
- */
-const CHUNKS_IN_FLIGHT = 8;
+/** How many chunks are in memory at the same time: while Redis works at some, the next ones are made. */
+const CHUNKS_IN_FLIGHT = 10;
 
 /**
  * Reads a source in chunks and hands each to `work`, in order; stops reading while so many are under way. After an error

@@ -1,3 +1,4 @@
+import type { BatchLife } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD, needsKey } from './keys.js';
 import { LUA_NEED } from './needs.js';
@@ -308,18 +309,18 @@ export async function isCancelled(redis: BatchRedis, batchId: string, nonce = ''
 /**
  * Counts a cancelled child batch on its parent, once, so that its failure there is not taken for a death.
  *
- * KEYS: the child's job, the parent's.
+ * KEYS: the child's job, the parent's. ARGV: the child's nonce.
  */
 const TELL_PARENT = script(
   'tellParent',
   2,
   `
-if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('EXISTS', KEYS[2]) == 1
+if redis.call('HGET', KEYS[1], '${FIELD.nonce}') == ARGV[1] and redis.call('EXISTS', KEYS[2]) == 1
   and redis.call('HSETNX', KEYS[1], '${FIELD.toldParent}', 1) == 1 then
   redis.call('HINCRBY', KEYS[2], '${FIELD.cancelledChildren}', 1)
 end`,
 );
 
-export async function tellParentOfCancel(redis: BatchRedis, batchId: string, parentId: string): Promise<void> {
-  await redis.run(TELL_PARENT, [batchKeys(redis, batchId).job, batchKeys(redis, parentId).job]);
+export async function tellParentOfCancel(redis: BatchRedis, { id, nonce }: BatchLife, parentId: string): Promise<void> {
+  await redis.run(TELL_PARENT, [batchKeys(redis, id).job, batchKeys(redis, parentId).job, nonce]);
 }

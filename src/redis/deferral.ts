@@ -31,6 +31,31 @@ end
 `;
 
 /**
+ * Lua: defer(key, deferral, opts) gives a job a deferred failure, drop(key, queueKey, deferral, opts) one that is in a list, which
+ * has no parent from then on, and is removed by whoever comes to it. noteDropped(registryKey) is to be called at the end.
+ */
+export const LUA_DEFER = `${LUA_DEFERRAL}
+local dropped = {}
+-- The worker that takes the job fails it, and BullMQ removes it then.
+local function defer(key, deferral, opts, ...)
+  -- Of two options with one name the last one counts. What was written stays as it is: cjson would change numbers.
+  opts = string.match(opts or '', '^(.*)}') or '{'
+  opts = opts .. (opts == '{' and '' or ',') .. '"removeOnFail":true}'
+  redis.call('HSET', key, 'defa', deferral, 'opts', opts, ...)
+end
+local function drop(key, queueKey, deferral, opts)
+  defer(key, deferral, opts, '${DROPPED_FIELD}', 1)
+  redis.call('HDEL', key, 'parentKey', 'parent')
+  dropped[queueKey] = (dropped[queueKey] or 0) + 1
+end
+local function noteDropped(registryKey)
+  for queueKey, count in pairs(dropped) do
+    redis.call('HINCRBY', registryKey, queueKey, count)
+  end
+end
+`;
+
+/**
  * Lua: cancelJob(key, queueKey, id, ownerKey, deferral) takes a pending job out of the dependencies of its owner, a batch or the
  * root of a flow, and returns what became of it:
  * - 'cancelled': it will not run. A job in 'delayed', 'prioritized' or 'waiting-children' has been removed. One in a list is
@@ -38,10 +63,8 @@ end
  * - 'running': it has a deferred failure, so that it is not tried again. How it ends by itself is as its options say.
  * - 'waits': it has one too, and there are jobs below it, which have to be cancelled first.
  * - 'absent': there is no job yet, or no more; a repair settles it. nil: it is another's, or has finished.
- * noteDropped(registryKey) is to be called at the end.
  */
-export const LUA_CANCEL_JOB = `${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}${LUA_DEFERRAL}
-local dropped = {}
+export const LUA_CANCEL_JOB = `${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}${LUA_DEFER}
 local function removeJob(key)
   redis.call('DEL', key, key .. ':logs', key .. ':lock', key .. ':dependencies', key .. ':processed', key .. ':failed',
     key .. ':unsuccessful')
@@ -65,18 +88,6 @@ local function setOf(queueKey, id)
       return set
     end
   end
-end
--- The worker that takes the job fails it, and BullMQ removes it then.
-local function defer(key, deferral, opts, ...)
-  -- Of two options with one name the last one counts. What was written stays as it is: cjson would change numbers.
-  opts = string.match(opts or '', '^(.*)}') or '{'
-  opts = opts .. (opts == '{' and '' or ',') .. '"removeOnFail":true}'
-  redis.call('HSET', key, 'defa', deferral, 'opts', opts, ...)
-end
-local function drop(key, queueKey, deferral, opts)
-  defer(key, deferral, opts, '${DROPPED_FIELD}', 1)
-  redis.call('HDEL', key, 'parentKey', 'parent')
-  dropped[queueKey] = (dropped[queueKey] or 0) + 1
 end
 local function cancelJob(key, queueKey, id, ownerKey, deferral)
   local timestamp, parentKey, finishedOn, defa, opts =
@@ -103,10 +114,5 @@ local function cancelJob(key, queueKey, id, ownerKey, deferral)
   end
   redis.call('SREM', ownerKey .. ':dependencies', key)
   return 'cancelled'
-end
-local function noteDropped(registryKey)
-  for queueKey, count in pairs(dropped) do
-    redis.call('HINCRBY', registryKey, queueKey, count)
-  end
 end
 `;

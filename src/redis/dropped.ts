@@ -16,7 +16,7 @@ const REMOVED_AT_ONCE = 200;
  * How far from either end a list is gone through: to take jobs out of it, Redis walks there from the nearer end, which took 3 ms
  * at this distance and 170 ms in the middle of a list of 4 million. Jobs further inside are left to the workers.
  */
-const DEPTH = 100_000;
+export const DEPTH = 100_000;
 
 /** Where BullMQ keeps waiting jobs; 5 moves them into the second while their queue is paused. */
 const LISTS = ['wait', 'paused'] as const;

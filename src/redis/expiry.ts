@@ -3,8 +3,8 @@ import { batchesKey, FIELD } from './keys.js';
 import { LUA_FREES_MEMORY, LUA_NOW, script } from './script.js';
 
 /**
- * Lua, after LUA_NOW: whether a finished batch has had its time. Its age counts from the instant at which a script first saw it
- * finished: `finishedOn` is written by the clock of the BatchWorker that finished it, which may be an hour slow. A batch that was
+ * Lua, after LUA_NOW: whether a finished batch has had its time, or is being removed already. Its age counts from the instant
+ * at which a script first saw it finished: `finishedOn` is written by the clock of the BatchWorker that finished it, which may be an hour slow. A batch that was
  * retried has another `finishedOn`, and is seen anew. A child batch stays as long as its parent.
  */
 export const LUA_EXPIRED = `
@@ -17,12 +17,16 @@ local function firstSeen(jobKey, finishedOn, finishedAt)
   return tonumber(at)
 end
 local function isExpired(jobKey, id, completed, failed)
-  local batch = redis.call('HMGET', jobKey, '${FIELD.nonce}', 'finishedOn', 'parentKey', '${FIELD.finishedAt}', '${FIELD.keep}')
-  if not batch[1] or not batch[2] or batch[3] and redis.call('EXISTS', batch[3]) == 1 then
+  local nonce, removal, finishedOn, parentKey, finishedAt, keep = unpack(redis.call('HMGET', jobKey, '${FIELD.nonce}',
+    '${FIELD.removal}', 'finishedOn', 'parentKey', '${FIELD.finishedAt}', '${FIELD.keep}'))
+  if removal then
+    return true
+  end
+  if not nonce or not finishedOn or parentKey and redis.call('EXISTS', parentKey) == 1 then
     return false
   end
-  local age, count = string.match(batch[5] or ',', '^(%d*),(%d*)$')
-  local seen = firstSeen(jobKey, batch[2], batch[4])
+  local age, count = string.match(keep or ',', '^(%d*),(%d*)$')
+  local seen = firstSeen(jobKey, finishedOn, finishedAt)
   if age ~= '' and now() - seen >= tonumber(age) * 1000 then
     return true
   end
@@ -48,8 +52,7 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[2], ARGV[1], ARGV[2])) do
 end
 local expired = {}
 for _, id in ipairs(ids) do
-  local jobKey = ARGV[3] .. id
-  if redis.call('HEXISTS', jobKey, '${FIELD.removal}') == 1 or isExpired(jobKey, id, KEYS[1], KEYS[2]) then
+  if isExpired(ARGV[3] .. id, id, KEYS[1], KEYS[2]) then
     expired[#expired + 1] = id
   end
 end

@@ -8,21 +8,29 @@ export interface ForeignJob {
   readonly name: string;
 }
 
-/** How many jobs of each state are looked at, and up to how many bytes their data may have to be those of a copy. */
+/** How many jobs of each state are looked at, how many bytes the data of a copy may have, and how many are read in all. */
 const LOOKED_AT = 10;
 const LARGEST_COPY = 100_000;
+const MOST_READ = 1_000_000;
 
 /**
  * KEYS: the lists wait, paused, active; the sorted sets delayed, prioritized. ARGV: key prefix of the queue.
- * Returns id, name of a job that is no batch and no copy of one, or nil.
+ * Returns id, name of a job that is no batch and no copy of one, or nil. What is not read is taken for a copy: the BatchWorker
+ * looks at each job once more before it runs it.
  */
 const FOREIGN_JOB = script(
   'foreignJob',
   5,
   `
+local left = ${MOST_READ}
 local function isCopy(key)
-  if redis.call('HSTRLEN', key, 'data') > ${LARGEST_COPY} then
+  local size = redis.call('HSTRLEN', key, 'data')
+  if size > ${LARGEST_COPY} then
     return false
+  end
+  left = left - size
+  if left < 0 then
+    return true
   end
   local data = redis.call('HGET', key, 'data') or ''
   return string.find(data, '"nonce":"', 1, true) and string.find(data, '"on":', 1, true)

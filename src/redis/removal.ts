@@ -83,7 +83,7 @@ if how == 'child' then
     return { 'outcome', 'not found' }
   end
 end
-local nonce = nonceOf(KEYS[1], id)
+local nonce = nonceOf(KEYS[1])
 if not nonce or ARGV[2] ~= '' and ARGV[2] ~= nonce then
   if redis.call('EXISTS', KEYS[1]) == 0 then
     forgetNeeds(KEYS[5], id)
@@ -215,15 +215,15 @@ export async function releaseRemoval(redis: BatchRedis, { batchId, nonce, holder
   await redis.run(RENEW, [batchKeys(redis, batchId).job, nonce, holder, '1']);
 }
 
-/** KEYS: batch job. ARGV: batch id, nonce. Returns 1 for this life of the batch, also while it is being removed. */
+/** KEYS: batch job. ARGV: nonce. Returns 1 for this life of the batch, also while it is being removed. */
 const IS_LIFE = script(
   'isLife',
   1,
   `${LUA_NONCE}
-return nonceOf(KEYS[1], ARGV[1]) == ARGV[2] and 1 or 0`,
+return nonceOf(KEYS[1]) == ARGV[1] and 1 or 0`,
 );
 
 /** Whether this life of a batch exists, or what is left of it. */
 export async function isLife(redis: BatchRedis, batchId: string, nonce: string): Promise<boolean> {
-  return (await redis.run(IS_LIFE, [batchKeys(redis, batchId).job, batchId, nonce])) === 1;
+  return (await redis.run(IS_LIFE, [batchKeys(redis, batchId).job, nonce])) === 1;
 }

@@ -15,7 +15,7 @@ const LUA_CLIMB = `${LUA_NONCE}
 local function climb(jobKey, nonce, batchesQueue)
   local keys, key = {}, jobKey
   while key and #keys < ${MOST_LEVELS} and string.sub(key, 1, #batchesQueue) == batchesQueue do
-    local found = nonceOf(key, string.sub(key, #batchesQueue + 1))
+    local found = nonceOf(key)
     if redis.call('HEXISTS', key, '${FIELD.removal}') == 1 or key == jobKey and found ~= nonce then
       return nil
     end

@@ -158,11 +158,11 @@ local function splitKey(key, prefix)
   if string.sub(key, 1, #prefix + 1) ~= prefix .. ':' then
     return nil
   end
-  local queue, id = string.match(key, '^([^:]+):(.*)$', #prefix + 2)
-  if not queue then
+  local colon = string.find(key, ':', #prefix + 2, true)
+  if not colon or colon == #prefix + 2 then
     return nil
   end
-  return prefix .. ':' .. queue .. ':', id
+  return string.sub(key, 1, colon), string.sub(key, colon + 1)
 end
 `;
 

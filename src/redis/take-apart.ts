@@ -1,16 +1,17 @@
 import type { BatchRedis } from './batch-redis.js';
+import { LUA_DEFER } from './deferral.js';
 import { batchesKey, batchKeys, FIELD, HELD_FIELD, JOB_KEY_ENDS, needsKey } from './keys.js';
 import { LUA_FORGET_NEEDS } from './needs.js';
 import { type Hold, LUA_REMOVAL } from './removal.js';
 import { LUA_FREES_MEMORY, LUA_NONCE, LUA_NOW, LUA_SPLIT_KEY, LUA_WAKE, named, script } from './script.js';
 
-/** What one slice may cost, in entries looked at; some 3 ms of Redis's time. */
-const BUDGET = 3000;
+/** What one slice may cost, in entries looked at: 1 ms of Redis's time, and some on a machine that is busy. */
+const BUDGET = 1000;
 /** What it costs to remove a job, in the same unit. */
 const COST_OF_A_JOB = 3;
-/** How many entries are read first, and how many bytes of values at once when their size is known. */
-const FEW = 3;
-const BYTES_AT_ONCE = 200_000;
+/** How many entries are read at once at most: none, but one, is read before it is known how large their values are. */
+const PAGE_SIZE = 250;
+const BYTES_AT_ONCE = 100_000;
 /** How many bytes of values cost as much as looking at an entry. */
 const BYTES_PER_ENTRY = 400;
 /** How many jobs in long lists, or child batches, a slice finds before it asks for their removal. */
@@ -21,15 +22,37 @@ const SHORT_LIST = 500;
 const MOST_FAILED_BELOW = 1000;
 
 /**
- * Lua: whether a job has, or had, jobs below it; and the removal of a job's keys, of which large ones are freed in the
+ * Lua: whether jobs have, or had, jobs below them; and the removal of a job's keys, of which large ones are freed in the
  * background.
  */
 export const LUA_UNLINK_JOB = `
+local function haveJobsBelow(jobs)
+  local keys = {}
+  for _, key in ipairs(jobs) do
+    keys[#keys + 1] = key .. ':dependencies'
+    keys[#keys + 1] = key .. ':processed'
+    keys[#keys + 1] = key .. ':failed'
+    keys[#keys + 1] = key .. ':unsuccessful'
+  end
+  return #keys > 0 and redis.call('EXISTS', unpack(keys)) > 0
+end
 local function hasJobsBelow(key)
   return redis.call('EXISTS', key .. ':dependencies', key .. ':processed', key .. ':failed', key .. ':unsuccessful') > 0
 end
 local function unlinkJob(key)
   redis.call('UNLINK', ${JOB_KEY_ENDS.map((end) => `key .. '${end}'`).join(', ')})
+end
+-- Many jobs that have no jobs below them.
+local function unlinkLeaves(jobs)
+  local keys = {}
+  for _, key in ipairs(jobs) do
+    keys[#keys + 1] = key
+    keys[#keys + 1] = key .. ':logs'
+    keys[#keys + 1] = key .. ':lock'
+  end
+  if #keys > 0 then
+    redis.call('UNLINK', unpack(keys))
+  end
 end
 `;
 
@@ -38,7 +61,7 @@ end
  * batch job itself. Everything that is done is forgotten at once, so that it can be cut short anywhere and gone on with.
  *
  * A member that is settled is forgotten, and its job removed if that was asked for. One that is pending is removed with what is
- * below it, bottom-up; one that runs ends outside of any batch. A callback of the batch is removed even while it runs: it must
+ * below it, bottom-up; one that runs ends outside of any batch, and is not tried again. A callback of the batch is removed even while it runs: it must
  * not run once more when its worker stalls. What is not the batch's own is left alone: a job that has another parent by
  * now, or another prefix. The batch job goes last, when nothing else is left and no BatchWorker holds it: it is taken out of its
  * state, and of the batch above, which may be waiting for nothing else.
@@ -53,7 +76,7 @@ end
 const TAKE_APART = script(
   'takeApart',
   2,
-  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_SPLIT_KEY}${LUA_WAKE}${LUA_REMOVAL}${LUA_UNLINK_JOB}${LUA_FORGET_NEEDS}
+  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_SPLIT_KEY}${LUA_WAKE}${LUA_REMOVAL}${LUA_UNLINK_JOB}${LUA_FORGET_NEEDS}${LUA_DEFER}
 local batchKey, batchId, batchesQueue, prefix = KEYS[1], ARGV[1], ARGV[4], ARGV[5]
 local removal = holdRemoval(batchKey, ARGV[2], ARGV[3])
 if not removal then
@@ -66,7 +89,7 @@ for i = 10, #ARGV do
   isCallback[ARGV[i]] = true
 end
 local children, queues, found = {}, {}, 0
-local known = {}
+local known, usual = {}, {}
 local clear
 
 -- A queue of another prefix that begins like ours is none here: what its jobs are in cannot be told.
@@ -84,15 +107,25 @@ local function noteFound()
   end
 end
 
--- Takes a job out of the state it is in; returns false for one that runs, and for one in a list that is too long to search.
-local function leaveState(key, queueKey, id, evenRunning)
-  if redis.call('HEXISTS', key, '${HELD_FIELD}') == 1 then
+-- Most jobs of a queue are in the state in which the last one was.
+local function leaveSet(queueKey, id)
+  local last = usual[queueKey]
+  if last and redis.call('ZREM', last, id) == 1 then
     return true
   end
   for _, state in ipairs({ 'completed', 'failed', 'delayed', 'waiting-children', 'prioritized' }) do
-    if redis.call('ZREM', queueKey .. state, id) == 1 then
+    if queueKey .. state ~= last and redis.call('ZREM', queueKey .. state, id) == 1 then
+      usual[queueKey] = queueKey .. state
       return true
     end
+  end
+  return false
+end
+
+-- Takes a job out of the state it is in; returns false, and why, for one that runs, and for one in a list that is too long to search.
+local function leaveState(key, queueKey, id, evenRunning)
+  if leaveSet(queueKey, id) then
+    return true
   end
   if redis.call('EXISTS', key .. ':lock') == 1 and not evenRunning then
     return false, 'running'
@@ -113,26 +146,26 @@ local function leaveState(key, queueKey, id, evenRunning)
   return true
 end
 
--- Removes a job with what is below it; returns false, and why, while something of it is left.
-local function removeJob(key, queueKey, id, evenRunning)
-  budget = budget - ${COST_OF_A_JOB}
-  local hasLeft, why = leaveState(key, queueKey, id, evenRunning)
-  if not hasLeft then
-    return false, why
+-- Removes the keys of jobs that are in no state any more, with what is below them; returns those of which nothing is left.
+local function removeKeys(jobs)
+  if not haveJobsBelow(jobs) then
+    unlinkLeaves(jobs)
+    return jobs
   end
-  if hasJobsBelow(key) then
-    -- In no state, so that BullMQ does not let it run when the last job below it ends.
-    redis.call('HSET', key, '${HELD_FIELD}', 1)
-    if not clear(key) then
-      return false, 'left'
+  local gone = {}
+  for _, key in ipairs(jobs) do
+    local isGone = not hasJobsBelow(key)
+    if not isGone then
+      -- So that BullMQ does not let it run when the last job below it ends.
+      redis.call('HSET', key, '${HELD_FIELD}', 1)
+      isGone = clear(key)
+    end
+    if isGone then
+      unlinkJob(key)
+      gone[#gone + 1] = key
     end
   end
-  local deduplication = redis.call('HGET', key, 'deid')
-  if deduplication and redis.call('GET', queueKey .. 'de:' .. deduplication) == id then
-    redis.call('DEL', queueKey .. 'de:' .. deduplication)
-  end
-  unlinkJob(key)
-  return true
+  return gone
 end
 
 -- A job that has failed stays, those below it that still wait go.
@@ -149,74 +182,100 @@ local function clearWaiting(key)
   return true
 end
 
--- Does with one child what is to be done; returns whether its owner may forget it.
+local function takeJob(key, queueKey, id, evenRunning, isHeld, deduplication)
+  budget = budget - ${COST_OF_A_JOB}
+  local hasLeft, why = true, nil
+  if not isHeld then
+    hasLeft, why = leaveState(key, queueKey, id, evenRunning)
+  end
+  if hasLeft and deduplication and redis.call('GET', queueKey .. 'de:' .. deduplication) == id then
+    redis.call('DEL', queueKey .. 'de:' .. deduplication)
+  end
+  return hasLeft, why
+end
+
+-- Does with one child what is to be done. Returns 'forget' when its owner may forget it, 'remove' when its keys are to go, or 'stays'.
 local function takeChild(owner, key, collection)
   budget = budget - 1
-  local queueKey, id = splitKey(key, prefix)
-  if not queueKey or not isQueue(queueKey) then
-    return true
-  end
   local isPending = collection == 'dependencies'
   local callback = isCallback[key]
-  if not isPending and not takesSettled and not callback and queueKey ~= batchesQueue
-    and not (removal.force and collection ~= 'processed') then
-    return true
+  local isInBatches = string.find(key, batchesQueue, 1, true) == 1
+  local mayHaveWaiting = removal.force and collection ~= 'processed'
+  if not isPending and not takesSettled and not callback and not isInBatches and not mayHaveWaiting then
+    return 'forget'
   end
-  if redis.call('HGET', key, 'parentKey') ~= owner then
-    return true
+  local queueKey, id = splitKey(key, prefix)
+  if not queueKey or not isQueue(queueKey) then
+    return 'forget'
   end
-  if queueKey == batchesQueue and nonceOf(key, id) then
+  local parentKey, isHeld, deduplication = unpack(redis.call('HMGET', key, 'parentKey', '${HELD_FIELD}', 'deid'))
+  if parentKey ~= owner then
+    return 'forget'
+  end
+  if isInBatches and nonceOf(key) then
     children[#children + 1] = id
     children[#children + 1] = owner
     noteFound()
-    return false
+    return 'stays'
   end
   if callback or isPending and takesPending or not isPending and takesSettled then
-    local isGone, why = removeJob(key, queueKey, id, callback)
+    local hasLeft, why = takeJob(key, queueKey, id, callback, isHeld, deduplication)
     if why ~= 'running' then
-      return isGone
+      return hasLeft and 'remove' or 'stays'
     end
   end
   if isPending then
     redis.call('HDEL', key, 'parentKey', 'parent')
-    return true
+    if takesPending then
+      defer(key, deferralOf(ARGV[2], 'removed'), redis.call('HGET', key, 'opts'))
+    end
+  elseif mayHaveWaiting and hasJobsBelow(key) and not clearWaiting(key) then
+    return 'stays'
   end
-  return not removal.force or not hasJobsBelow(key) or clearWaiting(key)
+  return 'forget'
 end
 
 local SCANS = { dependencies = 'SSCAN', processed = 'HSCAN', failed = 'HSCAN', unsuccessful = 'ZSCAN' }
 local FORGETS = { dependencies = 'SREM', processed = 'HDEL', failed = 'HDEL', unsuccessful = 'ZREM' }
 
--- A page of one collection. Returns where to go on, or nil if not all is done, and how much to read then: few entries at first,
--- for their values may be large.
+local function forgetAll(owner, collection, keys)
+  for from = 1, #keys, 1000 do
+    local to = math.min(from + 999, #keys)
+    redis.call(FORGETS[collection], owner .. ':' .. collection, unpack(keys, from, to))
+  end
+end
+
+-- A page of one collection. Returns where to go on, or nil if not all is done, and how many to read then.
 local function clearPage(owner, collection, cursor, count)
-  local key = owner .. ':' .. collection
-  local page = redis.call(SCANS[collection], key, cursor, 'COUNT', count)
+  local page = redis.call(SCANS[collection], owner .. ':' .. collection, cursor, 'COUNT', count)
   local step = collection == 'dependencies' and 1 or 2
-  local forgotten, size, isWhole = {}, 0, true
+  local removed, forgotten, size, isWhole = {}, {}, 0, true
   for i = 1, #page[2], step do
     if budget <= 0 then
       isWhole = false
       break
     end
     size = size + (step == 2 and #page[2][i + 1] or 0)
-    if takeChild(owner, page[2][i], collection) then
+    local verdict = takeChild(owner, page[2][i], collection)
+    if verdict == 'remove' then
+      removed[#removed + 1] = page[2][i]
+    elseif verdict == 'forget' then
       forgotten[#forgotten + 1] = page[2][i]
     end
   end
-  for from = 1, #forgotten, 1000 do
-    redis.call(FORGETS[collection], key, unpack(forgotten, from, math.min(from + 999, #forgotten)))
-  end
+  forgetAll(owner, collection, forgotten)
+  local gone = removeKeys(removed)
+  forgetAll(owner, collection, gone)
   budget = budget - math.floor(size / ${BYTES_PER_ENTRY})
   local affordable = math.floor(count * ${BYTES_AT_ONCE} / (size + 1))
-  return isWhole and page[1] or nil, math.max(1, math.min(count * 4, affordable, 250, budget))
+  return isWhole and #gone == #removed and page[1] or nil, math.max(1, math.min(count * 4, affordable, ${PAGE_SIZE}, budget))
 end
 
 -- What is below a job, or one collection of it; returns whether nothing is left there.
 function clear(owner, only)
   for collection in pairs(SCANS) do
     if not only or only == collection then
-      local cursor, count = '0', ${FEW}
+      local cursor, count = '0', 1
       repeat
         cursor, count = clearPage(owner, collection, cursor, count)
         if not cursor then
@@ -237,7 +296,7 @@ local function again(at, cursor)
 end
 
 local COLLECTIONS = { 'processed', 'failed', 'unsuccessful', 'dependencies' }
-local at, cursor, count = tonumber(ARGV[6]), ARGV[7], ${FEW}
+local at, cursor, count = tonumber(ARGV[6]), ARGV[7], 1
 while at <= #COLLECTIONS do
   local following, affordable = clearPage(batchKey, COLLECTIONS[at], cursor, count)
   if not following or found > 0 then
@@ -253,8 +312,15 @@ while at <= #COLLECTIONS do
   end
 end
 for i = 10, #ARGV do
-  local queueKey, id = splitKey(ARGV[i], prefix)
-  if redis.call('EXISTS', ARGV[i]) == 1 and not removeJob(ARGV[i], queueKey, id, true) or budget <= 0 then
+  local key = ARGV[i]
+  local queueKey, id = splitKey(key, prefix)
+  if redis.call('EXISTS', key) == 1 then
+    local isHeld = redis.call('HEXISTS', key, '${HELD_FIELD}') == 1
+    if not takeJob(key, queueKey, id, true, isHeld) or #removeKeys({ key }) == 0 then
+      return again(at, '0')
+    end
+  end
+  if budget <= 0 then
     return again(at, '0')
   end
 end
@@ -264,7 +330,7 @@ end
 if redis.call('EXISTS', batchKey .. ':lock') == 1 then
   return { 'outcome', 'locked' }
 end
-if not leaveState(batchKey, batchesQueue, batchId, false) then
+if redis.call('HEXISTS', batchKey, '${HELD_FIELD}') == 0 and not leaveState(batchKey, batchesQueue, batchId, false) then
   return again(at, '0')
 end
 

@@ -54,7 +54,7 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
       }
       case 'fail':
         if (isFailedByCancel(snapshot)) {
-          await tellParent(home, batchId, snapshot.definition.parentId);
+          await tellParent(home, snapshot.definition);
         }
         await show(writeRow(home, batchId, { ...ended(snapshot, 'failed'), failedReason: step.reason }, token));
         throw failure(step.reason);

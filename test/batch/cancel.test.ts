@@ -4,6 +4,7 @@ import { removePending } from '../../src/batch/cancel.js';
 import { homeOf } from '../../src/batch/home.js';
 import { type Batch, BatchError, BatchFinishedError, BatchNotFoundError, type CallbackBatch } from '../../src/index.js';
 import { markCancelled, tellParentOfCancel } from '../../src/redis/cancel.js';
+import { readDefinition } from '../../src/redis/change-definition.js';
 import { beginRemoval, releaseRemoval } from '../../src/redis/removal.js';
 import { startPrivateRedis } from '../support/private-redis.js';
 import { type AnyJob, type Bench, describe, eventually, expect, gate, keysOf, test } from '../support/test.js';
@@ -632,7 +633,8 @@ describe('cancel and what else happens at the same time', () => {
     await child.addBulk(rows(1));
     await child.cancel();
     // What a BatchWorker leaves that is killed before the child's batch job has failed.
-    await tellParentOfCancel(redis, child.id, parent.id);
+    const { nonce = '' } = (await readDefinition(redis, child.id)) ?? {};
+    await tellParentOfCancel(redis, { id: child.id, nonce }, parent.id);
     await child.remove({ force: true });
     const { held, names } = holding(bench);
     held.open();

@@ -359,7 +359,7 @@ describe('addFlow refuses, and writes nothing:', () => {
       'only one of them can decide',
     ],
     ['a flow inside of itself', loop, 'flow.children[0].children[0] is a job above itself'],
-    ['too many jobs', { ...root, children: new Array(500).fill(ok) }, 'A flow has at most 500 jobs'],
+    ['too many jobs', { ...root, children: new Array(300).fill(ok) }, 'A flow has at most 300 jobs'],
   ];
 
   test.for(cases)('%s', async ([, flow, message], { bench }) => {
@@ -519,4 +519,18 @@ test('batchOf(job) of a job inside of a flow finds its batch, and carries its ri
   );
   const outside = await users.add('outside', {});
   expect(await users.batchOf(outside)).toBeUndefined();
+});
+
+test('retry() of a flow whose failed leaf was removed says so, and what to do', async ({ bench }) => {
+  const { users, files, work, mended } = setUp(bench);
+  const batch = await users.createBatch();
+  await batch.addFlow(tree(leaf('bad leaf', { jobId: 'leaf' })));
+  await batch.seal();
+  work();
+  expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed' });
+  await (await files.getJob('leaf'))?.remove();
+  mended.add('bad leaf');
+  await expect(batch.retry()).rejects.toThrow(`because of '${bench.prefix}:files:leaf' below it in its flow`);
+  await expect(batch.retry()).rejects.toThrow('Add the flow again, to a new batch.');
+  await eventually(async () => (await batch.status()).state === 'failed');
 });

@@ -124,6 +124,18 @@ describe('remove({ force: true }) while members run', () => {
     },
   );
 
+  test('does not let them be tried again', async ({ bench }) => {
+    const { users, held, ran, work } = setUp(bench);
+    work();
+    const batch = await users.createBatch();
+    const job = await batch.add('bad held', {}, { attempts: 3 });
+    await eventually(() => job.isActive());
+    await batch.remove({ force: true });
+    held.open();
+    await eventually(async () => (await keysLeft(bench)).length === 0);
+    expect(ran).toEqual(['bad held']);
+  });
+
   test('removes a callback that runs for good: it does not run once more when its worker stalls', async ({ bench }) => {
     const { users, held, ran, work } = setUp(bench, { lockDuration: 500, stalledInterval: 50, skipLockRenewal: true });
     work();
@@ -176,6 +188,25 @@ describe('remove({ force: true }) of what waits in a long list', () => {
       await eventually(async () => (await users.getCompletedCount()) === 900);
     },
   );
+
+  test('leaves members far inside of it to the workers, which do not run them', async ({ bench }) => {
+    const { users, ran, work } = setUp(bench);
+    const wait = `${bench.prefix}:users:wait`;
+    const strangers = Array.from({ length: 110_000 }, (_, n) => `stranger-${n}`);
+    await bench.redis.lpush(wait, ...strangers);
+    const batch = await users.createBatch();
+    await batch.addBulk([1, 2, 3].map((n) => ({ name: 'member', data: n })));
+    await bench.redis.lpush(wait, ...strangers);
+    await batch.remove({ force: true });
+    expect(await bench.redis.llen(wait)).toBe(220_003);
+    const left = await bench.redis.lrange(wait, 110_000, 110_002);
+    expect((await keysLeft(bench)).sort()).toEqual(left.map((id) => `${bench.prefix}:users:${id}`).sort());
+    // What is around them would take the worker a while.
+    await bench.redis.ltrim(wait, 110_000, 110_002);
+    work();
+    await eventually(async () => (await keysLeft(bench)).length === 0);
+    expect(ran).toEqual([]);
+  });
 
   test('goes on, in the next turn of maintenance, where the last one has stopped in the list', async ({ bench }) => {
     const { users } = setUp(bench);

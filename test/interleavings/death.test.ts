@@ -6,9 +6,9 @@ import { member, type Story, tell } from './story.js';
 const allAreTold = ({ told }: Story) =>
   eventually(() => ['top death', 'middle death', 'leaf death'].every((name) => told[name] !== undefined));
 
-test('a BatchWorker that is frozen while it tells a death leaves nobody untold, and nobody is told twice', async ({
-  bench,
-}) => {
+test('a BatchWorker that is frozen while it tells a death leaves nobody untold, and nobody is told twice', {
+  timeout: 60_000,
+}, async ({ bench }) => {
   await interleave(bench, {
     async setup(bench, held) {
       const story = tell(bench, held);

@@ -4,9 +4,7 @@ import { describe, eventually, expect, test } from '../support/test.js';
 import { type AnyBatch, ON, takeOver, tell, withoutLock } from './story.js';
 
 describe('a BatchWorker that was frozen while its batch was removed, and created again', () => {
-  // Red until the script that enqueues a callback is bound to one life of the batch: held before 'addStandardJob', the callback of
-  // the earlier life becomes a member of the later one. All other positions hold. Then `.fails` goes.
-  test.fails('does nothing to the later batch', async ({ bench }) => {
+  test('does nothing to the later batch', async ({ bench }) => {
     await interleave(bench, {
       async setup(bench, held) {
         const story = tell(bench, held);

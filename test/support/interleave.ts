@@ -7,8 +7,6 @@ import { type Bench, withBench } from './test.js';
 
 /** How many situations are played at the same time: most of their time is waiting. */
 const AT_ONCE = 4;
-/** Enough to see what is wrong; each that hangs takes `PATIENCE_MS`. */
-const FAILURES_SHOWN = 4;
 const PATIENCE_MS = 12_000;
 const AN_HOUR = 3_600_000;
 
@@ -84,7 +82,7 @@ async function race<S>(bench: Bench, held: HeldConnection, pair: Interleaving<S>
     const outcome = { actor: await outcomeOf('the actor', actor), other, position: stopped?.position };
     check('the actor', outcome.actor, pair.refusals?.actor);
     check('the other one', outcome.other, pair.refusals?.other);
-    await pair.verdict(situation, outcome);
+    await patiently('the verdict', pair.verdict(situation, outcome));
     return seen;
   });
 }
@@ -116,7 +114,8 @@ async function lose<S>(bench: Bench, held: HeldConnection, call: LostReplies<S>,
   const lost = position === undefined ? undefined : seen.commands[position - 1];
   return naming(lost === undefined ? 'undisturbed' : `reply lost of command ${position} (${lost})`, async () => {
     check('the call', outcome, []);
-    await call.verdict(situation, outcome.status === 'fulfilled' ? outcome.value : undefined);
+    const result = outcome.status === 'fulfilled' ? outcome.value : undefined;
+    await patiently('the verdict', call.verdict(situation, result));
     return seen;
   });
 }
@@ -166,8 +165,9 @@ async function playAll(
   const { commands } = await playOne();
   const failures: unknown[] = [];
   let [next, positions] = [1, 0];
+  // The first failure ends it: each one that hangs takes `PATIENCE_MS`.
   const player = async () => {
-    while (next <= commands.length && failures.length < FAILURES_SHOWN) {
+    while (next <= commands.length && failures.length === 0) {
       try {
         const { isReached } = await playOne(next++);
         positions += isReached ? 1 : 0;
