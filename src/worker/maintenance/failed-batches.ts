@@ -10,6 +10,7 @@ const BATCHES_PER_PAGE = 500;
 
 /** Lets batches run again that have failed and would not fail now, because their members were retried by hand. */
 export function failedBatches(home: Home, intervalMs: number): Service {
+  let round = 0;
   return new Round({
     name: 'failed batches',
     intervalMs,
@@ -17,8 +18,13 @@ export function failedBatches(home: Home, intervalMs: number): Service {
     atOnce: 10,
     async page(cursor) {
       const from = Number(cursor);
-      const { listed, due, broken } = await failedBatchesPage(home.redis, from, from + BATCHES_PER_PAGE - 1);
-      return { cursor: listed.length === 0 ? '0' : String(from + BATCHES_PER_PAGE), due, broken };
+      round += from === 0 ? 1 : 0;
+      const { listed, due, broken } = await failedBatchesPage(home.redis, {
+        from,
+        to: from + BATCHES_PER_PAGE - 1,
+        round,
+      });
+      return { cursor: listed === 0 ? '0' : String(from + BATCHES_PER_PAGE), due, broken };
     },
     attend: (batchId, turn) => judge(home, batchId, turn),
   });

@@ -1,5 +1,4 @@
 import type { Home } from '../../batch/home.js';
-import { failedBatches as failedBatchesPage } from '../../redis/failed-batches.js';
 import { judge } from './failed-batches.js';
 import { type FailuresTask, failuresTask, recheckFailures } from './recheck.js';
 import type { Service, Turn } from './service.js';
@@ -40,12 +39,12 @@ export class RetriedElsewhere implements Service {
 
   /** False after the last page. */
   async #nextPage(): Promise<boolean> {
-    const { listed } = await failedBatchesPage(this.#home.redis, this.#rank, this.#rank + BATCHES_PER_PAGE - 1);
-    for (const batchId of listed) {
+    const ids = await this.#home.batches.getRanges(['failed'], this.#rank, this.#rank + BATCHES_PER_PAGE - 1);
+    for (const batchId of ids) {
       this.#turns.add(failuresTask(batchId));
     }
-    this.#rank = listed.length === 0 ? 0 : this.#rank + BATCHES_PER_PAGE;
-    return listed.length > 0;
+    this.#rank = ids.length === 0 ? 0 : this.#rank + BATCHES_PER_PAGE;
+    return ids.length > 0;
   }
 
   async #step(task: FailuresTask, turn: Turn): Promise<void> {
