@@ -17,16 +17,8 @@ export async function announceDeath(home: Home, batchId: string): Promise<void> 
 
 /** The batch and those above it, the topmost first; none when only jobs have failed that are no members. */
 async function deadLine(home: Home, batchId: string): Promise<Snapshot[]> {
-  const first = await readSnapshot(home.redis, batchId);
-  if (first === undefined) {
-    return [];
-  }
-  if (first.cancelledAt !== undefined) {
-    await sortCancelled(home.redis, batchId);
-  }
-  await searchFailures(home.redis, first.definition);
   const batch = await readSnapshot(home.redis, batchId);
-  if (batch === undefined || batch.deaths === 0) {
+  if (batch === undefined || !(await hasDied(home, batch))) {
     return [];
   }
   // A batch that was removed by hand, and created again below its own child, is met twice.
@@ -37,4 +29,16 @@ async function deadLine(home: Home, batchId: string): Promise<Snapshot[]> {
     next = parentId === undefined ? undefined : await readSnapshot(home.redis, parentId);
   }
   return [...line.values()].reverse();
+}
+
+/**
+ * Whether a member has failed for good by itself. In a cancelled batch, members fail for the sake of the cancel at any time, so
+ * no number of failures says so: each has to be looked at.
+ */
+async function hasDied({ redis }: Home, { definition, isToBeSorted = false }: Snapshot): Promise<boolean> {
+  if (isToBeSorted) {
+    return (await sortCancelled(redis, definition.id)) > 0;
+  }
+  await searchFailures(redis, definition);
+  return ((await readSnapshot(redis, definition.id))?.deaths ?? 0) > 0;
 }

@@ -54,7 +54,9 @@ export class Emptying {
     if (this.#tree.length > 0) {
       const { pages, found } = await markChildren(this.#redis, this.#tree.slice(0, AT_ONCE));
       this.#tree = rest(this.#tree, pages);
-      this.#addChildren(found);
+      if (this.#isWholeTree) {
+        this.#add(found, 'everything');
+      }
     } else if (this.#members.length > 0) {
       await this.#cancelMembers();
     } else if (this.#failed.length > 0) {
@@ -72,11 +74,10 @@ export class Emptying {
   }
 
   async #cancelMembers(): Promise<void> {
-    const { pages, found, children } = await cancelMembers(this.#redis, this.#members.slice(0, AT_ONCE));
+    const { pages, found } = await cancelMembers(this.#redis, this.#members.slice(0, AT_ONCE));
     this.#members = rest(this.#members, pages);
     this.#emptied.push(...pages.filter(({ cursor }) => cursor === '0'));
     this.#addNodes(found);
-    this.#addChildren(children);
   }
 
   /** People can make batches and flows their own ancestors by hand: each is gone through once. */
@@ -90,12 +91,6 @@ export class Emptying {
           this.#failed.push({ ...batch, cursor: '0', settled: '' });
         }
       }
-    }
-  }
-
-  #addChildren(children: readonly CancelledBatch[]): void {
-    if (this.#isWholeTree) {
-      this.#add(children, 'everything');
     }
   }
 

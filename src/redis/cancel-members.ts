@@ -1,16 +1,9 @@
 import type { BatchRedis } from './batch-redis.js';
-import {
-  type Advance,
-  type CancelledBatch,
-  cancelledBatches,
-  type EmptiedBatch,
-  goOnAt,
-  LUA_MARK_CANCELLED,
-  type Page,
-} from './cancel.js';
+import { type Advance, type CancelledBatch, type EmptiedBatch, goOnAt, type Page } from './cancel.js';
 import { LUA_CANCEL_JOB } from './deferral.js';
-import { batchesKey, droppedKey, FIELD, needsKey } from './keys.js';
-import { LUA_FREES_MEMORY, LUA_WAKE, named, script } from './script.js';
+import { batchesKey, droppedKey, FIELD } from './keys.js';
+import { LUA_FREES_MEMORY, LUA_IS_OWN_CALLBACK, LUA_WAKE, named, script } from './script.js';
+import { LUA_IS_STRANGER } from './strangers.js';
 
 /** How many jobs one command looks at: 2 to 3 ms of Redis's time when all of them go. */
 const BUDGET = 125;
@@ -33,46 +26,39 @@ end
 `;
 
 /**
- * Cancels the pending members of cancelled batches, as far as one command goes; see LUA_CANCEL_JOB. A child batch that is not
- * marked yet is marked. Callbacks, jobs of other prefixes and of other parents are left alone.
+ * Cancels the pending members of cancelled batches, as far as one command goes; see LUA_CANCEL_JOB. Child batches, callbacks and
+ * strangers are left alone.
  *
- * KEYS: registry of dropped jobs, what the keys of the sets of needs begin with.
+ * KEYS: registry of dropped jobs.
  * ARGV: key prefix of the batches queue, key prefix of all queues, then per batch id, nonce, cursor, and '1' when a job is
  *       known to be outstanding.
  * Returns cursors, of as many batches as it came to; outstanding, of each '1' or ''; flows: id, nonce and key of members that
- *       wait for jobs below them; children: ids and nonces of those that were marked.
+ *       wait for jobs below them.
  */
 const CANCEL_MEMBERS = script(
   'cancelMembers',
-  2,
-  `${LUA_FREES_MEMORY}${LUA_MARK_CANCELLED}${LUA_CANCEL_JOB}${LUA_CANCELLED_REASON}
-local batchesQueue, prefix, needsKey = ARGV[1], ARGV[2], KEYS[2]
-local used, cursors, outstanding, flows, children = 0, {}, {}, {}, {}
+  1,
+  `${LUA_FREES_MEMORY}${LUA_WAKE}${LUA_IS_OWN_CALLBACK}${LUA_IS_STRANGER}${LUA_CANCEL_JOB}${LUA_CANCELLED_REASON}
+local batchesQueue, prefix = ARGV[1], ARGV[2]
+local used, cursors, outstanding, flows = 0, {}, {}, {}
 local function cancelMember(member, batchKey, id, nonce, reason)
   local queueKey, memberId = splitKey(member, prefix)
-  if queueKey == batchesQueue then
-    local outcome, childNonce = mark(batchesQueue, prefix, needsKey, memberId, '', reason)
-    if outcome == 'cancelled' then
-      children[#children + 1] = memberId
-      children[#children + 1] = childNonce
-    end
-  elseif queueKey and not isOwnCallback(memberId, id, nonce) then
+  local isChild = queueKey == batchesQueue
+  if not isChild and not isStranger(member, prefix, batchesQueue, id, nonce) and not isOwnCallback(memberId, id, nonce) then
     return cancelJob(member, queueKey, memberId, batchKey, deferralOf(nonce, reason))
   end
 end
 local function cancelPage(id, nonce, cursor, reason)
   local key = batchesQueue .. id
   local page = redis.call('SSCAN', key .. ':dependencies', cursor, 'COUNT', math.max(${SMALLEST_PAGE}, ${BUDGET} - used))
-  local count, deferred, isOutstanding = 0, nil, false
+  local count, deferred = 0, nil
   for _, member in ipairs(page[2]) do
     -- A key that holds no job, by whatever accident, does not keep the others from being cancelled.
     local _, became = pcall(cancelMember, member, key, id, nonce, reason)
     if became == 'cancelled' then
       count = count + 1
     elseif became == 'running' or became == 'waits' then
-      deferred, isOutstanding = member, true
-    elseif became == 'absent' then
-      isOutstanding = true
+      deferred = member
     end
     if became == 'waits' then
       flows[#flows + 1], flows[#flows + 2], flows[#flows + 3] = id, nonce, member
@@ -86,7 +72,7 @@ local function cancelPage(id, nonce, cursor, reason)
     wakeIfIdle(batchesQueue, key, id, key .. ':dependencies')
   end
   used = used + #page[2]
-  return page[1], isOutstanding
+  return page[1], deferred ~= nil
 end
 for i = 3, #ARGV, 4 do
   if used >= ${BUDGET} then
@@ -96,39 +82,31 @@ for i = 3, #ARGV, 4 do
   local id, nonce, cursor, isOutstanding = ARGV[i], ARGV[i + 1], '0', ARGV[i + 3] == '1'
   local reason = cancelledReason(batchesQueue .. id, nonce)
   if reason then
-    local isWaitedFor
-    cursor, isWaitedFor = cancelPage(id, nonce, ARGV[i + 2], reason)
-    isOutstanding = isOutstanding or isWaitedFor
+    local isDeferred
+    cursor, isDeferred = cancelPage(id, nonce, ARGV[i + 2], reason)
+    isOutstanding = isOutstanding or isDeferred
   end
   cursors[#cursors + 1] = cursor
   outstanding[#outstanding + 1] = isOutstanding and '1' or ''
 end
 noteDropped(KEYS[1])
-return { 'cursors', cursors, 'outstanding', outstanding, 'flows', flows, 'children', children }`,
+return { 'cursors', cursors, 'outstanding', outstanding, 'flows', flows }`,
 );
 
 export interface MembersPage extends EmptiedBatch, Page {}
 
-export interface CancelledMembers extends Advance<MembersPage, FlowNode> {
-  /** Child batches that were not marked before. */
-  readonly children: readonly CancelledBatch[];
-}
-
-export async function cancelMembers(redis: BatchRedis, pages: readonly MembersPage[]): Promise<CancelledMembers> {
+export async function cancelMembers(
+  redis: BatchRedis,
+  pages: readonly MembersPage[],
+): Promise<Advance<MembersPage, FlowNode>> {
   const reply = await redis.run(CANCEL_MEMBERS, [
-    ...[droppedKey(redis), needsKey(redis), batchesKey(redis, ''), redis.prefix],
+    ...[droppedKey(redis), batchesKey(redis, ''), redis.prefix],
     ...pages.flatMap((page) => [page.batchId, page.nonce, page.cursor, page.isOutstanding ? '1' : '']),
   ]);
-  const {
-    cursors = [],
-    outstanding = [],
-    flows = [],
-    children = [],
-  } = named(reply) as Record<string, readonly string[]>;
+  const { cursors = [], outstanding = [], flows = [] } = named(reply) as Record<string, readonly string[]>;
   return {
     pages: goOnAt(pages, cursors).map((page, i) => ({ ...page, isOutstanding: outstanding[i] === '1' })),
     found: flowRoots(flows),
-    children: cancelledBatches(children),
   };
 }
 

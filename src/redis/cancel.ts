@@ -13,6 +13,7 @@ import {
   named,
   script,
 } from './script.js';
+import { LUA_IS_STRANGER } from './strangers.js';
 
 /** One life of a cancelled batch. */
 export interface CancelledBatch {
@@ -20,18 +21,18 @@ export interface CancelledBatch {
   readonly nonce: string;
 }
 
-/** More dependencies than this are not only callbacks. */
-const MOST_CALLBACKS = 100;
+/** More dependencies than this are not only callbacks and strangers. */
+const MOST_OTHERS = 200;
 
-/** Lua: whether everything that a batch waits for are callbacks of its own. */
-export const LUA_ONLY_CALLBACKS = `${LUA_SPLIT_KEY}${LUA_IS_OWN_CALLBACK}
-local function hasOnlyCallbacks(dependencies, batchId, nonce, prefix)
-  if redis.call('SCARD', dependencies) > ${MOST_CALLBACKS} then
+/** Lua: whether no member is outstanding in a batch: what it waits for are callbacks of its own, or strangers. */
+export const LUA_HAS_NO_MEMBERS = `${LUA_IS_STRANGER}${LUA_IS_OWN_CALLBACK}
+local function hasNoMembers(dependencies, batchId, nonce, prefix, batchesKey)
+  if redis.call('SCARD', dependencies) > ${MOST_OTHERS} then
     return false
   end
   for _, key in ipairs(redis.call('SMEMBERS', dependencies)) do
-    local queueKey, id = splitKey(key, prefix)
-    if not queueKey or not isOwnCallback(id, batchId, nonce) then
+    local _, id = splitKey(key, prefix)
+    if not isStranger(key, prefix, batchesKey, batchId, nonce) and not isOwnCallback(id, batchId, nonce) then
       return false
     end
   end
@@ -40,14 +41,14 @@ end
 `;
 
 /**
- * Lua: mark(queueKey, prefix, keys, id, nonce, reason) marks a batch as cancelled: from now on nothing can be added to it, and
+ * Lua: mark(queueKey, prefix, needsKey, id, nonce, reason) marks a batch as cancelled: from now on nothing can be added to it, and
  * `success` cannot fire. It needs maintenance until its pending members are gone, whoever dies meanwhile. An open one need not
  * be sealed any more. With a nonce, it is that life of the batch or none. Returns 'cancelled', 'cancelled before', 'finished'
  * when there is nothing left to cancel, or 'not found'; then the nonce.
  *
  * \`needsKey\`: what the keys of the sets of needs begin with.
  */
-export const LUA_MARK_CANCELLED = `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_NONCE}${LUA_ONLY_CALLBACKS}
+const LUA_MARK_CANCELLED = `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_NONCE}${LUA_HAS_NO_MEMBERS}
 local function mark(queueKey, prefix, needsKey, id, nonce, reason)
   local key = queueKey .. id
   local batch = redis.call('HMGET', key, 'timestamp', '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.completedAt}')
@@ -59,7 +60,7 @@ local function mark(queueKey, prefix, needsKey, id, nonce, reason)
   end
   if redis.call('ZSCORE', queueKey .. 'completed', id) or redis.call('ZSCORE', queueKey .. 'failed', id)
     -- Its members have been settled before: unless some have been retried, all that is outstanding are a few callbacks.
-    or batch[4] and hasOnlyCallbacks(key .. ':dependencies', id, own, prefix) then
+    or batch[4] and hasNoMembers(key .. ':dependencies', id, own, prefix, queueKey) then
     return 'finished', own
   end
   redis.call('HSET', key, '${FIELD.cancelledAt}', now(), '${FIELD.cancelReason}', reason)
@@ -190,7 +191,7 @@ export function goOnAt<P extends Page>(pages: readonly P[], cursors: readonly st
 }
 
 /** Reads ids and nonces in turn. */
-export function cancelledBatches(flat: readonly string[]): CancelledBatch[] {
+function cancelledBatches(flat: readonly string[]): CancelledBatch[] {
   return flat.flatMap((batchId, i) => (i % 2 === 0 ? [{ batchId, nonce: flat[i + 1] ?? '' }] : []));
 }
 
@@ -282,15 +283,14 @@ local own = nonceOf(KEYS[1], ARGV[2])
 if not own or ARGV[3] ~= '' and ARGV[3] ~= own then
   return nil
 end
-local key, seen = KEYS[1], {}
+local key = KEYS[1]
 for _ = 1, ${MOST_LEVELS} do
   local batch = redis.call('HMGET', key, '${FIELD.cancelledAt}', 'parentKey')
   if batch[1] then
     return 1
   end
-  seen[key] = true
   key = batch[2]
-  if not key or seen[key] or string.sub(key, 1, #ARGV[1]) ~= ARGV[1] or not nonceOf(key, string.sub(key, #ARGV[1] + 1)) then
+  if not key or string.sub(key, 1, #ARGV[1]) ~= ARGV[1] or not nonceOf(key, string.sub(key, #ARGV[1] + 1)) then
     break
   end
 end

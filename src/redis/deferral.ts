@@ -62,7 +62,7 @@ end
  *   dropped: it has no parent any more, and is removed by the worker that takes it, or by whoever finds it in the list.
  * - 'running': it has a deferred failure, so that it is not tried again. How it ends by itself is as its options say.
  * - 'waits': it has one too, and there are jobs below it, which have to be cancelled first.
- * - 'absent': there is no job yet, or no more; a repair settles it. nil: it is another's, or has finished.
+ * - nil: it is no job of the owner's, or it has finished, or is gone; a repair settles it.
  */
 export const LUA_CANCEL_JOB = `${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}${LUA_DEFER}
 local function removeJob(key)
@@ -92,9 +92,7 @@ end
 local function cancelJob(key, queueKey, id, ownerKey, deferral)
   local timestamp, parentKey, finishedOn, defa, opts =
     unpack(redis.call('HMGET', key, 'timestamp', 'parentKey', 'finishedOn', 'defa', 'opts'))
-  if not timestamp then
-    return 'absent'
-  elseif parentKey ~= ownerKey or finishedOn then
+  if not timestamp or parentKey ~= ownerKey or finishedOn then
     return nil
   end
   local isLocked = redis.call('EXISTS', key .. ':lock') == 1

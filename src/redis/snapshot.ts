@@ -52,8 +52,10 @@ export interface Snapshot {
   /** When it was found that a member has failed for good, here or further down; that every member has run. */
   readonly diedAt: number | undefined;
   readonly attemptedAt: number | undefined;
-  /** How many members failed for good, child batches that were cancelled apart. */
+  /** How many members failed for good, child batches that were cancelled apart; 0 while that `isToBeSorted`. */
   readonly deaths: number;
+  /** Members that BullMQ fails for the sake of a cancel may be among those that have failed; see sortCancelled(). */
+  readonly isToBeSorted?: boolean;
   readonly counts: Counts;
   readonly callbacks: readonly CallbackSnapshot[];
   /** The keys of jobs that were attached to the batch job by hand: they are no members, but the batch waits for them. */
@@ -85,14 +87,15 @@ local function readBatch(keys, id)
   local values = redis.call('HMGET', keys[1], '${FIELD.definition}', '${FIELD.nonce}', 'timestamp', 'finishedOn',
     'failedReason', '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}',
     '${FIELD.abandonedAt}', '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}', '${FIELD.cancelled}',
-    '${FIELD.cancelledChildren}', '${FIELD.diedAt}', '${FIELD.attemptedAt}', '${FIELD.enqueued}', '${FIELD.strangers}')
+    '${FIELD.cancelledChildren}', '${FIELD.diedAt}', '${FIELD.attemptedAt}', '${FIELD.enqueued}', '${FIELD.strangers}',
+    '${FIELD.deferred}')
   if not values[1] or values[11] then
     return nil
   end
   local batch = { definition = values[1], nonce = values[2], createdAt = values[3], finishedOn = values[4],
     failedReason = values[5], sealedAt = values[7], completedAt = values[8], completedCounts = values[9],
     abandonedAt = values[10], cancelledAt = values[12], cancelReason = values[13], cancelledChildren = values[15],
-    diedAt = values[16], attemptedAt = values[17], strangers = values[19], callbacks = {} }
+    diedAt = values[16], attemptedAt = values[17], strangers = values[19], deferred = values[20], callbacks = {} }
   local pending, succeeded, failed = redis.call('SCARD', keys[2]), redis.call('HLEN', keys[3]), redis.call('HLEN', keys[4])
   batch.version = table.concat({ pending, succeeded, failed, values[6] or 0, values[12] or '' }, ' ')
   batch.notMembers = {}
@@ -138,7 +141,7 @@ local function told(batch)
   local reply = { 'counts', batch.counts, 'callbacks', batch.callbacks }
   for _, name in ipairs({ 'definition', 'createdAt', 'finishedOn', 'failedReason', 'sealedAt', 'completedAt',
     'completedCounts', 'abandonedAt', 'cancelledAt', 'cancelReason', 'cancelledChildren', 'diedAt', 'attemptedAt',
-    'strangers', 'version', 'ended', 'openFor', 'anyFailure' }) do
+    'strangers', 'deferred', 'version', 'ended', 'openFor', 'anyFailure' }) do
     if batch[name] then
       reply[#reply + 1] = name
       reply[#reply + 1] = batch[name]
@@ -203,7 +206,7 @@ if token ~= '' and not batch.sealedAt and not batch.abandonedAt and not batch.ca
     redis.call('HSET', KEYS[1], '${FIELD.abandonedAt}', batch.abandonedAt)
   end
 end
-if batch.pending == 0 and redis.call('HEXISTS', KEYS[1], '${FIELD.deferred}') == 1 then
+if batch.pending == 0 and batch.deferred then
   return 'sort'
 end
 local isSettled = isClosed(KEYS[1]) and batch.pending == 0
@@ -305,12 +308,17 @@ export async function decideSnapshot(
   token: string,
 ): Promise<Snapshot | 'lock lost' | 'no batch' | undefined> {
   const args = [...snapshotKeys(redis, batchId), batchId, token, redis.prefix, batchesKey(redis, '')];
+  let isSorted = false;
   for (;;) {
     const reply = await redis.run(DECIDE, args);
     if (reply === 'search') {
       await searchForStrangers(redis, batchId);
+    } else if (reply === 'sort' && isSorted && token === '') {
+      // So much is outstanding beside members that only the batch job's own wake, with nothing outstanding, can judge.
+      return readSnapshot(redis, batchId);
     } else if (reply === 'sort') {
       await sortCancelled(redis, batchId);
+      isSorted = true;
     } else if (typeof reply === 'string') {
       return reply as 'lock lost' | 'no batch';
     } else {
@@ -382,7 +390,8 @@ function parseSnapshot({ prefix }: BatchRedis, reply: Readonly<Record<string, un
     cancelReason: text('cancelReason') || undefined,
     diedAt: time('diedAt'),
     attemptedAt: time('attemptedAt'),
-    deaths: Math.max(0, counts.failed - (time('cancelledChildren') ?? 0)),
+    deaths: reply.deferred === undefined ? Math.max(0, counts.failed - (time('cancelledChildren') ?? 0)) : 0,
+    isToBeSorted: reply.deferred !== undefined,
     counts,
     callbacks: parseCallbacks(prefix, definition, reply.callbacks as readonly string[]),
     strangers: (text('strangers') ?? '').split('\n').filter((key) => key !== ''),

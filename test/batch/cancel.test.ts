@@ -338,6 +338,31 @@ describe('a member that was running when its batch was cancelled', () => {
     expect(told).toHaveLength(1);
   });
 
+  test('and fails by itself is a death, told while others of the cancelled batch still run', async ({ bench }) => {
+    const { held, began, told, users } = failing(bench);
+    const last = gate();
+    bench.use({ close: async () => last.open() });
+    bench.worker('last', async () => last.opened);
+    bench.batchWorker({ sweepInterval: 20 });
+    const batch = await users.createBatch({ on: { death: { name: 'death' } } });
+    await batch.addBulk([
+      { name: 'once', data: {} },
+      { name: 'again', data: {}, opts: { attempts: 2 } },
+      { name: 'last', data: {}, queue: 'last' },
+    ]);
+    await batch.seal();
+    await eventually(() => began.length === 2);
+    await eventually(async () => (await bench.plainQueue('last').getActiveCount()) === 1);
+    await batch.cancel();
+    held.open();
+    await eventually(() => told.length === 1);
+    expect(told).toMatchObject([{ event: 'death' }]);
+    expect(await batch.status()).toMatchObject({ state: 'running', pending: 1 });
+    last.open();
+    expect(await batch.waitUntilFinished(15_000)).toMatchObject({ succeeded: 1, failed: 1, cancelled: 1 });
+    expect(told).toHaveLength(1);
+  });
+
   test.for(['cancelled', 'cancelled: wrong file', 'cancelled (aaaaaaaa): wrong file'])(
     "and fails for good with '%s' of its own has failed",
     async (reason, { bench }) => {
@@ -426,6 +451,10 @@ describe('members deep inside a very long list', () => {
     await batch.cancel();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', total: 40, cancelled: 40 });
     expect(await bench.redis.llen(list)).toBe(210_020);
+    // What is left in it belongs to nothing, and is looked for no more.
+    const [deep] = await bench.redis.lrange(list, 105_000, 105_000);
+    expect((await users.getJob(deep ?? ''))?.parentKey).toBeUndefined();
+    expect(await bench.redis.exists(`${bench.prefix}:batches:reconciler:dropped`)).toBe(0);
     await batch.remove();
     // The worker need not come through all the others.
     await bench.redis.ltrim(list, 105_000, 105_019);
@@ -548,17 +577,33 @@ describe('cancel() and what people do by hand', () => {
   test("a member whose id begins as a callback's is cancelled, and no callback is", async ({ bench }) => {
     const users = bench.queue('users');
     const batch = await users.createBatch({ id: 'mail', on: { complete: { name: 'complete' } } });
-    // Refused today; a member that was added before stays one.
-    const key = `${bench.prefix}:batches:mail`;
-    const parent = { id: batch.id, queue: `${bench.prefix}:batches` };
-    const opts = { jobId: 'mail~complete~7', parent, ignoreDependencyOnFailure: true };
-    await bench.plainQueue('users').add('row', {}, opts);
-    await bench.redis.hincrby(key, 'b:total', 1);
+    await batch.add('row', {}, { jobId: 'plain' });
+    // Such an id is refused today; a member that was added by an earlier version stays one.
+    const [from, to] = ['plain', 'mail~complete~7'].map((id) => `${bench.prefix}:users:${id}`) as [string, string];
+    await bench.redis.rename(from, to);
+    await bench.redis.srem(`${bench.prefix}:batches:mail:dependencies`, from);
+    await bench.redis.sadd(`${bench.prefix}:batches:mail:dependencies`, to);
+    await bench.redis.lset(`${bench.prefix}:users:wait`, 0, 'mail~complete~7');
     await batch.cancel();
     bench.batchWorker();
     holding(bench).held.open();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', total: 1, cancelled: 1 });
     await eventually(async () => (await batch.status()).callbacks[0]?.state === 'succeeded');
+  });
+
+  test('a job that was attached by hand is no member: it is left alone, and counts nowhere', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch({ id: 'mail' });
+    const parent = { id: batch.id, queue: `${bench.prefix}:batches` };
+    const stranger = await bench.plainQueue('users').add('stranger', {}, { parent, ignoreDependencyOnFailure: true });
+    await batch.addBulk(rows(3));
+    await batch.cancel();
+    expect((await users.getWaiting()).map(({ id }) => id)).toEqual([stranger.id]);
+    const { names, held } = holding(bench);
+    held.open();
+    bench.batchWorker();
+    expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', total: 3, cancelled: 3 });
+    expect(names()).toEqual(['stranger']);
   });
 });
 

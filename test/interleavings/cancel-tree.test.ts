@@ -1,3 +1,4 @@
+import { FlowProducer } from 'bullmq';
 import { type Batch, BatchError, BatchFinishedError, BatchNotFoundError } from '../../src/index.js';
 import { gateOf } from '../conformance/script.js';
 import { heldBatchWorker, interleave } from '../support/interleave.js';
@@ -238,31 +239,53 @@ describe('cancel() of a tree', () => {
     });
   });
 
-  test('of an earlier life of its id touches nothing of the later one', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        await story.users.pause();
-        const first = await story.actorsUsers.createBatch({ id: 'nightly' });
-        await first.addBulk([member(), member('later', { delay: AN_HOUR })]);
-        return { ...story, first };
-      },
-      actor: ({ first }) => first.cancel(),
-      async other({ users }) {
-        await (await users.getBatch('nightly')).remove({ force: true });
-        const second = await users.createBatch({ id: 'nightly' });
-        await second.addBulk([member(), member('later', { delay: AN_HOUR })]);
-        await second.addFlow(flow);
-      },
-      refusals: { actor: [BatchNotFoundError] },
-      async verdict({ users }) {
-        const second = await users.getBatch('nightly');
-        expect(await second.status()).toMatchObject({ state: 'open', total: 3, pending: 3, cancelled: 0 });
-        expect(await second.isCancelled()).toBe(false);
-        await second.cancel();
-      },
-    });
-  });
+  test.for([false, true])(
+    'of an earlier life of its id touches nothing of the later one (which is cancelled too: %s)',
+    async (isCancelledToo, { bench }) => {
+      await interleave(bench, {
+        async setup(bench, held) {
+          const story = tell(bench, held);
+          await story.users.pause();
+          const { began, release } = failing(bench);
+          const first = await story.actorsUsers.createBatch({ id: 'nightly' });
+          await first.addBulk([member(), member('later', { delay: AN_HOUR })]);
+          return { ...story, first, began, release };
+        },
+        actor: ({ first }) => first.cancel(),
+        async other({ users, began }) {
+          await (await users.getBatch('nightly')).remove({ force: true });
+          const second = await users.createBatch({ id: 'nightly', on: ON });
+          await second.addBulk([
+            { ...member('running', { attempts: 2 }), queue: 'long' },
+            member('later', { delay: AN_HOUR }),
+          ]);
+          await second.addFlow(flow);
+          await eventually(() => began.length === 1);
+          if (isCancelledToo) {
+            await second.cancel('second');
+          }
+        },
+        refusals: { actor: [BatchNotFoundError] },
+        async verdict(story) {
+          const second = await story.users.getBatch('nightly');
+          if (!isCancelledToo) {
+            expect(await second.status()).toMatchObject({ state: 'open', total: 3, pending: 3, cancelled: 0 });
+            expect(await second.isCancelled()).toBe(false);
+            await second.cancel('second');
+          }
+          await story.users.resume();
+          story.bench.batchWorker({ sweepInterval: 20 });
+          story.release.open();
+          await expectEnd(
+            story,
+            second,
+            { state: 'cancelled', total: 3, failed: 0, cancelled: 3, cancelReason: 'second' },
+            ['complete'],
+          );
+        },
+      });
+    },
+  );
 });
 
 describe('cancel() of a flow', () => {
@@ -292,6 +315,34 @@ describe('cancel() of a flow', () => {
         await story.users.resume();
         await expectEnd(story, story.others, { state: 'cancelled', total: 1, cancelled: 1 }, ['complete']);
         expect(await jobsLeft(story)).toEqual([]);
+      },
+    });
+  });
+
+  test('that was removed by hand, and whose id is used again elsewhere meanwhile, leaves the other one alone', async ({
+    bench,
+  }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        await story.users.pause();
+        const batch = await story.users.createBatch();
+        await batch.addFlow({ ...flow, opts: { jobId: 'root' } });
+        await batch.add('member', {});
+        const [actors, others] = await inBothHands(story, batch);
+        const flows = bench.use(new FlowProducer({ connection: bench.connection, prefix: bench.prefix }));
+        return { ...story, actors, others, flows };
+      },
+      actor: ({ actors }) => actors.cancel(),
+      async other({ users, flows }) {
+        await users.remove('root');
+        await flows.add({ ...flow, opts: { jobId: 'root' } });
+      },
+      async verdict({ users, others }) {
+        const children = await (await users.getJob('root'))?.getDependenciesCount();
+        expect(children).toMatchObject({ unprocessed: 1 });
+        expect(await users.getWaitingChildrenCount()).toBe(2);
+        expect(await others.status()).toMatchObject({ pending: 0 });
       },
     });
   });

@@ -2,7 +2,10 @@ import { type DroppedState, removeDroppedSlice } from '../../batch/cancel.js';
 import type { Home } from '../../batch/home.js';
 import type { Service } from './service.js';
 
-/** Takes the jobs that cancels have dropped out of the lists of their queues, when the process that dropped them has died. */
+/**
+ * Takes the jobs that cancels have dropped out of the lists of their queues: those of batches that were cancelled for their
+ * failures, and of cancel() calls whose process has died.
+ */
 export function dropped(home: Home, intervalMs: number): Service {
   let state: DroppedState | 'done' = 'done';
   return {

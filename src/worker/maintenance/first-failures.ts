@@ -36,7 +36,7 @@ async function attend(home: Home, batchId: string): Promise<void> {
   if (snapshot === undefined || snapshot.ended !== undefined) {
     return;
   }
-  if (snapshot.deaths > 0 && snapshot.diedAt === undefined) {
+  if ((snapshot.deaths > 0 || snapshot.isToBeSorted) && snapshot.diedAt === undefined) {
     await announceDeath(home, batchId);
   }
   if (isToBeCancelled(snapshot)) {

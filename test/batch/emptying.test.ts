@@ -1,0 +1,99 @@
+import { type CancelState, cancelSlice } from '../../src/batch/cancel.js';
+import { type Home, homeOf } from '../../src/batch/home.js';
+import { markCancelled } from '../../src/redis/cancel.js';
+import { gateOf } from '../conformance/script.js';
+import { type Bench, describe, eventually, expect, test } from '../support/test.js';
+
+const AN_HOUR = 3_600_000;
+const later = { name: 'later', data: {}, opts: { delay: AN_HOUR } };
+
+/** What maintenance does with a cancelled batch; returns in how many slices. */
+async function slices(home: Home, batchId: string): Promise<number> {
+  let state: CancelState | undefined;
+  for (let count = 1; ; count++) {
+    const next = await cancelSlice(home, batchId, state);
+    if (next === 'done') {
+      return count;
+    }
+    state = next;
+  }
+}
+
+const needs = (bench: Bench, batchId: string) => bench.redis.hget(`${bench.prefix}:batches:${batchId}`, 'b:needs');
+
+describe('a cancelled batch that is emptied in slices', () => {
+  test('needs many small ones, and nothing more when its last member is gone', async ({ bench }) => {
+    const users = bench.queue('users');
+    const home = await homeOf(users);
+    const batch = await users.createBatch();
+    await batch.addBulk(Array.from({ length: 1000 }, () => later));
+    await markCancelled(home.redis, batch.id, {});
+    expect(await needs(bench, batch.id)).toBe('cancel');
+    expect(await slices(home, batch.id)).toBeGreaterThan(8);
+    expect(await batch.status()).toMatchObject({ pending: 0, cancelled: 1000 });
+    expect(await needs(bench, batch.id)).toBeNull();
+  });
+
+  test('keeps its need while a member runs, at the cost of one look, and takes it out when it waits again', async ({
+    bench,
+  }) => {
+    const users = bench.queue('users');
+    const home = await homeOf(users);
+    const held = gateOf(bench);
+    let runs = 0;
+    bench.worker('users', async () => {
+      runs += 1;
+      await held.opened;
+      throw new Error('no');
+    });
+    const batch = await users.createBatch();
+    await batch.addBulk([{ name: 'row', data: {}, opts: { attempts: 2, backoff: AN_HOUR } }, later]);
+    await batch.seal();
+    await eventually(() => runs === 1);
+    await batch.cancel();
+    expect(await batch.status()).toMatchObject({ pending: 1, cancelled: 1 });
+    expect(await needs(bench, batch.id)).toBe('cancel');
+    expect(await slices(home, batch.id)).toBe(1);
+    held.open();
+    await eventually(async () => (await users.getDelayedCount()) === 1);
+    expect(await slices(home, batch.id)).toBeGreaterThan(1);
+    expect(await batch.status()).toMatchObject({ pending: 0, cancelled: 2, failed: 0 });
+    expect(await users.getDelayedCount()).toBe(0);
+    expect(await needs(bench, batch.id)).toBeNull();
+  });
+
+  test('has its child batches marked, which are emptied by themselves', async ({ bench }) => {
+    const users = bench.queue('users');
+    const home = await homeOf(users);
+    const batch = await users.createBatch();
+    const child = await batch.createBatch();
+    const grandchild = await child.createBatch();
+    for (const one of [batch, child, grandchild]) await one.addBulk([later, later]);
+    await markCancelled(home.redis, batch.id, { reason: 'enough' });
+    await slices(home, batch.id);
+    expect(await batch.status()).toMatchObject({ pending: 1, cancelled: 2 });
+    expect(await needs(bench, batch.id)).toBeNull();
+    expect(await child.status()).toMatchObject({ pending: 3, cancelled: 0, cancelReason: 'enough' });
+    expect([await needs(bench, child.id), await needs(bench, grandchild.id)]).toEqual(['cancel', null]);
+    await slices(home, child.id);
+    await slices(home, grandchild.id);
+    expect(await child.status()).toMatchObject({ pending: 1, cancelled: 2 });
+    expect(await grandchild.status()).toMatchObject({ pending: 0, cancelled: 2, cancelReason: 'enough' });
+  });
+
+  test('is left alone when it is not cancelled any more: a later batch has its id', async ({ bench }) => {
+    const users = bench.queue('users');
+    const home = await homeOf(users);
+    const first = await users.createBatch({ id: 'nightly' });
+    await first.addBulk([later]);
+    await markCancelled(home.redis, first.id, {});
+    const state = await cancelSlice(home, first.id);
+    await first.remove({ force: true });
+    const second = await users.createBatch({ id: 'nightly' });
+    await second.addBulk([later]);
+    for (let next = state; next !== 'done'; ) {
+      next = await cancelSlice(home, first.id, next);
+    }
+    expect(await second.status()).toMatchObject({ state: 'open', pending: 1, cancelled: 0 });
+  });
+});
