@@ -13,7 +13,7 @@ const worker = new BatchWorker({
   // The key that says when stalled batches were last looked for lives as long as the interval of whoever looked.
   stalledInterval: 200,
   reconcileInterval: 3_600_000,
-  sweepInterval: 50,
+  sweepInterval: 200,
 });
 worker.on('finished', ({ batchId }) => {
   if (batchId === args.last) process.exit(0);

@@ -88,7 +88,7 @@ async function live(bench: Bench, { start, status, ran: expected }: Life, n: num
   const own = { ...bench, prefix: `${bench.prefix}-${n}` };
   const users = bench.queue('users', { prefix: own.prefix });
   const ran: string[] = [];
-  bench.worker(
+  const worker = bench.worker(
     'users',
     async ({ name }) => {
       ran.push(name);
@@ -99,7 +99,10 @@ async function live(bench: Bench, { start, status, ran: expected }: Life, n: num
   const batch = await start(users);
   const doomed = runChild('./doomed-batch-worker.ts', own, { n, lockDuration: LOCK_MS, last: batch.id });
   ends.push(await doomed.ended);
-  bench.batchWorker({ prefix: own.prefix, lockDuration: LOCK_MS, stalledInterval: 200, sweepInterval: 50 });
+  const settings = { prefix: own.prefix, lockDuration: LOCK_MS, stalledInterval: 200, sweepInterval: 50 };
+  const batchWorker = bench.batchWorker(settings);
   expect(await batch.waitUntilFinished(20_000), `killed before script ${n}`).toMatchObject(status);
   expect(ran.sort(), `killed before script ${n}`).toEqual(expected);
+  // Hundreds of them would keep the machine busy until the last life has ended.
+  await Promise.all([worker.close(), batchWorker.close(), users.close()]);
 }

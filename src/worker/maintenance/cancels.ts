@@ -1,4 +1,4 @@
-import { type CancelState, cancelSlice } from '../../batch/cancel.js';
+import { type CancelState, cancelSlice, type DroppedState, removeDroppedSlice } from '../../batch/cancel.js';
 import type { Home } from '../../batch/home.js';
 import { batchesNeeding } from '../../redis/needs.js';
 import { Round } from './round.js';
@@ -29,10 +29,19 @@ export function cancels(home: Home, intervalMs: number): Service {
       }
       if (state === undefined || state === 'done') {
         states.delete(batchId);
+        await removeDropped(home);
       } else {
         states.set(batchId, state);
       }
     },
     reset: () => states.clear(),
   });
+}
+
+/** Takes what was dropped just now out of the lists of its queues; what is left after a turn, the service for dropped jobs takes. */
+async function removeDropped(home: Home): Promise<void> {
+  let state: DroppedState | 'done' | undefined;
+  for (let slices = SLICES_PER_TURN; slices > 0 && state !== 'done'; slices--) {
+    state = await removeDroppedSlice(home, state);
+  }
 }

@@ -39,6 +39,6 @@ export function servicesOf(
     retriedElsewhere,
     expiry(home, reconcileIntervalMs),
     removals(home, reconcileIntervalMs),
-    dropped(home, sweepIntervalMs),
+    dropped(home, reconcileIntervalMs),
   ];
 }
