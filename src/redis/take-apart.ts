@@ -131,7 +131,6 @@ local function leaveState(key, queueKey, id, evenRunning)
     return false, 'running'
   end
   if redis.call('LREM', queueKey .. 'active', 0, id) > 0 then
-    redis.call('SREM', queueKey .. 'stalled', id)
     return true
   end
   local length = redis.call('LLEN', queueKey .. 'wait') + redis.call('LLEN', queueKey .. 'paused')

@@ -2,6 +2,8 @@ import { homeOf } from '../../src/batch/home.js';
 import { continueRemoval, expireBatch } from '../../src/batch/remove.js';
 import { type Batch, BatchNotFoundError } from '../../src/index.js';
 import { expiredBatches } from '../../src/redis/expiry.js';
+import { beginRemoval, releaseRemoval } from '../../src/redis/removal.js';
+import { FIRST_PLACE, takeApart } from '../../src/redis/take-apart.js';
 import { type Bench, describe, eventually, expect, keysOf, test } from '../support/test.js';
 
 const AN_HOUR = 3_600_000;
@@ -131,14 +133,18 @@ describe('maintenance', () => {
     const before = await bench.redis.hlen(`${bench.prefix}:batches:large:processed`);
     expect(await continueRemoval(home, 'large')).toBe('held');
     expect(await bench.redis.hlen(`${bench.prefix}:batches:large:processed`)).toBe(before);
-    // When its lease has ended, it does nothing more, whatever it had begun.
-    const mark = (await bench.redis.hget(`${bench.prefix}:batches:large`, 'b:removal')) ?? '';
-    await bench.redis.hset(`${bench.prefix}:batches:large`, 'b:removal', mark.replace(/^(\S+) \d+/, '$1 0'));
-    expect(await continueRemoval(home, 'large', { slices: 1 })).toBe('more');
-    const taken = await bench.redis.hget(`${bench.prefix}:batches:large`, 'b:removal');
-    expect(taken).not.toContain(mark.split(' ')[0]);
+    // When its lease has ended, and another one holds the removal, it does nothing more, whatever it had begun.
+    const key = `${bench.prefix}:batches:large`;
+    const mark = (await bench.redis.hget(key, 'b:removal')) ?? '';
+    await bench.redis.hset(key, 'b:removal', mark.replace(/^(\S+) \d+/, '$1 0'));
+    const begun = await beginRemoval(home.redis, 'large', { how: 'continue', holder: 'other' });
     held.release();
-    await turn;
+    expect(await turn).toBe('held');
+    expect(await bench.redis.hlen(`${key}:processed`)).toBe(before);
+    // Nor would it take anything of another life of the batch, if it were the holder.
+    const hold = { batchId: 'large', nonce: 'another', holder: 'other' };
+    expect(await takeApart(home.redis, hold, FIRST_PLACE, [])).toEqual({ outcome: 'lost' });
+    await releaseRemoval(home.redis, { ...hold, nonce: 'nonce' in begun ? begun.nonce : '' });
     await eventually(async () => (await continueRemoval(home, 'large')) === 'done');
     expect((await keysOf(bench.redis, bench.prefix)).filter((key) => key.includes(':large'))).toEqual([]);
     expect(await continueRemoval(home, 'large')).toBe('done');

@@ -2,6 +2,7 @@ import type { FlowJob } from 'bullmq';
 import { homeOf } from '../../src/batch/home.js';
 import { continueRemoval } from '../../src/batch/remove.js';
 import { beginRemoval } from '../../src/redis/removal.js';
+import { heldBatchWorker } from '../support/interleave.js';
 import { type AnyJob, type Bench, describe, eventually, expect, gate, keysOf, test } from '../support/test.js';
 
 const AN_HOUR = 3_600_000;
@@ -90,16 +91,22 @@ describe('remove({ force: true }) of a batch with a flow', () => {
     }
   });
 
-  test('removes thousands of jobs below one root', async ({ bench }) => {
+  test('removes thousands of jobs below one root, and searches no list for those above them', async ({ bench }) => {
     const { users } = setUp(bench);
-    const batch = await users.createBatch();
-    await batch.addFlow(flow([leaf('first')]));
+    await users.addBulk(Array.from({ length: 600 }, () => ({ name: 'stranger', data: {} })));
+    const held = await bench.heldConnection();
+    const batch = await bench.queue('users', { connection: held.connection }).createBatch();
+    await batch.addFlow(flow([leaf('first', { delay: AN_HOUR })]));
     const parent = { id: 'middle', queue: `${bench.prefix}:users` };
-    const leaves = Array.from({ length: 2500 }, (_, n) => later(`leaf ${n}`, { parent, delay: n % 2 ? AN_HOUR : 0 }));
+    const leaves = Array.from({ length: 2500 }, (_, n) => later(`leaf ${n}`, { parent }));
     await bench.plainQueue('users').addBulk(leaves);
+    await held.idle();
+    held.countFrom();
     await batch.remove({ force: true });
-    expect(await keysLeft(bench)).toEqual([]);
-    expect(await users.getJobCountByTypes('waiting', 'delayed', 'waiting-children')).toBe(0);
+    expect(held.commands.filter((name) => name === 'takeApart').length).toBeGreaterThan(3);
+    expect(held.commands).not.toContain('takeFromList');
+    expect((await keysLeft(bench)).length).toBe(600);
+    expect(await users.getJobCountByTypes('delayed', 'waiting-children')).toBe(0);
   });
 });
 
@@ -189,6 +196,25 @@ describe('remove({ force: true }) of what waits in a long list', () => {
     },
   );
 
+  test('takes what is below a job in it, but leaves what a running member waits for', async ({ bench }) => {
+    const { users, ran, work } = setUp(bench);
+    const worker = work();
+    const batch = await users.createBatch();
+    const running = await batch.add('held', {});
+    await eventually(() => running.isActive());
+    await batch.addFlow({ name: 'root', queueName: 'users', opts: { jobId: 'root' }, children: [leaf('done')] });
+    await worker.pause(true);
+    await users.addBulk(Array.from({ length: 600 }, () => ({ name: 'stranger', data: {} })));
+    const parent = { id: running.id ?? '', queue: `${bench.prefix}:users` };
+    const below = await bench.plainQueue('users').add('below', {}, { parent });
+    await batch.add('member', {});
+    await batch.remove({ force: true, members: true });
+    const left = (await keysLeft(bench)).filter((key) => /:(root|done)/.test(key));
+    expect(left).toEqual([]);
+    expect(await below.isWaiting()).toBe(true);
+    expect(ran).toContain('held');
+  });
+
   test('leaves members far inside of it to the workers, which do not run them', async ({ bench }) => {
     const { users, ran, work } = setUp(bench);
     const wait = `${bench.prefix}:users:wait`;
@@ -226,26 +252,30 @@ describe('remove({ force: true }) of what waits in a long list', () => {
   });
 });
 
-test('a stranger from another prefix among what a batch waits for is left alone by its removal', async ({ bench }) => {
-  const { users } = setUp(bench);
-  const others = bench.plainQueue('strangers', { prefix: `${bench.prefix}-other` });
-  for (const isSettled of [false, true]) {
-    const batch = await users.createBatch();
-    const parent = { id: batch.id, queue: `${bench.prefix}:batches` };
-    const stranger = await others.add('stranger', {}, { parent });
-    await batch.addBulk([later('member')]);
-    const key = `${bench.prefix}:batches:${batch.id}`;
-    const strangerKey = `${bench.prefix}-other:strangers:${stranger.id}`;
-    if (isSettled) {
-      await bench.redis.srem(`${key}:dependencies`, strangerKey);
-      await bench.redis.hset(`${key}:failed`, strangerKey, 'no');
+test.for(['-other', ':other'])(
+  'a stranger from the prefix …%s among what a batch waits for is left alone by its removal',
+  async (ending, { bench }) => {
+    const { users } = setUp(bench);
+    bench.owns('other');
+    const others = bench.plainQueue('strangers', { prefix: `${bench.prefix}${ending}` });
+    for (const isSettled of [false, true]) {
+      const batch = await users.createBatch();
+      const parent = { id: batch.id, queue: `${bench.prefix}:batches` };
+      const stranger = await others.add('stranger', {}, { parent });
+      await batch.addBulk([later('member')]);
+      const key = `${bench.prefix}:batches:${batch.id}`;
+      const strangerKey = `${bench.prefix}${ending}:strangers:${stranger.id}`;
+      if (isSettled) {
+        await bench.redis.srem(`${key}:dependencies`, strangerKey);
+        await bench.redis.hset(`${key}:failed`, strangerKey, 'no');
+      }
+      await batch.remove({ force: true, members: true });
+      expect((await keysLeft(bench)).filter((left) => !left.includes('other:'))).toEqual([]);
+      expect(await stranger.isWaiting()).toBe(true);
+      await stranger.remove();
     }
-    await batch.remove({ force: true, members: true });
-    expect((await keysLeft(bench)).filter((left) => !left.includes('-other:'))).toEqual([]);
-    expect(await stranger.isWaiting()).toBe(true);
-    await stranger.remove();
-  }
-});
+  },
+);
 
 test('a job that has another parent by now, or none, is no member any more, and stays', async ({ bench }) => {
   const { users, work } = setUp(bench);
@@ -257,8 +287,46 @@ test('a job that has another parent by now, or none, is no member any more, and 
   ]);
   await batch.waitUntilFinished(10_000);
   await users.remove('u1');
+  await users.remove('u2');
   const mine = await users.add('mine', {}, { jobId: 'u1', delay: AN_HOUR });
+  const other = await users.createBatch();
+  const others = await other.add('member of another', {}, { jobId: 'u2', delay: AN_HOUR });
   await batch.remove({ members: true });
-  expect(await keysLeft(bench)).toEqual([`${bench.prefix}:users:u1`]);
   expect(await mine.isDelayed()).toBe(true);
+  expect(await others.isDelayed()).toBe(true);
+  expect(await other.status()).toMatchObject({ total: 1, pending: 1 });
+});
+
+test('what is attached by hand while a removal waits for a BatchWorker goes with the batch', async ({ bench }) => {
+  const { users } = setUp(bench);
+  const batch = await users.createBatch();
+  const lock = `${bench.prefix}:batches:${batch.id}:lock`;
+  await bench.redis.set(lock, 'of a BatchWorker');
+  const removing = batch.remove({ force: true });
+  await eventually(() => bench.redis.hexists(`${bench.prefix}:batches:${batch.id}`, 'b:removal'));
+  const parent = { id: batch.id, queue: `${bench.prefix}:batches` };
+  await bench.plainQueue('users').add('late', {}, { parent, delay: AN_HOUR });
+  await bench.redis.del(lock);
+  await removing;
+  expect(await keysLeft(bench)).toEqual([]);
+});
+
+test('a BatchWorker whose batch is removed meanwhile lets go of it without an error', async ({ bench }) => {
+  const held = await bench.heldConnection();
+  const worker = await heldBatchWorker(bench, held);
+  const errors: Error[] = [];
+  worker.on('error', (error) => errors.push(error));
+  const batch = await bench.queue('users').createBatch();
+  await held.idle();
+  held.countFrom();
+  held.holdBefore(3);
+  const sealing = batch.seal().then(() => batch.waitUntilFinished(10_000).catch(() => {}));
+  await held.heldOrEnded(sealing);
+  const removing = batch.remove({ force: true });
+  await eventually(() => bench.redis.hexists(`${bench.prefix}:batches:${batch.id}`, 'b:removal'));
+  held.release();
+  await removing;
+  await held.idle();
+  expect(errors).toEqual([]);
+  expect(await keysLeft(bench)).toEqual([]);
 });

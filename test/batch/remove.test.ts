@@ -174,3 +174,27 @@ test.for([
 ] as const)('keep: %o is refused', async ([keep, message], { bench }) => {
   await expect(bench.queue('users').createBatch({ keep: keep as never })).rejects.toThrow(message);
 });
+
+test('a remove() that asks for more than the one that is under way gets it', async ({ bench }) => {
+  const users = bench.queue('users');
+  bench.worker('users', async () => {});
+  bench.batchWorker();
+  const batch = await users.addBatch(
+    {},
+    [1, 2, 3].map((n) => ({ name: 'member', data: n })),
+  );
+  await batch.waitUntilFinished(10_000);
+  const held = await bench.heldConnection();
+  const actors = await bench.queue('users', { connection: held.connection }).getBatch(batch.id);
+  await held.idle();
+  held.countFrom();
+  held.holdBefore(3);
+  const first = actors.remove();
+  await held.heldOrEnded(first);
+  const second = batch.remove({ members: true });
+  const mark = `${bench.prefix}:batches:${batch.id}`;
+  await eventually(async () => (await bench.redis.hget(mark, 'b:removal'))?.includes(' members'));
+  held.release();
+  await Promise.all([first, second]);
+  expect(await users.getCompletedCount()).toBe(0);
+});

@@ -188,8 +188,11 @@ describe('remove()', () => {
         );
         if (isThere) await eventually(() => ran.includes('child complete'));
       },
-      async verdict(story) {
+      async verdict(story, { position }) {
         const ranBefore = [...story.ran];
+        // All batches are stopped before anything of them goes.
+        const heldBefore = position === undefined ? undefined : story.held.commands[position - 1];
+        if (heldBefore === 'takeApart') expect(ranBefore).not.toContain('child complete');
         expect(await keysOfFamily(story)).toEqual([`${story.bench.prefix}:users:nightly-held`]);
         await expectNothingRuns(story);
         expect(story.ran).toEqual(ranBefore);
@@ -240,8 +243,10 @@ describe('expiry', () => {
         actor: ({ actors }) => actors.retry(),
         other: ({ homes: [, home], others }) => (how === 'expires' ? expireAll(home) : others.remove()),
         refusals: { actor: [BatchNotFoundError], other: [BatchError] },
-        async verdict(story, { actor, other }) {
+        async verdict(story, { actor, other, position }) {
           ends.add(actor.status);
+          // The first command looks at the batch, the second one claims it.
+          if (position !== undefined && position > 2) expect(actor.status).toBe('fulfilled');
           if (actor.status === 'rejected') {
             await expect(story.others.status()).rejects.toThrow(BatchNotFoundError);
           } else if (other.status === 'rejected' || other.value === 'kept') {
@@ -285,6 +290,7 @@ describe('expiry', () => {
       other: ({ homes: [, home] }) => expireAll(home),
       refusals: { actor: [BatchNotFoundError] },
       async verdict(story, { actor, other, position }) {
+        if (position !== undefined && position > 2) expect(actor.status).toBe('fulfilled');
         if (actor.status === 'rejected') {
           await expect(story.others.status()).rejects.toThrow(BatchNotFoundError);
         } else {
@@ -293,6 +299,39 @@ describe('expiry', () => {
           expect(actor.value).toEqual({ retried: 1 });
           await eventually(() => story.ran.includes('child success'));
         }
+      },
+    });
+  });
+});
+
+describe('retry()', () => {
+  test('while the batch is removed by force: it says that the batch is gone', async ({ bench }) => {
+    await interleave(bench, {
+      setup: (bench, held) => failedOnce(bench, held),
+      actor: ({ actors }) => actors.retry(),
+      other: ({ others }) => others.remove({ force: true }),
+      refusals: { actor: [BatchNotFoundError] },
+      async verdict(_, { actor, position }) {
+        expect(actor.status).toBe(position === undefined ? 'fulfilled' : 'rejected');
+      },
+    });
+  });
+
+  test('of a child batch while the one above is removed: it says that the batch is gone, or wins', async ({
+    bench,
+  }) => {
+    await interleave(bench, {
+      setup: async (bench, held) => {
+        const story = await failedOnce(bench, held);
+        return { ...story, child: await story.users.getBatch('nightly-child') };
+      },
+      actor: ({ actors }) => actors.remove(),
+      other: ({ child }) => child.retry(),
+      refusals: { actor: [BatchError], other: [BatchNotFoundError] },
+      async verdict(story, { actor, other }) {
+        if (other.status === 'rejected') return;
+        expect(actor.status).toBe('rejected');
+        await eventually(() => story.ran.includes('child success'));
       },
     });
   });
