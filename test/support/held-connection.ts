@@ -212,6 +212,16 @@ export class HeldConnection {
     }
   }
 
+  /** Holds for ever whatever still uses the connection, which stays open but keeps no process from ending. */
+  freeze(): void {
+    this.#isHeld = true;
+    this.#server.close();
+    for (const { client, redis } of this.#links) {
+      client.unref();
+      redis.unref();
+    }
+  }
+
   #accept(client: Socket): void {
     const redis = connect(this.#target.port, this.#target.host);
     const link: Link = {
