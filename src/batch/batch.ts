@@ -423,8 +423,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
       }
     }
     const { members = false, force = false } = options;
-    const life = { batchId: this.id, nonce: this.#definition.nonce };
-    await removeBatch(this.#opener.home, life, { members, force });
+    await removeBatch(this.#opener.home, this.#definition, { members, force });
   }
 
   /**

@@ -26,18 +26,6 @@ export async function cancelBatch(home: Home, batchId: string, extent: Extent): 
   await emptyTree(home, { batchId, nonce });
 }
 
-/** Cancels a batch that may be gone, or finishing, which is no error. `again`: also one that was cancelled before. */
-export async function cancelIfPending(
-  home: Home,
-  batchId: string,
-  { again = false, ...extent }: Extent & { readonly again?: boolean },
-): Promise<void> {
-  const { outcome, nonce } = await markCancelled(home.redis, batchId, extent);
-  if (outcome === 'cancelled' || (outcome === 'cancelled before' && again)) {
-    await emptyTree(home, { batchId, nonce });
-  }
-}
-
 /** Marks a batch as cancelled and leaves the rest to maintenance. */
 export async function markIfPending(
   home: Home,
@@ -73,13 +61,6 @@ export async function cancelSlice(home: Home, batchId: string, state?: CancelSta
   }
   await state.goOn();
   return state.isDone ? 'done' : state;
-}
-
-/** Does all that there is to be done now in one cancelled batch. */
-export async function removePending(home: Home, batchId: string): Promise<void> {
-  for (let state = await cancelSlice(home, batchId); state !== 'done'; ) {
-    state = await cancelSlice(home, batchId, state);
-  }
 }
 
 /** Where the search for dropped jobs has come to: the queues that are still to be searched. */

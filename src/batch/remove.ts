@@ -1,4 +1,5 @@
 import { BatchError, BatchNotFoundError } from '../errors.js';
+import type { BatchLife } from '../redis/add-members.js';
 import { type Extent, isLife } from '../redis/removal.js';
 import type { Home } from './home.js';
 import { Remover } from './remover.js';
@@ -6,17 +7,11 @@ import { Remover } from './remover.js';
 /** How many commands maintenance spends on one batch before it turns to the next. */
 const SLICES_PER_TURN = 25;
 
-/** One life of a batch. */
-export interface Life {
-  readonly batchId: string;
-  readonly nonce: string;
-}
-
 /**
  * Removes a batch with its child batches and the jobs of its callbacks. Resolves when nothing is left, whoever has removed it: another
  * call may have been faster, and the reply to a command of this one may have been lost.
  */
-export async function removeBatch(home: Home, { batchId, nonce }: Life, extent: Extent): Promise<void> {
+export async function removeBatch(home: Home, { id: batchId, nonce }: BatchLife, extent: Extent): Promise<void> {
   if (!(await isLife(home.redis, batchId, nonce))) {
     throw new BatchNotFoundError(batchId);
   }

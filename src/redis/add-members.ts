@@ -21,9 +21,6 @@ export interface BatchLife {
   readonly nonce: string;
 }
 
-/** `member`: a member of the batch; `below`: a job of a flow, of which the root comes before it in the list. */
-export type MemberKind = 'member' | 'below';
-
 export type MembersAdded =
   | { readonly refused: Refusal }
   /** Jobs with these ids exist that are not in this batch, by their position: nothing was added. */
@@ -46,7 +43,8 @@ export type MembersAdded =
  * A dependency whose job was deleted is stored again without being counted again: it cannot have run to its end.
  *
  * KEYS: batch job, its dependencies, processed, failed.
- * ARGV: as LUA_JOBS; the request is { nonce, links, fresh }: `fresh` ids were made for this call, so that they can be known
+ * ARGV: as LUA_JOBS; the kind of a job is 'member', or 'below' in a flow, of which the root comes first. The request is
+ *       { nonce, links, fresh }: `fresh` ids were made for this call, so that they can be known
  *       only if the call is sent a second time, after its reply was lost; then all of them are.
  * Returns refused (why) | taken (positions) | known (positions), revived (0 or 1), failed (position, or 0), error.
  */
