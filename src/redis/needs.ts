@@ -50,7 +50,8 @@ export function needsOf(events: readonly BatchEvent[], policy: FailurePolicy | u
 /**
  * Lua: need(jobKey, needsKey, id, what) writes what a batch needs, one word or several, and puts the batch into the sets of all
  * that it needs. Called by the script that makes the batch need it, so that a crash cannot leave a batch in need that is in no
- * set. `callbacks?` is a need that is being attended to: whoever needs it again writes `callbacks` beside it.
+ * set. `callbacks?` is a need that a leader is attending to, or was when it died; `callbacks!` one of which only `complete`
+ * is left, which is seen when the members are settled. Whoever needs it again writes `callbacks` beside them.
  */
 export const LUA_NEED = `
 local INDEX_OF = { ${Object.entries(INDEX_OF)
@@ -168,20 +169,22 @@ local word, due = ARGV[4], {}
 -- Returns false when the batch does not need this any more, true when it is to be attended to, and nil to wait.
 local function isDue(id, key, batch)
   local needs, isRemoved, isSealed, isAbandoned, isCancelled = unpack(batch, 2, 6)
-  local isAttendedTo = hasNeed(needs, word .. '?')
-  if not batch[1] or not (isAttendedTo or hasNeed(needs, word)) or isRemoved and word ~= 'removal' then
+  local isNeeded = hasNeed(needs, word) or hasNeed(needs, word .. '?')
+  local isLeft = hasNeed(needs, word .. '!')
+  if not batch[1] or not (isNeeded or isLeft) or isRemoved and word ~= 'removal' then
     return false
   elseif word == 'removal' then
     return isRemoved ~= false
   end
   local hasEnded = redis.call('ZSCORE', KEYS[2], id) or redis.call('ZSCORE', KEYS[3], id)
   if word == 'callbacks' then
-    if not hasNeed(needs, word) and not hasEnded then
-      -- It is attended to until complete is due, which it can be when only callbacks are outstanding.
-      local isClosed = isSealed or isAbandoned or isCancelled
-      return isClosed and redis.call('SCARD', key .. ':dependencies') <= ${MOST_CALLBACKS} or nil
+    local isClosed = isSealed or isAbandoned or isCancelled
+    -- Complete can be due when only callbacks are outstanding.
+    if not isNeeded and not hasEnded
+      and not (isClosed and redis.call('SCARD', key .. ':dependencies') <= ${MOST_CALLBACKS}) then
+      return nil
     end
-    unneed(key, 'callbacks', 'callbacks?')
+    unneed(key, 'callbacks', 'callbacks?', 'callbacks!')
     need(key, string.match(KEYS[1], '^(.*):'), id, 'callbacks?')
     return true
   end
@@ -222,26 +225,35 @@ export async function batchesNeeding(
 }
 
 /**
- * KEYS: batch job, the lease. ARGV: who leads, the batch's nonce.
+ * KEYS: batch job, the lease, what the keys of the sets begin with.
+ * ARGV: who leads, the batch's nonce, '1' when callbacks run that keep the batch from waking when its members are settled, so
+ *       that `complete` is to be seen then, else '0', batch id.
  * Takes 'callbacks' off what the batch needs, as far as it was attended to by the process that leads: another leader may have
  * taken it up again meanwhile.
  */
 const CALLBACKS_DONE = script(
   'callbacksDone',
-  2,
+  3,
   `${LUA_NEED}
 local nonce = redis.call('HGET', KEYS[1], '${FIELD.nonce}')
 if redis.call('GET', KEYS[2]) == ARGV[1] and nonce == ARGV[2] then
-  unneed(KEYS[1], 'callbacks?')
+  local needs = redis.call('HGET', KEYS[1], '${FIELD.needs}')
+  if hasNeed(needs, 'callbacks?') then
+    unneed(KEYS[1], 'callbacks?')
+    if ARGV[3] == '1' then
+      need(KEYS[1], KEYS[3], ARGV[4], 'callbacks!')
+    end
+  end
 end`,
 );
 
 export async function callbacksDone(
   redis: BatchRedis,
-  batchId: string,
-  { who, nonce }: { readonly who: string; readonly nonce: string },
+  { id, nonce }: Pick<BatchDefinition, 'id' | 'nonce'>,
+  { who, isRunning }: { readonly who: string; readonly isRunning: boolean },
 ): Promise<void> {
-  await redis.run(CALLBACKS_DONE, [batchKeys(redis, batchId).job, leaseKey(redis), who, nonce]);
+  const keys = [batchKeys(redis, id).job, leaseKey(redis), needsKey(redis)];
+  await redis.run(CALLBACKS_DONE, [...keys, who, nonce, isRunning ? '1' : '0', id]);
 }
 
 /**

@@ -34,7 +34,7 @@ export interface BatchWorkerOptions {
   readonly reconcileInterval?: number;
   /**
    * How often, in ms, one BatchWorker looks for first failures, failure policies and cancelled batches: `death` is enqueued
-   * within about this time. Costs one small command each time. Default: 500.
+   * within about this time. Costs one small command each time while no batch needs any of it. Default: 500.
    */
   readonly sweepInterval?: number;
   /**

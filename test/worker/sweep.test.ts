@@ -140,26 +140,48 @@ describe('death', () => {
   });
 });
 
-test('what a batch needs is not forgotten when it needs it again while it is attended to', async ({ bench }) => {
-  const users = bench.queue('users');
-  const { redis } = await homeOf(users);
-  const batch = await users.createBatch({ on: { death: { name: 'death' } } });
-  const nonce = String(await bench.redis.hget(`${bench.prefix}:batches:${batch.id}`, 'b:nonce'));
-  const dueNow = async () => (await batchesNeeding(redis, 'callbacks', { cursor: '0', count: 10 })).due;
-  await takeLease(redis, 'me', 60_000);
-  await needMaintenance(redis, batch.id, ['callbacks']);
-  expect(await dueNow()).toEqual([batch.id]);
-  await needMaintenance(redis, batch.id, ['callbacks']);
-  await callbacksDone(redis, batch.id, { who: 'me', nonce });
-  expect(await dueNow()).toEqual([batch.id]);
-  // A leader that has lost the lead, or means an earlier batch with this id, has no say in it.
-  await callbacksDone(redis, batch.id, { who: 'another', nonce });
-  await callbacksDone(redis, batch.id, { who: 'me', nonce: 'earlier' });
-  expect(await bench.redis.hget(`${bench.prefix}:batches:${batch.id}`, 'b:needs')).toBe('death callbacks?');
-  await callbacksDone(redis, batch.id, { who: 'me', nonce });
-  expect(await dueNow()).toEqual([]);
-  expect(await bench.redis.exists(`${bench.prefix}:batches:reconciler:needs:callbacks`)).toBe(0);
-  expect(await bench.redis.hget(`${bench.prefix}:batches:${batch.id}`, 'b:needs')).toBe('death');
+describe('what a batch needs', () => {
+  async function needing(bench: Bench) {
+    const users = bench.queue('users');
+    const { redis } = await homeOf(users);
+    const { id } = await users.createBatch({ on: { death: { name: 'death' } } });
+    const key = `${bench.prefix}:batches:${id}`;
+    const life = { id, nonce: String(await bench.redis.hget(key, 'b:nonce')) };
+    await takeLease(redis, 'me', 60_000);
+    await needMaintenance(redis, id, ['callbacks']);
+    return {
+      ...{ id, life, redis },
+      dueNow: async () => (await batchesNeeding(redis, 'callbacks', { cursor: '0', count: 10 })).due,
+      needs: () => bench.redis.hget(key, 'b:needs'),
+    };
+  }
+
+  test('is not forgotten when it needs it again while it is attended to', async ({ bench }) => {
+    const { id, life, redis, dueNow, needs } = await needing(bench);
+    expect(await dueNow()).toEqual([id]);
+    await needMaintenance(redis, id, ['callbacks']);
+    await callbacksDone(redis, life, { who: 'me', isRunning: false });
+    expect(await dueNow()).toEqual([id]);
+    // A leader that has lost the lead, or means an earlier batch with this id, has no say in it.
+    await callbacksDone(redis, life, { who: 'another', isRunning: false });
+    await callbacksDone(redis, { ...life, nonce: 'earlier' }, { who: 'me', isRunning: false });
+    expect(await needs()).toBe('death callbacks?');
+    await callbacksDone(redis, life, { who: 'me', isRunning: false });
+    expect(await dueNow()).toEqual([]);
+    expect(await bench.redis.exists(`${bench.prefix}:batches:reconciler:needs:callbacks`)).toBe(0);
+    expect(await needs()).toBe('death');
+  });
+
+  test('is seen to again when the leader that attended to it died, also while the batch is open', async ({ bench }) => {
+    const { id, life, redis, dueNow } = await needing(bench);
+    expect(await dueNow()).toEqual([id]);
+    expect(await dueNow()).toEqual([id]);
+    // Its callbacks run: what is left is to see complete, which an open batch cannot come to.
+    await callbacksDone(redis, life, { who: 'me', isRunning: true });
+    expect(await dueNow()).toEqual([]);
+    await bench.redis.hset(`${bench.prefix}:batches:${id}`, 'b:sealedAt', 1);
+    expect(await dueNow()).toEqual([id]);
+  });
 });
 
 describe('onFailure', () => {

@@ -34,7 +34,6 @@ async function attend(home: Home, batchId: string, { who }: Turn): Promise<void>
   const due = dueOf(snapshot);
   await enqueueCallbacks(home, snapshot, due);
   const isRunning = due.length > 0 || snapshot.callbacks.some(({ state }) => state === 'enqueued');
-  if (snapshot.ended !== undefined || snapshot.completedAt !== undefined || !isRunning) {
-    await callbacksDone(home.redis, batchId, { who, nonce: snapshot.definition.nonce });
-  }
+  const isOver = snapshot.ended !== undefined || snapshot.completedAt !== undefined;
+  await callbacksDone(home.redis, snapshot.definition, { who, isRunning: isRunning && !isOver });
 }
