@@ -1,4 +1,3 @@
-import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 /** Tests that say nothing about BullMQ, that run programs with the installed BullMQ, or need what only BullMQ 6 has. */
@@ -23,8 +22,6 @@ const ONCE = [
 export default defineConfig({
   test: {
     globalSetup: 'test/support/global-setup.ts',
-    // On two cores vitest would run one file at a time, of which most wait for jobs most of the time.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
     testTimeout: 30_000,
     hookTimeout: 30_000,
     projects: [

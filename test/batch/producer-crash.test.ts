@@ -39,7 +39,7 @@ async function series(live: (n: number) => Promise<number | string>): Promise<vo
 }
 
 describe('that is killed between any two of its commands resumes: every member runs once, success fires once', () => {
-  test('a producer', { timeout: 120_000 }, async ({ bench }) => {
+  test('a producer', { timeout: 600_000 }, async ({ bench }) => {
     const { users, ran } = recording(bench);
     const source = Array.from({ length: MEMBERS }, (_, n) => ({ name: 'member', data: { n } }));
     await series(async (n) => {
@@ -53,19 +53,20 @@ describe('that is killed between any two of its commands resumes: every member r
     });
   });
 
-  test('a loader job, by itself, as a stalled job', { timeout: 120_000 }, async ({ bench }) => {
+  test('a loader job, by itself, as a stalled job', { timeout: 600_000 }, async ({ bench }) => {
     const { users, ran } = recording(bench);
     await series(async (n) => {
       const id = `loaded-${n}`;
       const queue = `loaders-${n}`;
       await bench.plainQueue(queue).add('load', { id });
       const end = await runChild('./doomed-loader.ts', bench, { n, queue, lockDuration: 500 }).ended;
-      bench.worker(queue, loader(users), { lockDuration: 500, stalledInterval: 200, maxStalledCount: 5 });
+      const worker = bench.worker(queue, loader(users), { lockDuration: 500, stalledInterval: 200, maxStalledCount: 5 });
       const batch = await users.createBatch({ id, on: { success: { name: 'success' } } });
       const status = await batch.waitUntilFinished(30_000);
       expect(status, `killed before script ${n}`).toMatchObject({ state: 'succeeded', total: LOADED, missing: 0 });
       expect(new Set(ran[id]).size, `killed before script ${n}`).toBe(LOADED + 1);
       expect(ran[id], `killed before script ${n}`).toHaveLength(LOADED + 1);
+      await worker.close();
       return end;
     });
   });

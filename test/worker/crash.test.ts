@@ -68,7 +68,7 @@ describe('a BatchWorker that is killed between any two of its commands', () => {
   test.for(Object.keys(LIVES))(
     'leaves %s, and another one finishes it: each callback runs once',
     {
-      timeout: 300_000,
+      timeout: 600_000,
     },
     async (name, { bench }) => {
       const life = LIVES[name] as Life;
