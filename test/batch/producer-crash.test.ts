@@ -60,7 +60,11 @@ describe('that is killed between any two of its commands resumes: every member r
       const queue = `loaders-${n}`;
       await bench.plainQueue(queue).add('load', { id });
       const end = await runChild('./doomed-loader.ts', bench, { n, queue, lockDuration: 500 }).ended;
-      const worker = bench.worker(queue, loader(users), { lockDuration: 500, stalledInterval: 200, maxStalledCount: 5 });
+      const worker = bench.worker(queue, loader(users), {
+        lockDuration: 500,
+        stalledInterval: 200,
+        maxStalledCount: 5,
+      });
       const batch = await users.createBatch({ id, on: { success: { name: 'success' } } });
       const status = await batch.waitUntilFinished(30_000);
       expect(status, `killed before script ${n}`).toMatchObject({ state: 'succeeded', total: LOADED, missing: 0 });
