@@ -2,7 +2,7 @@ import { BatchError, BatchNotFoundError } from '../errors.js';
 import type { BatchLife } from '../redis/add-members.js';
 import { type Extent, isLife } from '../redis/removal.js';
 import type { Home } from './home.js';
-import { Remover } from './remover.js';
+import { type Removed, Remover } from './remover.js';
 
 /** How many commands maintenance spends on one batch before it turns to the next. */
 const SLICES_PER_TURN = 25;
@@ -25,7 +25,8 @@ export async function removeBatch(home: Home, { id: batchId, nonce }: BatchLife,
 }
 
 /**
- * For maintenance: goes on with a removal whose caller has died, to the extent that stands in its mark, for a bounded number of commands.
+ * For maintenance: goes on with a removal whose caller has died, to the extent that stands in its mark, for a bounded number of
+ * commands.
  *
  * @returns `done` when nothing is left, also when nothing was; `more` when there is something for the next turn; `held` when an
  * actor that is alive removes it; `not removed` for any other batch.
@@ -34,32 +35,29 @@ export async function continueRemoval(
   home: Home,
   batchId: string,
   { slices = SLICES_PER_TURN }: { readonly slices?: number } = {},
-): Promise<'done' | 'more' | 'held' | 'not removed'> {
-  const removed = await new Remover(home, slices).remove(batchId, { how: 'continue' });
-  switch (removed) {
-    case 'done':
-    case 'more':
-    case 'held':
-      return removed;
-    case 'not found':
-      return 'done';
-    default:
-      return 'not removed';
-  }
+): Promise<Turn | 'not removed'> {
+  return turnOf(await new Remover(home, slices).remove(batchId, { how: 'continue' })) ?? 'not removed';
 }
 
 /**
- * For maintenance: removes a batch that has had its time, or goes on with its removal, for a bounded number of commands. That it has had
- * its time is judged by the script that marks it.
+ * For maintenance: removes a batch that has had its time, or goes on with its removal, for a bounded number of commands. That it
+ * has had its time is judged by the script that marks it.
  *
- * @returns as above; `kept` when it stays, for now.
+ * @returns as `continueRemoval`; `kept` when it stays, for now.
  */
 export async function expireBatch(
   home: Home,
   batchId: string,
   { slices = SLICES_PER_TURN }: { readonly slices?: number } = {},
-): Promise<'done' | 'more' | 'held' | 'kept'> {
-  const removed = await new Remover(home, slices).remove(batchId, { how: 'expire' });
+): Promise<Turn | 'kept'> {
+  return turnOf(await new Remover(home, slices).remove(batchId, { how: 'expire' })) ?? 'kept';
+}
+
+/** What a turn of maintenance has come to. */
+type Turn = 'done' | 'more' | 'held';
+
+/** Undefined for a batch that is not being removed. */
+function turnOf(removed: Removed): Turn | undefined {
   switch (removed) {
     case 'done':
     case 'more':
@@ -68,6 +66,6 @@ export async function expireBatch(
     case 'not found':
       return 'done';
     default:
-      return 'kept';
+      return undefined;
   }
 }

@@ -62,7 +62,7 @@ export async function refreshRow(home: Home, batchId: string): Promise<void> {
   }
 }
 
-/** The same for the holder of the batch job, with what it knows. */
+/** Writes the row while holding the batch job's lock; a caller without the lock uses `refreshRow()`. */
 export async function writeRow(home: Home, batchId: string, snapshot: Snapshot, token: string): Promise<void> {
   await showRow(home.redis, batchId, { token, progress: progressRow(snapshot), log: lifeOf(snapshot) });
 }

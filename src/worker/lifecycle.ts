@@ -82,7 +82,7 @@ async function decide(home: Home, batchId: string, token: string): Promise<Snaps
   }
 }
 
-/** No error to anybody: it lets go of the batch job, so that it can be removed. */
+/** Releases the batch job's lock so that the removal can go on. Not reported as an error. */
 export class RemovedMeanwhileError extends BatchError {}
 
 /** Ends the copy of a batch, which would be tried for ever. It is an error of whoever added it, and not a batch that has failed. */
