@@ -6,17 +6,17 @@ const ONCE = [
   'test/examples/**',
   'test/bench/**',
   'test/browser/**',
-  'test/cli/**',
+  'test/surfaces/cli/**',
   'test/architecture.test.ts',
-  'test/options.test.ts',
+  'test/validation.test.ts',
   'test/public-api.test.ts',
   'test/readme.test.ts',
-  'test/batch/rules.test.ts',
+  'test/model/rules.test.ts',
   'test/batch/stream.test.ts',
   'test/batch/node-redis.test.ts',
   'test/batch/callbacks.test.ts',
-  'test/page/text.test.ts',
-  'test/page/readings.test.ts',
+  'test/surfaces/page/text.test.ts',
+  'test/surfaces/page/readings.test.ts',
 ];
 
 export default defineConfig({

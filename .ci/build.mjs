@@ -11,4 +11,4 @@ for (const project of ['src/tsconfig.json', 'src/tsconfig.cjs.json']) {
 }
 writeFileSync('dist/cjs/package.json', '{ "type": "commonjs" }\n');
 // npm does so where the package is installed; here it is run as it was built.
-chmodSync('dist/esm/cli.js', 0o755);
+chmodSync('dist/esm/surfaces/cli/index.js', 0o755);

@@ -79,7 +79,9 @@ function outcomeOf(
       'Redis µs/job': sides[side].redisMicrosPerJob.toFixed(1),
       'Node µs/job': sides[side].nodeMicrosPerJob.toFixed(1),
     })),
-    verdict: `batch ÷ plain, ratio of the medians: ${ratio.toFixed(3)} (pairs: ${pairs.min.toFixed(3)} to ${pairs.max.toFixed(3)})`,
+    verdict:
+      `batch ÷ plain, ratio of the medians: ${ratio.toFixed(3)} (pairs: ${pairs.min.toFixed(3)} to ` +
+      `${pairs.max.toFixed(3)})`,
     target: { text: `≥ ${target.toFixed(2)}`, met },
     figures: { sides, ratio, pairs, target: { atLeast: target, met } },
   };

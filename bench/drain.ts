@@ -16,8 +16,10 @@ export const drain: Scenario = {
   measure: (setting) =>
     compare(setting, {
       conditions:
-        `timed: from the start of a worker (concurrency ${CONCURRENCY}, in this process, jobs that do nothing) to the ` +
-        `completion of the last job (plain), or of the complete callback's job (batch, with a BatchWorker in this process)`,
+        `timed: from the start of a worker (concurrency ${CONCURRENCY}, in this process, jobs that do nothing) to ` +
+        'the ' +
+        `completion of the last job (plain), or of the complete callback's job (batch, with a BatchWorker in this ` +
+        'process)',
       target: 0.9,
       prepare: (side, prefix) => prepare(side, { connection: setting.redis.connection, prefix }, setting.jobs),
     }),

@@ -41,7 +41,10 @@ export class BenchRedis {
     return `${name} ${valkey_version ?? redis_version}`;
   }
 
-  /** Runs `fn` with a prefix that nobody else has, and removes what it has written. A batch stores it with every member: it is short. */
+  /**
+   * Runs `fn` with a prefix that nobody else has, and removes what it has written. A batch stores it with every member:
+   * it is short.
+   */
   async withPrefix<T>(fn: (prefix: string) => Promise<T>): Promise<T> {
     const prefix = `bench-${randomBytes(4).toString('hex')}`;
     try {

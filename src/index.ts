@@ -1,21 +1,10 @@
 export type { Batch, BulkAdded } from './batch/batch.js';
 export type { Callback, CallbackBatch, Callbacks } from './batch/callbacks.js';
-export type { BatchOptions } from './batch/create.js';
-export type {
-  BatchExplanation,
-  OutstandingCallback,
-  OutstandingChild,
-  OutstandingChildren,
-  OutstandingMember,
-  OutstandingMembers,
-  OutstandingQueue,
-} from './batch/explain.js';
-export type { OnFailure, Percentage } from './batch/failure-policy.js';
+export type { BatchOptions, ParentBatch } from './batch/create.js';
 export type { Flow, FlowChild, FlowChildOptions, FlowNode } from './batch/flow.js';
 export type { BatchJob, BatchJobs } from './batch/job.js';
 export type { BatchCounts, ListedState } from './batch/lookup.js';
 export type { DataOf, JobLike, JobOf, NameOf, QueueLike, ResultOf } from './batch/queue-like.js';
-export type { BatchState } from './batch/rules.js';
 export type { BatchFailure, BatchFailuresPage, BatchResult, FailuresPageOptions } from './batch/settled.js';
 export type { BatchStatus, CallbackStatus } from './batch/status.js';
 export type { BatchTree, TreeJobs } from './batch/tree.js';
@@ -29,10 +18,21 @@ export {
   BatchSealedError,
   BatchTimeoutError,
 } from './errors.js';
-export type { CallbackJobOptions, MemberDefaults, MemberOptions } from './options.js';
-export type { BatchEvent } from './redis/definition.js';
-export type { JobState } from './redis/outstanding.js';
-export type { CallbackState } from './redis/snapshot.js';
+export type { BatchEvent } from './model/definition.js';
+export type {
+  BatchExplanation,
+  OutstandingCallback,
+  OutstandingChild,
+  OutstandingChildren,
+  OutstandingMember,
+  OutstandingMembers,
+  OutstandingQueue,
+} from './model/explanation.js';
+export type { OnFailure, Percentage } from './model/failure-policy.js';
+export type { JobState } from './model/job-facts.js';
+export type { BatchState } from './model/rules.js';
+export type { CallbackState } from './model/snapshot.js';
+export type { CallbackJobOptions, MemberDefaults, MemberOptions } from './validation.js';
 export { type BatchMethods, type BatchQueue, type WithBatchesOptions, withBatches } from './with-batches.js';
 export { BatchWorker, type BatchWorkerEvents, type BatchWorkerOptions } from './worker/batch-worker.js';
 export type { BatchRepair } from './worker/maintenance/service.js';

@@ -15,16 +15,16 @@ import { type BatchCounts, batchOf, getBatchCounts, getBatches, type ListedState
 import type { JobLike, QueueLike } from './batch/queue-like.js';
 import { enclosing } from './context.js';
 import { BatchMemberError, BatchOptionsError } from './errors.js';
-import { checkBatchesQueue, checkKeys, checkName, checkObject, describe } from './options.js';
-import { checkBackend } from './redis/client.js';
-import { isConnectionError } from './redis/connection-error.js';
-import { DEFAULT_BATCHES_QUEUE } from './redis/keys.js';
+import { DEFAULT_BATCHES_QUEUE } from './model/place.js';
+import { checkBackend } from './record/client.js';
+import { isConnectionError } from './record/connection-error.js';
+import { checkBatchesQueue, checkKeys, checkName, checkObject, describe } from './validation.js';
 
 export interface WithBatchesOptions {
   /**
-   * The queue that holds the batches, for an application that has a queue `batches` of its own. It is the same for all queues
-   * and BatchWorkers of a Redis and prefix: another one is refused while there are batches in the first. No ':'. Default:
-   * 'batches'.
+   * The queue that holds the batches, for an application that has a queue `batches` of its own. It is the same for all
+   * queues and BatchWorkers of a Redis and prefix: another one is refused while there are batches in the first. No ':'.
+   * Default: 'batches'.
    */
   readonly batchesQueue?: string;
 }
@@ -43,8 +43,8 @@ export interface BatchMethods<Q extends QueueLike> {
   createBatch(options?: BatchOptions): Promise<Batch<Q>>;
 
   /**
-   * Creates a batch, adds its members and seals it. With an `id` it can be run again after a crash: the source must then
-   * yield the same sequence, and what is there already is left alone.
+   * Creates a batch, adds its members and seals it. With an `id` it can be run again after a crash: the source must
+   * then yield the same sequence, and what is there already is left alone.
    *
    * @throws as `createBatch` and `batch.addBulk`.
    *
@@ -88,12 +88,12 @@ export interface BatchMethods<Q extends QueueLike> {
 export type BatchQueue<Q extends QueueLike> = Q & BatchMethods<Q>;
 
 /**
- * Gives a BullMQ queue batch methods. Any queue of the application will do to find batches, also the queue that holds them
- * (`batches`, or another `batchesQueue`), to which nothing can be added. It stays the same object: jobs that are added outside of `batch.jobs()` are added
- * as before, and wrapping it again does nothing.
+ * Gives a BullMQ queue batch methods. Any queue of the application will do to find batches, also the queue that holds
+ * them (`batches`, or another `batchesQueue`), to which nothing can be added. It stays the same object: jobs that are
+ * added outside of `batch.jobs()` are added as before, and wrapping it again does nothing.
  *
- * @throws BatchOptionsError when it is not a queue, or one that cannot hold batches (PostgreSQL; Redis Cluster without a
- * hash tag in the prefix); for bad options, and for another `batchesQueue` than the queue was wrapped with before.
+ * @throws BatchOptionsError when it is not a queue, or one that cannot hold batches (PostgreSQL; Redis Cluster without
+ * a hash tag in the prefix); for bad options, and for another `batchesQueue` than the queue was wrapped with before.
  *
  * @example
  * const users = withBatches(new Queue('users', { connection }));
@@ -132,7 +132,8 @@ function checkOptions(options: WithBatchesOptions): void {
 function checkUnchanged({ name }: QueueLike, before: string, wanted = before): void {
   if (wanted !== before) {
     throw new BatchOptionsError(
-      `Queue '${name}' was wrapped with the batchesQueue '${before}' before, and now with '${wanted}'. Give withBatches() the ` +
+      `Queue '${name}' was wrapped with the batchesQueue '${before}' before, and now with '${wanted}'. Give ` +
+        'withBatches() the ' +
         'same batchesQueue everywhere.',
     );
   }
@@ -167,7 +168,9 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
   };
 }
 
-/** Fills and seals a batch; one that cannot be filled is removed if it was created for it, so that it calls nobody back. */
+/**
+ * Fills and seals a batch; one that cannot be filled is removed if it was created for it, so that it calls nobody back.
+ */
 async function fill<Q extends QueueLike>(batch: Batch<Q>, jobs: BatchJobs<Q>, isRepeatable: boolean): Promise<void> {
   try {
     await batch.addChecked(jobs, isRepeatable);
@@ -180,12 +183,18 @@ async function fill<Q extends QueueLike>(batch: Batch<Q>, jobs: BatchJobs<Q>, is
   }
 }
 
-/** After an error of the connection it is not known what was added: what is there stays, for a second try with the same id. */
+/**
+ * After an error of the connection it is not known what was added: what is there stays, for a second try with the same
+ * id.
+ */
 function isLost(error: unknown): boolean {
   return isConnectionError(error) || (error instanceof BatchMemberError && isConnectionError(error.cause));
 }
 
-/** The queue's own `add` and `addBulk`: inside of `batch.jobs(fn)` they add members, everywhere else they are BullMQ's; to the queue of the batches nothing is added. */
+/**
+ * The queue's own `add` and `addBulk`: inside of `batch.jobs(fn)` they add members, everywhere else they are BullMQ's;
+ * to the queue of the batches nothing is added.
+ */
 function addingInsideJobs(
   own: MemberQueue,
   batchesQueue: string,

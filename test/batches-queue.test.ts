@@ -1,6 +1,6 @@
 import { homeOf } from '../src/batch/home.js';
 import { BatchError, BatchNotFoundError, BatchOptionsError, BatchWorker, withBatches } from '../src/index.js';
-import { claimQueue } from '../src/redis/claim-queue.js';
+import { claimQueue } from '../src/record/claim-queue.js';
 import { jobKeys } from './conformance/script.js';
 import { type AnyQueue, type Bench, describe, eventually, expect, keysOf, test } from './support/test.js';
 
@@ -170,7 +170,8 @@ describe("an application's own queue `batches`", () => {
 describe('two names under one prefix', () => {
   const kept = (queue: string, example: string, who: string, given: string) =>
     new RegExp(
-      `^Batches of the prefix 'test-[^']+' are kept in the queue '${queue}' \\(${example}\\), and ${who} was given '${given}'\\. Give withBatches\\(\\) and BatchWorker the same batchesQueue`,
+      `^Batches of the prefix 'test-[^']+' are kept in the queue '${queue}' \\(${example}\\), and ${who} was given ` +
+        `'${given}'\\. Give withBatches\\(\\) and BatchWorker the same batchesQueue`,
     );
 
   test.for([
@@ -377,7 +378,8 @@ describe('the option batchesQueue', () => {
     const { reasons, queues } = await batch.explain();
     const { prefix } = bench;
     expect(reasons[0]).toBe(
-      `No BatchWorker is running: start one with new BatchWorker({ connection, prefix: '${prefix}', batchesQueue: 'job-batches' }).`,
+      `No BatchWorker is running: start one with new BatchWorker({ connection, prefix: '${prefix}', batchesQueue: ` +
+        `'job-batches' }).`,
     );
     expect(reasons[1]).toContain(`start one with new Worker('users', processor, { connection, prefix: '${prefix}' }).`);
     expect(queues.map(({ name }) => name)).toEqual(['job-batches', 'users']);

@@ -4,8 +4,8 @@ import { createBullBoard } from '@bull-board/api';
 import { ExpressAdapter } from '@bull-board/express';
 import { type ConnectionOptions, Queue } from 'bullmq';
 import express from 'express';
-import { BatchBoardAdapter } from '../../src/bull-board.js';
-import { batchPage } from '../../src/page/batch-page.js';
+import { BatchBoardAdapter } from '../../src/surfaces/bull-board/index.js';
+import { batchPage } from '../../src/surfaces/page/index.js';
 import type { CustomerImport } from './import.js';
 
 /** The web pages of one run of the demo. */

@@ -66,9 +66,9 @@ export async function* customersOf(file: string, organization: string, signal?: 
 }
 
 /**
- * Streams all rows. Which of two rows with the same e-mail is the duplicate is decided here, by their order in the file,
- * and not by which is imported first: so it is the same in each run, and a job that runs twice is not its own duplicate.
- * It costs the only memory that grows with the file, an entry per distinct e-mail.
+ * Streams all rows. Which of two rows with the same e-mail is the duplicate is decided here, by their order in the
+ * file, and not by which is imported first: so it is the same in each run, and a job that runs twice is not its own
+ * duplicate. It costs the only memory that grows with the file, an entry per distinct e-mail.
  */
 async function* readCustomers(file: string, signal?: AbortSignal): AsyncGenerator<Customer> {
   const importedFrom = new Map<string, number>();
@@ -122,7 +122,8 @@ function wantedColumns(file: string, header: readonly string[]): (Column | false
     if (occurrences === 0) {
       const list = shortened(printable(names.join(', ')), 120);
       throw new CustomerFileError(
-        `${file} has no column '${column}'. Its columns are: ${list}. Needed are ${COLUMNS.join(', ')}, separated by commas.`,
+        `${file} has no column '${column}'. Its columns are: ${list}. Needed are ${COLUMNS.join(', ')}, separated ` +
+          'by commas.',
       );
     }
     if (occurrences > 1) throw new CustomerFileError(`${file} has ${occurrences} columns '${column}'.`);

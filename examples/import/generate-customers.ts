@@ -27,7 +27,8 @@ const ORGANIZATIONS: readonly (readonly [name: string, weight: number])[] = [
 ];
 
 const FIRST_NAMES = (
-  'Ada José Zoë Łukasz Anna Björn Chloé Dmitri Élodie Fatima Grace Hiroshi Inês Jürgen Katarzyna Liam Marta Noor Olga ' +
+  'Ada José Zoë Łukasz Anna Björn Chloé Dmitri Élodie Fatima Grace Hiroshi Inês Jürgen Katarzyna Liam Marta Noor ' +
+  'Olga ' +
   'Paul Quentin Renée Søren Tomáš Ursula Víctor Wanjiru Xavier Yusuf Zuzanna'
 ).split(' ');
 const LAST_NAMES = (

@@ -1,6 +1,6 @@
 /*
- * The ids in an import. They follow from its own id, so a step that runs twice adds nothing twice, and whoever knows the
- * import finds its parts.
+ * The ids in an import. They follow from its own id, so a step that runs twice adds nothing twice, and whoever knows
+ * the import finds its parts.
  */
 
 /** The batch of the users of the organization at this position. */

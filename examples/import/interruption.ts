@@ -4,8 +4,8 @@ import { once } from 'node:events';
 const SAME_CTRL_C_MS = 1000;
 
 /**
- * Is aborted by the first Ctrl-C, so that the program can close what it has open. Another one, a second later, ends it at
- * once.
+ * Is aborted by the first Ctrl-C, so that the program can close what it has open. Another one, a second later, ends it
+ * at once.
  */
 export function interruption(): AbortSignal {
   const interrupted = new AbortController();

@@ -41,7 +41,8 @@ function lines(out: NodeJS.WriteStream): ProgressDisplay {
         if (stage === 'done' && !done.has(organization)) {
           done.add(organization);
           out.write(
-            `${printable(organization)}: ${number(rows)} rows, ${number(succeeded)} imported, ${number(failed)} failed\n`,
+            `${printable(organization)}: ${number(rows)} rows, ${number(succeeded)} imported, ${number(failed)} ` +
+              'failed\n',
           );
         }
       }
@@ -59,7 +60,9 @@ function lines(out: NodeJS.WriteStream): ProgressDisplay {
 
 const WIDEST_NAME = 30;
 const WIDEST_BAR = 40;
-/** The columns right of the bar and the gaps, and one that stays free: clearing the rest of a full line eats its end. */
+/**
+ * The columns right of the bar and the gaps, and one that stays free: clearing the rest of a full line eats its end.
+ */
 const WIDTH_OF_NUMBERS = 45;
 /** The lines that are not an organization's: the overall bar, a blank line, and what is printed above and below. */
 const OTHER_LINES = 6;
@@ -149,7 +152,10 @@ function lineOf(
   ].join('');
   const count = `${number(succeeded + failed).padStart(7)} / ${number(rows).padEnd(7)}`;
   const failures = `${number(failed).padStart(5)} failed`;
-  return `${column(printable(name), width)}  ${bar} ${count} ${failed === 0 ? ' '.repeat(failures.length) : paint(out, 'red', failures)}`;
+  return (
+    `${column(printable(name), width)}  ${bar} ${count} ` +
+    `${failed === 0 ? ' '.repeat(failures.length) : paint(out, 'red', failures)}`
+  );
 }
 
 function paint(out: NodeJS.WriteStream, style: 'green' | 'red' | 'dim', text: string): string {

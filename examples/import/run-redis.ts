@@ -43,7 +43,9 @@ async function deleteKeys(url: string, prefix: string): Promise<void> {
   redis.disconnect();
 }
 
-/** BullMQ waits for a Redis that is not there, which is right for a service. A user at a terminal wants to hear of it. */
+/**
+ * BullMQ waits for a Redis that is not there, which is right for a service. A user at a terminal wants to hear of it.
+ */
 async function connect(url: string): Promise<Redis> {
   const redis = new Redis(url, { lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 });
   let why = 'the connection was closed';

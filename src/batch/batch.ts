@@ -1,17 +1,19 @@
 import type { Job, JobsOptions } from 'bullmq';
 import { runInside } from '../context.js';
 import { BatchError, BatchNotFoundError, BatchOptionsError } from '../errors.js';
-import { checkKeys, checkName, checkObject, describe, type MemberOptions, mayBeBatchId } from '../options.js';
-import type { AttachmentLink } from '../redis/add-members.js';
-import { isCancelled } from '../redis/cancel.js';
-import { type BatchDefinition, type BatchEvent, EVENTS } from '../redis/definition.js';
-import { batchKeys } from '../redis/keys.js';
-import { sealBatch, touchBatch } from '../redis/seal.js';
-import { readSnapshot, type Snapshot } from '../redis/snapshot.js';
+import { type BatchDefinition, type BatchEvent, EVENTS } from '../model/definition.js';
+import type { BatchExplanation } from '../model/explanation.js';
+import type { Snapshot } from '../model/snapshot.js';
+import type { AttachmentLink } from '../record/add-members.js';
+import { isCancelled } from '../record/cancel.js';
+import { batchKeys } from '../record/keys.js';
+import { sealBatch, touchBatch } from '../record/seal.js';
+import { readSnapshot } from '../record/snapshot.js';
+import { checkKeys, checkName, checkObject, describe, type MemberOptions, mayBeBatchId } from '../validation.js';
 import { type Callback, checkCallbackCount, storeCallback } from './callbacks.js';
 import { cancelBatch } from './cancel.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
-import { type BatchExplanation, explain } from './explain.js';
+import { explain } from './explain.js';
 import { addFlow, type Flow, type FlowNode } from './flow.js';
 import { checkNotBatches, checkSameBatches, type MemberQueue } from './home.js';
 import { freshIds, repeatableIds } from './ids.js';
@@ -129,8 +131,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Adds many jobs as members, from an array, an iterable or an async iterable. The source is read as fast as Redis takes
-   * it: at most 2,000 of its jobs are in memory, however long it is.
+   * Adds many jobs as members, from an array, an iterable or an async iterable. The source is read as fast as Redis
+   * takes it: at most 2,000 of its jobs are in memory, however long it is.
    *
    * @returns how many were added, and how many `known` were members already (ids given with `opts.jobId`).
    * @throws as `add`; what was stored before the error stays in the batch.
@@ -158,14 +160,16 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Adds a tree of jobs, in the form of BullMQ's `FlowProducer`, of which the root becomes one member: it runs when the jobs
-   * below it have, and what becomes of it is what counts. A job below that fails for good fails the one above it, up to the
-   * root, unless its options say otherwise (`ignoreDependencyOnFailure`, …). As with a FlowProducer, the
+   * Adds a tree of jobs, in the form of BullMQ's `FlowProducer`, of which the root becomes one member: it runs when the
+   * jobs below it have, and what becomes of it is what counts. A job below that fails for good fails the one above it,
+   * up to the root, unless its options say otherwise (`ignoreDependencyOnFailure`, …). As with a FlowProducer, the
    * `defaultJobOptions` of queues do not apply; the batch's `jobOptions` do, to the root.
    *
    * @param flow `{ name, queueName, data?, opts?, children? }`, at most 300 jobs in all.
-   * @returns `{ job, children? }` for each job, as FlowProducer does; for a root that was a member already only its `job`.
-   * @throws as `add`; BatchMemberError also when a job below has the id of one that exists. Then none of them was added.
+   * @returns `{ job, children? }` for each job, as FlowProducer does; for a root that was a member already only its
+   * `job`.
+   * @throws as `add`; BatchMemberError also when a job below has the id of one that exists. Then none of them was
+   * added.
    *
    * @example
    * const { job } = await batch.addFlow({
@@ -217,7 +221,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
   ): Promise<Pick<Added, 'jobs'>> {
     if (queue.prefix !== this.#opener.own.prefix) {
       throw new BatchOptionsError(
-        `Queue '${queue.name}' has the prefix '${queue.prefix}', batch '${this.id}' has '${this.#opener.own.prefix}'. A batch, ` +
+        `Queue '${queue.name}' has the prefix '${queue.prefix}', batch '${this.id}' has ` +
+          `'${this.#opener.own.prefix}'. A batch, ` +
           `its members and its callbacks share one prefix.`,
       );
     }
@@ -254,8 +259,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Runs `fn`, in which `add` and `addBulk` of any wrapped queue add to this batch, and `createBatch` creates a child of
-   * it: existing code becomes a batch without being rewritten. Returns what `fn` returns. Seal the batch afterwards.
+   * Runs `fn`, in which `add` and `addBulk` of any wrapped queue add to this batch, and `createBatch` creates a child
+   * of it: existing code becomes a batch without being rewritten. Returns what `fn` returns. Seal the batch afterwards.
    *
    * @example
    * await batch.jobs(() => importCustomers(file));   // code that calls users.add(…)
@@ -317,15 +322,16 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Runs again what has failed: the failed members, those of child batches too, and the failed callbacks. What succeeds now
-   * counts as succeeded; when everything has, `success` fires, here and above, and the status says `recovered`. `complete`
-   * does not fire again. Members whose job is gone stay failed, missing members stay missing.
+   * Runs again what has failed: the failed members, those of child batches too, and the failed callbacks. What succeeds
+   * now counts as succeeded; when everything has, `success` fires, here and above, and the status says `recovered`.
+   * `complete` does not fire again. Members whose job is gone stay failed, missing members stay missing.
    *
-   * A failed member that is retried by hand (`job.retry()`, Bull Board) heals its batch in the same way, within seconds.
+   * A failed member that is retried by hand (`job.retry()`, Bull Board) heals its batch in the same way, within
+   * seconds.
    *
    * @returns how many jobs run again.
-   * @throws BatchNotFoundError when the batch has been removed; BatchError when it was cancelled, and when nothing can run again
-   * because what had failed inside of its flows has been removed.
+   * @throws BatchNotFoundError when the batch has been removed; BatchError when it was cancelled, and when nothing can
+   * run again because what had failed inside of its flows has been removed.
    *
    * @example
    * const { retried } = await (await users.getBatch(id)).retry();
@@ -345,14 +351,15 @@ export class Batch<Q extends QueueLike = QueueLike> {
 
   /**
    * Stops the batch, its child batches included: members that have not started are removed and counted as `cancelled`,
-   * running ones may finish but are not tried again, and nothing can be added any more. `complete` fires when the last one
-   * has ended, and tells `cancelled` and `cancelReason`; `success` never does, and the batch ends `cancelled`.
+   * running ones may finish but are not tried again, and nothing can be added any more. `complete` fires when the last
+   * one has ended, and tells `cancelled` and `cancelReason`; `success` never does, and the batch ends `cancelled`.
    *
-   * When it resolves, no member begins any more, nor does any attempt of a member that was running. The child batches are marked
-   * first, then members are taken out in small steps, in seconds also when 100,000 are waiting. A running member that fails
-   * with attempts left is `cancelled`; it leaves its queue when a worker takes it again, which does not run it, or when a
-   * BatchWorker has seen it. Members further than 100,000 jobs from both ends of a queue's list are counted at once, and
-   * stay in the list until a worker comes to them: it removes them without running them, with a `failed` event.
+   * When it resolves, no member begins any more, nor does any attempt of a member that was running. The child batches
+   * are marked first, then members are taken out in small steps, in seconds also when 100,000 are waiting. A running
+   * member that fails with attempts left is `cancelled`; it leaves its queue when a worker takes it again, which does
+   * not run it, or when a BatchWorker has seen it. Members further than 100,000 jobs from both ends of a queue's list
+   * are counted at once, and stay in the list until a worker comes to them: it removes them without running them, with
+   * a `failed` event.
    *
    * @param reason why, for the status, the callbacks and the parent's `failures()`.
    * @throws BatchError when all members are settled already, BatchNotFoundError when the batch has been removed.
@@ -368,8 +375,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Whether this batch, or one above it, was cancelled: what a long-running member asks to stop early. One command, however
-   * deep the batch is.
+   * Whether this batch, or one above it, was cancelled: what a long-running member asks to stop early. One command,
+   * however deep the batch is.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    *
@@ -389,7 +396,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Registers one more callback. When its event is past, it is enqueued at once. Each call adds one: it is not idempotent.
+   * Registers one more callback. When its event is past, it is enqueued at once. Each call adds one: it is not
+   * idempotent.
    *
    * @throws BatchOptionsError for a callback that `createBatch` would refuse, and for the 101st of a batch.
    * @throws BatchNotFoundError when the batch has been removed.
@@ -407,11 +415,12 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Removes the finished batch now, with its child batches and the jobs of its callbacks, in small steps. The members' jobs
-   * stay in your queues.
+   * Removes the finished batch now, with its child batches and the jobs of its callbacks, in small steps. The members'
+   * jobs stay in your queues.
    *
-   * @param options `members: true` removes the members' jobs too. `force: true` cancels an unfinished batch first and does not
-   * wait: its callbacks do not run, members that are running end outside of any batch, and a parent counts it as missing.
+   * @param options `members: true` removes the members' jobs too. `force: true` cancels an unfinished batch first and
+   * does not wait: its callbacks do not run, members that are running end outside of any batch, and a parent counts it
+   * as missing.
    * @throws BatchError when the batch has not finished, BatchNotFoundError when there is none.
    */
   async remove(options: { readonly members?: boolean; readonly force?: boolean } = {}): Promise<void> {
@@ -427,8 +436,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * The parent batch, or undefined. In a callback, or in a member, this is how work is added further up the tree: the right
-   * to do so comes from the job that `batchOf` was asked about, and ends with it.
+   * The parent batch, or undefined. In a callback, or in a member, this is how work is added further up the tree: the
+   * right to do so comes from the job that `batchOf` was asked about, and ends with it.
    *
    * @example
    * const parent = await (await users.batchOf(job))?.parent();
@@ -467,9 +476,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Says what holds the batch: the members, child batches and callbacks that are outstanding, with counts and the oldest
-   * of each kind, queues that are paused or have no worker, a missing BatchWorker, a missing seal. `reasons` says the same
-   * in sentences, most important first, with what to do. Of a finished batch it says how it ended.
+   * Says what holds the batch: the members, child batches and callbacks that are outstanding, with counts and the
+   * oldest of each kind, queues that are paused or have no worker, a missing BatchWorker, a missing seal. `reasons`
+   * says the same in sentences, most important first, with what to do. Of a finished batch it says how it ended.
    *
    * Looks at every outstanding member, 500 per command: for people and alarms; for a progress bar there is `status()`.
    *
@@ -484,9 +493,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Reads the batch with all batches below it; `jobs` are the totals of all jobs down there, in which child batches do not
-   * count. While it is running, the numbers of different batches may be moments apart. A child that is removed meanwhile
-   * is left out.
+   * Reads the batch with all batches below it; `jobs` are the totals of all jobs down there, in which child batches do
+   * not count. While it is running, the numbers of different batches may be moments apart. A child that is removed
+   * meanwhile is left out.
    *
    * Looks for child batches among all members, 500 per command, and holds only the batches in memory.
    *
@@ -501,8 +510,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Yields the members that succeeded, with what they returned; page by page, in no particular order. While the batch is
-   * running a member may be yielded twice.
+   * Yields the members that succeeded, with what they returned; page by page, in no particular order. While the batch
+   * is running a member may be yielded twice.
    *
    * @example
    * for await (const { id, value } of batch.results()) sheet.addRow([id, value]);
@@ -522,8 +531,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Reads one page of `failures()`, for a web page or an API that goes on in another request. A page may hold more or fewer
-   * failures than asked for; only the last one, without a `cursor`, may be empty.
+   * Reads one page of `failures()`, for a web page or an API that goes on in another request. A page may hold more or
+   * fewer failures than asked for; only the last one, without a `cursor`, may be empty.
    *
    * @param options `cursor` of the page before, and about how many are wanted: `count`, 1 to 1,000, by default 100.
    * @throws BatchOptionsError for a cursor that no page has returned, or another count.
@@ -537,8 +546,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Yields the status now, and again each time that it has changed, until the batch has finished; the last one is final.
-   * Changes that follow each other quickly are yielded as one.
+   * Yields the status now, and again each time that it has changed, until the batch has finished; the last one is
+   * final. Changes that follow each other quickly are yielded as one.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    *

@@ -1,16 +1,25 @@
 import type { JobsOptions } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
-import { type CallbackJobOptions, checkJobOptions, checkJson, checkKeys, checkName, checkObject } from '../options.js';
-import { type BatchDefinition, type BatchEvent, EVENTS, type StoredCallback } from '../redis/definition.js';
-import type { CallbackSnapshot, Counts, Snapshot } from '../redis/snapshot.js';
+import { type BatchDefinition, type BatchEvent, EVENTS, type StoredCallback } from '../model/definition.js';
+import type { CallbackSnapshot, Snapshot } from '../model/snapshot.js';
+import {
+  type CallbackJobOptions,
+  checkJobOptions,
+  checkJson,
+  checkKeys,
+  checkName,
+  checkObject,
+} from '../validation.js';
 import { findQueue } from './home.js';
 import type { Opener } from './job.js';
 import type { QueueLike } from './queue-like.js';
-import { missingOf } from './rules.js';
 
 /** A job that is enqueued once when the event happens, and then is a BullMQ job like any other. */
 export interface Callback {
-  /** Which queue: its name (BullMQ's default job options apply), or the queue itself (its own do). Default: the queue that the batch is created from. */
+  /**
+   * Which queue: its name (BullMQ's default job options apply), or the queue itself (its own do). Default: the queue
+   * that the batch is created from.
+   */
   readonly queue?: string | QueueLike;
   /** The job's name. */
   readonly name: string;
@@ -60,7 +69,9 @@ export function checkCallbackCount(what: string, count: number): void {
   }
 }
 
-/** Checks the callbacks of a batch and resolves what only the creating process knows: queues and their default options. */
+/**
+ * Checks the callbacks of a batch and resolves what only the creating process knows: queues and their default options.
+ */
 export function storeCallbacks(on: unknown, opener: Opener): BatchDefinition['on'] {
   if (on === undefined) {
     return {};
@@ -131,13 +142,9 @@ export function callbackJob(batchId: string, snapshot: Snapshot, due: CallbackSn
     event,
     ...(definition.description === undefined ? {} : { description: definition.description }),
     ...(definition.parentId === undefined ? {} : { parentId: definition.parentId }),
-    ...told(event === 'complete' ? (completedCounts ?? counts) : counts),
+    ...(event === 'complete' ? (completedCounts ?? counts) : counts),
     ...(abandonedAt === undefined ? {} : { abandoned: true as const }),
     ...(cancelReason === undefined ? {} : { cancelReason }),
   };
   return { name: due.name, data: { ...callback?.data, batch }, opts: { ...callback?.opts } };
-}
-
-function told(counts: Counts) {
-  return { ...counts, missing: missingOf(counts) };
 }

@@ -1,7 +1,7 @@
 import { BatchError, BatchNotFoundError } from '../errors.js';
-import { type CancelledBatch, lookAtCancelled, markCancelled, tellParentOfCancel } from '../redis/cancel.js';
-import type { BatchDefinition } from '../redis/definition.js';
-import { type DroppedSearch, droppedQueues, searchDropped } from '../redis/dropped.js';
+import type { BatchDefinition } from '../model/definition.js';
+import { type CancelledBatch, lookAtCancelled, markCancelled, tellParentOfCancel } from '../record/cancel.js';
+import { type DroppedSearch, droppedQueues, searchDropped } from '../record/dropped.js';
 import { Emptying } from './emptying.js';
 import type { Home } from './home.js';
 
@@ -12,8 +12,9 @@ interface Extent {
 }
 
 /**
- * Cancels a batch and its child batches. The mark comes first, and is what counts: should the process die while the pending
- * members go, maintenance goes on with it. When it has resolved, no job of the tree begins any more: what was running may end.
+ * Cancels a batch and its child batches. The mark comes first, and is what counts: should the process die while the
+ * pending members go, maintenance goes on with it. When it has resolved, no job of the tree begins any more: what was
+ * running may end.
  */
 export async function cancelBatch(home: Home, batchId: string, extent: Extent): Promise<void> {
   const { outcome, nonce } = await markCancelled(home.redis, batchId, extent);
@@ -50,9 +51,10 @@ async function emptyTree(home: Home, batch: CancelledBatch): Promise<void> {
 export type CancelState = Emptying;
 
 /**
- * Does a bounded part of what there is to be done in one cancelled batch, whoever has cancelled it. Returns what to go on with,
- * or 'done' when there is nothing more to be done now. A batch in which jobs are still running needs another look later, and
- * keeps its need: one that has failed and waits for its next attempt is then taken out. Such a look is one short command.
+ * Does a bounded part of what there is to be done in one cancelled batch, whoever has cancelled it. Returns what to go
+ * on with, or 'done' when there is nothing more to be done now. A batch in which jobs are still running needs another
+ * look later, and keeps its need: one that has failed and waits for its next attempt is then taken out. Such a look is
+ * one short command.
  */
 export async function cancelSlice(home: Home, batchId: string, state?: CancelState): Promise<CancelState | 'done'> {
   if (state === undefined) {
@@ -66,7 +68,7 @@ export async function cancelSlice(home: Home, batchId: string, state?: CancelSta
 /** Where the search for dropped jobs has come to: the queues that are still to be searched. */
 export type DroppedState = readonly DroppedSearch[];
 
-/** Removes dropped jobs from the lists of their queues, a bounded part of it; see redis/dropped.ts. */
+/** Removes dropped jobs from the lists of their queues, a bounded part of it; see record/dropped.ts. */
 export async function removeDroppedSlice(home: Home, state?: DroppedState): Promise<DroppedState | 'done'> {
   const [search, ...others] = state ?? (await droppedQueues(home.redis));
   if (search === undefined) {

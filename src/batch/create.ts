@@ -1,6 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { JobsOptions } from 'bullmq';
 import { BatchConflictError, type BatchError, BatchMemberError, BatchOptionsError, because } from '../errors.js';
+import { type BatchDefinition, EVENTS, eventsOf } from '../model/definition.js';
+import { type OnFailure, policyOf } from '../model/failure-policy.js';
+import type { AddCommand } from '../record/bullmq-commands.js';
+import { isConnectionError } from '../record/connection-error.js';
+import { type BatchCreated, createBatchJob } from '../record/create-batch.js';
+import { needsOf } from '../record/needs.js';
 import {
   checkBatchId,
   checkJobOptions,
@@ -10,15 +16,8 @@ import {
   checkObject,
   describe,
   type MemberDefaults,
-} from '../options.js';
-import type { AddCommand } from '../redis/bullmq-commands.js';
-import { isConnectionError } from '../redis/connection-error.js';
-import { type BatchCreated, createBatchJob } from '../redis/create-batch.js';
-import { type BatchDefinition, EVENTS, eventsOf } from '../redis/definition.js';
-import { needsOf } from '../redis/needs.js';
-import type { Batch } from './batch.js';
+} from '../validation.js';
 import { type Callbacks, storeCallbacks } from './callbacks.js';
-import { type OnFailure, policyOf } from './failure-policy.js';
 import { checkNotBatches, type Home } from './home.js';
 import { newBatchId, newNonce } from './ids.js';
 import type { Opener } from './job.js';
@@ -39,6 +38,13 @@ const STEP_OPTIONS = {
   ignoreDependencyOnFailure: true,
 } satisfies JobsOptions;
 
+/** A batch as the option `parent` takes it: the `Batch` that `createBatch()` or `getBatch()` returned. */
+export interface ParentBatch {
+  readonly id: string;
+  readonly parentId: string | undefined;
+  seal(): Promise<void>;
+}
+
 /** What a new batch is to be. Everything is optional. */
 export interface BatchOptions {
   /**
@@ -52,18 +58,19 @@ export interface BatchOptions {
   /** The callbacks by event. Default: none. */
   readonly on?: Callbacks;
   /** The batch that this one becomes a member of. Default: inside of `batch.jobs()` that batch, otherwise none. */
-  readonly parent?: Batch;
+  readonly parent?: ParentBatch;
   /** Defaults for the members' job options: `attempts`, `backoff`, `priority`, `delay`, … */
   readonly jobOptions?: MemberDefaults;
   /**
-   * After how many ms without a sign of life of its producer (adding, or `jobs(fn)` running) an open batch is abandoned:
-   * `complete` fires with `abandoned: true`, and the batch fails. Adding to it, or sealing it, revives it. Default: 24 hours.
+   * After how many ms without a sign of life of its producer (adding, or `jobs(fn)` running) an open batch is
+   * abandoned: `complete` fires with `abandoned: true`, and the batch fails. Adding to it, or sealing it, revives it.
+   * Default: 24 hours.
    */
   readonly openTimeout?: number;
   /**
-   * How long the batch stays readable once it has finished, in the form of BullMQ's `removeOnComplete`: `age` in seconds,
-   * `count` for the latest so many of its state. Then it goes, with its child batches and the jobs of its callbacks; its
-   * members' jobs are yours. A child stays as long as its parent. Default: `{ age: 604800 }`, 7 days.
+   * How long the batch stays readable once it has finished, in the form of BullMQ's `removeOnComplete`: `age` in
+   * seconds, `count` for the latest so many of its state. Then it goes, with its child batches and the jobs of its
+   * callbacks; its members' jobs are yours. A child stays as long as its parent. Default: `{ age: 604800 }`, 7 days.
    */
   readonly keep?: { readonly age?: number; readonly count?: number };
   /** What failures do to the batch: see {@link OnFailure}. Default: `'continue'`, they are counted. */
@@ -210,12 +217,14 @@ function refusedBatch(
       );
     case 'taken':
       return new BatchConflictError(
-        `A job with the id '${batchId}' that is no batch is in the queue of the batches. Use another id, or remove that job.`,
+        `A job with the id '${batchId}' that is no batch is in the queue of the batches. Use another id, or remove ` +
+          'that job.',
         { batchId },
       );
     case 'used':
       return new BatchConflictError(
-        `Batch '${batchId}' was a member of batch '${parent?.batch.id}' before, and has been removed: its outcome is counted ` +
+        `Batch '${batchId}' was a member of batch '${parent?.batch.id}' before, and has been removed: its outcome ` +
+          'is counted ' +
           'there. Use another id.',
         { batchId },
       );
@@ -250,7 +259,8 @@ function notCreated(batchId: string, cause: unknown): BatchMemberError {
 function agree(batchId: string, existing: BatchDefinition, wanted: BatchDefinition): BatchDefinition {
   if (existing.parentId !== wanted.parentId) {
     throw new BatchConflictError(
-      `Batch '${batchId}' exists with ${parentName(existing)}, and was now asked for with ${parentName(wanted)}. Use another id, or getBatch('${batchId}').`,
+      `Batch '${batchId}' exists with ${parentName(existing)}, and was now asked for with ${parentName(wanted)}. ` +
+        `Use another id, or getBatch('${batchId}').`,
       { batchId },
     );
   }
@@ -263,7 +273,8 @@ function agree(batchId: string, existing: BatchDefinition, wanted: BatchDefiniti
     );
     if (names[0] !== names[1]) {
       throw new BatchConflictError(
-        `Batch '${batchId}' exists with the ${event} callbacks [${names[0]}], and was now asked for with [${names[1]}]. Use another id, or getBatch('${batchId}').`,
+        `Batch '${batchId}' exists with the ${event} callbacks [${names[0]}], and was now asked for with ` +
+          `[${names[1]}]. Use another id, or getBatch('${batchId}').`,
         { batchId },
       );
     }

@@ -1,12 +1,13 @@
-import { noteDeath } from '../redis/needs.js';
-import { readSnapshot, type Snapshot, searchFailures } from '../redis/snapshot.js';
-import { sortCancelled } from '../redis/sort-cancelled.js';
+import type { Snapshot } from '../model/snapshot.js';
+import { noteDeath } from '../record/needs.js';
+import { readSnapshot, searchFailures } from '../record/snapshot.js';
+import { sortCancelled } from '../record/sort-cancelled.js';
 import { enqueueDue } from './enqueue.js';
 import type { Home } from './home.js';
 
 /**
- * Tells a first failure to the callbacks of a batch and of all batches above it. From the top down: a batch that is noted
- * as dead has told everybody, whoever is killed in between.
+ * Tells a first failure to the callbacks of a batch and of all batches above it. From the top down: a batch that is
+ * noted as dead has told everybody, whoever is killed in between.
  */
 export async function announceDeath(home: Home, batchId: string): Promise<void> {
   for (const { definition } of await deadLine(home, batchId)) {
@@ -32,8 +33,8 @@ async function deadLine(home: Home, batchId: string): Promise<Snapshot[]> {
 }
 
 /**
- * Whether a member has failed for good by itself. In a cancelled batch, members fail for the sake of the cancel at any time, so
- * no number of failures says so: each has to be looked at.
+ * Whether a member has failed for good by itself. In a cancelled batch, members fail for the sake of the cancel at any
+ * time, so no number of failures says so: each has to be looked at.
  */
 async function hasDied({ redis }: Home, { definition, isToBeSorted = false }: Snapshot): Promise<boolean> {
   if (isToBeSorted) {

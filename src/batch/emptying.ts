@@ -1,4 +1,4 @@
-import type { BatchRedis } from '../redis/batch-redis.js';
+import type { BatchRedis } from '../record/batch-redis.js';
 import {
   type CancelledBatch,
   type EmptiedBatch,
@@ -6,20 +6,29 @@ import {
   noteEmptied,
   type Page,
   type TreePage,
-} from '../redis/cancel.js';
-import { cancelFlows, cancelMembers, type FlowNode, type FlowPage, type MembersPage } from '../redis/cancel-members.js';
-import { type SortPage, sortFailed } from '../redis/sort-cancelled.js';
+} from '../record/cancel.js';
+import {
+  cancelFlows,
+  cancelMembers,
+  type FlowNode,
+  type FlowPage,
+  type MembersPage,
+} from '../record/cancel-members.js';
+import { type SortPage, sortFailed } from '../record/sort-cancelled.js';
 
 /** How many batches, or jobs of flows, one command may come to. */
 const AT_ONCE = 200;
 
-/** What there is to be done in a cancelled batch: everything, or, when it has been gone through before, only its members. */
+/**
+ * What there is to be done in a cancelled batch: everything, or, when it has been gone through before, only its
+ * members.
+ */
 export type Task = 'everything' | 'members';
 
 /**
- * Takes out what is pending in cancelled batches, one bounded command after the other: first the child batches are marked, of
- * the whole tree, then the members go, and then what is below flows. Each command is repeatable, and none rests on what an
- * earlier one has returned: whoever begins anew after a crash finds what is left.
+ * Takes out what is pending in cancelled batches, one bounded command after the other: first the child batches are
+ * marked, of the whole tree, then the members go, and then what is below flows. Each command is repeatable, and none
+ * rests on what an earlier one has returned: whoever begins anew after a crash finds what is left.
  */
 export class Emptying {
   readonly #redis: BatchRedis;

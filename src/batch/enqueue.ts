@@ -1,14 +1,15 @@
 import type { JobsOptions } from 'bullmq';
 import { BatchError } from '../errors.js';
-import type { NewJob } from '../redis/adding-lua.js';
-import type { BatchEvent } from '../redis/definition.js';
-import { enqueueInBatch } from '../redis/enqueue-callbacks.js';
-import { jobKey } from '../redis/keys.js';
-import { type CallbackSnapshot, readSnapshot, type Snapshot } from '../redis/snapshot.js';
+import type { BatchEvent } from '../model/definition.js';
+import { dueOf } from '../model/rules.js';
+import type { CallbackSnapshot, Snapshot } from '../model/snapshot.js';
+import type { NewJob } from '../record/adding-lua.js';
+import { enqueueInBatch } from '../record/enqueue-callbacks.js';
+import { jobKey } from '../record/keys.js';
+import { readSnapshot } from '../record/snapshot.js';
 import { callbackJob } from './callbacks.js';
 import type { Home } from './home.js';
 import { commandOf, newJob, withTrace } from './members.js';
-import { dueOf } from './rules.js';
 import { inProducerSpans, inTrace } from './trace.js';
 
 /** Enqueues the callbacks of this event that are due now and have not been enqueued; anybody may, at any time. */
@@ -21,11 +22,13 @@ export async function enqueueDue(home: Home, batchId: string, event: BatchEvent)
 }
 
 /**
- * Enqueues these callbacks, in one step, as further children of the batch job: the batch finishes when they have run. What
- * another process has enqueued since the snapshot was taken is not enqueued again; `success` is enqueued only while the
- * members are as the snapshot has seen them, and not at all if they have changed: whoever looks next decides afresh.
+ * Enqueues these callbacks, in one step, as further children of the batch job: the batch finishes when they have run.
+ * What another process has enqueued since the snapshot was taken is not enqueued again; `success` is enqueued only
+ * while the members are as the snapshot has seen them, and not at all if they have changed: whoever looks next decides
+ * afresh.
  *
- * @param token the lock token of the batch job, for the BatchWorker that holds it: without the lock nothing is enqueued.
+ * @param token the lock token of the batch job, for the BatchWorker that holds it: without the lock nothing is
+ * enqueued.
  */
 export async function enqueueCallbacks(
   home: Home,

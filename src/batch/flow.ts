@@ -1,7 +1,7 @@
 import type { Job, JobsOptions } from 'bullmq';
 import { BatchMemberError, BatchOptionsError } from '../errors.js';
-import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type MemberOptions } from '../options.js';
-import { jobKey } from '../redis/keys.js';
+import { jobKey } from '../record/keys.js';
+import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type MemberOptions } from '../validation.js';
 import type { Home, MemberQueue } from './home.js';
 import { freshIds } from './ids.js';
 import { checkData } from './job.js';
@@ -153,7 +153,8 @@ function checkFlow(flow: unknown, { home, batch }: Destination): Node {
     }
     if (++jobs > MOST_JOBS) {
       throw new BatchOptionsError(
-        `A flow has at most ${MOST_JOBS} jobs, because it is added in one step. Add more with addBulk(), or as a child batch.`,
+        `A flow has at most ${MOST_JOBS} jobs, because it is added in one step. Add more with addBulk(), or as a ` +
+          'child batch.',
       );
     }
     checkKeys(what, node, FLOW_KEYS);
@@ -197,7 +198,8 @@ function checkQueueName(what: string, name: unknown, batchesQueue: string): asse
 function checkPrefix(what: string, given: unknown, prefix: string): void {
   if (given !== undefined && given !== prefix) {
     throw new BatchOptionsError(
-      `${what} has the prefix ${describe(given)}, the batch has '${prefix}'. A batch and all jobs of its flows share one prefix.`,
+      `${what} has the prefix ${describe(given)}, the batch has '${prefix}'. A batch and all jobs of its flows ` +
+        'share one prefix.',
     );
   }
 }
@@ -226,7 +228,8 @@ function childOptions(what: string, opts: unknown = {}): Record<string, unknown>
   }
   if (chosen.length === 0 && opts.failParentOnFailure === false) {
     throw new BatchOptionsError(
-      `The options of ${what} switch 'failParentOnFailure' off: the flow would wait for ever for a job that has failed. ` +
+      `The options of ${what} switch 'failParentOnFailure' off: the flow would wait for ever for a job that has ` +
+        'failed. ' +
         `Set 'ignoreDependencyOnFailure' to go on without it.`,
     );
   }

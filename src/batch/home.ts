@@ -1,9 +1,9 @@
 import { type Job, type JobsOptions, Queue } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
-import { checkJobOptions, checkName } from '../options.js';
-import { BatchRedis } from '../redis/batch-redis.js';
-import { rawClientOf, scriptClientOf } from '../redis/client.js';
-import { type BatchesPlace, DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
+import { type BatchesPlace, DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../model/place.js';
+import { BatchRedis } from '../record/batch-redis.js';
+import { rawClientOf, scriptClientOf } from '../record/client.js';
+import { checkJobOptions, checkName } from '../validation.js';
 import type { QueueLike } from './queue-like.js';
 import type { Telemetry } from './trace.js';
 
@@ -80,7 +80,8 @@ export function memberQueueOf(queue: QueueLike): MemberQueue {
 export function checkNotBatches(name: string, batchesQueue: string): void {
   if (name === batchesQueue) {
     throw new BatchOptionsError(
-      `The queue '${batchesQueue}' holds the batches themselves: BullMQ deletes a parent that shares a queue with its ` +
+      `The queue '${batchesQueue}' holds the batches themselves: BullMQ deletes a parent that shares a queue with ` +
+        'its ' +
         `children when that queue is drained. Take a queue of another name for members and callbacks.`,
     );
   }
@@ -173,8 +174,8 @@ function createHome(client: object, batchesQueue: string, options: Borrowed): Ho
 }
 
 /**
- * A queue on a connection that belongs to somebody else, who closes it. Without the update of the queue's meta key, which
- * would overwrite the stream length that the user's own queue has set.
+ * A queue on a connection that belongs to somebody else, who closes it. Without the update of the queue's meta key,
+ * which would overwrite the stream length that the user's own queue has set.
  */
 function borrowQueue(name: string, client: object, options: Borrowed): Queue {
   const queue = new Queue(name, { connection: client, ...options, skipMetasUpdate: true } as ConstructorParameters<

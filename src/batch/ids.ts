@@ -10,8 +10,8 @@ export const newNonce = customAlphabet(ALPHANUMERIC, 8);
 const newCall = customAlphabet(ALPHANUMERIC, 6);
 
 /**
- * Ids that no other call makes; short, because a batch keeps the id of every member. They begin with the nonce of the batch,
- * which tells members from jobs that are attached to the batch job by hand.
+ * Ids that no other call makes; short, because a batch keeps the id of every member. They begin with the nonce of the
+ * batch, which tells members from jobs that are attached to the batch job by hand.
  */
 export function freshIds(nonce: string): () => string {
   const call = newCall();

@@ -1,5 +1,5 @@
 import { BatchOptionsError } from '../errors.js';
-import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type MemberOptions } from '../options.js';
+import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type MemberOptions } from '../validation.js';
 import { findQueue, type Home, type MemberQueue } from './home.js';
 import type { DataOf, NameOf, QueueLike } from './queue-like.js';
 
@@ -87,7 +87,8 @@ export function checkIterable(method: string, jobs: unknown): void {
     (typeof source?.[Symbol.iterator] !== 'function' && typeof source?.[Symbol.asyncIterator] !== 'function')
   ) {
     throw new BatchOptionsError(
-      `${method}() takes an array, an iterable or an async iterable of { name, data, opts?, queue? }, not ${describe(jobs)}.`,
+      `${method}() takes an array, an iterable or an async iterable of { name, data, opts?, queue? }, not ` +
+        `${describe(jobs)}.`,
     );
   }
 }

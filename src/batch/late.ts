@@ -1,16 +1,16 @@
 import { BatchNotFoundError } from '../errors.js';
-import type { BatchLife } from '../redis/add-members.js';
-import { changeDefinition } from '../redis/change-definition.js';
-import { outstandingChildren } from '../redis/children.js';
-import type { BatchEvent, StoredCallback } from '../redis/definition.js';
-import { needMaintenance, needsOf } from '../redis/needs.js';
+import type { BatchEvent, StoredCallback } from '../model/definition.js';
+import type { BatchLife } from '../record/add-members.js';
+import { changeDefinition } from '../record/change-definition.js';
+import { outstandingChildren } from '../record/children.js';
+import { needMaintenance, needsOf } from '../record/needs.js';
 import { enqueueDue } from './enqueue.js';
 import type { Home } from './home.js';
 import { newNonce } from './ids.js';
 
 /**
- * Gives a batch one more callback. Once the batch knows it, it is enqueued by whoever sees the event: by us when it is past,
- * and the batch is looked after in case that we do not live to do it.
+ * Gives a batch one more callback. Once the batch knows it, it is enqueued by whoever sees the event: by us when it is
+ * past, and the batch is looked after in case that we do not live to do it.
  */
 export async function addCallback(
   home: Home,

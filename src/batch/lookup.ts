@@ -1,10 +1,10 @@
 import type { Job, JobType } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
-import { describe } from '../options.js';
-import { readDefinition } from '../redis/change-definition.js';
-import { isCallbackId } from '../redis/definition.js';
-import { lineToBatch, linksAlong } from '../redis/flow.js';
-import { readSnapshot } from '../redis/snapshot.js';
+import { isCallbackId } from '../model/definition.js';
+import { readDefinition } from '../record/change-definition.js';
+import { lineToBatch, linksAlong } from '../record/flow.js';
+import { readSnapshot } from '../record/snapshot.js';
+import { describe } from '../validation.js';
 import { Batch } from './batch.js';
 import type { Home } from './home.js';
 import type { Opener } from './job.js';
@@ -25,7 +25,9 @@ const JOB_STATES: Readonly<Record<ListedState, readonly JobType[]>> = {
 
 const LISTED: readonly ListedState[] = ['open', 'running', 'succeeded', 'failed'];
 
-/** The batch that a job belongs to, with the job's own right to add: as a member, or as a callback (to the parent only). */
+/**
+ * The batch that a job belongs to, with the job's own right to add: as a member, or as a callback (to the parent only).
+ */
 export async function batchOf<Q extends QueueLike>(opener: Opener, job: JobLike): Promise<Batch<Q> | undefined> {
   if (typeof job !== 'object' || job === null || typeof job.queueQualifiedName !== 'string') {
     throw new BatchOptionsError(`batchOf(job) takes the BullMQ Job that a processor is given, not ${describe(job)}.`);
@@ -62,7 +64,9 @@ async function lineFrom({ redis, batches }: Home, job: JobLike): Promise<readonl
   return line && [key, ...line];
 }
 
-/** BullMQ loads a page of jobs in one script: 10,000 batches at once would keep Redis busy for a quarter of a second. */
+/**
+ * BullMQ loads a page of jobs in one script: 10,000 batches at once would keep Redis busy for a quarter of a second.
+ */
 const PAGE_SIZE = 100;
 
 /** Lists batches by state, newest first, as BullMQ's `getJobs` does. */
@@ -110,7 +114,8 @@ function checkRange(start: unknown, end: unknown): void {
   const isRank = (value: unknown) => Number.isInteger(value) && Number(value) >= 0;
   if (!isRank(start) || !(isRank(end) || end === -1)) {
     throw new BatchOptionsError(
-      `getBatches(states, start, end): start and end are ranks from 0, and end may be -1 for the last; not ${describe(start)} and ${describe(end)}.`,
+      'getBatches(states, start, end): start and end are ranks from 0, and end may be -1 for the last; not ' +
+        `${describe(start)} and ${describe(end)}.`,
     );
   }
 }

@@ -14,11 +14,11 @@ import {
   isBatchThere,
   type MembersAdded,
   type Refusal,
-} from '../redis/add-members.js';
-import type { NewJob } from '../redis/adding-lua.js';
-import { recordAdd } from '../redis/bullmq-commands.js';
-import { isConnectionError } from '../redis/connection-error.js';
-import { jobKey } from '../redis/keys.js';
+} from '../record/add-members.js';
+import type { NewJob } from '../record/adding-lua.js';
+import { recordAdd } from '../record/bullmq-commands.js';
+import { isConnectionError } from '../record/connection-error.js';
+import { jobKey } from '../record/keys.js';
 import { type Home, homeOf, type MemberQueue } from './home.js';
 import type { QueueLike } from './queue-like.js';
 import { revive } from './retry.js';
@@ -60,8 +60,8 @@ export interface Adding {
 }
 
 /**
- * Adds members to a batch in one atomic step: all of them, or, with an error that says why, none. Members with much data are
- * added in several such steps.
+ * Adds members to a batch in one atomic step: all of them, or, with an error that says why, none. Members with much
+ * data are added in several such steps.
  *
  * @param isFresh whether all ids were made for this call, so that none of them can be known.
  */
@@ -99,7 +99,10 @@ async function addSlice(
   return result.known.size;
 }
 
-/** How much of users' data one step takes at most, unless one job has more: Redis copies a megabyte in some milliseconds. */
+/**
+ * How much of users' data one step takes at most, unless one job has more: Redis copies a megabyte in some
+ * milliseconds.
+ */
 const BYTES_AT_ONCE = 256 * 1024;
 
 /** Divides jobs into stretches, [from, to), that are small enough for one step. */
@@ -135,7 +138,8 @@ async function refuseElsewhere(
   if (other !== home && !(await isThere(other.redis)) && (await isThere(home.redis))) {
     const jobIds = members.flatMap((member) => (member.queue === queue ? member.id : []));
     throw new BatchMemberError(
-      `${count(jobIds.length)} not added to batch '${batch.id}': queue '${queue.name}' is in another Redis, or another ` +
+      `${count(jobIds.length)} not added to batch '${batch.id}': queue '${queue.name}' is in another Redis, or ` +
+        'another ' +
         'database of it. A batch and its members share one.',
       { batchId: batch.id, jobIds },
     );
@@ -186,15 +190,19 @@ function refuseTaken(batchId: string, members: readonly Member[], positions: rea
   const [first] = taken;
   if (first !== undefined) {
     throw new BatchMemberError(
-      `${count(taken.length)} not added to batch '${batchId}', nor was any other of the same chunk: a job with the id ` +
-        `'${first.id}' exists in queue '${first.queue.name}' that is not in this batch. Give members ids of their own, ` +
+      `${count(taken.length)} not added to batch '${batchId}', nor was any other of the same chunk: a job with the ` +
+        'id ' +
+        `'${first.id}' exists in queue '${first.queue.name}' that is not in this batch. Give members ids of their ` +
+        'own, ' +
         `or remove that job first.`,
       { batchId, jobIds: taken.map(({ id }) => id) },
     );
   }
 }
 
-/** BullMQ's own script refuses nothing that was checked before; if it fails all the same, the jobs before are stored. */
+/**
+ * BullMQ's own script refuses nothing that was checked before; if it fails all the same, the jobs before are stored.
+ */
 function reportFailed(
   failed: Extract<MembersAdded, { known: unknown }>['failed'],
   members: readonly Member[],
@@ -203,7 +211,8 @@ function reportFailed(
   if (failed !== undefined) {
     const jobIds = members.slice(failed.position).map(({ id }) => id);
     throw new BatchMemberError(
-      `${count(jobIds.length)} not added to batch '${batchId}': BullMQ could not store job '${jobIds[0]}': ${failed.error}. ` +
+      `${count(jobIds.length)} not added to batch '${batchId}': BullMQ could not store job '${jobIds[0]}': ` +
+        `${failed.error}. ` +
         'The jobs before it in the same call stay in the batch.',
       { batchId, jobIds },
     );
@@ -273,14 +282,15 @@ function emitWaiting({ queue }: Member, job: Job): void {
 }
 
 /**
- * Says that jobs were not added, or, after an error of the connection, that it is not known: Redis may still get the command,
- * or have got it.
+ * Says that jobs were not added, or, after an error of the connection, that it is not known: Redis may still get the
+ * command, or have got it.
  */
 export function notAdded(cause: unknown, { batchId, jobIds, others = '' }: Adding, hint = ''): BatchMemberError {
   if (isConnectionError(cause)) {
     const what = jobIds.length === 1 ? 'whether 1 job was' : `which of ${jobIds.length} jobs were`;
     return new BatchMemberError(
-      `It is not known ${what} added to batch '${batchId}': ${because(cause)}. Add them again with the same jobIds: what is ` +
+      `It is not known ${what} added to batch '${batchId}': ${because(cause)}. Add them again with the same jobIds: ` +
+        'what is ' +
         'there already is not added twice.',
       { batchId, jobIds, cause },
     );

@@ -1,6 +1,6 @@
 import { BatchOptionsError } from '../errors.js';
-import type { KeptElsewhere } from '../redis/claim-queue.js';
-import type { BatchesPlace } from '../redis/keys.js';
+import type { BatchesPlace } from '../model/place.js';
+import type { KeptElsewhere } from '../record/claim-queue.js';
 
 /** Says that the batches of a prefix are kept in another queue than the one that somebody was given. */
 export function otherQueue(
@@ -10,8 +10,10 @@ export function otherQueue(
 ): BatchOptionsError {
   const why = batchId === undefined ? 'a BatchWorker is running for it' : `e.g. '${batchId}'`;
   return new BatchOptionsError(
-    `Batches of the prefix '${prefix}' are kept in the queue '${queue}' (${why}), and ${who} was given '${batchesQueue}'. ` +
-      'Give withBatches() and BatchWorker the same batchesQueue everywhere; another one can be taken when that queue has no ' +
+    `Batches of the prefix '${prefix}' are kept in the queue '${queue}' (${why}), and ${who} was given ` +
+      `'${batchesQueue}'. ` +
+      'Give withBatches() and BatchWorker the same batchesQueue everywhere; another one can be taken when that ' +
+      'queue has no ' +
       'batches and no BatchWorker any more.',
   );
 }

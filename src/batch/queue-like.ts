@@ -1,5 +1,5 @@
 import type { JobsOptions } from 'bullmq';
-import type { ClientOwner } from '../redis/client.js';
+import type { ClientOwner } from '../record/client.js';
 
 /** A BullMQ queue, of version 5 or 6, with whatever types it was declared with. */
 export interface QueueLike extends ClientOwner {

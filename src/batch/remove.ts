@@ -1,6 +1,6 @@
 import { BatchError, BatchNotFoundError } from '../errors.js';
-import type { BatchLife } from '../redis/add-members.js';
-import { type Extent, isLife } from '../redis/removal.js';
+import type { BatchLife } from '../record/add-members.js';
+import { type Extent, isLife } from '../record/removal.js';
 import type { Home } from './home.js';
 import { type Removed, Remover } from './remover.js';
 
@@ -8,8 +8,8 @@ import { type Removed, Remover } from './remover.js';
 const SLICES_PER_TURN = 25;
 
 /**
- * Removes a batch with its child batches and the jobs of its callbacks. Resolves when nothing is left, whoever has removed it: another
- * call may have been faster, and the reply to a command of this one may have been lost.
+ * Removes a batch with its child batches and the jobs of its callbacks. Resolves when nothing is left, whoever has
+ * removed it: another call may have been faster, and the reply to a command of this one may have been lost.
  */
 export async function removeBatch(home: Home, { id: batchId, nonce }: BatchLife, extent: Extent): Promise<void> {
   if (!(await isLife(home.redis, batchId, nonce))) {
@@ -18,18 +18,19 @@ export async function removeBatch(home: Home, { id: batchId, nonce }: BatchLife,
   const removed = await new Remover(home).remove(batchId, { how: 'remove', nonce, extent });
   if (removed === 'not finished') {
     throw new BatchError(
-      `Batch '${batchId}' has not finished: wait for it with waitUntilFinished(), or pass { force: true } to cancel it first.`,
+      `Batch '${batchId}' has not finished: wait for it with waitUntilFinished(), or pass { force: true } to cancel ` +
+        'it first.',
       { batchId },
     );
   }
 }
 
 /**
- * For maintenance: goes on with a removal whose caller has died, to the extent that stands in its mark, for a bounded number of
- * commands.
+ * For maintenance: goes on with a removal whose caller has died, to the extent that stands in its mark, for a bounded
+ * number of commands.
  *
- * @returns `done` when nothing is left, also when nothing was; `more` when there is something for the next turn; `held` when an
- * actor that is alive removes it; `not removed` for any other batch.
+ * @returns `done` when nothing is left, also when nothing was; `more` when there is something for the next turn; `held`
+ * when an actor that is alive removes it; `not removed` for any other batch.
  */
 export async function continueRemoval(
   home: Home,
@@ -40,8 +41,8 @@ export async function continueRemoval(
 }
 
 /**
- * For maintenance: removes a batch that has had its time, or goes on with its removal, for a bounded number of commands. That it
- * has had its time is judged by the script that marks it.
+ * For maintenance: removes a batch that has had its time, or goes on with its removal, for a bounded number of
+ * commands. That it has had its time is judged by the script that marks it.
  *
  * @returns as `continueRemoval`; `kept` when it stays, for now.
  */

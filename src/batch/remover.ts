@@ -1,8 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { BatchError } from '../errors.js';
-import { outstandingChildren } from '../redis/children.js';
-import { callbackKeys } from '../redis/definition.js';
-import { batchKeys } from '../redis/keys.js';
+import { outstandingChildren } from '../record/children.js';
+import { batchKeys, callbackKeys } from '../record/keys.js';
 import {
   type Begun,
   beginRemoval,
@@ -12,29 +11,32 @@ import {
   LEASE_MS,
   releaseRemoval,
   renewRemoval,
-} from '../redis/removal.js';
-import { FIRST_PLACE, type FoundChild, LAST_PLACE, takeApart } from '../redis/take-apart.js';
-import { takeFromList, WAITING_LISTS } from '../redis/take-from-list.js';
+} from '../record/removal.js';
+import { FIRST_PLACE, type FoundChild, LAST_PLACE, takeApart } from '../record/take-apart.js';
+import { takeFromList, WAITING_LISTS } from '../record/take-from-list.js';
 import type { Home } from './home.js';
 import { newNonce } from './ids.js';
 
 /** How often to look whether another actor has removed the batch. */
 const POLL_MS = 50;
-/** How often, and how long, to look whether a BatchWorker has let go of the batch job: one that has died loses it in 10 s. */
+/**
+ * How often, and how long, to look whether a BatchWorker has let go of the batch job: one that has died loses it in 10
+ * s.
+ */
 const LOCKED_MS = 100;
 const LOCKED_TRIES = 300;
 /** How many child batches are removed at the same time, by a caller who waits for them. */
 const CHILDREN_AT_ONCE = 8;
 
-/** Which removal, and why: see `Removal` of redis/removal.ts. */
+/** Which removal, and why: see `Removal` of record/removal.ts. */
 export type Asked =
   | { readonly how: 'remove'; readonly nonce: string; readonly extent: Extent }
   | { readonly how: 'expire' | 'continue' }
   | { readonly how: 'child'; readonly of: ChildOf };
 
 /**
- * `done`: nothing of the batch is left. `more`: something is, for whoever goes on. `held`: another actor that is alive removes it.
- * `lost`: the removal of the batch above has been taken over.
+ * `done`: nothing of the batch is left. `more`: something is, for whoever goes on. `held`: another actor that is alive
+ * removes it. `lost`: the removal of the batch above has been taken over.
  */
 export type Removed = 'done' | 'more' | 'held' | Exclude<Begun['outcome'], 'marked' | 'held'>;
 
@@ -46,9 +48,9 @@ interface Level extends Hold {
 }
 
 /**
- * Removes batches, a slice at a time, with what is below them first. Every slice is bound to one life of its batch, and to this
- * Remover being the one who holds the removal; when it is not, because it was frozen for longer than its lease, it finds out
- * what became of the batch. It may be cut short anywhere: the mark in the batch says what is left to do.
+ * Removes batches, a slice at a time, with what is below them first. Every slice is bound to one life of its batch, and
+ * to this Remover being the one who holds the removal; when it is not, because it was frozen for longer than its lease,
+ * it finds out what became of the batch. It may be cut short anywhere: the mark in the batch says what is left to do.
  */
 export class Remover {
   readonly #home: Home;
@@ -57,7 +59,8 @@ export class Remover {
   #slices: number;
 
   /**
-   * @param slices how many commands it may take, and one for each level of a tree; without a number, any, and it waits for others.
+   * @param slices how many commands it may take, and one for each level of a tree; without a number, any, and it waits
+   * for others.
    */
   constructor(home: Home, slices?: number) {
     this.#home = home;
@@ -170,8 +173,8 @@ export class Remover {
   }
 
   /**
-   * Takes pending jobs out of the long lists of these queues. Returns true when none was there, in spite of what was found: then
-   * they are to be searched for one by one.
+   * Takes pending jobs out of the long lists of these queues. Returns true when none was there, in spite of what was
+   * found: then they are to be searched for one by one.
    */
   async #takeFromLists(queueKeys: readonly string[], level: Level): Promise<boolean> {
     let total = 0;

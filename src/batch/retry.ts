@@ -1,24 +1,24 @@
 import type { Job } from 'bullmq';
 import { BatchError, BatchNotFoundError } from '../errors.js';
-import type { BatchDefinition } from '../redis/definition.js';
-import { failedBelow, reopenFlow } from '../redis/flow.js';
-import { memberName } from '../redis/keys.js';
-import { needAgain } from '../redis/needs.js';
-import { claimRetry, unclaimRetry } from '../redis/retry-claim.js';
-import { settledPages } from '../redis/settled.js';
-import { readSnapshot } from '../redis/snapshot.js';
+import type { BatchDefinition } from '../model/definition.js';
+import { failedBelow, reopenFlow } from '../record/flow.js';
+import { memberName } from '../record/keys.js';
+import { needAgain } from '../record/needs.js';
+import { claimRetry, unclaimRetry } from '../record/retry-claim.js';
+import { settledPages } from '../record/settled.js';
+import { readSnapshot } from '../record/snapshot.js';
 import type { Home } from './home.js';
 import { newNonce } from './ids.js';
 
 const PAGE_SIZE = 100;
 
 /**
- * Runs the failed members and callbacks of a batch again, then the batch job itself, then its ancestors': each level goes
- * back into its parent's dependencies before the parent is asked to run. Killed anywhere in between, a batch is left that
- * has failed and whose dependencies say otherwise, which the reconciler takes up.
+ * Runs the failed members and callbacks of a batch again, then the batch job itself, then its ancestors': each level
+ * goes back into its parent's dependencies before the parent is asked to run. Killed anywhere in between, a batch is
+ * left that has failed and whose dependencies say otherwise, which the reconciler takes up.
  *
- * Neither the batch nor one above it expires meanwhile. One that is removed by force, or was already gone, is no more: its
- * members may run again, but nothing will call back, and the caller must know.
+ * Neither the batch nor one above it expires meanwhile. One that is removed by force, or was already gone, is no more:
+ * its members may run again, but nothing will call back, and the caller must know.
  *
  * @throws BatchNotFoundError when this life of the batch is gone in the end.
  */
@@ -68,7 +68,8 @@ function refuseStuck(batchId: string, retried: number, [first, ...others]: reado
   if (retried === 0 && first !== undefined) {
     const more = others.length === 0 ? '' : ` The same goes for ${others.length} more.`;
     throw new BatchError(
-      `Nothing of batch '${batchId}' can run again: the job '${first.key}' failed because of '${first.removed}' below it in ` +
+      `Nothing of batch '${batchId}' can run again: the job '${first.key}' failed because of '${first.removed}' ` +
+        'below it in ' +
         `its flow, which has been removed since.${more} Add the flow again, to a new batch.`,
       { batchId },
     );
@@ -100,8 +101,8 @@ async function retryMember(home: Home, key: string, retry: Retry): Promise<numbe
 }
 
 /**
- * A job of a flow that failed because of those below it: they run again first, and it waits for them. From the bottom up,
- * so that a job that was left failed half-way has what it needs when it is retried later.
+ * A job of a flow that failed because of those below it: they run again first, and it waits for them. From the bottom
+ * up, so that a job that was left failed half-way has what it needs when it is retried later.
  */
 async function retryJob(home: Home, key: string, stuck: StuckFlow[]): Promise<number> {
   let retried = 0;
@@ -140,8 +141,8 @@ export async function revive(home: Home, batchId: string): Promise<void> {
 }
 
 /**
- * Lets a failed job run again; returns whether it does. BullMQ refuses one that has not failed: it may run again already, because
- * the reply to this very command was lost, or because another process was faster.
+ * Lets a failed job run again; returns whether it does. BullMQ refuses one that has not failed: it may run again
+ * already, because the reply to this very command was lost, or because another process was faster.
  */
 async function retryIfFailed(job: Job | undefined): Promise<boolean> {
   if (job === undefined || !(await job.isFailed())) {

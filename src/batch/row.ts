@@ -1,11 +1,13 @@
-import { type LogLine, showRow } from '../redis/row.js';
-import { readSnapshot, type Snapshot } from '../redis/snapshot.js';
+import { hasHappened, progressOf, stateOf } from '../model/rules.js';
+import type { Snapshot } from '../model/snapshot.js';
+import { type LogLine, showRow } from '../record/row.js';
+import { readSnapshot } from '../record/snapshot.js';
 import type { Home } from './home.js';
-import { hasHappened, missingOf, progressOf, stateOf } from './rules.js';
 
 /*
- * What Bull Board shows of a batch without anything of ours installed: BullMQ's `progress` of the batch job, which it draws
- * as a ring, and its log. Both are derived from a snapshot, so that they can be written at any time, again, by anybody.
+ * What Bull Board shows of a batch without anything of ours installed: BullMQ's `progress` of the batch job, which it
+ * draws as a ring, and its log. Both are derived from a snapshot, so that they can be written at any time, again, by
+ * anybody.
  */
 
 /** The `progress` of a batch job; an integer of this name is what Bull Board draws. */
@@ -46,8 +48,7 @@ function timeOf(event: Snapshot['callbacks'][number]['event'], { diedAt, attempt
 }
 
 function outcome({ completedCounts, counts }: Snapshot): string {
-  const { total, succeeded, failed, cancelled } = completedCounts ?? counts;
-  const missing = missingOf(completedCounts ?? counts);
+  const { total, succeeded, failed, cancelled, missing } = completedCounts ?? counts;
   return [
     `${succeeded} of ${total} succeeded`,
     ...Object.entries({ failed, cancelled, missing }).flatMap(([what, count]) => (count > 0 ? `${count} ${what}` : [])),

@@ -1,9 +1,9 @@
 import { BatchOptionsError } from '../errors.js';
-import { checkKeys, checkObject, describe } from '../options.js';
-import { isCallbackId } from '../redis/definition.js';
-import { memberName } from '../redis/keys.js';
-import { type SettledMember, settledPage, settledPages } from '../redis/settled.js';
-import { readSnapshot } from '../redis/snapshot.js';
+import { isCallbackId } from '../model/definition.js';
+import { memberName } from '../record/keys.js';
+import { type SettledMember, settledPage, settledPages } from '../record/settled.js';
+import { readSnapshot } from '../record/snapshot.js';
+import { checkKeys, checkObject, describe } from '../validation.js';
 import type { Home } from './home.js';
 import type { BatchStatus } from './status.js';
 
@@ -112,7 +112,9 @@ async function* settledMembers(
   }
 }
 
-/** Without the batch's own callbacks, and jobs that were attached to it by hand: BullMQ keeps them among its children. */
+/**
+ * Without the batch's own callbacks, and jobs that were attached to it by hand: BullMQ keeps them among its children.
+ */
 function membersAmong(
   home: Home,
   batchId: string,

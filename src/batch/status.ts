@@ -1,8 +1,11 @@
-import type { BatchEvent } from '../redis/definition.js';
-import type { CallbackState, Snapshot } from '../redis/snapshot.js';
-import { type BatchState, isGoodEnough, missingOf, progressOf, stateOf } from './rules.js';
+import type { BatchEvent } from '../model/definition.js';
+import { type BatchState, isGoodEnough, progressOf, stateOf } from '../model/rules.js';
+import type { CallbackState, Snapshot } from '../model/snapshot.js';
 
-/** Where a batch stands. Members are jobs and child batches alike; the batch's own callbacks are never counted. Times are ms since the epoch. */
+/**
+ * Where a batch stands. Members are jobs and child batches alike; the batch's own callbacks are never counted. Times
+ * are ms since the epoch.
+ */
 export interface BatchStatus {
   readonly id: string;
   readonly description: string | undefined;
@@ -29,7 +32,10 @@ export interface BatchStatus {
   /** When its callbacks were settled too. */
   readonly finishedAt: number | undefined;
   readonly callbacks: readonly CallbackStatus[];
-  /** It was never sealed and its producer gave no sign of life for `openTimeout`; sealing it, or adding to it, revives it. */
+  /**
+   * It was never sealed and its producer gave no sign of life for `openTimeout`; sealing it, or adding to it, revives
+   * it.
+   */
   readonly abandoned: boolean;
   /** What `cancel(reason)` was given, or the failure policy's reason. */
   readonly cancelReason: string | undefined;
@@ -56,7 +62,6 @@ export function statusOf(id: string, snapshot: Snapshot): BatchStatus {
     state: stateOf(snapshot),
     sealed: snapshot.sealedAt !== undefined,
     ...counts,
-    missing: missingOf(counts),
     progress: progressOf(counts, ended !== undefined),
     parentId: definition.parentId,
     createdAt: snapshot.createdAt,

@@ -1,13 +1,15 @@
-/** How many jobs go to Redis in one step: enough to pay for the round trip, few enough not to keep Redis busy (6 ms). */
+/**
+ * How many jobs go to Redis in one step: enough to pay for the round trip, few enough not to keep Redis busy (6 ms).
+ */
 export const CHUNK_SIZE = 200;
 
 /** How many chunks are in memory at the same time: while Redis works at some, the next ones are made. */
 const CHUNKS_IN_FLIGHT = 10;
 
 /**
- * Reads a source in chunks and hands each to `work`, in order; stops reading while so many are under way. After an error
- * nothing more is read, not even an item that the source is waiting for; what is under way is let end, and the first error
- * is thrown.
+ * Reads a source in chunks and hands each to `work`, in order; stops reading while so many are under way. After an
+ * error nothing more is read, not even an item that the source is waiting for; what is under way is let end, and the
+ * first error is thrown.
  */
 export async function inChunks<T>(
   source: Iterable<T> | AsyncIterable<T>,

@@ -3,7 +3,10 @@ import { type QueueOptions, SpanKind } from 'bullmq';
 /** BullMQ's interface to tracing, e.g. `new BullMQOtel({ tracerName: 'app' })`. */
 export type Telemetry = NonNullable<QueueOptions['telemetry']>;
 
-/** Begins the trace of a batch, or a part of the trace that is active: `work` is given what to find it by later, in any process. */
+/**
+ * Begins the trace of a batch, or a part of the trace that is active: `work` is given what to find it by later, in any
+ * process.
+ */
 export async function startTrace<T>(
   telemetry: Telemetry | undefined,
   batchId: string,
@@ -49,8 +52,8 @@ type Trace = <T>(
 ) => Promise<T>;
 
 /**
- * Does `work` inside of the spans that BullMQ's own `add` and `addBulk` open, one for each queue that has telemetry; `traceOf` is what
- * a job of that queue is to carry.
+ * Does `work` inside of the spans that BullMQ's own `add` and `addBulk` open, one for each queue that has telemetry;
+ * `traceOf` is what a job of that queue is to carry.
  */
 export function inProducerSpans<Q extends TracingQueue, T>(
   queues: readonly Q[],

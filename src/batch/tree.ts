@@ -1,8 +1,9 @@
 import { BatchNotFoundError } from '../errors.js';
-import { COLLECTIONS, type Collection, childrenPage } from '../redis/children.js';
-import { type Counts, readSnapshot, type Snapshot } from '../redis/snapshot.js';
+import { progressOf } from '../model/rules.js';
+import type { Counts, Snapshot } from '../model/snapshot.js';
+import { COLLECTIONS, type Collection, childrenPage } from '../record/children.js';
+import { readSnapshot } from '../record/snapshot.js';
 import type { Home } from './home.js';
-import { missingOf, progressOf } from './rules.js';
 import { type BatchStatus, statusOf } from './status.js';
 
 /** The jobs of a batch and of all batches below it. Child batches and callbacks are not counted. */
@@ -101,7 +102,7 @@ function grow({ id, snapshot, children }: Node, trees: ReadonlyMap<string, Batch
     completedAt: status.completedAt,
     finishedAt: status.finishedAt,
     failedReason: status.failedReason,
-    jobs: { ...counts, missing: missingOf(counts), progress: progressOf(counts, snapshot.ended !== undefined) },
+    jobs: { ...counts, progress: progressOf(counts, snapshot.ended !== undefined) },
     children: below,
   };
 }

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { BatchTimeoutError } from '../errors.js';
-import { isConnectionError } from '../redis/connection-error.js';
+import { isConnectionError } from '../record/connection-error.js';
 import type { BatchStatus } from './status.js';
 
 /** What is waited for: a batch, or anything that tells how one stands. */

@@ -6,9 +6,9 @@ import { getBatchCounts } from '../batch/lookup.js';
 import type { BatchStatus } from '../batch/status.js';
 import type { Telemetry } from '../batch/trace.js';
 import { BatchOptionsError } from '../errors.js';
-import { checkBatchesQueue, checkKeys, checkName, checkObject, describe } from '../options.js';
-import { checkBackend, rawClientOf } from '../redis/client.js';
-import { DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../redis/keys.js';
+import { DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../model/place.js';
+import { checkBackend, rawClientOf } from '../record/client.js';
+import { checkBatchesQueue, checkKeys, checkName, checkObject, describe } from '../validation.js';
 import { enterQueue } from './enter-queue.js';
 import { ErrorThrottle } from './error-throttle.js';
 import { putBackForeignJob } from './foreign-job.js';
@@ -33,18 +33,18 @@ export interface BatchWorkerOptions {
   /** How often, in ms, the leading BatchWorker looks for damage that no event tells. Default: 5,000. */
   readonly reconcileInterval?: number;
   /**
-   * How often, in ms, one BatchWorker looks for first failures, failure policies and cancelled batches: `death` is enqueued
-   * within about this time. Costs one small command each time while no batch needs any of it. Default: 500.
+   * How often, in ms, one BatchWorker looks for first failures, failure policies and cancelled batches: `death` is
+   * enqueued within about this time. Costs one small command each time while no batch needs any of it. Default: 500.
    */
   readonly sweepInterval?: number;
   /**
-   * After how many ms a member of a sealed batch that has no job counts as missing, when the batch makes no other progress.
-   * Default: 30,000.
+   * After how many ms a member of a sealed batch that has no job counts as missing, when the batch makes no other
+   * progress. Default: 30,000.
    */
   readonly missingAfter?: number;
   /**
-   * BullMQ's telemetry, e.g. `new BullMQOtel({ tracerName: 'app' })` of bullmq-otel: a batch, its members and its callbacks are one trace, when
-   * the queues have it too. Default: none.
+   * BullMQ's telemetry, e.g. `new BullMQOtel({ tracerName: 'app' })` of bullmq-otel: a batch, its members and its
+   * callbacks are one trace, when the queues have it too. Default: none.
    */
   readonly telemetry?: Telemetry;
 }
@@ -70,7 +70,9 @@ const DEFAULTS = {
   missingAfter: 30_000,
 };
 
-/** A batch is woken any number of times in its life, and may lose its worker at each: that is no reason to give it up. */
+/**
+ * A batch is woken any number of times in its life, and may lose its worker at each: that is no reason to give it up.
+ */
 const UNLIMITED = 1_000_000_000;
 
 /** How long closing waits for what maintenance is doing. */
@@ -79,11 +81,11 @@ const CLOSING_MS = 1000;
 const OPTION_KEYS = ['connection', 'prefix', 'batchesQueue', 'telemetry', ...Object.keys(DEFAULTS)];
 
 /**
- * Drives the batches of one Redis and prefix: enqueues callbacks, finishes batches, repairs. Start at least one in any of
- * your worker processes, and several for availability: they share the work.
+ * Drives the batches of one Redis and prefix: enqueues callbacks, finishes batches, repairs. Start at least one in any
+ * of your worker processes, and several for availability: they share the work.
  *
- * It does not start on a queue that holds jobs of your application, nor while batches are kept in another one: an 'error'
- * event says what to set, and `waitUntilReady()` rejects.
+ * It does not start on a queue that holds jobs of your application, nor while batches are kept in another one: an
+ * 'error' event says what to set, and `waitUntilReady()` rejects.
  *
  * @throws BatchOptionsError for bad options.
  *
@@ -164,8 +166,8 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   }
 
   /**
-   * Writes metrics in Prometheus's text format, in the form of BullMQ's `queue.exportPrometheusMetrics()`: how many batches
-   * there are by state, and how many this BatchWorker has seen finish, and has mended, since it started.
+   * Writes metrics in Prometheus's text format, in the form of BullMQ's `queue.exportPrometheusMetrics()`: how many
+   * batches there are by state, and how many this BatchWorker has seen finish, and has mended, since it started.
    *
    * @param labels to be added to each of them, e.g. `{ app: 'shop' }`.
    * @throws BatchOptionsError for labels that Prometheus would not read.

@@ -2,8 +2,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Home } from '../batch/home.js';
 import { otherQueue } from '../batch/other-queue.js';
 import { BatchOptionsError } from '../errors.js';
-import { claimQueue } from '../redis/claim-queue.js';
-import { findForeignJob } from '../redis/foreign-job.js';
+import { claimQueue } from '../record/claim-queue.js';
+import { findForeignJob } from '../record/foreign-job.js';
 import { foreignJobError } from './foreign-job.js';
 
 const BETWEEN_TRIES_MS = 1000;
@@ -14,8 +14,8 @@ interface Entering {
 }
 
 /**
- * Finds out, before a BatchWorker takes its first job, that the queue it was given is that of the batches. What Redis refuses
- * for the moment is tried again: a BatchWorker that gave up would leave its batches hanging.
+ * Finds out, before a BatchWorker takes its first job, that the queue it was given is that of the batches. What Redis
+ * refuses for the moment is tried again: a BatchWorker that gave up would leave its batches hanging.
  *
  * @throws BatchOptionsError when the queue belongs to the application, or batches are kept in another one.
  */

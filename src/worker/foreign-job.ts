@@ -1,8 +1,8 @@
 import { DelayedError, type Job } from 'bullmq';
 import type { Home } from '../batch/home.js';
 import { BatchOptionsError } from '../errors.js';
-import { readDefinition } from '../redis/change-definition.js';
-import type { ForeignJob } from '../redis/foreign-job.js';
+import { readDefinition } from '../record/change-definition.js';
+import type { ForeignJob } from '../record/foreign-job.js';
 
 /** After how many ms a job that is not ours is looked at again, if nobody has taken it meanwhile. */
 const PUT_BACK_MS = 5000;
@@ -10,15 +10,17 @@ const PUT_BACK_MS = 5000;
 /** Says whose queue it is that the BatchWorker was given, and what to set. */
 export function foreignJobError(queue: string, { id, name }: ForeignJob): BatchOptionsError {
   return new BatchOptionsError(
-    `The queue '${queue}' holds jobs that are no batches, e.g. '${id}' (${name}): it belongs to your application. Give ` +
+    `The queue '${queue}' holds jobs that are no batches, e.g. '${id}' (${name}): it belongs to your application. ` +
+      'Give ' +
       `batches a queue of another name: withBatches(queue, { batchesQueue: '…' }) and new BatchWorker({ connection, ` +
       `batchesQueue: '…' }). Or remove these jobs, if nobody needs them.`,
   );
 }
 
 /**
- * Puts back a job that is neither a batch nor a copy of one, which came after the BatchWorker had started: it is delayed, and
- * never fails. Does nothing to a batch. Most batches are known by their data, which people can edit: only then Redis is asked.
+ * Puts back a job that is neither a batch nor a copy of one, which came after the BatchWorker had started: it is
+ * delayed, and never fails. Does nothing to a batch. Most batches are known by their data, which people can edit: only
+ * then Redis is asked.
  *
  * @throws DelayedError, by which BullMQ's worker lets go of the job.
  */
@@ -38,8 +40,8 @@ export async function putBackForeignJob(
     onError(foreignJobError(redis.batchesQueue, { id: job.id ?? '', name: job.name }));
     await job.moveToDelayed(Date.now() + PUT_BACK_MS, token);
   } catch (error) {
-    // Any other error than the one below would use up an attempt of the job: it stays active until its lock has expired, and
-    // then waits again.
+    // Any other error than the one below would use up an attempt of the job: it stays active until its lock has
+    // expired, and then waits again.
     onError(error);
   }
   throw new DelayedError();

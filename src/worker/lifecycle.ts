@@ -4,11 +4,12 @@ import { announceDeath } from '../batch/death.js';
 import { enqueueCallbacks } from '../batch/enqueue.js';
 import type { Home } from '../batch/home.js';
 import { refreshRow, writeRow } from '../batch/row.js';
-import { isFailedByCancel, nextStep, type Step } from '../batch/rules.js';
 import { type BatchStatus, statusOf } from '../batch/status.js';
 import { BatchError } from '../errors.js';
-import { wakeIfClosed } from '../redis/seal.js';
-import { decideSnapshot, type Snapshot } from '../redis/snapshot.js';
+import { isFailedByCancel, nextStep, type Step } from '../model/rules.js';
+import type { Snapshot } from '../model/snapshot.js';
+import { wakeIfClosed } from '../record/seal.js';
+import { decideSnapshot } from '../record/snapshot.js';
 
 /** How long to wait for a callback that somebody detached from its batch: nothing will tell when it has run. */
 const DETACHED_CHECK_MS = 1000;
@@ -16,9 +17,9 @@ const DETACHED_CHECK_MS = 1000;
 /**
  * Runs one batch job as far as it goes now: the processor of the batches queue.
  *
- * Every run, and every turn in it, starts from what Redis says and stores no step of its own: a BatchWorker may be killed
- * between any two commands, and the next one recomputes. Waiting for dependencies first is what makes a member count that
- * was added or retried after an earlier decision.
+ * Every run, and every turn in it, starts from what Redis says and stores no step of its own: a BatchWorker may be
+ * killed between any two commands, and the next one recomputes. Waiting for dependencies first is what makes a member
+ * count that was added or retried after an earlier decision.
  */
 export async function runBatchJob(home: Home, job: Job, token: string): Promise<BatchStatus> {
   const batchId = job.id ?? '';
@@ -85,11 +86,15 @@ async function decide(home: Home, batchId: string, token: string): Promise<Snaps
 /** Releases the batch job's lock so that the removal can go on. Not reported as an error. */
 export class RemovedMeanwhileError extends BatchError {}
 
-/** Ends the copy of a batch, which would be tried for ever. It is an error of whoever added it, and not a batch that has failed. */
+/**
+ * Ends the copy of a batch, which would be tried for ever. It is an error of whoever added it, and not a batch that has
+ * failed.
+ */
 class NoBatchError extends UnrecoverableError {
   constructor(jobId: string, queue: string) {
     super(
-      `Job '${jobId}' in the queue '${queue}' is no batch: it was added, or copied, by hand. Batches are created with ` +
+      `Job '${jobId}' in the queue '${queue}' is no batch: it was added, or copied, by hand. Batches are created ` +
+        'with ' +
         'createBatch() or addBatch().',
     );
     this.name = 'NoBatchError';
@@ -98,20 +103,25 @@ class NoBatchError extends UnrecoverableError {
 }
 
 /**
- * Puts the batch job of an open batch back to waiting for its seal. A producer that seals, or cancels, between the look at the
- * batch and this move finds its job active, and wakes nothing: so there is a second look after the move.
+ * Puts the batch job of an open batch back to waiting for its seal. A producer that seals, or cancels, between the look
+ * at the batch and this move finds its job active, and wakes nothing: so there is a second look after the move.
  */
 async function backToOpen(home: Home, job: Job, token: string, openFor: number): Promise<void> {
   await job.moveToDelayed(Date.now() + openFor, token);
   await wakeIfClosed(home.redis, job.id ?? '');
 }
 
-/** As it will be in a moment: what the batch job returns, so what a parent finds in its `results()`, and what people see. */
+/**
+ * As it will be in a moment: what the batch job returns, so what a parent finds in its `results()`, and what people
+ * see.
+ */
 function ended(snapshot: Snapshot, how: 'completed' | 'failed'): Snapshot {
   return { ...snapshot, ended: how, finishedAt: Date.now() };
 }
 
-/** How a batch ends that has not succeeded. People read the reason; where in our code it was thrown tells them nothing. */
+/**
+ * How a batch ends that has not succeeded. People read the reason; where in our code it was thrown tells them nothing.
+ */
 function failure(reason: string): UnrecoverableError {
   const error = new UnrecoverableError(reason);
   error.stack = reason;

@@ -1,6 +1,6 @@
 import type { BatchCounts } from '../batch/lookup.js';
 import { BatchOptionsError } from '../errors.js';
-import { checkObject, describe } from '../options.js';
+import { checkObject, describe } from '../validation.js';
 
 /** What one BatchWorker has done since it started. */
 export interface WorkDone {
@@ -8,7 +8,10 @@ export interface WorkDone {
   readonly repairs: { readonly missing: number; readonly settled: number; readonly woken: number };
 }
 
-/** What tells the samples of one metric apart: a label of the same name would make them one, and Prometheus refuse them all. */
+/**
+ * What tells the samples of one metric apart: a label of the same name would make them one, and Prometheus refuse them
+ * all.
+ */
 const OWN_LABELS = ['state', 'outcome', 'kind'];
 
 export function checkLabels(labels: unknown): asserts labels is Readonly<Record<string, string>> {
@@ -16,7 +19,8 @@ export function checkLabels(labels: unknown): asserts labels is Readonly<Record<
   for (const [name, value] of Object.entries(labels)) {
     if (!/^[A-Za-z_]\w*$/.test(name) || typeof value !== 'string' || OWN_LABELS.includes(name)) {
       throw new BatchOptionsError(
-        `exportPrometheusMetrics(labels): a label is a name of letters, digits and '_', other than ${OWN_LABELS.join(', ')}, with a string, not ${describe(name)}: ${describe(value)}.`,
+        `exportPrometheusMetrics(labels): a label is a name of letters, digits and '_', other than ` +
+          `${OWN_LABELS.join(', ')}, with a string, not ${describe(name)}: ${describe(value)}.`,
       );
     }
   }

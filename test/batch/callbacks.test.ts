@@ -1,6 +1,6 @@
 import { callbackJob } from '../../src/batch/callbacks.js';
 import { BatchOptionsError } from '../../src/index.js';
-import type { CallbackSnapshot, Snapshot } from '../../src/redis/snapshot.js';
+import type { CallbackSnapshot, Snapshot } from '../../src/model/snapshot.js';
 import { expect, keysOf, test } from '../support/test.js';
 
 const definition = {
@@ -17,7 +17,7 @@ const snapshot: Snapshot = {
   createdAt: 1,
   sealedAt: 2,
   completedAt: 3,
-  completedCounts: { total: 3, pending: 0, succeeded: 1, failed: 1, cancelled: 0 },
+  completedCounts: { total: 3, pending: 0, succeeded: 1, failed: 1, cancelled: 0, missing: 1 },
   finishedAt: undefined,
   ended: undefined,
   failedReason: undefined,
@@ -28,7 +28,7 @@ const snapshot: Snapshot = {
   attemptedAt: undefined,
   deaths: 0,
   openFor: 0,
-  counts: { total: 3, pending: 0, succeeded: 3, failed: 0, cancelled: 0 },
+  counts: { total: 3, pending: 0, succeeded: 3, failed: 0, cancelled: 0, missing: 0 },
   callbacks: [],
   strangers: [],
   version: '',

@@ -3,9 +3,9 @@ import { Redis } from 'ioredis';
 import { cancelSlice } from '../../src/batch/cancel.js';
 import { homeOf } from '../../src/batch/home.js';
 import { type Batch, BatchError, BatchFinishedError, BatchNotFoundError, type CallbackBatch } from '../../src/index.js';
-import { markCancelled, tellParentOfCancel } from '../../src/redis/cancel.js';
-import { readDefinition } from '../../src/redis/change-definition.js';
-import { beginRemoval, releaseRemoval } from '../../src/redis/removal.js';
+import { markCancelled, tellParentOfCancel } from '../../src/record/cancel.js';
+import { readDefinition } from '../../src/record/change-definition.js';
+import { beginRemoval, releaseRemoval } from '../../src/record/removal.js';
 import { startPrivateRedis } from '../support/private-redis.js';
 import { type AnyJob, type Bench, describe, eventually, expect, gate, keysOf, test } from '../support/test.js';
 

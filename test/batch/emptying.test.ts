@@ -1,6 +1,6 @@
 import { type CancelState, cancelSlice } from '../../src/batch/cancel.js';
 import { type Home, homeOf } from '../../src/batch/home.js';
-import { markCancelled } from '../../src/redis/cancel.js';
+import { markCancelled } from '../../src/record/cancel.js';
 import { gateOf } from '../conformance/script.js';
 import { type Bench, describe, eventually, expect, test } from '../support/test.js';
 

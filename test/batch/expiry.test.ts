@@ -1,9 +1,9 @@
 import { homeOf } from '../../src/batch/home.js';
 import { continueRemoval, expireBatch } from '../../src/batch/remove.js';
 import { type Batch, BatchNotFoundError } from '../../src/index.js';
-import { expiredBatches } from '../../src/redis/expiry.js';
-import { beginRemoval, releaseRemoval } from '../../src/redis/removal.js';
-import { FIRST_PLACE, takeApart } from '../../src/redis/take-apart.js';
+import { expiredBatches } from '../../src/record/expiry.js';
+import { beginRemoval, releaseRemoval } from '../../src/record/removal.js';
+import { FIRST_PLACE, takeApart } from '../../src/record/take-apart.js';
 import { type Bench, describe, eventually, expect, keysOf, test } from '../support/test.js';
 
 const AN_HOUR = 3_600_000;
@@ -13,7 +13,10 @@ const isGone = (batch: Batch) =>
     (error: unknown) => error instanceof BatchNotFoundError,
   );
 
-/** Resolves when the reconcilers have gone round: a batch that is not to be kept has been created, has finished, and is gone. */
+/**
+ * Resolves when the reconcilers have gone round: a batch that is not to be kept has been created, has finished, and is
+ * gone.
+ */
 async function aRound(bench: Bench): Promise<void> {
   const batch = await bench.queue('users').addBatch({ keep: { age: 0 } }, []);
   await eventually(() => isGone(batch));

@@ -19,10 +19,12 @@ describe('explain() says', () => {
     const explanation = await batch.explain();
     expect(explanation.reasons).toEqual([
       `No BatchWorker is running: start one with new BatchWorker({ connection, prefix: '${bench.prefix}' }).`,
-      `3 members are waiting and 1 is delayed in queue 'mail', and no worker is connected to it: start one with ${worker(bench, 'mail')}.`,
+      `3 members are waiting and 1 is delayed in queue 'mail', and no worker is connected to it: start one with ` +
+        `${worker(bench, 'mail')}.`,
       expect.stringMatching(
         new RegExp(
-          `^It is not sealed: it has been open since ${ISO}, and its producer's last sign of life was at ${ISO}. Call seal\\(\\) when everything has been added.$`,
+          `^It is not sealed: it has been open since ${ISO}, and its producer's last sign of life was at ${ISO}. ` +
+            'Call seal\\(\\) when everything has been added.$',
         ),
       ),
     ]);
@@ -193,7 +195,8 @@ describe('explain() says', () => {
       },
     ]);
     expect(explanation.reasons).toEqual([
-      `1 of the members that are delayed in queue 'mail' has failed before and is tried again, e.g. 'send' (${member?.id}): no route to host.`,
+      `1 of the members that are delayed in queue 'mail' has failed before and is tried again, e.g. 'send' ` +
+        `(${member?.id}): no route to host.`,
       `1 member is delayed in queue 'mail'; 1 worker is connected to it.`,
     ]);
   });
@@ -217,9 +220,11 @@ describe('explain() says', () => {
     ]);
     expect(members).toMatchObject([{ queue: 'batches', state: 'no job', count: 1, oldest: [{ id: lost.id }] }]);
     expect(reasons).toEqual([
-      `1 child batch is not sealed, e.g. Users (${open.id}). Call seal() on every batch to which everything has been added.`,
+      `1 child batch is not sealed, e.g. Users (${open.id}). Call seal() on every batch to which everything has ` +
+        'been added.',
       expect.stringContaining(`1 child batch in queue 'batches' has no job, e.g. '${lost.id}'`),
-      `1 child batch is running, e.g. batch (${sealed.id}). Ask (await queue.getBatch('${sealed.id}')).explain() what holds it.`,
+      `1 child batch is running, e.g. batch (${sealed.id}). Ask (await queue.getBatch('${sealed.id}')).explain() ` +
+        'what holds it.',
     ]);
   });
 
@@ -238,7 +243,8 @@ describe('explain() says', () => {
     const { children, reasons } = await batch.explain();
     expect(children).toMatchObject([{ state: 'running', oldest: [{ id: child.id, state: 'running', pending: 1 }] }]);
     expect(reasons).toEqual([
-      `1 child batch is running, e.g. batch (${child.id}). Ask (await queue.getBatch('${child.id}')).explain() what holds it.`,
+      `1 child batch is running, e.g. batch (${child.id}). Ask (await queue.getBatch('${child.id}')).explain() what ` +
+        'holds it.',
     ]);
   });
 
@@ -292,9 +298,11 @@ describe('explain() says', () => {
       ['mail', 1],
     ]);
     expect(reasons).toEqual([
-      `The complete callback 'report' is waiting in queue 'reports', and no worker is connected to it: start one with ${worker(bench, 'reports')}.`,
+      `The complete callback 'report' is waiting in queue 'reports', and no worker is connected to it: start one ` +
+        `with ${worker(bench, 'reports')}.`,
       `The complete callback 'flaky' has failed 1 attempt and is tried again: timeout.`,
-      `The complete callback 'never' in queue 'mail' has failed: not known. The batch fails when it finishes; batch.retry() then runs the callback again.`,
+      `The complete callback 'never' in queue 'mail' has failed: not known. The batch fails when it finishes; ` +
+        'batch.retry() then runs the callback again.',
       `The complete callback 'flaky' is delayed in queue 'mail'; 1 worker is connected to it.`,
     ]);
   });
@@ -394,7 +402,8 @@ describe('explain() says', () => {
       expect(state).toBe('succeeded');
       expect(reasons).toEqual([
         expect.stringMatching(/^It has finished, at .*, with state 'succeeded'\.$/),
-        `The batch has succeeded, but its late complete callback 'report' in queue 'mail' has failed: no printer. Retry its job '${jobId}' in that queue, or call batch.retry().`,
+        `The batch has succeeded, but its late complete callback 'report' in queue 'mail' has failed: no printer. ` +
+          `Retry its job '${jobId}' in that queue, or call batch.retry().`,
       ]);
       expect(callbacks).toMatchObject([{ jobId, state: 'failed', failedReason: 'no printer.\n    at somewhere' }]);
       printer.isOn = true;
@@ -424,7 +433,8 @@ describe('explain() says', () => {
       const { batch, jobId } = await withLateFailure(bench, { succeeds: false });
       expect((await batch.explain()).reasons).toEqual([
         expect.stringMatching(/^It has finished, at .*, with state 'failed': 1 of 1 member failed: no\.$/),
-        `Its late complete callback 'report' in queue 'mail' has failed: no printer. Retry its job '${jobId}' in that queue, or call batch.retry().`,
+        `Its late complete callback 'report' in queue 'mail' has failed: no printer. Retry its job '${jobId}' in ` +
+          'that queue, or call batch.retry().',
         'batch.failures() lists the members that failed, and batch.retry() runs again what failed.',
       ]);
     });

@@ -10,8 +10,8 @@ import {
   type BatchWorkerOptions,
   type Flow,
 } from '../../src/index.js';
-import { batchKeys, jobKey } from '../../src/redis/keys.js';
-import { repairSlice } from '../../src/redis/repair.js';
+import { batchKeys, jobKey } from '../../src/record/keys.js';
+import { repairSlice } from '../../src/record/repair.js';
 import { type AnyJob, type Bench, describe, eventually, expect, gate, keysOf, test } from '../support/test.js';
 
 /** Workers on three queues; jobs named `bad…` fail until they are mended. */

@@ -30,8 +30,8 @@ function listen(bench: Bench): unknown[] {
 }
 
 /**
- * A batch whose members in queue `users` are about to vanish; no worker takes them. One more, in queue `mails`, succeeds
- * first: so the last outstanding member is always one that vanishes.
+ * A batch whose members in queue `users` are about to vanish; no worker takes them. One more, in queue `mails`,
+ * succeeds first: so the last outstanding member is always one that vanishes.
  */
 async function setUp(bench: Bench, members: readonly MemberOptions[]) {
   const users = bench.queue('users');
@@ -234,9 +234,9 @@ describe('missing, as the reconciler finds', () => {
 });
 
 /*
- * BullMQ replaces a deduplicated job, and removes the job of a scheduler, without telling a parent. Neither can be attached
- * to a batch as it is added. What is left is a member that was registered by a producer that was cut off from Redis before
- * it added the job: somebody else uses the id, and the late addition gives that job to the batch.
+ * BullMQ replaces a deduplicated job, and removes the job of a scheduler, without telling a parent. Neither can be
+ * attached to a batch as it is added. What is left is a member that was registered by a producer that was cut off from
+ * Redis before it added the job: somebody else uses the id, and the late addition gives that job to the batch.
  */
 describe('a job that BullMQ would replace', () => {
   const deduplication = { id: 'acme', ttl: HOUR, extend: true, replace: true };

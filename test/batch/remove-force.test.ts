@@ -1,7 +1,7 @@
 import type { FlowJob } from 'bullmq';
 import { homeOf } from '../../src/batch/home.js';
 import { continueRemoval } from '../../src/batch/remove.js';
-import { beginRemoval } from '../../src/redis/removal.js';
+import { beginRemoval } from '../../src/record/removal.js';
 import { heldBatchWorker } from '../support/interleave.js';
 import { type AnyJob, type Bench, describe, eventually, expect, gate, keysOf, test } from '../support/test.js';
 

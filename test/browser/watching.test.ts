@@ -5,8 +5,8 @@ import { ExpressAdapter } from '@bull-board/express';
 import { UnrecoverableError } from 'bullmq';
 import express from 'express';
 import { vi } from 'vitest';
-import { BatchBoardAdapter } from '../../src/bull-board.js';
-import { batchPage } from '../../src/page/batch-page.js';
+import { BatchBoardAdapter } from '../../src/surfaces/bull-board/index.js';
+import { batchPage } from '../../src/surfaces/page/index.js';
 import { chromiumPath, test } from '../support/browser.js';
 import { type AnyQueue, type Bench, describe, eventually, expect, gate } from '../support/test.js';
 

@@ -4,8 +4,8 @@ import { type Bench, eventually, expect, test } from '../support/test.js';
 import { all, gateOf, job, play } from './script.js';
 
 /*
- * Cancelling. Theirs marks the batch, and members ask; ours also removes the members that have not started, so that only
- * running ones have to ask.
+ * Cancelling. Theirs marks the batch, and members ask; ours also removes the members that have not started, so that
+ * only running ones have to ask.
  */
 
 const ON = { complete: { name: 'complete' }, success: { name: 'success' } };

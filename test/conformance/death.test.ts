@@ -2,7 +2,9 @@ import type { CallbackBatch } from '../../src/index.js';
 import { type AnyJob, type Bench, eventually, expect, test } from '../support/test.js';
 import { fail, gateOf, job, play } from './script.js';
 
-/* The events that come before the end: `death`, the first failure for good, and `attempted`, every member has run once. */
+/*
+ * The events that come before the end: `death`, the first failure for good, and `attempted`, every member has run once.
+ */
 
 /** Members named `bad` fail, those named `held` wait for the gate; what callbacks are told is kept by their name. */
 function playing(bench: Bench) {
@@ -45,7 +47,8 @@ test('S19 (ours: attempted) attempted does not fire while a member has not run',
   const later = await batch.add('later', {}, { delay: AN_HOUR });
   await batch.seal();
   await eventually(() => ran.includes('flaky'));
-  // Batches are looked at in turn: when two that were created one after the other have been told, this one has been looked at.
+  // Batches are looked at in turn: when two that were created one after the other have been told, this one has been
+  // looked at.
   for (const name of ['witness 1', 'witness 2']) {
     await users.addBatch({ on: { attempted: { name } } }, [job('flaky', { attempts: 2, backoff: AN_HOUR })]);
     await eventually(() => ran.includes(name));

@@ -3,7 +3,10 @@ import { runChild } from '../support/child.js';
 import { eventually, expect, test } from '../support/test.js';
 import { all, gateOf, job, jobKeys, play } from './script.js';
 
-/* What is known to go wrong elsewhere, and must be impossible here. D10 and D12 are in cancelling.test.ts and death.test.ts. */
+/*
+ * What is known to go wrong elsewhere, and must be impossible here. D10 and D12 are in cancelling.test.ts and
+ * death.test.ts.
+ */
 
 const ON = { complete: { name: 'complete' }, success: { name: 'success' } };
 

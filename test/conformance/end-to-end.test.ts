@@ -62,7 +62,10 @@ const silent: Life = async (bench) => {
   return { batch, ran, told: [] };
 };
 
-/** Each stage's success adds the next stage to the overall batch; the second adds a sibling member and a nested batch too. */
+/**
+ * Each stage's success adds the next stage to the overall batch; the second adds a sibling member and a nested batch
+ * too.
+ */
 const staged: Life = async (bench) => {
   const stage = async (overall: Batch<AnyQueue> | undefined, n: number) => {
     const batch = await overall?.createBatch({ on: { success: { name: 'next', data: { stage: n + 1 } } } });

@@ -32,7 +32,10 @@ export function play(
   return { users, ran, worker };
 }
 
-/** A gate that opens when the test ends, if not before: closing a worker waits for its jobs, and a test that fails is not to hang. */
+/**
+ * A gate that opens when the test ends, if not before: closing a worker waits for its jobs, and a test that fails is
+ * not to hang.
+ */
 export function gateOf(bench: Bench): ReturnType<typeof gate> {
   const held = gate();
   bench.use({ close: async () => held.open() });

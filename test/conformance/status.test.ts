@@ -51,7 +51,8 @@ test('S41 pending and total reflect added members, failed counts failed ones, an
   expect(await batch.status()).toMatchObject({ total: 4, succeeded: 2, failed: 2 });
 });
 
-// Failed ids are a stream, failures(), because there may be a million of them; children are members, and counted as such.
+// Failed ids are a stream, failures(), because there may be a million of them; children are members, and counted as
+// such.
 test('S42 the status is plain data', async ({ bench }) => {
   const { users } = play(bench, { bad: fail });
   const parent = await users.createBatch();

@@ -11,7 +11,10 @@ const children = [
 ];
 const flow = { name: 'root', queueName: 'users', children: [{ name: 'middle', queueName: 'users', children }] };
 
-/** A batch with members in each state in which they can wait, in itself, in a child batch and in a flow; nothing runs yet. */
+/**
+ * A batch with members in each state in which they can wait, in itself, in a child batch and in a flow; nothing runs
+ * yet.
+ */
 async function waitingTree(story: Story) {
   await story.users.pause();
   const batch = await story.users.createBatch({ on: ON });

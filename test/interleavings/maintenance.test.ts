@@ -159,7 +159,8 @@ describe('maintenance that gives up an open batch, whose producer comes back mea
         },
         async other(story) {
           if (how.startsWith('add')) await story.others.add('member', {});
-          // A batch that fails while it is added to runs again when maintenance has seen it: the verdict waits for that.
+          // A batch that fails while it is added to runs again when maintenance has seen it: the verdict waits for
+          // that.
           await story.others.seal();
         },
         async verdict(story) {

@@ -4,7 +4,7 @@ import { createBullBoard } from '@bull-board/api';
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import { ExpressAdapter } from '@bull-board/express';
 import express from 'express';
-import { BatchBoardAdapter } from '../../src/bull-board.js';
+import { BatchBoardAdapter } from '../../src/surfaces/bull-board/index.js';
 import type { AnyQueue, Bench } from './test.js';
 
 export type AdapterName = 'BullMQAdapter' | 'BatchBoardAdapter';

@@ -33,7 +33,10 @@ const FLAGS = [
 const root = new URL('../../', import.meta.url);
 const readme = readFileSync(new URL('README.md', root), 'utf8');
 
-/** Where a picture goes: into `reports`, which git ignores; with UPDATE_PICTURES=1, those that the README shows replace its own. */
+/**
+ * Where a picture goes: into `reports`, which git ignores; with UPDATE_PICTURES=1, those that the README shows replace
+ * its own.
+ */
 function pictureNamed(name: string): string {
   const ofReadme = `docs/${name}.png`;
   const isWanted = process.env.UPDATE_PICTURES === '1' && readme.includes(ofReadme);

@@ -3,7 +3,9 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
 export interface CutConnection {
   readonly connection: { readonly host: string; readonly port: number };
-  /** From now on: 'answer' lets commands arrive and cuts the connection instead of answering; 'command' cuts it before. */
+  /**
+   * From now on: 'answer' lets commands arrive and cuts the connection instead of answering; 'command' cuts it before.
+   */
   lose(what: 'answer' | 'command' | undefined): void;
   close(): Promise<void>;
 }

@@ -56,9 +56,9 @@ interface Link {
 }
 
 /**
- * A way to Redis on which a test can stop its actor before any of its commands, as if the process were frozen there, or lose
- * the reply to one of them. What counts as a command: a script (with its text sent again, where Redis did not know it), a
- * transaction, any other command; not what a connection says to get ready, and not the waiting of a worker.
+ * A way to Redis on which a test can stop its actor before any of its commands, as if the process were frozen there, or
+ * lose the reply to one of them. What counts as a command: a script (with its text sent again, where Redis did not know
+ * it), a transaction, any other command; not what a connection says to get ready, and not the waiting of a worker.
  *
  * @example
  * const held = await bench.heldConnection();
@@ -174,13 +174,14 @@ export class HeldConnection {
   }
 
   /**
-   * Resolves when the actor does nothing but wait: all that it sent was answered, nothing follows from the answers, and if it
-   * is a worker it waits for its next job.
+   * Resolves when the actor does nothing but wait: all that it sent was answered, nothing follows from the answers, and
+   * if it is a worker it waits for its next job.
    */
   async idle(): Promise<void> {
     for (;;) {
       const before = this.#sent;
-      // What follows from an answer is sent before the second ping, on the same connection: it has arrived when that has.
+      // What follows from an answer is sent before the second ping, on the same connection: it has arrived when that
+      // has.
       await this.connection.ping();
       await nextTurn();
       await this.connection.ping();

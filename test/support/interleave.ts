@@ -14,15 +14,17 @@ const AN_HOUR = 3_600_000;
 type ErrorClass = abstract new (...args: any[]) => Error;
 
 export interface Interleaving<S> {
-  /** Sets up a fresh situation, in a prefix of its own. The actor uses `held.connection`, all others `bench.connection`. */
+  /**
+   * Sets up a fresh situation, in a prefix of its own. The actor uses `held.connection`, all others `bench.connection`.
+   */
   setup(bench: Bench, held: HeldConnection): Promise<S>;
   /** What is stopped before each of its commands: one call, or what makes a BatchWorker on the held connection work. */
   actor(situation: S): Promise<unknown>;
   /** What the others do while the actor is held. It must be able to end without the actor. */
   other(situation: S): Promise<unknown>;
   /**
-   * What the others do before each earlier command of the actor, which is so slow that they always have the time: for what
-   * goes wrong only when something happens between two pairs of its commands.
+   * What the others do before each earlier command of the actor, which is so slow that they always have the time: for
+   * what goes wrong only when something happens between two pairs of its commands.
    */
   between?(situation: S): Promise<unknown>;
   /** Throws unless the outcome is right. */
@@ -58,15 +60,18 @@ interface Seen {
 }
 
 /**
- * Plays a pair of actors in every order that matters: the one is held before each of its commands in turn, the other runs to
- * its end meanwhile, the first goes on, and the verdict looks at what became of it. First, to count the commands, the actor
- * runs undisturbed and the other one after it.
+ * Plays a pair of actors in every order that matters: the one is held before each of its commands in turn, the other
+ * runs to its end meanwhile, the first goes on, and the verdict looks at what became of it. First, to count the
+ * commands, the actor runs undisturbed and the other one after it.
  */
 export function interleave<S>(bench: Bench, pair: Interleaving<S>): Promise<Played> {
   return playAll(bench, (own, held, position) => race(own, held, pair, position));
 }
 
-/** Plays a call as often as it sends commands, and loses the reply of each in turn: it must resolve, with the same effect. */
+/**
+ * Plays a call as often as it sends commands, and loses the reply of each in turn: it must resolve, with the same
+ * effect.
+ */
 export function withLostReplies<S>(bench: Bench, call: LostReplies<S>): Promise<Played> {
   return playAll(bench, (own, held, position) => lose(own, held, call, position));
 }
@@ -128,8 +133,8 @@ async function begin<S>(bench: Bench, held: HeldConnection, { setup }: Pick<Inte
 }
 
 /**
- * A BatchWorker on a held connection, which waits for its first batch. It sends nothing by the clock, unless the options say
- * so, so that the count is the same every time.
+ * A BatchWorker on a held connection, which waits for its first batch. It sends nothing by the clock, unless the
+ * options say so, so that the count is the same every time.
  */
 export async function heldBatchWorker(
   bench: Bench,
@@ -153,7 +158,9 @@ export async function heldBatchWorker(
   return worker;
 }
 
-/** Plays undisturbed, to count the commands, and then each position, in a prefix and with a held connection of its own. */
+/**
+ * Plays undisturbed, to count the commands, and then each position, in a prefix and with a held connection of its own.
+ */
 async function playAll(
   { connection, redis, prefix }: Bench,
   play: (bench: Bench, held: HeldConnection, position?: number) => Promise<Seen>,
@@ -184,7 +191,9 @@ async function playAll(
   return { positions, commands };
 }
 
-/** Names, in the message of what is thrown, where it happened: the error stays the one whose difference vitest shows. */
+/**
+ * Names, in the message of what is thrown, where it happened: the error stays the one whose difference vitest shows.
+ */
 async function naming<T>(where: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();

@@ -1,5 +1,5 @@
-import { BatchRedis } from '../../src/redis/batch-redis.js';
-import { type ScriptClient, scriptClientOf } from '../../src/redis/client.js';
+import { BatchRedis } from '../../src/record/batch-redis.js';
+import { type ScriptClient, scriptClientOf } from '../../src/record/client.js';
 import type { Bench } from './test.js';
 
 /** A real client that notes how many texts, and how many bytes of them, each reply has. */

@@ -34,7 +34,10 @@ export interface Bench {
   use<T extends { close(): Promise<unknown> }>(closable: T): T;
 }
 
-/** A prefix of its own, and everything that was opened is closed; afterwards only keys of the test's own queues may be there. */
+/**
+ * A prefix of its own, and everything that was opened is closed; afterwards only keys of the test's own queues may be
+ * there.
+ */
 export const test = base.extend<{ bench: Bench }>({
   // biome-ignore lint/correctness/noEmptyPattern: vitest wants a pattern
   bench: async ({}, use) => {
@@ -114,7 +117,8 @@ export async function withBench<T>(
       closables.map((closable) => Promise.race([closable.close().then(() => true), pause(patienceMs, false, UNREF)])),
     );
     for (const held of heldConnections) {
-      // BullMQ 5 spins, and nothing else runs any more, when a worker is cut off that is at work while it is being closed.
+      // BullMQ 5 spins, and nothing else runs any more, when a worker is cut off that is at work while it is being
+      // closed.
       await (closed.every(Boolean) ? held.close() : held.freeze());
     }
     const keys = await keysOf(redis, prefix);

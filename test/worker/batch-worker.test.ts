@@ -256,7 +256,8 @@ describe('the reconciler', () => {
       const batch = await users.createBatch();
       const job = await batch.add('row', {}, { jobId: 'row-1' });
       await eventually(async () => (await users.getJobState('row-1')) === outcome);
-      // What a reconnecting client does to a command whose answer it missed: BullMQ puts the job back into the dependencies.
+      // What a reconnecting client does to a command whose answer it missed: BullMQ puts the job back into the
+      // dependencies.
       await bench.redis.sadd(`${bench.prefix}:batches:${batch.id}:dependencies`, `${bench.prefix}:users:${job.id}`);
       await batch.seal();
       bench.batchWorker(eager);
@@ -302,7 +303,8 @@ describe('the reconciler', () => {
     const errors: Error[] = [];
     const worker = bench.batchWorker({ ...eager, missingAfter: 500 });
     worker.on('error', (error) => errors.push(error));
-    // The broken one has been met, in the part of the round that comes after the good one's, before the good one is due.
+    // The broken one has been met, in the part of the round that comes after the good one's, before the good one is
+    // due.
     await eventually(() => errors.length > 0);
     expect(await good.waitUntilFinished(10_000)).toMatchObject({ missing: 1 });
   });

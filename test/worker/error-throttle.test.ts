@@ -12,7 +12,8 @@ beforeEach(() => {
 /** As ioredis has it, of one of many scripts. */
 const oom = (line: number) =>
   new Error(
-    `OOM command not allowed when used memory > 'maxmemory'. script: ${String(line).padStart(40, 'a')}, on @user_script:${line}.`,
+    `OOM command not allowed when used memory > 'maxmemory'. script: ${String(line).padStart(40, 'a')}, on ` +
+      `@user_script:${line}.`,
   );
 
 test('the first error is told as it is', () => {

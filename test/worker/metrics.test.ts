@@ -27,7 +27,8 @@ describe('exportPrometheusMetrics', () => {
       '# TYPE bullmq_batch_finished_total counter',
       `bullmq_batch_finished_total{prefix="${bench.prefix}", outcome="succeeded"} 2`,
       `bullmq_batch_finished_total{prefix="${bench.prefix}", outcome="failed"} 1`,
-      '# HELP bullmq_batch_repairs_total Number of repairs by this BatchWorker: members found missing, members settled late, batches woken',
+      '# HELP bullmq_batch_repairs_total Number of repairs by this BatchWorker: members found missing, members ' +
+        'settled late, batches woken',
       '# TYPE bullmq_batch_repairs_total counter',
       ...['missing', 'settled', 'woken'].map(
         (kind) => `bullmq_batch_repairs_total{prefix="${bench.prefix}", kind="${kind}"} 0`,

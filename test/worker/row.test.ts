@@ -1,7 +1,7 @@
 import type { Job } from 'bullmq';
 import { UnrecoverableError } from 'bullmq';
 import { homeOf } from '../../src/batch/home.js';
-import { showRow } from '../../src/redis/row.js';
+import { showRow } from '../../src/record/row.js';
 import { type AnyQueue, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
 
 /** What a plain Bull Board shows of a batch: the job in the queue `batches`, and nothing of ours. */

@@ -1,10 +1,13 @@
 import { homeOf } from '../../src/batch/home.js';
 import type { CallbackBatch } from '../../src/index.js';
-import { takeLease } from '../../src/redis/lease.js';
-import { batchesNeeding, callbacksDone, needMaintenance } from '../../src/redis/needs.js';
+import { takeLease } from '../../src/record/lease.js';
+import { batchesNeeding, callbacksDone, needMaintenance } from '../../src/record/needs.js';
 import { type AnyJob, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
 
-/** Members named `bad…` fail at once, `held…` wait for the gate; callbacks run at once, those named `stuck…` at the gate. */
+/**
+ * Members named `bad…` fail at once, `held…` wait for the gate; callbacks run at once, those named `stuck…` at the
+ * gate.
+ */
 function setUp(bench: Bench, concurrency = 20) {
   const users = bench.queue('users');
   const held = gate();

@@ -1,8 +1,7 @@
 import type { Home } from '../../batch/home.js';
-import { missingOf } from '../../batch/rules.js';
-import { findUntried } from '../../redis/attempted.js';
-import { batchesNeeding, noteAttempted, noteNeverAttempted } from '../../redis/needs.js';
-import { readSnapshot } from '../../redis/snapshot.js';
+import { findUntried } from '../../record/attempted.js';
+import { batchesNeeding, noteAttempted, noteNeverAttempted } from '../../record/needs.js';
+import { readSnapshot } from '../../record/snapshot.js';
 import { Round } from './round.js';
 import type { Service } from './service.js';
 
@@ -67,7 +66,7 @@ async function note(home: Home, batchId: string, total: string): Promise<void> {
   if (snapshot === undefined) {
     return;
   }
-  if (missingOf(snapshot.counts) > 0) {
+  if (snapshot.counts.missing > 0) {
     await noteNeverAttempted(home.redis, snapshot.definition);
   } else {
     await noteAttempted(home.redis, snapshot.definition, total);

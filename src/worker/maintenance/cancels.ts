@@ -1,6 +1,6 @@
 import { type CancelState, cancelSlice, type DroppedState, removeDroppedSlice } from '../../batch/cancel.js';
 import type { Home } from '../../batch/home.js';
-import { batchesNeeding } from '../../redis/needs.js';
+import { batchesNeeding } from '../../record/needs.js';
 import { Round } from './round.js';
 import type { Service } from './service.js';
 
@@ -10,8 +10,9 @@ const BATCHES_PER_PAGE = 100;
 const SLICES_PER_TURN = 20;
 
 /**
- * Takes out the pending members of cancelled batches, as far as that is possible now: those that run may fail, and wait for
- * their next attempt, later. Each batch has its turn in each round; one that only waits for running members costs one command.
+ * Takes out the pending members of cancelled batches, as far as that is possible now: those that run may fail, and wait
+ * for their next attempt, later. Each batch has its turn in each round; one that only waits for running members costs
+ * one command.
  */
 export function cancels(home: Home, intervalMs: number): Service {
   const states = new Map<string, CancelState>();
@@ -38,7 +39,10 @@ export function cancels(home: Home, intervalMs: number): Service {
   });
 }
 
-/** Takes what was dropped just now out of the lists of its queues; what is left after a turn, the service for dropped jobs takes. */
+/**
+ * Takes what was dropped just now out of the lists of its queues; what is left after a turn, the service for dropped
+ * jobs takes.
+ */
 async function removeDropped(home: Home): Promise<void> {
   let state: DroppedState | 'done' | undefined;
   for (let slices = SLICES_PER_TURN; slices > 0 && state !== 'done'; slices--) {

@@ -1,6 +1,6 @@
 import type { Home } from '../../batch/home.js';
 import { expireBatch } from '../../batch/remove.js';
-import { expiredBatches } from '../../redis/expiry.js';
+import { expiredBatches } from '../../record/expiry.js';
 import { Round } from './round.js';
 import type { Service } from './service.js';
 

@@ -1,8 +1,8 @@
 import type { Home } from '../../batch/home.js';
 import { revive } from '../../batch/retry.js';
-import { isToBeRevived } from '../../batch/rules.js';
-import { failedBatches as failedBatchesPage } from '../../redis/failed-batches.js';
-import { readSnapshot } from '../../redis/snapshot.js';
+import { isToBeRevived } from '../../model/rules.js';
+import { failedBatches as failedBatchesPage } from '../../record/failed-batches.js';
+import { readSnapshot } from '../../record/snapshot.js';
 import { Round } from './round.js';
 import type { Service, Turn } from './service.js';
 

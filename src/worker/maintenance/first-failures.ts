@@ -1,19 +1,22 @@
 import { markIfPending } from '../../batch/cancel.js';
 import { announceDeath } from '../../batch/death.js';
 import type { Home } from '../../batch/home.js';
-import { isToBeCancelled, policyReason } from '../../batch/rules.js';
-import { firstFailures as firstFailuresPage } from '../../redis/first-failures.js';
-import { readSnapshot } from '../../redis/snapshot.js';
+import { isToBeCancelled, policyReason } from '../../model/rules.js';
+import { firstFailures as firstFailuresPage } from '../../record/first-failures.js';
+import { readSnapshot } from '../../record/snapshot.js';
 import { Round } from './round.js';
 import type { Service } from './service.js';
 
 const BATCHES_PER_PAGE = 1000;
-/** Five pages in this time: about a fifth of Redis's time while there are many batches, 100,000 of them in half a second. */
+/**
+ * Five pages in this time: about a fifth of Redis's time while there are many batches, 100,000 of them in half a
+ * second.
+ */
 const SLICE_EVERY_MS = 25;
 
 /**
- * Tells a first failure, and cancels batches whose policy asks for it, while their other members run. All batches that wait for either
- * are gone round at each sweep, so the pages are light.
+ * Tells a first failure, and cancels batches whose policy asks for it, while their other members run. All batches that
+ * wait for either are gone round at each sweep, so the pages are light.
  */
 export function firstFailures(home: Home, intervalMs: number): Service {
   let round = 0;

@@ -1,17 +1,17 @@
 import { enqueueCallbacks } from '../../batch/enqueue.js';
 import type { Home } from '../../batch/home.js';
-import { dueOf } from '../../batch/rules.js';
-import { batchesNeeding, callbacksDone } from '../../redis/needs.js';
-import { readSnapshot, settleSnapshot } from '../../redis/snapshot.js';
+import { dueOf } from '../../model/rules.js';
+import { batchesNeeding, callbacksDone } from '../../record/needs.js';
+import { readSnapshot, settleSnapshot } from '../../record/snapshot.js';
 import { Round } from './round.js';
 import type { Service, Turn } from './service.js';
 
 const BATCHES_PER_PAGE = 100;
 
 /**
- * Enqueues what is due outside of a wake of the batch job: callbacks that were registered after their event, and those of
- * `death` and `attempted`, which come while members run. While such a callback runs, the batch does not wake when its last
- * member is settled; `complete` is seen here then.
+ * Enqueues what is due outside of a wake of the batch job: callbacks that were registered after their event, and those
+ * of `death` and `attempted`, which come while members run. While such a callback runs, the batch does not wake when
+ * its last member is settled; `complete` is seen here then.
  */
 export function lateCallbacks(home: Home, intervalMs: number): Service {
   return new Round({

@@ -1,6 +1,6 @@
 import type { Home } from '../../batch/home.js';
 import { refreshRow } from '../../batch/row.js';
-import { repairFlowSlice, repairSlice } from '../../redis/repair.js';
+import { repairFlowSlice, repairSlice } from '../../record/repair.js';
 import { type FailuresTask, failuresTask, recheckFailures } from './recheck.js';
 import type { Service, Turn } from './service.js';
 import { Turns } from './turns.js';
@@ -32,8 +32,8 @@ export interface Found {
 }
 
 /**
- * Mends what no event tells of the members of a batch, see redis/repair.ts. Batches come here from the looks at all batches, and
- * each in line has one slice of its members looked at before the first one has its next.
+ * Mends what no event tells of the members of a batch, see record/repair.ts. Batches come here from the looks at all
+ * batches, and each in line has one slice of its members looked at before the first one has its next.
  */
 export class LostMembers implements Service {
   readonly name = 'lost members';

@@ -1,14 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import type { Home } from '../../batch/home.js';
-import { resignLease, takeLease } from '../../redis/lease.js';
-import type { NeedIndex } from '../../redis/needs.js';
+import { resignLease, takeLease } from '../../record/lease.js';
+import type { NeedIndex } from '../../record/needs.js';
 import { Poller } from './poller.js';
 import type { BatchRepair, Service, Turn } from './service.js';
 import { type MaintenanceOptions, servicesOf } from './services.js';
 
 /** Timers of Node run for at most 24 days. */
 const LONGEST_INTERVAL_MS = 24 * 60 * 60 * 1000;
-/** A leader that does not ask for this many intervals has lost the lead; it is never so short that a slow command loses it. */
+/**
+ * A leader that does not ask for this many intervals has lost the lead; it is never so short that a slow command loses
+ * it.
+ */
 const LEASE_INTERVALS = 3;
 const SHORTEST_LEASE_MS = 500;
 
@@ -20,8 +23,9 @@ interface Schedule {
 }
 
 /**
- * Maintains all batches of one place, as one of several processes: what does not wake a batch job is seen by nobody else. One
- * process leads. At each turn it keeps the lead and starts the rounds that are due; they go on beside the turns.
+ * Maintains all batches of one place, as one of several processes: what does not wake a batch job is seen by nobody
+ * else. One process leads. At each turn it keeps the lead and starts the rounds that are due; they go on beside the
+ * turns.
  */
 export class Maintainer {
   readonly #home: Home;

@@ -1,8 +1,10 @@
 import type { Home } from '../../batch/home.js';
-import { recheckSlice } from '../../redis/repair.js';
+import { recheckSlice } from '../../record/repair.js';
 import type { Turn } from './service.js';
 
-/** How many failed members one command looks at: fewer while their reasons are long, because they are read with them. */
+/**
+ * How many failed members one command looks at: fewer while their reasons are long, because they are read with them.
+ */
 const PER_SLICE = { least: 1, first: 25, most: 500 };
 const LONG_REASONS_BYTES = 256 * 1024;
 

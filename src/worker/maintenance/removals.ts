@@ -1,6 +1,6 @@
 import type { Home } from '../../batch/home.js';
 import { continueRemoval } from '../../batch/remove.js';
-import { batchesNeeding } from '../../redis/needs.js';
+import { batchesNeeding } from '../../record/needs.js';
 import { Round } from './round.js';
 import type { Service } from './service.js';
 

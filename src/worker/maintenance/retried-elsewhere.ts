@@ -8,8 +8,8 @@ const BATCHES_PER_PAGE = 100;
 const BATCHES_PER_SLICE = 10;
 
 /**
- * Looks at all failed members of all failed batches, slowly: BullMQ 5's `queue.retryJobs()` does not tell a batch that its
- * member runs again, so nothing in the batch says so. Each batch is judged once more when that is done.
+ * Looks at all failed members of all failed batches, slowly: BullMQ 5's `queue.retryJobs()` does not tell a batch that
+ * its member runs again, so nothing in the batch says so. Each batch is judged once more when that is done.
  */
 export class RetriedElsewhere implements Service {
   readonly name = 'retried elsewhere';

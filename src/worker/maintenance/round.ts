@@ -1,5 +1,5 @@
 import { BatchError } from '../../errors.js';
-import type { NeedIndex } from '../../redis/needs.js';
+import type { NeedIndex } from '../../record/needs.js';
 import type { Service, Turn } from './service.js';
 
 /** How many pages are read in one slice, while none of their batches is to be attended to. */
@@ -28,7 +28,9 @@ export interface RoundOptions<T> extends Pick<Service, 'name' | 'intervalMs' | '
   reset?(): void;
 }
 
-/** A service that reads a list of batches page by page, and attends to those that need it: `T` says which, mostly an id. */
+/**
+ * A service that reads a list of batches page by page, and attends to those that need it: `T` says which, mostly an id.
+ */
 export class Round<T = string> implements Service {
   readonly name: string;
   readonly intervalMs: number;

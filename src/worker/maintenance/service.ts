@@ -1,4 +1,4 @@
-import type { NeedIndex } from '../../redis/needs.js';
+import type { NeedIndex } from '../../record/needs.js';
 
 /** What maintenance mended in one batch. */
 export interface BatchRepair {
@@ -25,16 +25,17 @@ export interface Turn {
 
 /**
  * One thing that maintenance does, for all batches that need it. A round goes once through them, in slices of some
- * milliseconds; each batch gets one bounded step per round, so that none keeps the others waiting. A slice may be repeated, or
- * run beside another leader's: what it does is one atomic step, or idempotent, or compares the lease.
+ * milliseconds; each batch gets one bounded step per round, so that none keeps the others waiting. A slice may be
+ * repeated, or run beside another leader's: what it does is one atomic step, or idempotent, or compares the lease.
  */
 export interface Service {
   readonly name: string;
   /** Ms from the start of one round to the start of the next. */
   readonly intervalMs: number;
   /**
-   * How long a round rests between its slices: so that it takes this share of the time, above 0 and up to 1; or so that a
-   * slice begins at most every so many ms, for slices that are known to be short and are not to wait on a busy machine.
+   * How long a round rests between its slices: so that it takes this share of the time, above 0 and up to 1; or so that
+   * a slice begins at most every so many ms, for slices that are known to be short and are not to wait on a busy
+   * machine.
    */
   readonly pace: { readonly share: number } | { readonly everyMs: number };
   /** The set of the batches that it is for: there is nothing to do while it is empty. */

@@ -1,5 +1,5 @@
 import type { Home } from '../../batch/home.js';
-import { type UnfinishedBatch, unfinishedBatches as unfinishedBatchesPage } from '../../redis/unfinished.js';
+import { type UnfinishedBatch, unfinishedBatches as unfinishedBatchesPage } from '../../record/unfinished.js';
 import type { LostMembers } from './lost-members.js';
 import { Round } from './round.js';
 import type { Service } from './service.js';
@@ -7,8 +7,8 @@ import type { Service } from './service.js';
 const BATCHES_PER_PAGE = 200;
 
 /**
- * Looks at all batches that have not finished, and mends what the batch itself tells of, see redis/unfinished.ts. All are
- * passed on: some of their members may be lost.
+ * Looks at all batches that have not finished, and mends what the batch itself tells of, see record/unfinished.ts. All
+ * are passed on: some of their members may be lost.
  */
 export function unfinishedBatches(home: Home, intervalMs: number, lostMembers: LostMembers): Service {
   /** How many dependencies each batch had, in the last round and in this one. */

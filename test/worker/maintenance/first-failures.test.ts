@@ -1,5 +1,5 @@
 import { homeOf } from '../../../src/batch/home.js';
-import { firstFailures } from '../../../src/redis/first-failures.js';
+import { firstFailures } from '../../../src/record/first-failures.js';
 import { type Bench, describe, eventually, expect, test } from '../../support/test.js';
 
 const AN_HOUR = 3_600_000;

@@ -2,7 +2,7 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { homeOf } from '../../../src/batch/home.js';
 import { BatchWorker, withBatches } from '../../../src/index.js';
-import { resignLease, takeLease } from '../../../src/redis/lease.js';
+import { resignLease, takeLease } from '../../../src/record/lease.js';
 import { startPrivateRedis } from '../../support/private-redis.js';
 import { describe, eventually, expect, test } from '../../support/test.js';
 

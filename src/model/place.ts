@@ -1,0 +1,13 @@
+/**
+ * The default name of the queue that holds the batch jobs. Members and callbacks never share that queue: BullMQ's drain
+ * and clean delete a parent in the same queue.
+ */
+export const DEFAULT_BATCHES_QUEUE = 'batches';
+
+export const DEFAULT_PREFIX = 'bull';
+
+/** Where batches are kept: the prefix of all queues, and the name of the queue that holds the batch jobs. */
+export interface BatchesPlace {
+  readonly prefix: string;
+  readonly batchesQueue: string;
+}

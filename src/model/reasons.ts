@@ -1,0 +1,335 @@
+import type {
+  BatchExplanation,
+  OutstandingCallback,
+  OutstandingChildren,
+  OutstandingMembers,
+  OutstandingQueue,
+} from './explanation.js';
+import type { JobFacts, JobState } from './job-facts.js';
+import { type BatchesPlace, DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from './place.js';
+import { type BatchState, isClosed, isToBeRevived, sentencePart } from './rules.js';
+import type { CallbackSnapshot, Snapshot } from './snapshot.js';
+
+/*
+ * What holds a batch, said to people. No Redis here: sentences are a function of what was found.
+ */
+
+/** What is said first: without a BatchWorker nothing else matters, and what is under way needs nobody. */
+const URGENCY = {
+  'no batch goes on': 0,
+  'a queue stands still': 1,
+  'not sealed': 2,
+  'goes wrong': 3,
+  'goes on': 4,
+} as const;
+
+type Reason = readonly [urgency: keyof typeof URGENCY, sentence: string];
+
+export function reasonsFor(
+  held: Omit<BatchExplanation, 'reasons'>,
+  snapshot: Snapshot,
+  batchJob: JobFacts | undefined,
+  { prefix, batchesQueue }: BatchesPlace,
+): string[] {
+  const late = lateFailures(snapshot).map(({ jobId }) => jobId);
+  const given = prefix === DEFAULT_PREFIX ? ['connection'] : ['connection', `prefix: '${prefix}'`];
+  const options = `{ ${given.join(', ')} }`;
+  const named = batchesQueue === DEFAULT_BATCHES_QUEUE ? given : [...given, `batchesQueue: '${batchesQueue}'`];
+  const reasons = [
+    ...ofBatchWorkers(held.queues, `{ ${named.join(', ')} }`, batchesQueue),
+    ...held.queues.flatMap((queue) => ofQueue(queue, held.members, options)),
+    ...ofSeal(held, snapshot),
+    ...ofBatchJob(held, snapshot, batchJob),
+    ...held.members.flatMap((group) => ofMembers(group, isClosed(snapshot), batchesQueue)),
+    ...held.children.flatMap(ofChildren),
+    ...ofStrangers(held.strangers),
+    ...held.callbacks.flatMap((callback) =>
+      late.includes(callback.jobId)
+        ? [['goes wrong', ofLateFailure(callback, snapshot)] as const]
+        : ofCallback(callback, held.queues, options),
+    ),
+  ];
+  if (reasons.length === 0) {
+    return ['Nothing is outstanding any more: a BatchWorker finishes it within moments.'];
+  }
+  return reasons.sort(([a], [b]) => URGENCY[a] - URGENCY[b]).map(([, sentence]) => sentence);
+}
+
+export function reasonsOfFinished(state: BatchState, snapshot: Snapshot): string[] {
+  const { finishedAt, failedReason, ended, counts, callbacks, sealedAt, abandonedAt, cancelledAt } = snapshot;
+  const why = ended === 'failed' && failedReason !== undefined ? `: ${sentencePart(failedReason)}` : '';
+  const hasFailures = counts.failed > 0 || callbacks.some((callback) => callback.state === 'failed');
+  return [
+    `It has finished, at ${iso(finishedAt)}, with state '${state}'${why}.`,
+    ...lateFailures(snapshot).map((callback) => ofLateFailure(callback, snapshot)),
+    ...(cancelledAt !== undefined ? ['A cancelled batch stays so: create a new one for what is to run again.'] : []),
+    ...(ended === 'failed' && hasFailures && cancelledAt === undefined
+      ? ['batch.failures() lists the members that failed, and batch.retry() runs again what failed.']
+      : []),
+    ...(counts.missing > 0 ? ['Missing members cannot be retried: add them to a new batch.'] : []),
+    ...(sealedAt === undefined && abandonedAt !== undefined && cancelledAt === undefined
+      ? ['Adding to it, or seal(), revives it.']
+      : []),
+  ];
+}
+
+/** Callbacks that were registered when their event was past, and failed: the batch's outcome does not tell of them. */
+function lateFailures({ ended, definition, callbacks }: Snapshot): CallbackSnapshot[] {
+  return callbacks.filter(
+    ({ event, index, state }) =>
+      state === 'failed' && (ended === 'completed' || (ended === 'failed' && definition.on[event]?.[index]?.late)),
+  );
+}
+
+function ofLateFailure(
+  {
+    event,
+    queue,
+    name,
+    jobId,
+    failedReason,
+  }: Pick<CallbackSnapshot, 'event' | 'queue' | 'name' | 'jobId' | 'failedReason'>,
+  { ended, cancelledAt }: Snapshot,
+): string {
+  const whose = ended === 'completed' ? 'The batch has succeeded, but its late' : 'Its late';
+  const or = cancelledAt === undefined ? ', or call batch.retry()' : '';
+  return (
+    `${whose} ${event} callback '${name}' in queue '${queue}' has failed: ${sentencePart(failedReason)}. ` +
+    `Retry its job '${jobId}' in that queue${or}.`
+  );
+}
+
+function ofBatchWorkers(queues: readonly OutstandingQueue[], options: string, batchesQueue: string): Reason[] {
+  const batches = queues.find(({ name }) => name === batchesQueue);
+  return [
+    ...(batches?.workers === 0
+      ? [['no batch goes on', `No BatchWorker is running: start one with new BatchWorker(${options}).`] as const]
+      : []),
+    ...(batches?.paused
+      ? [
+          [
+            'no batch goes on',
+            `The queue '${batchesQueue}' is paused, so no batch goes on: resume it, e.g. in Bull Board.`,
+          ] as const,
+        ]
+      : []),
+  ];
+}
+
+/** What a group of members does, for one and for many. */
+const DOING: Readonly<Partial<Record<JobState, string>>> = {
+  active: 'running',
+  waiting: 'waiting',
+  prioritized: 'waiting by priority',
+  delayed: 'delayed',
+  'waiting-children': 'waiting for jobs below them in their flow',
+};
+
+function ofQueue(queue: OutstandingQueue, members: readonly OutstandingMembers[], options: string): Reason[] {
+  const groups = members.filter((group) => group.queue === queue.name && DOING[group.state] !== undefined);
+  if (groups.length === 0) {
+    return [];
+  }
+  const parts = groups.map(
+    ({ state, count }, i) => `${i === 0 ? countMembers(count) : count} ${are(count)} ${DOING[state]}`,
+  );
+  return [inQueue(list(parts), queue, options)];
+}
+
+/** A sentence about something in a queue, and what keeps the queue from going on. */
+function inQueue(what: string, { name, workers, paused }: OutstandingQueue, options: string): Reason {
+  const where = `${what} in queue '${name}'`;
+  if (workers === 0) {
+    const alsoPaused = paused ? ' The queue is paused, too: call queue.resume().' : '';
+    return [
+      'a queue stands still',
+      `${where}, and no worker is connected to it: start one with new Worker('${name}', processor, ` +
+        `${options}).${alsoPaused}`,
+    ];
+  }
+  if (paused) {
+    return ['a queue stands still', `${where}, which is paused: call queue.resume().`];
+  }
+  const connected = workers === undefined ? '' : `; ${plural(workers, 'worker')} ${are(workers)} connected to it`;
+  return ['goes on', `${where}${connected}.`];
+}
+
+function ofSeal(
+  { sealed, createdAt, lastSignOfLifeAt }: Omit<BatchExplanation, 'reasons'>,
+  {
+    ended,
+    abandonedAt,
+    cancelledAt,
+    cancelReason,
+  }: Pick<Snapshot, 'ended' | 'abandonedAt' | 'cancelledAt' | 'cancelReason'>,
+): Reason[] {
+  if (cancelledAt !== undefined && ended === undefined) {
+    const why = cancelReason === undefined ? '' : ` (${cancelReason})`;
+    return [
+      [
+        'goes on',
+        `It was cancelled at ${iso(cancelledAt)}${why}, and finishes when what is running has ended and its ` +
+          'callbacks have run.',
+      ],
+    ];
+  }
+  if (sealed || ended !== undefined) {
+    return [];
+  }
+  if (abandonedAt !== undefined) {
+    return [
+      [
+        'not sealed',
+        `It was abandoned at ${iso(abandonedAt)}: it was never sealed, and its producer gave no sign of life. It ` +
+          'fails ' +
+          `when its callbacks have run; adding to it, or seal(), revives it.`,
+      ],
+    ];
+  }
+  const sign =
+    lastSignOfLifeAt === undefined
+      ? 'nothing was added'
+      : `its producer's last sign of life was at ${iso(lastSignOfLifeAt)}`;
+  return [
+    [
+      'not sealed',
+      `It is not sealed: it has been open since ${iso(createdAt)}, and ${sign}. Call seal() when everything has ` +
+        'been added.',
+    ],
+  ];
+}
+
+function ofBatchJob(
+  { state }: Omit<BatchExplanation, 'reasons'>,
+  snapshot: Snapshot,
+  batchJob: JobFacts | undefined,
+): Reason[] {
+  if (snapshot.ended !== undefined) {
+    return isToBeRevived(snapshot)
+      ? [['goes wrong', 'It had failed, and what failed is being run again: a BatchWorker reopens it within seconds.']]
+      : [['goes on', `It has finished, at ${iso(snapshot.finishedAt)}, with state '${state}', and stays so.`]];
+  }
+  return isClosed(snapshot) && batchJob?.state === 'delayed' && batchJob.failedReason !== undefined
+    ? [
+        [
+          'goes wrong',
+          `The last step of its BatchWorker failed, and is tried again: ${sentencePart(batchJob.failedReason)}.`,
+        ],
+      ]
+    : [];
+}
+
+function ofStrangers(keys: readonly string[]): Reason[] {
+  const [first] = keys;
+  if (first === undefined) {
+    return [];
+  }
+  const what = `${plural(keys.length, 'job')} that ${keys.length === 1 ? 'is no member was' : 'are no members were'}`;
+  return [
+    [
+      'goes wrong',
+      `${what} attached to it by hand, e.g. '${first}', and it waits for ${keys.length === 1 ? 'it' : 'them'}: add ` +
+        'jobs with ' +
+        'batch.add(), and let go of this one with its removeChildDependency().',
+    ],
+  ];
+}
+
+function ofMembers(
+  { queue, state, count, failing, oldest }: OutstandingMembers,
+  closed: boolean,
+  batchesQueue: string,
+): Reason[] {
+  const what = queue === batchesQueue ? plural(count, 'child batch', 'child batches') : countMembers(count);
+  const has = count === 1 ? 'has' : 'have';
+  const mender = closed ? 'a BatchWorker' : 'once the batch is sealed, a BatchWorker';
+  switch (state) {
+    case 'no job':
+      return [
+        [
+          'goes wrong',
+          `${what} in queue '${queue}' ${has} no job, e.g. '${oldest[0]?.id}': removed, or never stored. Add what ` +
+            'is lost again, with ' +
+            `the same ids, or ${mender} counts it as missing after 'missingAfter'.`,
+        ],
+      ];
+    case 'completed':
+    case 'failed':
+      return [
+        [
+          'goes wrong',
+          `${what} in queue '${queue}' ${has} ${state}, but the batch was not told: ${mender} mends that within ` +
+            'seconds.',
+        ],
+      ];
+    default:
+      return failing === 0 ? [] : [['goes wrong', ofFailing(queue, state, failing, oldest)]];
+  }
+}
+
+function ofFailing(queue: string, state: JobState, failing: number, oldest: OutstandingMembers['oldest']): string {
+  const last = oldest.find(({ failedReason }) => failedReason !== undefined);
+  const example = last === undefined ? '' : `, e.g. '${last.name}' (${last.id}): ${sentencePart(last.failedReason)}`;
+  const what = `${failing} of the members that are ${DOING[state]} in queue '${queue}'`;
+  return `${what} ${failing === 1 ? 'has' : 'have'} failed before and ${are(failing)} tried again${example}.`;
+}
+
+function ofChildren({ state, count, oldest }: OutstandingChildren): Reason[] {
+  const what = `${plural(count, 'child batch', 'child batches')} ${are(count)}`;
+  const [first] = oldest;
+  const name = first === undefined ? '' : `, e.g. ${first.description ?? 'batch'} (${first.id})`;
+  if (state === 'open') {
+    return [
+      ['not sealed', `${what} not sealed${name}. Call seal() on every batch to which everything has been added.`],
+    ];
+  }
+  const how = first === undefined ? '' : ` Ask (await queue.getBatch('${first.id}')).explain() what holds it.`;
+  return [['goes on', `${what} running${name}.${how}`]];
+}
+
+function ofCallback(
+  { event, queue, name, state, jobState, attemptsMade, failedReason }: OutstandingCallback,
+  queues: readonly OutstandingQueue[],
+  options: string,
+): Reason[] {
+  const what = `The ${event} callback '${name}'`;
+  if (state === 'pending') {
+    return [['goes on', `${what} is due: a BatchWorker enqueues it.`]];
+  }
+  if (state === 'failed') {
+    return [
+      [
+        'goes wrong',
+        `${what} in queue '${queue}' has failed: ${sentencePart(failedReason)}. The batch fails when it finishes; ` +
+          'batch.retry() then ' +
+          `runs the callback again.`,
+      ],
+    ];
+  }
+  const home = queues.find((one) => one.name === queue) ?? { name: queue, workers: undefined, paused: false };
+  return [
+    inQueue(`${what} is ${DOING[jobState] ?? 'outstanding'}`, home, options),
+    ...(failedReason === undefined
+      ? []
+      : [
+          [
+            'goes wrong',
+            `${what} has failed ${plural(attemptsMade, 'attempt')} and is tried again: ${sentencePart(failedReason)}.`,
+          ] as const,
+        ]),
+  ];
+}
+
+function list(parts: readonly string[]): string {
+  return parts.length < 2 ? parts.join('') : `${parts.slice(0, -1).join(', ')} and ${parts.at(-1)}`;
+}
+
+function plural(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
+const countMembers = (count: number) => plural(count, 'member');
+
+const are = (count: number) => (count === 1 ? 'is' : 'are');
+
+const iso = (time: number | undefined) => (time === undefined ? 'an unknown time' : new Date(time).toISOString());

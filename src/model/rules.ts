@@ -1,0 +1,259 @@
+import type { BatchEvent, FailurePolicy } from './definition.js';
+import type { CallbackSnapshot, Counts, Snapshot } from './snapshot.js';
+
+/*
+ * What a batch is, and what has to happen next, as functions of one snapshot. No Redis here: these are the rules that
+ * the promises rest on, and rules.test.ts is their table.
+ */
+
+/** `finishing`: every member is settled, callbacks are outstanding. */
+export type BatchState = 'open' | 'running' | 'finishing' | 'succeeded' | 'failed' | 'cancelled';
+
+/** What the rules need of a snapshot. */
+export type Standing = Pick<
+  Snapshot,
+  | 'ended'
+  | 'sealedAt'
+  | 'abandonedAt'
+  | 'cancelledAt'
+  | 'cancelReason'
+  | 'completedAt'
+  | 'diedAt'
+  | 'attemptedAt'
+  | 'deaths'
+  | 'counts'
+  | 'anyFailure'
+  | 'callbacks'
+> & { readonly definition: Pick<Snapshot['definition'], 'parentId' | 'policy'> };
+
+/** Settled members in whole percent; 100 is said of a finished batch only. */
+export function progressOf(counts: Counts, isFinished: boolean): number {
+  if (isFinished) {
+    return 100;
+  }
+  const settled = counts.total - counts.pending;
+  return counts.total === 0 ? 0 : Math.min(99, Math.floor((100 * settled) / counts.total));
+}
+
+export function stateOf(
+  standing: Pick<Standing, 'ended' | 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'counts'>,
+): BatchState {
+  const { ended, cancelledAt, counts } = standing;
+  if (ended === 'completed') {
+    return 'succeeded';
+  }
+  if (ended === 'failed') {
+    return cancelledAt === undefined ? 'failed' : 'cancelled';
+  }
+  if (!isClosed(standing)) {
+    return 'open';
+  }
+  return counts.pending > 0 ? 'running' : 'finishing';
+}
+
+/** No more members are waited for: it is sealed, or nobody will seal it. Scripts say it as LUA_IS_CLOSED. */
+export function isClosed({
+  sealedAt,
+  abandonedAt,
+  cancelledAt,
+}: Pick<Standing, 'sealedAt' | 'abandonedAt' | 'cancelledAt'>): boolean {
+  return sealedAt !== undefined || abandonedAt !== undefined || cancelledAt !== undefined;
+}
+
+/** Nothing is waited for any more but callbacks. */
+export function isSettled(standing: Pick<Standing, 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'counts'>): boolean {
+  return isClosed(standing) && standing.counts.pending === 0;
+}
+
+function isAbandoned({ sealedAt, abandonedAt }: Pick<Standing, 'sealedAt' | 'abandonedAt'>): boolean {
+  return sealedAt === undefined && abandonedAt !== undefined;
+}
+
+/** Whether these members make a success: all of them, or as many as the batch asks for and none missing. */
+export function isGoodEnough(counts: Counts, policy: FailurePolicy | undefined): boolean {
+  const { total, succeeded, cancelled } = counts;
+  if (counts.missing > 0 || cancelled > 0) {
+    return false;
+  }
+  return succeeded === total || succeeded * 100 >= (policy?.succeedIfPercent ?? Number.POSITIVE_INFINITY) * total;
+}
+
+/** Whether nothing about its members speaks against the success of a batch. */
+function deservesSuccess(
+  standing: Pick<Standing, 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'counts' | 'definition'>,
+) {
+  const { cancelledAt, counts, definition } = standing;
+  return !isAbandoned(standing) && cancelledAt === undefined && isGoodEnough(counts, definition.policy);
+}
+
+function hasFailedCallback({ callbacks }: Pick<Standing, 'callbacks'>): boolean {
+  return callbacks.some(({ state }) => state === 'failed');
+}
+
+/** Whether so many members have failed that the batch asks to be cancelled. */
+export function isToBeCancelled({
+  ended,
+  sealedAt,
+  cancelledAt,
+  counts,
+  definition: { policy = {} },
+}: Pick<Standing, 'ended' | 'sealedAt' | 'cancelledAt' | 'counts' | 'definition'>): boolean {
+  const { cancelAfter = Number.POSITIVE_INFINITY, cancelAtPercent = Number.POSITIVE_INFINITY } = policy;
+  const { total, pending, failed } = counts;
+  if (ended !== undefined || cancelledAt !== undefined || (sealedAt !== undefined && pending === 0)) {
+    return false;
+  }
+  // A share of the members is known when all of them are.
+  return failed >= cancelAfter || (sealedAt !== undefined && failed > 0 && failed * 100 >= cancelAtPercent * total);
+}
+
+/** Why a batch cancels itself, in a sentence. */
+export function policyReason({ counts }: Pick<Standing, 'counts'>): string {
+  return `onFailure: ${counts.failed} of ${plural(counts.total, 'member')} failed`;
+}
+
+/** Whether an event has happened: what is registered for it is due. */
+export function hasHappened(event: BatchEvent, standing: Standing): boolean {
+  const { counts, callbacks } = standing;
+  switch (event) {
+    case 'death':
+      return standing.diedAt !== undefined || standing.deaths > 0;
+    case 'attempted':
+      return (
+        standing.attemptedAt !== undefined ||
+        (isSettled(standing) && !isAbandoned(standing) && counts.succeeded + counts.failed === counts.total)
+      );
+    case 'complete':
+      return standing.completedAt !== undefined;
+    case 'success':
+      return (
+        standing.ended === 'completed' ||
+        (standing.completedAt !== undefined &&
+          isSettled(standing) &&
+          deservesSuccess(standing) &&
+          callbacks.every(
+            ({ event: other, state }) => other === 'success' || state === 'succeeded' || !hasHappened(other, standing),
+          ))
+      );
+  }
+}
+
+/** The callbacks that are due and have not been enqueued. */
+export function dueOf(standing: Standing): CallbackSnapshot[] {
+  return standing.callbacks.filter(({ event, state }) => state === 'pending' && hasHappened(event, standing));
+}
+
+export type Step =
+  | { readonly kind: 'await seal' }
+  | { readonly kind: 'await members' }
+  | { readonly kind: 'announce death' }
+  | { readonly kind: 'enqueue'; readonly due: readonly CallbackSnapshot[] }
+  | { readonly kind: 'await callbacks' }
+  | { readonly kind: 'succeed' }
+  | { readonly kind: 'fail'; readonly reason: string };
+
+/**
+ * Says what a batch needs. `success` comes after the callbacks of the other events have succeeded, and only when no
+ * member failed or is missing; a callback that failed for good fails the batch, and so holds back the `success` of its
+ * ancestors. A batch that was abandoned, or cancelled, goes the same way, without `success`.
+ */
+export function nextStep(standing: Standing): Step {
+  const { counts, callbacks } = standing;
+  if (!isClosed(standing)) {
+    return { kind: 'await seal' };
+  }
+  if (counts.pending > 0) {
+    return { kind: 'await members' };
+  }
+  if (standing.deaths > 0 && standing.diedAt === undefined && concernsAnybody(standing)) {
+    return { kind: 'announce death' };
+  }
+  const due = dueOf(standing);
+  if (due.length > 0) {
+    return { kind: 'enqueue', due };
+  }
+  if (callbacks.some(({ state }) => state === 'enqueued')) {
+    return { kind: 'await callbacks' };
+  }
+  const isSuccess = deservesSuccess(standing) && !hasFailedCallback(standing);
+  return isSuccess ? { kind: 'succeed' } : { kind: 'fail', reason: failureReason(standing) };
+}
+
+/**
+ * Whether a batch that has failed would not fail now: members run again, or nothing speaks against success any more.
+ */
+export function isToBeRevived(standing: Standing): boolean {
+  const { ended, cancelledAt, counts } = standing;
+  if (ended !== 'failed' || cancelledAt !== undefined) {
+    return false;
+  }
+  return counts.pending > 0 || (deservesSuccess(standing) && !hasFailedCallback(standing));
+}
+
+/**
+ * A batch whose only failures are child batches that were cancelled, or failed for that reason: no death to its parent.
+ */
+export function isFailedByCancel(standing: Standing): boolean {
+  const { cancelledAt, counts, deaths } = standing;
+  return (
+    cancelledAt !== undefined ||
+    (counts.failed > 0 &&
+      deaths === 0 &&
+      counts.missing === 0 &&
+      !isAbandoned(standing) &&
+      !hasFailedCallback(standing))
+  );
+}
+
+/** A first death is told to the batch's own callbacks and to all batches above. */
+function concernsAnybody({ definition, callbacks }: Standing): boolean {
+  return definition.parentId !== undefined || callbacks.some(({ event }) => event === 'death');
+}
+
+/** A sentence for people, e.g. "2 of 30 members failed: no e-mail, …; 1 of 30 members is missing". */
+export function failureReason(
+  standing: Pick<
+    Standing,
+    'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'cancelReason' | 'counts' | 'anyFailure' | 'callbacks'
+  >,
+): string {
+  const { counts, callbacks, cancelledAt, cancelReason } = standing;
+  const { missing } = counts;
+  const reasons = [
+    ...(cancelledAt === undefined ? [] : [cancelReason === undefined ? 'cancelled' : `cancelled: ${cancelReason}`]),
+    ...(isAbandoned(standing) && cancelledAt === undefined
+      ? ['abandoned: it was never sealed, and its producer gives no sign of life']
+      : []),
+    ...(counts.failed > 0 ? [`${counts.failed} of ${plural(counts.total, 'member')} failed${why(standing)}`] : []),
+    ...(missing > 0 ? [`${missing} of ${plural(counts.total, 'member')} ${missing === 1 ? 'is' : 'are'} missing`] : []),
+    ...callbacks
+      .filter(({ state }) => state === 'failed')
+      .map(
+        ({ event, queue, name, failedReason }) =>
+          `the ${event} callback '${name}' in queue '${queue}' failed: ${sentencePart(failedReason)}`,
+      ),
+  ];
+  return reasons.join('; ');
+}
+
+/** Of a batch that was cancelled it is known: its members were. */
+function why({ anyFailure, cancelledAt, counts }: Pick<Standing, 'anyFailure' | 'cancelledAt' | 'counts'>): string {
+  if (anyFailure === undefined || cancelledAt !== undefined) {
+    return '';
+  }
+  // That of a child batch may say itself that there are more.
+  const one = sentencePart(anyFailure).replace(/, …$/, '');
+  return `: ${one}${counts.failed > 1 ? ', …' : ''}`;
+}
+
+const LONGEST = 200;
+
+/** The first line of an error's message, to be read inside of a sentence. */
+export function sentencePart(reason = 'no reason was given'): string {
+  const [line = ''] = reason.split('\n');
+  return line.length > LONGEST ? `${line.slice(0, LONGEST)}…` : line.replace(/\.$/, '');
+}
+
+function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}

@@ -1,0 +1,163 @@
+import { LUA_COUNT_MEMBERS, LUA_JOBS, LUA_REFUSAL, type NewJob } from './adding-lua.js';
+import type { BatchRedis } from './batch-redis.js';
+import { batchKeys, FIELD } from './keys.js';
+import { LUA_NOW, named, script } from './script.js';
+
+/**
+ * What entitles a caller to add to a sealed batch: `memberKey` is outstanding in `dependencies`. A caller further down
+ * the tree has one link per level, and all of them must hold.
+ */
+export interface AttachmentLink {
+  readonly dependencies: string;
+  readonly memberKey: string;
+}
+
+/** Why nothing may be added to a batch. */
+export type Refusal = 'not found' | 'sealed' | 'finished' | 'cancelled';
+
+/** One life of a batch. */
+export interface BatchLife {
+  readonly id: string;
+  readonly nonce: string;
+}
+
+export type MembersAdded =
+  | { readonly refused: Refusal }
+  /** Jobs with these ids exist that are not in this batch, by their position: nothing was added. */
+  | { readonly taken: readonly number[] }
+  | {
+      /** The positions of those that were members already. */
+      readonly known: ReadonlySet<number>;
+      /** The batch had been abandoned and has failed for it: it is open again, its job must be retried. */
+      readonly isToBeRevived: boolean;
+      /** The job at which BullMQ's own script failed, and why; the jobs before it were added. */
+      readonly failed?: { readonly position: number; readonly error: string };
+    };
+
+/**
+ * Adds members to a batch: decides who may add, finds out which of them are members already, stores the jobs of the
+ * others with BullMQ's own scripts, and counts them, all in one step. One id that is taken, or one new member where
+ * nothing may be added, refuses all of them before anything is written. Ids that are known are no addition: a producer
+ * that resumes after a crash may send them to a batch that has finished.
+ *
+ * A dependency whose job was deleted is stored again without being counted again: it cannot have run to its end.
+ *
+ * KEYS: batch job, its dependencies, processed, failed.
+ * ARGV: as LUA_JOBS; the kind of a job is 'member', or 'below' in a flow, of which the root comes first. The request is
+ *       { nonce, links, fresh }: `fresh` ids were made for this call, so that they can be known
+ *       only if the call is sent a second time, after its reply was lost; then all of them are.
+ * Returns refused (why) | taken (positions) | known (positions), revived (0 or 1), failed (position, or 0), error.
+ */
+const ADD_MEMBERS = script(
+  'addMembers',
+  4,
+  `${LUA_NOW}${LUA_JOBS}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}
+local function isMember(key)
+  return redis.call('HEXISTS', KEYS[3], key) == 1 or redis.call('HEXISTS', KEYS[4], key) == 1
+end
+local function isStored(key)
+  return redis.call('EXISTS', key) == 1 or isMember(key)
+end
+local refusal = refusalOf(KEYS[1], request.nonce, request.links)
+if refusal == 'not found' then
+  return { 'refused', refusal }
+end
+local isLastMember = jobKindAt(jobCount) == 'member'
+if request.fresh and (isStored(jobKeyAt(1)) or isLastMember and isStored(jobKeyAt(jobCount))) then
+  return { 'known', {}, 'revived', 0, 'failed', 0 }
+end
+local known, taken, wanted, lost, seen = {}, {}, {}, {}, {}
+local isRootKnown = false
+for i = 1, jobCount do
+  local key = jobKeyAt(i)
+  if jobKindAt(i) == 'below' then
+    if not isRootKnown then
+      if redis.call('EXISTS', key) == 1 then
+        taken[#taken + 1] = i
+      end
+      wanted[#wanted + 1] = i
+    end
+  else
+    local isNew = true
+    if not request.fresh then
+      if seen[key] then
+        isNew = false
+      elseif redis.call('SISMEMBER', KEYS[2], key) == 1 then
+        if redis.call('EXISTS', key) == 0 then
+          lost[i] = true
+          isNew = refusal ~= 'cancelled'
+        elseif redis.call('HGET', key, 'parentKey') == KEYS[1] then
+          isNew = false
+        else
+          taken[#taken + 1] = i
+        end
+      elseif isMember(key) then
+        isNew = false
+      elseif redis.call('EXISTS', key) == 1 then
+        taken[#taken + 1] = i
+      end
+      seen[key] = true
+    end
+    isRootKnown = not isNew
+    if isNew then
+      if refusal and not lost[i] then
+        return { 'refused', refusal }
+      end
+      wanted[#wanted + 1] = i
+    else
+      known[#known + 1] = i
+    end
+  end
+end
+if #taken > 0 then
+  return { 'taken', taken }
+end
+local added, failed, failure = 0, 0, nil
+for _, i in ipairs(wanted) do
+  failure = storeJob(i)
+  if failure then
+    failed = i
+    break
+  end
+  if jobKindAt(i) ~= 'below' and not lost[i] then
+    added = added + 1
+  end
+end
+local revived = #wanted > 0 and countMembers(KEYS[1], added) or 0
+return { 'known', known, 'revived', revived, 'failed', failed, 'error', failure or '' }`,
+);
+
+export async function addToBatch(
+  redis: BatchRedis,
+  batch: BatchLife,
+  { fresh, links, jobs }: { fresh: boolean; links: readonly AttachmentLink[]; jobs: readonly NewJob[] },
+): Promise<MembersAdded> {
+  const { job, dependencies, processed, failed } = batchKeys(redis, batch.id);
+  const request = { nonce: batch.nonce, fresh, links: flatLinks(links) };
+  const reply = named(await redis.runAdding(ADD_MEMBERS, jobs, [job, dependencies, processed, failed], request));
+  if (reply.refused !== undefined) {
+    return { refused: reply.refused as Refusal };
+  }
+  const positions = (list: unknown) => (list as number[]).map((position) => position - 1);
+  if (reply.taken !== undefined) {
+    return { taken: positions(reply.taken) };
+  }
+  const known = new Set(positions(reply.known));
+  const isToBeRevived = reply.revived === 1;
+  return reply.failed === 0
+    ? { known, isToBeRevived }
+    : { known, isToBeRevived, failed: { position: Number(reply.failed) - 1, error: String(reply.error) } };
+}
+
+/** The links as LUA_REFUSAL reads them. */
+export function flatLinks(links: readonly AttachmentLink[]): string[] {
+  return links.flatMap(({ dependencies, memberKey }) => [dependencies, memberKey]);
+}
+
+/** KEYS: batch job. ARGV: nonce. Returns 1 when this life of the batch is here. */
+const IS_THERE = script('isThere', 1, `return redis.call('HGET', KEYS[1], '${FIELD.nonce}') == ARGV[1] and 1 or 0`);
+
+/** Whether this Redis has the batch. */
+export async function isBatchThere(redis: BatchRedis, { id, nonce }: BatchLife): Promise<boolean> {
+  return (await redis.run(IS_THERE, [batchKeys(redis, id).job, nonce])) === 1;
+}

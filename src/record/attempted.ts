@@ -1,0 +1,55 @@
+import { callbackIdStarts } from '../model/definition.js';
+import type { BatchRedis } from './batch-redis.js';
+import { batchesKey, batchKeys, FIELD } from './keys.js';
+import { LUA_SPLIT_KEY, luaIsCallback, named, script } from './script.js';
+
+/**
+ * Looks for a member that has not run yet. One that is known not to have run is asked first: as long as it has not,
+ * nothing else need be looked at. A child batch has run when it has finished.
+ *
+ * KEYS: batch job, its dependencies.
+ * ARGV: a member that had not run or '', cursor, count, key prefix of the batches queue, key prefix of all queues, then
+ *       what the ids of the batch's own callbacks begin with.
+ * Returns witness (a member that has not run, or ''), cursor to go on at, total.
+ */
+const FIND_UNTRIED = script(
+  'findUntried',
+  2,
+  `${LUA_SPLIT_KEY}${luaIsCallback(6)}
+local total = redis.call('HGET', KEYS[1], '${FIELD.total}') or '0'
+local function isUntried(key)
+  local queueKey, id = splitKey(key, ARGV[5])
+  if queueKey == ARGV[4] then
+    return true
+  end
+  -- A child with another prefix was attached by hand, and is no member.
+  return queueKey and not isCallback(id) and tonumber(redis.call('HGET', key, 'atm') or 0) == 0
+end
+if ARGV[1] ~= '' and redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 and isUntried(ARGV[1]) then
+  return { 'witness', ARGV[1], 'cursor', ARGV[2], 'total', total }
+end
+local page = redis.call('SSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
+for _, key in ipairs(page[2]) do
+  if isUntried(key) then
+    return { 'witness', key, 'cursor', ARGV[2], 'total', total }
+  end
+end
+return { 'witness', '', 'cursor', page[1], 'total', total }`,
+);
+
+export interface Untried {
+  readonly witness: string;
+  readonly cursor: string;
+  readonly total: string;
+}
+
+export async function findUntried(
+  redis: BatchRedis,
+  batchId: string,
+  { witness, cursor, count }: { witness: string; cursor: string; count: number },
+): Promise<Untried> {
+  const { job, dependencies } = batchKeys(redis, batchId);
+  const args = [job, dependencies, witness, cursor, count, batchesKey(redis, ''), redis.prefix];
+  const found = named(await redis.run(FIND_UNTRIED, [...args, ...callbackIdStarts(batchId)]));
+  return { witness: String(found.witness), cursor: String(found.cursor), total: String(found.total) };
+}

@@ -1,0 +1,27 @@
+import type { BatchesPlace } from '../model/place.js';
+import { embedding, encodeRequest, type NewJob } from './adding-lua.js';
+import type { ScriptClient } from './client.js';
+import { run, type Script, type ScriptArgument } from './script.js';
+
+/** One Redis, prefix and queue of batches, as the scripts need them. */
+export class BatchRedis implements BatchesPlace {
+  readonly prefix: string;
+  readonly batchesQueue: string;
+  readonly #client: ScriptClient;
+
+  constructor(client: ScriptClient, prefix: string, batchesQueue: string) {
+    this.#client = client;
+    this.prefix = prefix;
+    this.batchesQueue = batchesQueue;
+  }
+
+  /** Runs a script that stores jobs with BullMQ's own scripts inside of it. */
+  runAdding(template: Script, jobs: readonly NewJob[], keys: readonly string[], request: object): Promise<unknown> {
+    const script = embedding(template, jobs, this.#client);
+    return this.run(script, [...keys, ...encodeRequest(request, jobs, this.#client)]);
+  }
+
+  run(script: Script, args: readonly ScriptArgument[]): Promise<unknown> {
+    return run(this.#client, script, args);
+  }
+}

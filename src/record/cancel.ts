@@ -1,0 +1,330 @@
+import type { BatchLife } from './add-members.js';
+import type { BatchRedis } from './batch-redis.js';
+import { batchesKey, batchKeys, FIELD, needsKey } from './keys.js';
+import { LUA_NEED } from './needs.js';
+import { LUA_LISTED_AS_ACTIVE } from './outstanding.js';
+import {
+  LUA_FREES_MEMORY,
+  LUA_IS_OWN_CALLBACK,
+  LUA_NONCE,
+  LUA_NOW,
+  LUA_SPLIT_KEY,
+  LUA_WAKE,
+  named,
+  script,
+} from './script.js';
+import { LUA_IS_STRANGER } from './strangers.js';
+
+/** One life of a cancelled batch. */
+export interface CancelledBatch {
+  readonly batchId: string;
+  readonly nonce: string;
+}
+
+/** More dependencies than this are not only callbacks and strangers. */
+const MOST_OTHERS = 200;
+
+/** Lua: whether no member is outstanding in a batch: what it waits for are callbacks of its own, or strangers. */
+export const LUA_HAS_NO_MEMBERS = `${LUA_IS_STRANGER}${LUA_IS_OWN_CALLBACK}
+local function hasNoMembers(dependencies, batchId, nonce, prefix, batchesKey)
+  if redis.call('SCARD', dependencies) > ${MOST_OTHERS} then
+    return false
+  end
+  for _, key in ipairs(redis.call('SMEMBERS', dependencies)) do
+    local _, id = splitKey(key, prefix)
+    if not isStranger(key, prefix, batchesKey, batchId, nonce) and not isOwnCallback(id, batchId, nonce) then
+      return false
+    end
+  end
+  return true
+end
+`;
+
+/**
+ * Lua: mark(queueKey, prefix, needsKey, id, nonce, reason) marks a batch as cancelled: from now on nothing can be added
+ * to it, and `success` cannot fire. It needs maintenance until its pending members are gone, whoever dies meanwhile. An
+ * open one need not be sealed any more. With a nonce, it is that life of the batch or none. Returns 'cancelled',
+ * 'cancelled before', 'finished' when there is nothing left to cancel, or 'not found'; then the nonce.
+ *
+ * \`needsKey\`: what the keys of the sets of needs begin with.
+ */
+const LUA_MARK_CANCELLED = `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_NONCE}${LUA_HAS_NO_MEMBERS}
+local function mark(queueKey, prefix, needsKey, id, nonce, reason)
+  local key = queueKey .. id
+  local batch = redis.call('HMGET', key, 'timestamp', '${FIELD.removal}', '${FIELD.cancelledAt}',
+    '${FIELD.completedAt}')
+  local own = batch[1] and not batch[2] and nonceOf(key, id)
+  if not own or nonce ~= '' and nonce ~= own then
+    return 'not found'
+  elseif batch[3] then
+    return 'cancelled before', own
+  end
+  if redis.call('ZSCORE', queueKey .. 'completed', id) or redis.call('ZSCORE', queueKey .. 'failed', id)
+    -- Its members have been settled before: unless some have been retried, all that is outstanding are a few callbacks.
+    or batch[4] and hasNoMembers(key .. ':dependencies', id, own, prefix, queueKey) then
+    return 'finished', own
+  end
+  redis.call('HSET', key, '${FIELD.cancelledAt}', now(), '${FIELD.cancelReason}', reason)
+  need(key, needsKey, id, 'cancel')
+  if redis.call('ZSCORE', queueKey .. 'delayed', id) then
+    wake(queueKey, key, id)
+  end
+  return 'cancelled', own
+end
+`;
+
+/**
+ * Marks one batch; see LUA_MARK_CANCELLED.
+ *
+ * KEYS: batch job, what the keys of the sets of needs begin with.
+ * ARGV: key prefix of the batches queue, key prefix of all queues, batch id, nonce or '', reason or ''.
+ * Returns outcome, nonce.
+ */
+const MARK_CANCELLED = script(
+  'markCancelled',
+  2,
+  `${LUA_FREES_MEMORY}${LUA_MARK_CANCELLED}
+local outcome, nonce = mark(ARGV[1], ARGV[2], KEYS[2], ARGV[3], ARGV[4], ARGV[5])
+return { 'outcome', outcome, 'nonce', nonce or '' }`,
+);
+
+export interface Marked {
+  readonly outcome: 'cancelled' | 'cancelled before' | 'finished' | 'not found';
+  /** '' when it was not found. */
+  readonly nonce: string;
+}
+
+/** Marks a batch, or this life of it, as cancelled. */
+export async function markCancelled(
+  redis: BatchRedis,
+  batchId: string,
+  { reason = '', nonce = '' }: { readonly reason?: string | undefined; readonly nonce?: string | undefined },
+): Promise<Marked> {
+  const keys = [batchKeys(redis, batchId).job, needsKey(redis)];
+  const reply = await redis.run(MARK_CANCELLED, [
+    ...keys,
+    ...[batchesKey(redis, ''), redis.prefix, batchId, nonce, reason],
+  ]);
+  return named(reply) as unknown as Marked;
+}
+
+/** How much of a tree one command marks: about so many dependencies, of which a child batch counts for several. */
+const TREE_BUDGET = 1000;
+const TREE_PAGE = 250;
+const COST_OF_A_CHILD = 8;
+
+/**
+ * Marks the child batches of cancelled batches, as far as one command goes.
+ *
+ * KEYS: what the keys of the sets of needs begin with. ARGV: key prefix of the batches queue, key prefix of all queues,
+ *       then per batch id, nonce, and the cursor in its dependencies.
+ * Returns cursors, of as many batches as it came to; children: ids and nonces, of those too that were cancelled before.
+ */
+const MARK_CHILDREN = script(
+  'markChildren',
+  1,
+  `${LUA_FREES_MEMORY}${LUA_MARK_CANCELLED}
+local queueKey, prefix, needsKey = ARGV[1], ARGV[2], KEYS[1]
+local used, cursors, children = 0, {}, {}
+local function markPage(batchKey, cursor, reason)
+  local page = redis.call('SSCAN', batchKey .. ':dependencies', cursor, 'COUNT', ${TREE_PAGE})
+  used = used + #page[2]
+  for _, key in ipairs(page[2]) do
+    if string.sub(key, 1, #queueKey) == queueKey then
+      local id = string.sub(key, #queueKey + 1)
+      local isMarked, outcome, nonce = pcall(mark, queueKey, prefix, needsKey, id, '', reason)
+      used = used + ${COST_OF_A_CHILD}
+      if isMarked and (outcome == 'cancelled' or outcome == 'cancelled before') then
+        children[#children + 1] = id
+        children[#children + 1] = nonce
+      end
+    end
+  end
+  return page[1]
+end
+for i = 3, #ARGV, 3 do
+  if used >= ${TREE_BUDGET} then
+    break
+  end
+  local batchKey, cursor = queueKey .. ARGV[i], ARGV[i + 2]
+  local batch = redis.call('HMGET', batchKey, '${FIELD.nonce}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}')
+  used = used + ${COST_OF_A_CHILD}
+  if batch[1] == ARGV[i + 1] and batch[2] then
+    repeat
+      cursor = markPage(batchKey, cursor, batch[3] or '')
+    until cursor == '0' or used >= ${TREE_BUDGET}
+  else
+    cursor = '0'
+  end
+  cursors[#cursors + 1] = cursor
+end
+return { 'cursors', cursors, 'children', children }`,
+);
+
+/** Something to be gone through page by page, from the cursor '0' until it is '0' again. */
+export interface Page {
+  readonly cursor: string;
+}
+
+/** What one command has done: the pages that it came to, each with the cursor to go on at, and what it has found. */
+export interface Advance<P extends Page, Found> {
+  readonly pages: readonly P[];
+  readonly found: readonly Found[];
+}
+
+export type TreePage = CancelledBatch & Page;
+
+export async function markChildren(
+  redis: BatchRedis,
+  pages: readonly TreePage[],
+): Promise<Advance<TreePage, CancelledBatch>> {
+  const reply = await redis.run(MARK_CHILDREN, [
+    ...[needsKey(redis), batchesKey(redis, ''), redis.prefix],
+    ...pages.flatMap(({ batchId, nonce, cursor }) => [batchId, nonce, cursor]),
+  ]);
+  const { cursors = [], children = [] } = named(reply) as Record<string, readonly string[]>;
+  return { pages: goOnAt(pages, cursors), found: cancelledBatches(children) };
+}
+
+/** The first of these pages, each with its next cursor. */
+export function goOnAt<P extends Page>(pages: readonly P[], cursors: readonly string[]): P[] {
+  return pages.slice(0, cursors.length).map((page, i) => ({ ...page, cursor: cursors[i] ?? '0' }));
+}
+
+/** Reads ids and nonces in turn. */
+function cancelledBatches(flat: readonly string[]): CancelledBatch[] {
+  return flat.flatMap((batchId, i) => (i % 2 === 0 ? [{ batchId, nonce: flat[i + 1] ?? '' }] : []));
+}
+
+/**
+ * Whether a cancelled batch has anything to be done now. A batch that waits for a member that is still running does
+ * not: it cannot end before. One that has ended, or is none, needs nothing any more.
+ *
+ * KEYS: batch job. ARGV: key prefix of the batches queue, key prefix of all queues, batch id.
+ * Returns what: 'nothing', 'everything', or 'members' when it has been gone through before; nonce.
+ */
+const LOOK = script(
+  'lookAtCancelled',
+  1,
+  `${LUA_NEED}${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}
+local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.cancelledAt}', '${FIELD.removal}',
+  '${FIELD.emptied}',
+  '${FIELD.deferred}')
+local function isRunning(key)
+  local queueKey, id = splitKey(key, ARGV[2])
+  return redis.call('EXISTS', key .. ':lock') == 1 or queueKey and isListedAsActive(queueKey, id)
+end
+local hasEnded = redis.call('ZSCORE', ARGV[1] .. 'completed', ARGV[3])
+  or redis.call('ZSCORE', ARGV[1] .. 'failed', ARGV[3])
+local what = batch[4] and 'members' or 'everything'
+if not batch[1] or not batch[2] or batch[3] or hasEnded then
+  unneed(KEYS[1], 'cancel')
+  what = 'nothing'
+elseif batch[4] and batch[5] and isRunning(batch[5]) then
+  what = 'nothing'
+end
+return { 'what', what, 'nonce', batch[1] or '' }`,
+);
+
+export async function lookAtCancelled(
+  redis: BatchRedis,
+  batchId: string,
+): Promise<{ readonly what: 'nothing' | 'everything' | 'members'; readonly nonce: string }> {
+  const args = [batchKeys(redis, batchId).job, batchesKey(redis, ''), redis.prefix, batchId];
+  return named(await redis.run(LOOK, args)) as { what: 'nothing' | 'everything' | 'members'; nonce: string };
+}
+
+/**
+ * Notes of cancelled batches that they have been gone through. Those in which no job is outstanding need nothing any
+ * more.
+ *
+ * KEYS: a batch job, which only says where in a cluster the others are. ARGV: key prefix of the batches queue, then per
+ *       batch id, nonce, and '1' when a job is outstanding.
+ */
+const NOTE_EMPTIED = script(
+  'noteEmptied',
+  1,
+  `${LUA_FREES_MEMORY}${LUA_NEED}
+for i = 2, #ARGV, 3 do
+  local key = ARGV[1] .. ARGV[i]
+  if redis.call('HGET', key, '${FIELD.nonce}') == ARGV[i + 1] then
+    redis.call('HSET', key, '${FIELD.emptied}', 1)
+    if ARGV[i + 2] ~= '1' then
+      unneed(key, 'cancel')
+    end
+  end
+end`,
+);
+
+/** A cancelled batch that has been gone through. */
+export interface EmptiedBatch extends CancelledBatch {
+  /** Whether there is a job in it that is still to end. */
+  readonly isOutstanding: boolean;
+}
+
+export async function noteEmptied(redis: BatchRedis, batches: readonly EmptiedBatch[]): Promise<void> {
+  await redis.run(NOTE_EMPTIED, [
+    ...[batchKeys(redis, batches[0]?.batchId ?? '').job, batchesKey(redis, '')],
+    ...batches.flatMap(({ batchId, nonce, isOutstanding }) => [batchId, nonce, isOutstanding ? '1' : '0']),
+  ]);
+}
+
+/** How many levels are looked at; people can make batches their own ancestors by hand. */
+const MOST_LEVELS = 1000;
+
+/**
+ * Whether a batch or one above it is cancelled, in one step however deep it is. A parent that is no batch, or is kept
+ * elsewhere, ends the climb.
+ *
+ * KEYS: batch job. ARGV: key prefix of the batches queue, batch id, nonce or ''.
+ * Returns nil without this batch, else 1 or 0.
+ */
+const IS_CANCELLED = script(
+  'isCancelled',
+  1,
+  `${LUA_NONCE}
+local own = nonceOf(KEYS[1], ARGV[2])
+if not own or ARGV[3] ~= '' and ARGV[3] ~= own then
+  return nil
+end
+local key = KEYS[1]
+for _ = 1, ${MOST_LEVELS} do
+  local batch = redis.call('HMGET', key, '${FIELD.cancelledAt}', 'parentKey')
+  if batch[1] then
+    return 1
+  end
+  key = batch[2]
+  if not key or string.sub(key, 1, #ARGV[1]) ~= ARGV[1] or not nonceOf(key, string.sub(key, #ARGV[1] + 1)) then
+    break
+  end
+end
+return 0`,
+);
+
+/** Undefined without a batch, or when another life of it is meant. */
+export async function isCancelled(redis: BatchRedis, batchId: string, nonce = ''): Promise<boolean | undefined> {
+  const reply = await redis.run(IS_CANCELLED, [
+    ...[batchKeys(redis, batchId).job, batchesKey(redis, '')],
+    ...[batchId, nonce],
+  ]);
+  return reply === null ? undefined : reply === 1;
+}
+
+/**
+ * Counts a cancelled child batch on its parent, once, so that its failure there is not taken for a death.
+ *
+ * KEYS: the child's job, the parent's. ARGV: the child's nonce.
+ */
+const TELL_PARENT = script(
+  'tellParent',
+  2,
+  `
+if redis.call('HGET', KEYS[1], '${FIELD.nonce}') == ARGV[1] and redis.call('EXISTS', KEYS[2]) == 1
+  and redis.call('HSETNX', KEYS[1], '${FIELD.toldParent}', 1) == 1 then
+  redis.call('HINCRBY', KEYS[2], '${FIELD.cancelledChildren}', 1)
+end`,
+);
+
+export async function tellParentOfCancel(redis: BatchRedis, { id, nonce }: BatchLife, parentId: string): Promise<void> {
+  await redis.run(TELL_PARENT, [batchKeys(redis, id).job, batchKeys(redis, parentId).job, nonce]);
+}

@@ -1,0 +1,67 @@
+import type { BatchDefinition } from '../model/definition.js';
+import type { BatchLife } from './add-members.js';
+import type { BatchRedis } from './batch-redis.js';
+import { batchKeys, FIELD, needsKey } from './keys.js';
+import { LUA_NEED, type Need } from './needs.js';
+import { script } from './script.js';
+
+/** KEYS: batch job. Returns the definition, as it is stored, or nil; also of a batch that is being removed. */
+const READ_DEFINITION = script('readDefinition', 1, `return redis.call('HGET', KEYS[1], '${FIELD.definition}')`);
+
+/**
+ * KEYS: batch job, the index of needs. ARGV: batch id, the definition that was read, the new one, which people see in
+ *       the job's data, what the batch needs from now on.
+ * Returns 1, 0 when it has changed since, -1 when the batch is gone.
+ */
+const REPLACE_DEFINITION = script(
+  'replaceDefinition',
+  2,
+  `${LUA_NEED}
+local definition, removed = unpack(redis.call('HMGET', KEYS[1], '${FIELD.definition}', '${FIELD.removal}'))
+if not definition or removed then
+  return -1
+end
+if definition ~= ARGV[2] then
+  return 0
+end
+redis.call('HSET', KEYS[1], '${FIELD.definition}', ARGV[3], 'data', ARGV[3])
+need(KEYS[1], KEYS[2], ARGV[1], ARGV[4])
+return 1`,
+);
+
+/** What a batch is, also when it is being removed; undefined when it is gone, or no batch. */
+export async function readDefinition(redis: BatchRedis, batchId: string): Promise<BatchDefinition | undefined> {
+  const stored = (await redis.run(READ_DEFINITION, [batchKeys(redis, batchId).job])) as string | null;
+  return stored === null ? undefined : JSON.parse(stored);
+}
+
+/**
+ * Changes what a batch is, without losing what another process changes at the same time; false without this life of it.
+ *
+ * @param change what to make of the definition; the same definition when the change has been made already: a command
+ * may be sent a second time after its reply was lost.
+ */
+export async function changeDefinition(
+  redis: BatchRedis,
+  { id, nonce }: BatchLife,
+  needs: readonly Need[],
+  change: (definition: BatchDefinition) => BatchDefinition,
+): Promise<boolean> {
+  const { job } = batchKeys(redis, id);
+  for (;;) {
+    const stored = (await redis.run(READ_DEFINITION, [job])) as string | null;
+    const before: BatchDefinition | undefined = stored === null ? undefined : JSON.parse(stored);
+    if (stored === null || before?.nonce !== nonce) {
+      return false;
+    }
+    const after = change(before);
+    if (after === before) {
+      return true;
+    }
+    const args = [job, needsKey(redis), id, stored, JSON.stringify(after), needs.join(' ')];
+    const replaced = await redis.run(REPLACE_DEFINITION, args);
+    if (replaced !== 0) {
+      return replaced === 1;
+    }
+  }
+}

@@ -1,0 +1,71 @@
+import { DEFAULT_BATCHES_QUEUE } from '../model/place.js';
+import type { BatchRedis } from './batch-redis.js';
+import { batchesQueueKey, FIELD, leaseKey } from './keys.js';
+import { named, script } from './script.js';
+
+/** The queue that holds the batches of a prefix, and what makes it so. */
+export interface KeptElsewhere {
+  readonly queue: string;
+  /** A batch that is kept there; undefined when there is none, and a BatchWorker of that queue is running. */
+  readonly batchId: string | undefined;
+}
+
+/** How many jobs of each state are looked at for a batch. */
+const LOOKED_AT = 100;
+
+/** What the key of the lease of the BatchWorkers ends with, after that of the queue. */
+const LEASE = leaseKey({ prefix: '', batchesQueue: '' }).slice(1);
+
+/**
+ * Lua: makes a queue the one that holds the batches of its prefix: nil when it is. The queue that held them before
+ * gives way when it has no batch and no BatchWorker any more; otherwise what is returned says so: keptElsewhere (its
+ * name), batch (an id, or '' when only a BatchWorker is running there). Nothing is stored while it is the default
+ * queue.
+ */
+export const LUA_CLAIM = `
+local function batchIn(queueKey)
+  local states =
+    { 'waiting-children', 'delayed', 'active', 'wait', 'paused', 'prioritized', 'failed', 'completed' }
+  for _, state in ipairs(states) do
+    local isList = state == 'active' or state == 'wait' or state == 'paused'
+    local ids = redis.call(isList and 'LRANGE' or 'ZREVRANGE', queueKey .. state, 0, ${LOOKED_AT - 1})
+    for _, id in ipairs(ids) do
+      if redis.call('HEXISTS', queueKey .. id, '${FIELD.nonce}') == 1 then
+        return id
+      end
+    end
+  end
+end
+local function claimQueue(nameKey, prefix, queue)
+  local holder = redis.call('GET', nameKey) or '${DEFAULT_BATCHES_QUEUE}'
+  if holder == queue then
+    return nil
+  end
+  local place = prefix .. ':' .. holder
+  local isDriven = redis.call('EXISTS', place .. '${LEASE}') == 1
+  local batch = batchIn(place .. ':')
+  if batch or isDriven then
+    return { 'keptElsewhere', holder, 'batch', batch or '' }
+  end
+  if queue == '${DEFAULT_BATCHES_QUEUE}' then
+    redis.call('DEL', nameKey)
+  else
+    redis.call('SET', nameKey, queue)
+  end
+  return nil
+end
+`;
+
+/** KEYS: the name of the batches queue. ARGV: key prefix, the queue. Returns what LUA_CLAIM does. */
+const CLAIM = script('claimQueue', 1, `${LUA_CLAIM}\nreturn claimQueue(KEYS[1], ARGV[1], ARGV[2])`);
+
+/** Makes this the queue that holds the batches of its prefix, or says which one does. */
+export async function claimQueue(redis: BatchRedis): Promise<KeptElsewhere | undefined> {
+  const reply = await redis.run(CLAIM, [batchesQueueKey(redis.prefix), redis.prefix, redis.batchesQueue]);
+  return reply === null ? undefined : keptElsewhere(named(reply));
+}
+
+/** What LUA_CLAIM has returned. */
+export function keptElsewhere({ keptElsewhere: queue, batch }: ReturnType<typeof named>): KeptElsewhere | undefined {
+  return queue === undefined ? undefined : { queue: String(queue), batchId: batch === '' ? undefined : String(batch) };
+}

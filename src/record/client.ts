@@ -1,0 +1,93 @@
+import { BatchError, BatchOptionsError } from '../errors.js';
+import { DEFAULT_PREFIX } from '../model/place.js';
+
+/** The little that we need from a Redis client, whichever library it comes from. */
+export interface ScriptClient {
+  defineCommand(name: string, definition: { numberOfKeys: number; lua: string }): void;
+  runCommand(name: string, args: readonly unknown[]): Promise<unknown>;
+  /** The scripts that BullMQ has defined on it, by name; ioredis shows them, other clients do not. */
+  readonly scriptsSet?: Readonly<Record<string, DefinedScript>> | undefined;
+}
+
+/** A script as it was defined on a client. */
+export interface DefinedScript {
+  readonly numberOfKeys: number;
+  readonly lua: string;
+}
+
+/** What a BullMQ queue or worker, 5 or 6, may offer to get at its Redis client. */
+export interface ClientOwner {
+  readonly name: string;
+  readonly opts: {
+    readonly prefix?: string | undefined;
+    readonly connection?: unknown;
+    readonly telemetry?: unknown;
+  };
+  getBackend?(): object;
+  readonly client?: Promise<unknown>;
+}
+
+/** BullMQ 6 has `getBackend().client`, BullMQ 5 has `client`; a backend without a client is not Redis. */
+export async function rawClientOf(owner: ClientOwner): Promise<object> {
+  const backend = owner.getBackend?.();
+  const client = backend === undefined ? await owner.client : await (backend as { client?: Promise<unknown> }).client;
+  if (typeof client !== 'object' || client === null) {
+    throw new BatchError(`Queue '${owner.name}' has no Redis client: batches need BullMQ's Redis backend.`);
+  }
+  return client;
+}
+
+const scriptClients = new WeakMap<object, ScriptClient>();
+
+/**
+ * The same client as something that runs scripts: BullMQ 6's clients do so themselves, a bare ioredis has a method per
+ * command.
+ */
+export function scriptClientOf(client: object): ScriptClient {
+  if (typeof (client as ScriptClient).runCommand === 'function') {
+    return client as ScriptClient;
+  }
+  const known = scriptClients.get(client);
+  if (known !== undefined) {
+    return known;
+  }
+  const ioredis = client as Record<string, (args: readonly unknown[]) => Promise<unknown>> & ScriptClient;
+  const adapter: ScriptClient = {
+    defineCommand: (name, definition) => ioredis.defineCommand(name, definition),
+    runCommand: async (name, args) => ioredis[name]?.(args),
+    scriptsSet: ioredis.scriptsSet,
+  };
+  scriptClients.set(client, adapter);
+  return adapter;
+}
+
+/** Refuses, when a queue is wrapped, what can be seen to be unable to hold batches. */
+export function checkBackend(owner: ClientOwner): void {
+  const backend = owner.getBackend?.();
+  if (backend !== undefined && !('client' in backend)) {
+    throw new BatchOptionsError(
+      `Queue '${owner.name}' does not use BullMQ's Redis backend. Batches rest on Redis scripts: on PostgreSQL, ` +
+        'BullMQ ' +
+        'releases a parent too early when an ignored child is retried. Use a Redis connection for the queues with ' +
+        'batches.',
+    );
+  }
+  const prefix = owner.opts.prefix ?? DEFAULT_PREFIX;
+  const { connection } = owner.opts;
+  const isCluster =
+    typeof connection === 'object' && connection !== null && 'isCluster' in connection && connection.isCluster;
+  if (isCluster && !hasHashTag(prefix)) {
+    const example = prefix.replace(/[{}]/g, '') || DEFAULT_PREFIX;
+    throw new BatchOptionsError(
+      `Queue '${owner.name}' is on a Redis Cluster with the prefix '${prefix}': a batch, its members and its ` +
+        'callbacks ' +
+        'must be in one slot. Give all queues of an application the same prefix with a hash tag, e.g. { prefix: ' +
+        `'{${example}}' }.`,
+    );
+  }
+}
+
+/** Redis hashes what is between the first '{' and the first '}' after it; with nothing there, the whole key. */
+function hasHashTag(prefix: string): boolean {
+  return /^[^{]*\{[^}]+\}/.test(prefix);
+}

@@ -1,0 +1,133 @@
+import type { BatchDefinition, FailurePolicy } from '../model/definition.js';
+import { type AttachmentLink, type BatchLife, flatLinks, type Refusal } from './add-members.js';
+import { LUA_COUNT_MEMBERS, LUA_JOBS, LUA_REFUSAL } from './adding-lua.js';
+import type { BatchRedis } from './batch-redis.js';
+import type { AddCommand } from './bullmq-commands.js';
+import { type KeptElsewhere, keptElsewhere, LUA_CLAIM } from './claim-queue.js';
+import { batchesQueueKey, batchKeys, FIELD, needsKey } from './keys.js';
+import { LUA_NEED, type Need } from './needs.js';
+import { LUA_NOW, named, script } from './script.js';
+
+/** The batch that a new one becomes a member of, and what entitles the caller to add to it once it is sealed. */
+export interface ParentOfBatch extends BatchLife {
+  readonly links: readonly AttachmentLink[];
+}
+
+export type BatchCreated =
+  /** What is stored under this id now: the given definition, or that of the batch that existed. */
+  | { readonly definition: BatchDefinition; readonly isParentToBeRevived: boolean }
+  /** `taken`: a job that is no batch has the id; `used`: the parent has had this member before, which was removed. */
+  | { readonly refused: Refusal | 'being removed' | 'taken' | 'used' }
+  | { readonly keptElsewhere: KeptElsewhere }
+  | { readonly error: string };
+
+/**
+ * Creates a batch, or finds the one that has the id, in one step: its batch job, stored by BullMQ's own script as a
+ * delayed job, with everything that the batch is beside it, and its place among the members of its parent.
+ *
+ * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of
+ *       needs; the name of the batches queue.
+ * ARGV: as LUA_JOBS, for one job. The request is { id, nonce, definition, openTimeout, keep, policy?, needs, prefix,
+ *       queue (that of the batches), parent?: { nonce, links } }.
+ * Returns definition (as it is stored), revived (the parent, 0 or 1) | refused (why) | keptElsewhere, … as LUA_CLAIM |
+ * error.
+ */
+const CREATE_BATCH = script(
+  'createBatch',
+  7,
+  `${LUA_NOW}${LUA_JOBS}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}${LUA_CLAIM}
+local elsewhere = claimQueue(KEYS[7], request.prefix, request.queue)
+if elsewhere then
+  return elsewhere
+end
+local existing = redis.call('HMGET', KEYS[1], '${FIELD.definition}', '${FIELD.removal}')
+if existing[2] then
+  return { 'refused', 'being removed' }
+elseif existing[1] then
+  return { 'definition', existing[1], 'revived', 0 }
+elseif redis.call('EXISTS', KEYS[1]) == 1 then
+  return { 'refused', 'taken' }
+end
+local parent, needs = request.parent, request.needs
+if parent then
+  local refusal = refusalOf(KEYS[2], parent.nonce, parent.links)
+  if refusal then
+    return { 'refused', refusal }
+  end
+  if redis.call('HEXISTS', KEYS[4], KEYS[1]) == 1 or redis.call('HEXISTS', KEYS[5], KEYS[1]) == 1 then
+    return { 'refused', 'used' }
+  end
+  -- A first failure is told upwards, to every batch above that waits for one.
+  if hasNeed(redis.call('HGET', KEYS[2], '${FIELD.needs}'), 'death') then
+    needs = needs .. ' death'
+  end
+end
+local wasLost = parent and redis.call('SISMEMBER', KEYS[3], KEYS[1]) == 1
+-- Left over when only the hash of an earlier batch was deleted by hand.
+redis.call('UNLINK', KEYS[1] .. ':dependencies', KEYS[1] .. ':processed', KEYS[1] .. ':failed', KEYS[1] .. ':logs')
+local failure = storeJob(1)
+if failure then
+  return { 'error', failure }
+end
+redis.call('HSET', KEYS[1], '${FIELD.nonce}', request.nonce, '${FIELD.definition}', request.definition,
+  '${FIELD.openTimeout}', request.openTimeout, '${FIELD.keep}', request.keep)
+if request.policy then
+  redis.call('HSET', KEYS[1], '${FIELD.policy}', request.policy)
+end
+need(KEYS[1], KEYS[6], request.id, needs)
+return { 'definition', request.definition, 'revived', parent and countMembers(KEYS[2], wasLost and 0 or 1) or 0 }`,
+);
+
+/** Creates the batch, or finds the one that has its id. */
+export async function createBatchJob(
+  redis: BatchRedis,
+  definition: BatchDefinition,
+  { command, needs, parent }: { command: AddCommand; needs: readonly Need[]; parent: ParentOfBatch | undefined },
+): Promise<BatchCreated> {
+  const { id, nonce } = definition;
+  const { job } = batchKeys(redis, id);
+  const above = batchKeys(redis, parent?.id ?? id);
+  const reply = named(
+    await redis.runAdding(
+      CREATE_BATCH,
+      [{ key: job, kind: 'batch', command }],
+      [
+        job,
+        above.job,
+        above.dependencies,
+        above.processed,
+        above.failed,
+        needsKey(redis),
+        batchesQueueKey(redis.prefix),
+      ],
+      {
+        prefix: redis.prefix,
+        queue: redis.batchesQueue,
+        id,
+        nonce,
+        definition: JSON.stringify(definition),
+        openTimeout: String(definition.openTimeout),
+        keep: `${definition.keep.age ?? ''},${definition.keep.count ?? ''}`,
+        ...policyField(definition.policy),
+        needs: needs.join(' '),
+        ...(parent === undefined ? {} : { parent: { nonce: parent.nonce, links: flatLinks(parent.links) } }),
+      },
+    ),
+  );
+  const elsewhere = keptElsewhere(reply);
+  if (elsewhere !== undefined) {
+    return { keptElsewhere: elsewhere };
+  }
+  if (reply.refused !== undefined) {
+    return { refused: reply.refused as Refusal };
+  }
+  return reply.error === undefined
+    ? { definition: JSON.parse(String(reply.definition)), isParentToBeRevived: reply.revived === 1 }
+    : { error: String(reply.error) };
+}
+
+/** What failures do to the batch, as maintenance reads it: see FIELD.policy. */
+function policyField(policy: FailurePolicy | undefined): { readonly policy?: string } {
+  const { cancelAfter = '', cancelAtPercent = '', succeedIfPercent = '' } = policy ?? {};
+  return policy === undefined ? {} : { policy: `${cancelAfter},${cancelAtPercent},${succeedIfPercent}` };
+}

@@ -1,0 +1,120 @@
+import { DROPPED_FIELD } from './keys.js';
+import { LUA_LISTED_AS_ACTIVE } from './outstanding.js';
+import { LUA_SPLIT_KEY } from './script.js';
+
+/** Up to this size of its values, Redis stores the hash of a small job compactly. */
+const MOST_BYTES = 64;
+
+/**
+ * Lua: the deferred failure of a cancelled batch's jobs. A job whose hash has the field `defa` is failed for that
+ * reason by the worker that takes it, without being run and whatever attempts it has left: BullMQ does so itself with
+ * jobs that have stalled too often, and with parents of failed children. The reason holds the nonce, so that no error
+ * of a member's own is taken for it.
+ *
+ * deferralOf(nonce, reason) is the text, isDeferral(text, nonce) recognises it; workers in other languages store it as
+ * JSON.
+ */
+export const LUA_DEFERRAL = `
+local function deferralOf(nonce, reason)
+  local text = 'cancelled (' .. nonce .. ')'
+  if reason and reason ~= '' then
+    text = text .. ': ' .. reason
+  end
+  if #text > ${MOST_BYTES} then
+    -- Not within a character of several bytes.
+    text = string.gsub(string.sub(text, 1, ${MOST_BYTES - 3}), '[\\192-\\247][\\128-\\191]*$', '') .. '…'
+  end
+  return text
+end
+local function isDeferral(text, nonce)
+  local beginning = 'cancelled (' .. nonce .. ')'
+  return string.sub(text, 1, #beginning) == beginning or string.sub(text, 2, #beginning + 1) == beginning
+end
+`;
+
+/**
+ * Lua: defer(key, deferral, opts) gives a job a deferred failure, drop(key, queueKey, deferral, opts) one that is in a
+ * list, which has no parent from then on, and is removed by whoever comes to it. noteDropped(registryKey) is to be
+ * called at the end.
+ */
+export const LUA_DEFER = `${LUA_DEFERRAL}
+local dropped = {}
+-- The worker that takes the job fails it, and BullMQ removes it then.
+local function defer(key, deferral, opts, ...)
+  -- Of two options with one name the last one counts. What was written stays as it is: cjson would change numbers.
+  opts = string.match(opts or '', '^(.*)}') or '{'
+  opts = opts .. (opts == '{' and '' or ',') .. '"removeOnFail":true}'
+  redis.call('HSET', key, 'defa', deferral, 'opts', opts, ...)
+end
+local function drop(key, queueKey, deferral, opts)
+  defer(key, deferral, opts, '${DROPPED_FIELD}', 1)
+  redis.call('HDEL', key, 'parentKey', 'parent')
+  dropped[queueKey] = (dropped[queueKey] or 0) + 1
+end
+local function noteDropped(registryKey)
+  for queueKey, count in pairs(dropped) do
+    redis.call('HINCRBY', registryKey, queueKey, count)
+  end
+end
+`;
+
+/**
+ * Lua: cancelJob(key, queueKey, id, ownerKey, deferral) takes a pending job out of the dependencies of its owner, a
+ * batch or the root of a flow, and returns what became of it:
+ * - 'cancelled': it will not run. A job in 'delayed', 'prioritized' or 'waiting-children' has been removed. One in a
+ *   list is dropped: it has no parent any more, and is removed by the worker that takes it, or by whoever finds it in
+ *   the list.
+ * - 'running': it has a deferred failure, so that it is not tried again. How it ends by itself is as its options say.
+ * - 'waits': it has one too, and there are jobs below it, which have to be cancelled first.
+ * - nil: it is no job of the owner's, or it has finished, or is gone; a repair settles it.
+ */
+export const LUA_CANCEL_JOB = `${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}${LUA_DEFER}
+local function removeJob(key)
+  redis.call('DEL', key, key .. ':logs', key .. ':lock', key .. ':dependencies', key .. ':processed', key .. ':failed',
+    key .. ':unsuccessful')
+end
+local sets = {}
+local function setsOf(queueKey)
+  if not sets[queueKey] then
+    sets[queueKey] = {}
+    for _, state in ipairs({ 'delayed', 'prioritized', 'waiting-children' }) do
+      if redis.call('EXISTS', queueKey .. state) == 1 then
+        table.insert(sets[queueKey], queueKey .. state)
+      end
+    end
+  end
+  return sets[queueKey]
+end
+-- The set of its queue that it is in; nil for a job in a list, or in none.
+local function setOf(queueKey, id)
+  for _, set in ipairs(setsOf(queueKey)) do
+    if redis.call('ZSCORE', set, id) then
+      return set
+    end
+  end
+end
+local function cancelJob(key, queueKey, id, ownerKey, deferral)
+  local timestamp, parentKey, finishedOn, defa, opts =
+    unpack(redis.call('HMGET', key, 'timestamp', 'parentKey', 'finishedOn', 'defa', 'opts'))
+  if not timestamp or parentKey ~= ownerKey or finishedOn then
+    return nil
+  end
+  local isLocked = redis.call('EXISTS', key .. ':lock') == 1
+  local set = not isLocked and setOf(queueKey, id)
+  local isRunning = isLocked or not set and isListedAsActive(queueKey, id)
+  if isRunning or redis.call('SCARD', key .. ':dependencies') > 0 then
+    if defa ~= deferral then
+      defer(key, deferral, opts)
+    end
+    return isRunning and 'running' or 'waits'
+  end
+  if set then
+    redis.call('ZREM', set, id)
+    removeJob(key)
+  else
+    drop(key, queueKey, deferral, opts)
+  end
+  redis.call('SREM', ownerKey .. ':dependencies', key)
+  return 'cancelled'
+end
+`;

@@ -1,0 +1,80 @@
+import type { BatchLife } from './add-members.js';
+import { LUA_JOBS, type NewJob } from './adding-lua.js';
+import type { BatchRedis } from './batch-redis.js';
+import { batchKeys, FIELD } from './keys.js';
+import { named, script } from './script.js';
+
+/** Who enqueues, and from what look at the batch. */
+export interface Enqueuing {
+  /** The lock token of the batch job, for the BatchWorker that holds it; '' for anybody else. */
+  readonly token: string;
+  /**
+   * The version of the snapshot that found them due: for callbacks that are due only as long as nothing has changed.
+   */
+  readonly version: string;
+}
+
+/**
+ * Enqueues callbacks of a batch as further children of its batch job, and records in the batch that it has, in one
+ * step: the record stays when the job is trimmed by its queue after it has run. One that was recorded is enqueued again
+ * only if it vanished before it ran: no trace of it is left in the batch, and no job.
+ *
+ * KEYS: batch job, its dependencies, processed, failed.
+ * ARGV: as LUA_JOBS; the request is { nonce, token, version }. The kind of a job is 'firm' when its event, once it has
+ *       happened, stays so, else 'fragile': due only in the batch as the snapshot has seen it.
+ * Returns state: 'enqueued' | 'not found' (no such life of the batch) | 'lock lost' | 'changed' (nothing was done) |
+ *         'failed', and then error.
+ */
+const ENQUEUE_CALLBACKS = script(
+  'enqueueCallbacks',
+  4,
+  `${LUA_JOBS}
+local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.enqueued}', '${FIELD.total}',
+  '${FIELD.cancelledAt}')
+if batch[1] ~= request.nonce or batch[2] then
+  return { 'state', 'not found' }
+end
+if request.token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= request.token then
+  return { 'state', 'lock lost' }
+end
+local version = table.concat({ redis.call('SCARD', KEYS[2]), redis.call('HLEN', KEYS[3]), redis.call('HLEN', KEYS[4]),
+  batch[4] or 0, batch[5] or '' }, ' ')
+local enqueued = batch[3] or ''
+local function isThere(key)
+  if redis.call('EXISTS', key) == 1 then
+    return true
+  end
+  return redis.call('HEXISTS', KEYS[3], key) == 1 or redis.call('HEXISTS', KEYS[4], key) == 1
+end
+for i = 1, jobCount do
+  local key = jobKeyAt(i)
+  if not isThere(key) then
+    if jobKindAt(i) == 'fragile' and version ~= request.version then
+      return { 'state', 'changed' }
+    end
+    local failure = storeJob(i)
+    if failure then
+      return { 'state', 'failed', 'error', failure }
+    end
+    if not string.find('\\n' .. enqueued .. '\\n', '\\n' .. key .. '\\n', 1, true) then
+      enqueued = enqueued == '' and key or enqueued .. '\\n' .. key
+      redis.call('HSET', KEYS[1], '${FIELD.enqueued}', enqueued)
+    end
+  end
+end
+return { 'state', 'enqueued' }`,
+);
+
+export type Enqueued = 'enqueued' | 'not found' | 'lock lost' | 'changed' | { readonly error: string };
+
+export async function enqueueInBatch(
+  redis: BatchRedis,
+  { id, nonce }: BatchLife,
+  { token, version }: Enqueuing,
+  jobs: readonly NewJob[],
+): Promise<Enqueued> {
+  const { job, dependencies, processed, failed } = batchKeys(redis, id);
+  const keys = [job, dependencies, processed, failed];
+  const { state, error } = named(await redis.runAdding(ENQUEUE_CALLBACKS, jobs, keys, { nonce, token, version }));
+  return state === 'failed' ? { error: String(error) } : (state as Exclude<Enqueued, object>);
+}

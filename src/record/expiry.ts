@@ -1,0 +1,72 @@
+import type { BatchRedis } from './batch-redis.js';
+import { batchesKey, FIELD } from './keys.js';
+import { LUA_FREES_MEMORY, LUA_NOW, script } from './script.js';
+
+/**
+ * Lua, after LUA_NOW: whether a finished batch has had its time, or is being removed already. Its age counts from the
+ * instant at which a script first saw it finished: `finishedOn` is written by the clock of the BatchWorker that
+ * finished it, which may be an hour slow. A batch that was retried has another `finishedOn`, and is seen anew. A child
+ * batch stays as long as its parent.
+ */
+export const LUA_EXPIRED = `
+local function firstSeen(jobKey, finishedOn, finishedAt)
+  local on, at = string.match(finishedAt or '', '^(.*):(%d+)$')
+  if on ~= finishedOn then
+    at = now()
+    redis.call('HSET', jobKey, '${FIELD.finishedAt}', finishedOn .. ':' .. at)
+  end
+  return tonumber(at)
+end
+local function isExpired(jobKey, id, completed, failed)
+  local nonce, removal, finishedOn, parentKey, finishedAt, keep = unpack(redis.call('HMGET', jobKey, '${FIELD.nonce}',
+    '${FIELD.removal}', 'finishedOn', 'parentKey', '${FIELD.finishedAt}', '${FIELD.keep}'))
+  if removal then
+    return true
+  end
+  if not nonce or not finishedOn or parentKey and redis.call('EXISTS', parentKey) == 1 then
+    return false
+  end
+  local age, count = string.match(keep or ',', '^(%d*),(%d*)$')
+  local seen = firstSeen(jobKey, finishedOn, finishedAt)
+  if age ~= '' and now() - seen >= tonumber(age) * 1000 then
+    return true
+  end
+  local rank = count ~= '' and (redis.call('ZREVRANK', completed, id) or redis.call('ZREVRANK', failed, id))
+  return rank and rank >= tonumber(count)
+end
+`;
+
+/**
+ * A page of the batches that have finished: notes when each was first seen, and says which have had their time, and
+ * which are being removed. Definitions, which can be large, are not read.
+ *
+ * KEYS: the batches queue's completed, failed. ARGV: from, to (ranks in both, oldest first), key prefix of the batches
+ * queue.
+ * Returns { how many there were, { ids that are to go } }.
+ */
+const EXPIRED = script(
+  'expired',
+  2,
+  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_EXPIRED}
+local ids = redis.call('ZRANGE', KEYS[1], ARGV[1], ARGV[2])
+for _, id in ipairs(redis.call('ZRANGE', KEYS[2], ARGV[1], ARGV[2])) do
+  ids[#ids + 1] = id
+end
+local expired = {}
+for _, id in ipairs(ids) do
+  if isExpired(ARGV[3] .. id, id, KEYS[1], KEYS[2]) then
+    expired[#expired + 1] = id
+  end
+end
+return { #ids, expired }`,
+);
+
+/**
+ * Those of a page of finished batches, by rank, that are to go; undefined past the last page. Whether each goes, its
+ * mark decides.
+ */
+export async function expiredBatches(redis: BatchRedis, from: number, to: number): Promise<string[] | undefined> {
+  const ended = [batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
+  const [size, ids] = (await redis.run(EXPIRED, [...ended, from, to, batchesKey(redis, '')])) as [number, string[]];
+  return size === 0 ? undefined : ids;
+}

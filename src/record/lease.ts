@@ -1,0 +1,53 @@
+import type { BatchRedis } from './batch-redis.js';
+import { leaseKey } from './keys.js';
+import { NEED_INDEXES, type NeedIndex, needIndexKey } from './needs.js';
+import { named, script } from './script.js';
+
+/**
+ * Takes, or keeps, the lead among the processes that maintain the batches of one place. It begins with a DEL, of a key
+ * that does not exist: while Redis is out of memory it refuses a script whose first write may need some, and lets one
+ * go on whose first write does not. What frees memory is done by the leader.
+ *
+ * KEYS: the lease, a key that does not exist, the sets of batches in need. ARGV: who asks, for how many ms.
+ * Returns leads ('1' or '0'), needed (the numbers of the sets that are not empty).
+ */
+const TAKE = script(
+  'takeLease',
+  2 + NEED_INDEXES.length,
+  `
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then
+  return { 'leads', '0', 'needed', {} }
+end
+redis.call('DEL', KEYS[2])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+local needed = {}
+for i = 3, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 1 then
+    needed[#needed + 1] = i - 3
+  end
+end
+return { 'leads', '1', 'needed', needed }`,
+);
+
+/** Whether the lead is theirs now, and which sets have batches in need. */
+export async function takeLease(
+  redis: BatchRedis,
+  who: string,
+  ttlMs: number,
+): Promise<{ readonly leads: boolean; readonly needed: ReadonlySet<NeedIndex> }> {
+  const indexes = NEED_INDEXES.map((index) => needIndexKey(redis, index));
+  const { leads, needed } = named(
+    await redis.run(TAKE, [leaseKey(redis), `${leaseKey(redis)}:none`, ...indexes, who, ttlMs]),
+  );
+  const numbers = needed as readonly number[];
+  return { leads: leads === '1', needed: new Set(numbers.flatMap((number) => NEED_INDEXES[number] ?? [])) };
+}
+
+/** KEYS: the lease. ARGV: who gives it back. */
+const RESIGN = script('resignLease', 1, `if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end`);
+
+/** Gives the lead back, so that another process need not wait for the lease to end. */
+export async function resignLease(redis: BatchRedis, who: string): Promise<void> {
+  await redis.run(RESIGN, [leaseKey(redis), who]);
+}

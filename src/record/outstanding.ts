@@ -1,0 +1,230 @@
+import type { JobFacts, JobState } from '../model/job-facts.js';
+import type { BatchRedis } from './batch-redis.js';
+import { batchKeys, FIELD } from './keys.js';
+import { BYTES_PER_COMMAND, LUA_BEGINNING, LUA_IS_CLOSED, LUA_SPLIT_KEY, script } from './script.js';
+import { LUA_IS_STRANGER } from './strangers.js';
+
+/** Dependencies of one batch in the same queue and state. A child batch is `open`, or `running` once it is closed. */
+export interface OutstandingGroup {
+  readonly queue: string;
+  readonly state: JobState | 'open' | 'running';
+  readonly count: number;
+  /** How many of them have failed an attempt and will be tried again. */
+  readonly failing: number;
+  /** The keys of the oldest, oldest first. */
+  readonly oldest: readonly { readonly key: string; readonly timestamp: number }[];
+}
+
+/** How many of a group are named. */
+export const OLDEST = 3;
+
+/**
+ * Lua: whether a job is in its queue's 'active'. A job whose worker died has lost its lock but is still there; the list
+ * is read once per queue, and as far as workers usually make it grow.
+ */
+export const LUA_LISTED_AS_ACTIVE = `
+local active = {}
+local function isListedAsActive(queueKey, id)
+  if not active[queueKey] then
+    active[queueKey] = {}
+    for _, listed in ipairs(redis.call('LRANGE', queueKey .. 'active', 0, 999)) do
+      active[queueKey][listed] = true
+    end
+  end
+  return active[queueKey][id]
+end
+`;
+
+/*
+ * jobState(prefix, key, parentKey) returns the state of the job with this key; with a parentKey, a job of another
+ * parent is none.
+ */
+const LUA_JOB_STATE = `${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}
+local function jobState(prefix, key, parentKey)
+  local job = redis.call('HMGET', key, 'timestamp', 'finishedOn', 'parentKey')
+  if not job[1] or parentKey and job[3] ~= parentKey then
+    return 'no job'
+  end
+  local queueKey, id = splitKey(key, prefix)
+  for _, state in ipairs(job[2] and { 'completed', 'failed' } or { 'delayed', 'prioritized', 'waiting-children' }) do
+    if redis.call('ZSCORE', queueKey .. state, id) then
+      return state, job[1]
+    end
+  end
+  if redis.call('EXISTS', key .. ':lock') == 1 or isListedAsActive(queueKey, id) then
+    return 'active', job[1]
+  end
+  return 'waiting', job[1]
+end
+`;
+
+/**
+ * Groups a page of a batch's dependencies by queue and state.
+ *
+ * KEYS: batch job, its dependencies. ARGV: cursor, count, prefix, how many of a group to name, then the keys of the
+ * batch's own callbacks, which are left out.
+ * Returns { cursor, { { queue, state, count, failing, { key, timestamp, … oldest first } }, … }, keys of jobs that were
+ * attached to the batch job by hand }.
+ */
+const OUTSTANDING = script(
+  'outstanding',
+  2,
+  `${LUA_JOB_STATE}${LUA_IS_CLOSED}${LUA_IS_STRANGER}
+local prefix, named = ARGV[3], tonumber(ARGV[4])
+local batchesQueue = string.match(KEYS[1], '([^:]+):[^:]+$')
+local isCallback = {}
+for i = 5, #ARGV do
+  isCallback[ARGV[i]] = true
+end
+local function keepOldest(oldest, key, timestamp)
+  local at = #oldest + 1
+  -- Members of one addBulk are equally old.
+  local function isYounger(other)
+    return other.timestamp > timestamp or other.timestamp == timestamp and other.key > key
+  end
+  while at > 1 and isYounger(oldest[at - 1]) do
+    at = at - 1
+  end
+  table.insert(oldest, at, { key = key, timestamp = timestamp })
+  oldest[named + 1] = nil
+end
+local groups, order, strangers = {}, {}, {}
+local batchesKey, id = string.match(KEYS[1], '^(.*:)([^:]+)$')
+local nonce = redis.call('HGET', KEYS[1], '${FIELD.nonce}') or ''
+local page = redis.call('SSCAN', KEYS[2], ARGV[1], 'COUNT', ARGV[2])
+for _, key in ipairs(page[2]) do
+  if isStranger(key, prefix, batchesKey, id, nonce) then
+    strangers[#strangers + 1] = key
+  elseif not isCallback[key] then
+    local state, timestamp = jobState(prefix, key, KEYS[1])
+    local queue = string.match(key, '^([^:]+):', #prefix + 2)
+    local isUnfinished = state ~= 'no job' and state ~= 'completed' and state ~= 'failed'
+    if isUnfinished and queue == batchesQueue then
+      state = isClosed(key) and 'running' or 'open'
+    end
+    local name = queue .. ':' .. state
+    local group = groups[name]
+    if not group then
+      group = { queue = queue, state = state, count = 0, failing = 0, oldest = {} }
+      groups[name] = group
+      order[#order + 1] = group
+    end
+    group.count = group.count + 1
+    if isUnfinished and tonumber(redis.call('HGET', key, 'atm') or 0) > 0 then
+      -- A retry by hand keeps the attempts and clears the reason: it starts anew.
+      group.failing = group.failing + redis.call('HEXISTS', key, 'failedReason')
+    end
+    keepOldest(group.oldest, key, tonumber(timestamp or 0))
+  end
+end
+local reply = {}
+for i, group in ipairs(order) do
+  local oldest = {}
+  for _, member in ipairs(group.oldest) do
+    oldest[#oldest + 1] = member.key
+    oldest[#oldest + 1] = tostring(member.timestamp)
+  end
+  reply[i] = { group.queue, group.state, group.count, group.failing, oldest }
+end
+return { page[1], reply, strangers }`,
+);
+
+type GroupReply = readonly [
+  queue: string,
+  state: OutstandingGroup['state'],
+  count: number,
+  failing: number,
+  oldest: readonly string[],
+];
+
+/** A page of what a batch waits for, without its own callbacks; the cursor is '0' after the last one. */
+export async function outstandingPage(
+  redis: BatchRedis,
+  batchId: string,
+  { cursor, count, callbackKeys }: { cursor: string; count: number; callbackKeys: Iterable<string> },
+): Promise<{
+  readonly cursor: string;
+  readonly groups: readonly OutstandingGroup[];
+  readonly strangers: readonly string[];
+}> {
+  const { job, dependencies } = batchKeys(redis, batchId);
+  const args = [job, dependencies, cursor, count, redis.prefix, OLDEST, ...callbackKeys];
+  const [next, groups, strangers] = (await redis.run(OUTSTANDING, args)) as [
+    string,
+    readonly GroupReply[],
+    readonly string[],
+  ];
+  return {
+    cursor: next,
+    strangers,
+    groups: groups.map(([queue, state, size, failing, flat]) => ({
+      queue,
+      state,
+      count: size,
+      failing,
+      oldest: flat.flatMap((key, i) => (i % 2 === 0 ? [{ key, timestamp: Number(flat[i + 1]) }] : [])),
+    })),
+  };
+}
+
+/** Reasons are as long as an error's message: so many bytes of one are read by people. */
+const LONGEST_REASON = 1000;
+
+/**
+ * Looks at the first of some jobs: at one at least, and at as many as have reasons of no more bytes than allowed.
+ *
+ * KEYS: batch job, which only says where in a cluster the jobs are. ARGV: prefix, bytes, keys of jobs.
+ * Returns { state, { name, timestamp, atm, failedReason, registeredAt } } of each.
+ */
+const JOB_FACTS = script(
+  'jobFacts',
+  1,
+  `${LUA_JOB_STATE}${LUA_BEGINNING}
+local facts, bytes = {}, tonumber(ARGV[2])
+for i = 3, #ARGV do
+  bytes = bytes - redis.call('HSTRLEN', ARGV[i], 'failedReason')
+  if bytes < 0 and i > 3 then
+    break
+  end
+  local fields = redis.call('HMGET', ARGV[i], 'name', 'timestamp', 'atm', 'failedReason', '${FIELD.registeredAt}')
+  fields[4] = beginning(fields[4], ${LONGEST_REASON})
+  facts[#facts + 1] = { jobState(ARGV[1], ARGV[i]), fields }
+end
+return facts`,
+);
+
+/** How many jobs one command looks at. */
+const JOBS_PER_COMMAND = 50;
+
+/** What is known of these jobs, by their keys. */
+export async function jobFacts(
+  redis: BatchRedis,
+  batchId: string,
+  keys: readonly string[],
+): Promise<ReadonlyMap<string, JobFacts>> {
+  const { job } = batchKeys(redis, batchId);
+  const facts = new Map<string, JobFacts>();
+  for (let from = 0; from < keys.length; ) {
+    const some = keys.slice(from, from + JOBS_PER_COMMAND);
+    const found = (await redis.run(JOB_FACTS, [job, redis.prefix, BYTES_PER_COMMAND, ...some])) as FactsReply;
+    for (const [i, [state, fields]] of found.entries()) {
+      facts.set(some[i] ?? '', parseFacts(state, fields));
+    }
+    from += found.length;
+  }
+  return facts;
+}
+
+type FactsReply = readonly (readonly [JobState, readonly (string | null)[]])[];
+
+function parseFacts(state: JobState, fields: readonly (string | null)[]): JobFacts {
+  const [name, timestamp, attempts, failedReason, registeredAt] = fields;
+  return {
+    state,
+    name: name ?? undefined,
+    timestamp: timestamp ? Number(timestamp) : undefined,
+    attemptsMade: Number(attempts ?? 0),
+    failedReason: failedReason ?? undefined,
+    registeredAt: registeredAt ? Number(registeredAt) : undefined,
+  };
+}

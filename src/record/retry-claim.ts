@@ -1,0 +1,80 @@
+import type { BatchRedis } from './batch-redis.js';
+import { batchesKey, batchKeys, FIELD } from './keys.js';
+import { LUA_NONCE, LUA_NOW, script } from './script.js';
+
+/** How long a retry that gives no sign of life keeps a batch from expiring. */
+const CLAIM_MS = 60_000;
+/** How many levels a climb takes at most: parents that were set by hand may form a circle. */
+const MOST_LEVELS = 1000;
+
+/*
+ * climb(jobKey, nonce, batchesQueue) returns the keys of a batch and of those above it, or nil when this life of the
+ * batch is gone, or is being removed, alone or with one above.
+ */
+const LUA_CLIMB = `${LUA_NONCE}
+local function climb(jobKey, nonce, batchesQueue)
+  local keys, key = {}, jobKey
+  while key and #keys < ${MOST_LEVELS} and string.sub(key, 1, #batchesQueue) == batchesQueue do
+    local found = nonceOf(key)
+    if redis.call('HEXISTS', key, '${FIELD.removal}') == 1 or key == jobKey and found ~= nonce then
+      return nil
+    end
+    if not found then
+      break
+    end
+    keys[#keys + 1] = key
+    key = redis.call('HGET', key, 'parentKey')
+  end
+  return keys
+end
+`;
+
+/**
+ * Keeps a finished batch, and those above it, from expiring and from being removed without `force`, while it is
+ * retried.
+ *
+ * KEYS: batch job. ARGV: nonce, key prefix of the batches queue, a token of the call.
+ * Returns 1, or 0 when this life of the batch is gone.
+ */
+const CLAIM = script(
+  'claimRetry',
+  1,
+  `${LUA_NOW}${LUA_CLIMB}
+local keys = climb(KEYS[1], ARGV[1], ARGV[2])
+for _, key in ipairs(keys or {}) do
+  redis.call('HSET', key, '${FIELD.retrying}', ARGV[3] .. ' ' .. now() + ${CLAIM_MS})
+end
+return keys and 1 or 0`,
+);
+
+/** KEYS, ARGV and what it returns: as above. Ends the claim of this call. */
+const UNCLAIM = script(
+  'unclaimRetry',
+  1,
+  `${LUA_CLIMB}
+local keys = climb(KEYS[1], ARGV[1], ARGV[2])
+for _, key in ipairs(keys or {}) do
+  local claim = redis.call('HGET', key, '${FIELD.retrying}')
+  if claim and string.sub(claim, 1, #ARGV[3] + 1) == ARGV[3] .. ' ' then
+    redis.call('HDEL', key, '${FIELD.retrying}')
+  end
+end
+return keys and 1 or 0`,
+);
+
+/** One life of a batch that is being retried, and the call that does so. */
+export interface RetryClaim {
+  readonly batchId: string;
+  readonly nonce: string;
+  readonly token: string;
+}
+
+/** Claims a batch for a retry, or renews the claim; false when it is gone. */
+export async function claimRetry(redis: BatchRedis, { batchId, nonce, token }: RetryClaim): Promise<boolean> {
+  return (await redis.run(CLAIM, [batchKeys(redis, batchId).job, nonce, batchesKey(redis, ''), token])) === 1;
+}
+
+/** Ends a retry; false when the batch is gone. */
+export async function unclaimRetry(redis: BatchRedis, { batchId, nonce, token }: RetryClaim): Promise<boolean> {
+  return (await redis.run(UNCLAIM, [batchKeys(redis, batchId).job, nonce, batchesKey(redis, ''), token])) === 1;
+}

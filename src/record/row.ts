@@ -1,0 +1,99 @@
+import type { BatchRedis } from './batch-redis.js';
+import { batchesKey, batchKeys, FIELD } from './keys.js';
+import { script } from './script.js';
+
+/** A line in the log of a batch job. */
+export interface LogLine {
+  /** When it happened, in ms since the epoch. */
+  readonly at: number;
+  readonly text: string;
+  /**
+   * Whether it is told again although the log has it, if something else has happened since: a batch can finish twice.
+   */
+  readonly mayRecur: boolean;
+}
+
+/** How many lines are kept, and read, at each end of a log: the first tell how a batch began, the last what came. */
+const LINES_AT_EACH_END = 150;
+
+/** How many lines too many are taken out of a log at once. */
+const MOST_TAKEN_OUT = 100;
+
+/** What stands in the place of a line until all of them are taken out. */
+const TAKEN_OUT = 'b:takenOut';
+
+/** Characters; reasons of users are part of it. */
+const LONGEST_LINE = 1000;
+
+/**
+ * Writes what people read in the row of a batch: the progress of its job, with the event that BullMQ sends for it, and
+ * the lines that its log lacks. A log that has grown long by retries loses its middle. Whoever holds the batch job may,
+ * and anybody else while nobody holds it and it has not ended: a look that was taken earlier must not overwrite the
+ * last.
+ *
+ * KEYS: batch job, its lock, its log, the batches queue's events, meta, completed, failed.
+ * ARGV: batch id, lock token or '', progress (JSON), then for each line: time as text, text, '1' if it may recur.
+ * Returns 1 when anything was written.
+ */
+const SHOW = script(
+  'show',
+  7,
+  `
+local progress, removed = unpack(redis.call('HMGET', KEYS[1], 'progress', '${FIELD.removal}'))
+local holder = redis.call('GET', KEYS[2])
+if removed or redis.call('EXISTS', KEYS[1]) == 0 or (holder or '') ~= ARGV[2] then
+  return 0
+end
+if not holder and (redis.call('ZSCORE', KEYS[6], ARGV[1]) or redis.call('ZSCORE', KEYS[7], ARGV[1])) then
+  return 0
+end
+local written = 0
+if progress ~= ARGV[3] then
+  redis.call('HSET', KEYS[1], 'progress', ARGV[3])
+  local length = redis.call('HGET', KEYS[5], 'opts.maxLenEvents') or 10000
+  redis.call('XADD', KEYS[4], 'MAXLEN', '~', length, '*', 'event', 'progress', 'jobId', ARGV[1], 'data', ARGV[3])
+  written = 1
+end
+local told, last = {}, nil
+local function read(from, to)
+  for _, line in ipairs(redis.call('LRANGE', KEYS[3], from, to)) do
+    last = string.match(line, '^%S+ (.*)$') or line
+    told[last] = true
+  end
+end
+read(0, ${LINES_AT_EACH_END - 1})
+read(-${LINES_AT_EACH_END}, -1)
+for i = 4, #ARGV, 3 do
+  local text = ARGV[i + 1]
+  if not told[text] or ARGV[i + 2] == '1' and last ~= text then
+    redis.call('RPUSH', KEYS[3], ARGV[i] .. ' ' .. text)
+    told[text], last, written = true, text, 1
+  end
+end
+local surplus = math.min(redis.call('LLEN', KEYS[3]) - ${2 * LINES_AT_EACH_END}, ${MOST_TAKEN_OUT})
+if surplus > 0 then
+  for i = 0, surplus - 1 do
+    redis.call('LSET', KEYS[3], ${LINES_AT_EACH_END} + i, '${TAKEN_OUT}')
+  end
+  redis.call('LREM', KEYS[3], surplus, '${TAKEN_OUT}')
+end
+return written`,
+);
+
+export async function showRow(
+  redis: BatchRedis,
+  batchId: string,
+  { token, progress, log }: { readonly token: string; readonly progress: object; readonly log: readonly LogLine[] },
+): Promise<void> {
+  const { job } = batchKeys(redis, batchId);
+  const queueKeys = ['events', 'meta', 'completed', 'failed'].map((name) => batchesKey(redis, name));
+  await redis.run(SHOW, [
+    ...[job, `${job}:lock`, `${job}:logs`, ...queueKeys],
+    ...[batchId, token, JSON.stringify(progress)],
+    ...log.flatMap(({ at, text, mayRecur }) => [
+      new Date(at).toISOString(),
+      text.slice(0, LONGEST_LINE),
+      mayRecur ? '1' : '0',
+    ]),
+  ]);
+}

@@ -1,0 +1,194 @@
+import { createHash } from 'node:crypto';
+import { EVENTS } from '../model/definition.js';
+import type { ScriptClient } from './client.js';
+import { FIELD } from './keys.js';
+
+/** A Lua script with its name in Redis. `keys` is how many of the arguments are KEYS. */
+export interface Script {
+  readonly name: string;
+  /** The name without what tells its text from other versions. */
+  readonly plainName: string;
+  readonly keys: number;
+  readonly lua: string;
+}
+
+export type ScriptArgument = string | number | Buffer;
+
+/** The content is part of the name, so that two versions of this library can share one client. */
+export function script(name: string, keys: number, lua: string): Script {
+  const hash = createHash('sha1').update(lua).digest('hex').slice(0, 8);
+  return { name: `bullmqBatches_${name}_${hash}`, plainName: name, keys, lua };
+}
+
+const defined = new WeakMap<ScriptClient, Set<string>>();
+
+/** Runs a script by its hash, in one round trip; the client sends the text when Redis does not know it. */
+export async function run(client: ScriptClient, { name, keys, lua }: Script, args: readonly ScriptArgument[]) {
+  const names = defined.get(client) ?? new Set();
+  if (!names.has(name)) {
+    client.defineCommand(name, { numberOfKeys: keys, lua });
+    defined.set(client, names.add(name));
+  }
+  return client.runCommand(name, args);
+}
+
+/** Lua: the milliseconds of Redis's own clock, the only one that all processes share. */
+export const LUA_NOW = `
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+`;
+
+/**
+ * Lua, as the first statement of a script that frees memory. When Redis is out of memory it refuses a script whose
+ * first write may grow, but lets one go on whose first write cannot: deleting a key that does not exist is such a
+ * write.
+ */
+export const LUA_FREES_MEMORY = `redis.call('DEL', KEYS[1] .. ':none')
+`;
+
+/** About how many bytes of users' data, values and reasons one command reads: a script reads a megabyte in 4 ms. */
+export const BYTES_PER_COMMAND = 256 * 1024;
+
+/**
+ * Lua: a slice of a hash, by number and by bytes. Read in small steps, because HSCAN does not tell how long the values
+ * are before it has read them. It returns the cursor to go on from, and { field, value, … }, at most one step too many.
+ */
+export const LUA_HASH_SLICE = `
+local function hashSlice(key, cursor, count, bytes)
+  local slice, step = {}, 1
+  repeat
+    local page = redis.call('HSCAN', key, cursor, 'COUNT', math.min(step, count))
+    cursor = page[1]
+    for _, text in ipairs(page[2]) do
+      slice[#slice + 1] = text
+      bytes = bytes - #text
+    end
+    count = count - math.max(step, #page[2] / 2)
+    step = math.min(10, 2 * step)
+  until cursor == '0' or count <= 0 or bytes <= 0
+  return cursor, slice
+end
+`;
+
+/** Lua: the beginning of a text, at most so many bytes, without a part of a character at its end. */
+export const LUA_BEGINNING = `
+local function beginning(text, length)
+  if not text or #text <= length then
+    return text
+  end
+  while length > 0 and math.floor(string.byte(text, length + 1) / 64) == 2 do
+    length = length - 1
+  end
+  return string.sub(text, 1, length)
+end
+`;
+
+/** Lua: no more members are waited for: the batch is sealed, or nobody will seal it. As `isClosed` in rules.ts. */
+export const LUA_IS_CLOSED = `
+local function isClosed(jobKey)
+  local batch = redis.call('HMGET', jobKey, '${FIELD.sealedAt}', '${FIELD.abandonedAt}', '${FIELD.cancelledAt}')
+  return (batch[1] or batch[2] or batch[3]) and true or false
+end
+`;
+
+/**
+ * Lua: whether an id is that of one of the batch's own callbacks, whose beginnings are the arguments from this one on.
+ */
+export const luaIsCallback = (firstArgument: number) => `
+local function isCallback(id)
+  for i = ${firstArgument}, #ARGV do
+    if string.sub(id, 1, #ARGV[i]) == ARGV[i] then
+      return true
+    end
+  end
+  return false
+end
+`;
+
+/**
+ * Lua: whether an id is that of a callback of this life of a batch: its whole id, `<batch>~<event>~<number>~<nonce>`,
+ * because members and queues may have names that begin in the same way.
+ */
+export const LUA_IS_OWN_CALLBACK = `
+local EVENTS = { ${EVENTS.map((event) => `${event} = true`).join(', ')} }
+local function isOwnCallback(id, batchId, nonce)
+  local start, ending = batchId .. '~', '~' .. nonce
+  if string.sub(id, 1, #start) ~= start or string.sub(id, -#ending) ~= ending then
+    return false
+  end
+  local event = string.match(string.sub(id, #start + 1, -#ending - 1), '^(%a+)~%d+$')
+  return event ~= nil and EVENTS[event] == true
+end
+`;
+
+/**
+ * Lua: the nonce of the batch that has this job; nil without a batch, and for a job of the batches queue that is none.
+ */
+export const LUA_NONCE = `
+local function nonceOf(jobKey)
+  return redis.call('HGET', jobKey, '${FIELD.nonce}') or nil
+end
+`;
+
+/**
+ * Lua: makes a batch job run now, from 'delayed' (open) or 'waiting-children', wherever it is. It goes through
+ * 'delayed' with a score that is due for every clock: BullMQ then moves it on itself, the same way in 5 and 6, paused
+ * or not.
+ */
+export const LUA_WAKE = `
+local function wake(queueKey, jobKey, id)
+  local delayed = queueKey .. 'delayed'
+  if redis.call('ZREM', queueKey .. 'waiting-children', id) == 0 and not redis.call('ZSCORE', delayed, id) then
+    return 0
+  end
+  redis.call('HSET', jobKey, 'delay', 0)
+  redis.call('ZADD', delayed, 0, id)
+  redis.call('ZADD', queueKey .. 'marker', 0, '0')
+  return 1
+end
+-- The same for a job that waits for its children, and has none left.
+local function wakeIfIdle(queueKey, jobKey, id, dependencies)
+  local isIdle = redis.call('SCARD', dependencies) == 0 and redis.call('ZSCORE', queueKey .. 'waiting-children', id)
+  return isIdle and wake(queueKey, jobKey, id) or 0
+end
+`;
+
+/**
+ * Lua: the key prefix of a job's queue, and the job's id; queue names have no colon, job ids may have. Returns nil for
+ * a key with another prefix: BullMQ accepts a child from there, and it is never a member.
+ */
+export const LUA_SPLIT_KEY = `
+local function splitKey(key, prefix)
+  if string.sub(key, 1, #prefix + 1) ~= prefix .. ':' then
+    return nil
+  end
+  local colon = string.find(key, ':', #prefix + 2, true)
+  if not colon or colon == #prefix + 2 then
+    return nil
+  end
+  return string.sub(key, 1, colon), string.sub(key, colon + 1)
+end
+`;
+
+/**
+ * Lua: looks at one batch of a page. A batch that cannot be looked at, for instance because one of its keys has another
+ * type, must not keep the others of its page from being looked at.
+ */
+export const LUA_LOOK_AT = `
+local broken = {}
+local function lookAt(look, id)
+  local isDone, problem = pcall(look, id)
+  if not isDone then
+    broken[#broken + 1] = id
+    broken[#broken + 1] = type(problem) == 'table' and problem.err or tostring(problem)
+  end
+end
+`;
+
+/** Lua: the name/value pairs of a reply, in any order; \`named()\` reads them. */
+export function named(reply: unknown): Readonly<Record<string, unknown>> {
+  const flat = reply as readonly unknown[];
+  return Object.fromEntries(flat.flatMap((name, i) => (i % 2 === 0 ? [[String(name), flat[i + 1]]] : [])));
+}

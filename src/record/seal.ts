@@ -1,0 +1,69 @@
+import type { BatchLife } from './add-members.js';
+import type { BatchRedis } from './batch-redis.js';
+import { batchesKey, batchKeys, FIELD } from './keys.js';
+import { LUA_IS_CLOSED, LUA_NOW, LUA_WAKE, script } from './script.js';
+
+/**
+ * Records that everything has been added and lets the batch job go, in one step: there is no instant at which a killed
+ * producer leaves a sealed batch that nobody wakes. Sealing again changes nothing, but wakes a batch job that a
+ * BatchWorker put back to 'delayed' between the two.
+ *
+ * KEYS: batch job. ARGV: batch id, key prefix of the batches queue, nonce.
+ * Returns 0 without this life of the batch, 2 for one that was abandoned and has failed for it, otherwise 1.
+ */
+const SEAL = script(
+  'seal',
+  1,
+  `${LUA_NOW}${LUA_WAKE}
+if redis.call('HGET', KEYS[1], '${FIELD.nonce}') ~= ARGV[3]
+  or redis.call('HEXISTS', KEYS[1], '${FIELD.removal}') == 1 then
+  return 0
+end
+redis.call('HSETNX', KEYS[1], '${FIELD.sealedAt}', now())
+local wasAbandoned = redis.call('HDEL', KEYS[1], '${FIELD.abandonedAt}') == 1
+if redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1]) then
+  wake(ARGV[2], KEYS[1], ARGV[1])
+end
+return wasAbandoned and redis.call('ZSCORE', ARGV[2] .. 'failed', ARGV[1]) and 2 or 1`,
+);
+
+export type Sealed = 'not found' | 'sealed' | 'to be revived';
+
+export async function sealBatch(redis: BatchRedis, { id, nonce }: BatchLife): Promise<Sealed> {
+  const { job } = batchKeys(redis, id);
+  const reply = await redis.run(SEAL, [job, id, batchesKey(redis, ''), nonce]);
+  return reply === 0 ? 'not found' : reply === 2 ? 'to be revived' : 'sealed';
+}
+
+/**
+ * KEYS: batch job. ARGV: batch id, key prefix of the batches queue. Wakes the batch job if its batch was sealed,
+ * abandoned or cancelled: whoever did so while a BatchWorker held it, woke nothing.
+ */
+const WAKE_IF_CLOSED = script(
+  'wakeIfClosed',
+  1,
+  `${LUA_WAKE}${LUA_IS_CLOSED}
+if isClosed(KEYS[1]) then
+  wake(ARGV[2], KEYS[1], ARGV[1])
+end`,
+);
+
+/** Lets a batch job go that was put back to 'delayed' as that of an open batch, if the batch is open no more. */
+export async function wakeIfClosed(redis: BatchRedis, batchId: string): Promise<void> {
+  await redis.run(WAKE_IF_CLOSED, [batchKeys(redis, batchId).job, batchId, batchesKey(redis, '')]);
+}
+
+/** KEYS: batch job. ARGV: nonce. A sign of life, if this life of the batch is there. */
+const TOUCH = script(
+  'touch',
+  1,
+  `${LUA_NOW}
+if redis.call('HGET', KEYS[1], '${FIELD.nonce}') == ARGV[1] then
+  redis.call('HSET', KEYS[1], '${FIELD.registeredAt}', now())
+end`,
+);
+
+/** Tells an open batch that its producer lives, though it adds nothing at the moment. */
+export async function touchBatch(redis: BatchRedis, { id, nonce }: BatchLife): Promise<void> {
+  await redis.run(TOUCH, [batchKeys(redis, id).job, nonce]);
+}

@@ -1,0 +1,111 @@
+import type { BatchRedis } from './batch-redis.js';
+import { batchKeys, memberName } from './keys.js';
+import { BYTES_PER_COMMAND, LUA_HASH_SLICE, script } from './script.js';
+
+export interface SettledMember {
+  readonly key: string;
+  /** The return value as JSON, or the failure's reason. */
+  readonly value: string;
+  /** The job's data as JSON, where it was asked for and the job still exists. */
+  readonly data: string | undefined;
+}
+
+/**
+ * A slice of the members that succeeded or failed.
+ *
+ * KEYS: processed or failed. ARGV: cursor, about how many, about how many bytes.
+ * Returns { cursor, { key, value, … } }.
+ */
+const SETTLED = script(
+  'settled',
+  1,
+  `${LUA_HASH_SLICE}
+local cursor, slice = hashSlice(KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]))
+return { cursor, slice }`,
+);
+
+/**
+ * The data of the first of these jobs: of one at least, and of as many as have no more bytes than allowed.
+ *
+ * KEYS: processed or failed, which only says where in a cluster the jobs are. ARGV: bytes, keys of jobs.
+ * Returns the data of each, '' without a job.
+ */
+const DATA = script(
+  'data',
+  1,
+  `
+local bytes, data = tonumber(ARGV[1]), {}
+for i = 2, #ARGV do
+  bytes = bytes - redis.call('HSTRLEN', ARGV[i], 'data')
+  if bytes < 0 and i > 2 then
+    break
+  end
+  data[#data + 1] = redis.call('HGET', ARGV[i], 'data') or ''
+end
+return data`,
+);
+
+/** How many jobs one command is asked for the data of. */
+const JOBS_PER_COMMAND = 200;
+
+/** Which members, how many at a time, and whether with their jobs' data. */
+export interface Part {
+  readonly which: 'processed' | 'failed';
+  readonly count: number;
+  readonly withData: boolean;
+}
+
+/**
+ * A page of the members that succeeded or failed, smaller than asked for where they are large; a member may be on two
+ * pages while the batch is running.
+ */
+export async function settledPage(
+  redis: BatchRedis,
+  batchId: string,
+  { which, cursor, count, withData }: Part & { readonly cursor: string },
+): Promise<{ cursor: string; members: SettledMember[] }> {
+  const collection = batchKeys(redis, batchId)[which];
+  const reply = await redis.run(SETTLED, [collection, cursor, count, BYTES_PER_COMMAND]);
+  const [next, flat] = reply as [string, string[]];
+  const settled = flat.flatMap((key, i) => (i % 2 === 0 ? [{ key, value: flat[i + 1] ?? '' }] : []));
+  const data = withData ? await dataOf(redis, collection, settled) : undefined;
+  return { cursor: next, members: settled.map((member) => ({ ...member, data: data?.get(member.key) })) };
+}
+
+/** The data of jobs that exist, by their keys; that of a child batch is its definition, and nobody's data. */
+async function dataOf(
+  redis: BatchRedis,
+  collection: string,
+  members: readonly { readonly key: string }[],
+): Promise<ReadonlyMap<string, string>> {
+  const keys = members.flatMap(({ key }) => (memberName(redis.prefix, key).queue === redis.batchesQueue ? [] : [key]));
+  const data = new Map<string, string>();
+  for (let from = 0; from < keys.length; ) {
+    const some = keys.slice(from, from + JOBS_PER_COMMAND);
+    const found = (await redis.run(DATA, [collection, BYTES_PER_COMMAND, ...some])) as string[];
+    for (const [i, json] of found.entries()) {
+      if (json !== '') {
+        data.set(some[i] ?? '', json);
+      }
+    }
+    from += found.length;
+  }
+  return data;
+}
+
+/**
+ * All pages, one after the other. Members may leave the collection meanwhile: HSCAN still returns every one that stays,
+ * if it goes on from where the last page ended.
+ */
+export async function* settledPages(
+  redis: BatchRedis,
+  batchId: string,
+  part: Part,
+): AsyncGenerator<readonly SettledMember[], void> {
+  let cursor = '0';
+  do {
+    const page = await settledPage(redis, batchId, { ...part, cursor });
+    yield page.members;
+    cursor = page.cursor;
+  } while (cursor !== '0');
+}

@@ -1,0 +1,132 @@
+import type { BatchRedis } from './batch-redis.js';
+import { type Advance, type CancelledBatch, goOnAt, LUA_HAS_NO_MEMBERS, type Page } from './cancel.js';
+import { type FlowNode, flowRoots } from './cancel-members.js';
+import { LUA_DEFERRAL } from './deferral.js';
+import { batchesKey, batchKeys, FIELD } from './keys.js';
+import { LUA_FREES_MEMORY, named, script } from './script.js';
+
+/**
+ * What one command looks at: so many failures, or so many bytes of their reasons. They can be long, and Redis hands
+ * them out before their length is known: one by one, therefore.
+ */
+const MOST_FAILURES = 500;
+const MOST_BYTES = 400_000;
+const COST_OF_A_BATCH = 5;
+
+/**
+ * Goes through the failed members of cancelled batches, as far as one command goes. Those that BullMQ has failed for
+ * the sake of the cancel are counted as cancelled, and are failures no more. Others may fail meanwhile: what is in
+ * `failed` afterwards is not all sorted, but what was found to have failed by itself has.
+ *
+ * KEYS: a batch job, which only says where in a cluster the others are.
+ * ARGV: key prefix of the batches queue, key prefix of all queues, then per batch id, nonce ('' for the life there is),
+ *       cursor, and, once it has begun, '1' when no member was outstanding when it began, else '0'.
+ * Returns cursors, of as many batches as it came to; nonces and settled, of each; flows: id, nonce and key of failed
+ *       members that have jobs below them; failures: how many members have failed by themselves, cancelled child
+ *       batches apart.
+ */
+const SORT = script(
+  'sortCancelled',
+  1,
+  `${LUA_FREES_MEMORY}${LUA_HAS_NO_MEMBERS}${LUA_DEFERRAL}
+local batchesQueue, prefix = ARGV[1], ARGV[2]
+local used, bytes, failures, cursors, nonces, settled, flows = 0, 0, 0, {}, {}, {}, {}
+local function noteFailure(id, nonce, member)
+  local queueKey, memberId = splitKey(member, prefix)
+  if queueKey == batchesQueue then
+    failures = failures + 1 - redis.call('HEXISTS', member, '${FIELD.toldParent}')
+  elseif not isStranger(member, prefix, batchesQueue, id, nonce) and not isOwnCallback(memberId, id, nonce) then
+    failures = failures + 1
+    if redis.call('EXISTS', member .. ':dependencies', member .. ':unsuccessful', member .. ':failed') > 0 then
+      flows[#flows + 1], flows[#flows + 2], flows[#flows + 3] = id, nonce, member
+    end
+  end
+end
+local function sortPage(id, nonce, key, cursor)
+  local page, count = redis.call('HSCAN', key .. ':failed', cursor, 'COUNT', 1), 0
+  for i = 1, #page[2], 2 do
+    local member, reason = page[2][i], page[2][i + 1]
+    used, bytes = used + 1, bytes + #reason
+    if isDeferral(reason, nonce) then
+      count = count + redis.call('HDEL', key .. ':failed', member)
+    else
+      noteFailure(id, nonce, member)
+    end
+  end
+  if count > 0 then
+    redis.call('HINCRBY', key, '${FIELD.cancelled}', count)
+  end
+  return page[1]
+end
+local function mayGoOn()
+  return used < ${MOST_FAILURES} and bytes < ${MOST_BYTES}
+end
+for i = 3, #ARGV, 4 do
+  if not mayGoOn() then
+    break
+  end
+  local id, nonce, cursor, isSettled = unpack(ARGV, i, i + 3)
+  local key = batchesQueue .. id
+  local batch = redis.call('HMGET', key, '${FIELD.nonce}', '${FIELD.cancelledAt}')
+  used = used + ${COST_OF_A_BATCH}
+  if batch[1] and batch[2] and (nonce == '' or nonce == batch[1]) then
+    nonce = batch[1]
+    if isSettled == '' then
+      isSettled = hasNoMembers(key .. ':dependencies', id, nonce, prefix, batchesQueue) and '1' or '0'
+    end
+    repeat
+      cursor = sortPage(id, nonce, key, cursor)
+    until cursor == '0' or not mayGoOn()
+    if cursor == '0' and isSettled == '1' then
+      -- No member can have failed since it began.
+      redis.call('HDEL', key, '${FIELD.deferred}')
+    end
+  else
+    cursor = '0'
+  end
+  cursors[#cursors + 1], nonces[#nonces + 1], settled[#settled + 1] = cursor, nonce, isSettled
+end
+return { 'cursors', cursors, 'nonces', nonces, 'settled', settled, 'flows', flows, 'failures', failures }`,
+);
+
+export interface SortPage extends CancelledBatch, Page {
+  /** Whether no member was outstanding when it began; '' before it has. */
+  readonly settled: '' | '0' | '1';
+}
+
+export interface Sorted extends Advance<SortPage, FlowNode> {
+  /** How many members have failed by themselves, of those that it came to. */
+  readonly failures: number;
+}
+
+/** Goes on through the failed members of these batches; finds those that have jobs below them. */
+export async function sortFailed(redis: BatchRedis, pages: readonly SortPage[]): Promise<Sorted> {
+  const reply = await redis.run(SORT, [
+    ...[batchKeys(redis, pages[0]?.batchId ?? '').job, batchesKey(redis, ''), redis.prefix],
+    ...pages.flatMap(({ batchId, nonce, cursor, settled }) => [batchId, nonce, cursor, settled]),
+  ]);
+  const { failures, ...lists } = named(reply);
+  const { cursors = [], nonces = [], settled = [], flows = [] } = lists as Record<string, readonly string[]>;
+  const goOn = (page: SortPage, i: number) => ({
+    ...page,
+    nonce: nonces[i] ?? '',
+    settled: (settled[i] ?? '') as SortPage['settled'],
+  });
+  return { pages: goOnAt(pages, cursors).map(goOn), found: flowRoots(flows), failures: Number(failures) };
+}
+
+/**
+ * Counts the members of a cancelled batch as cancelled that BullMQ has failed for the sake of the cancel. Returns how
+ * many were found to have failed by themselves; for a batch that is not cancelled, 0. More may fail meanwhile, for
+ * either reason: what is in `failed` afterwards says nothing as long as members are outstanding.
+ */
+export async function sortCancelled(redis: BatchRedis, batchId: string): Promise<number> {
+  let failures = 0;
+  const whole: SortPage = { batchId, nonce: '', cursor: '0', settled: '' };
+  for (let pages: readonly SortPage[] = [whole]; pages.length > 0; ) {
+    const sorted = await sortFailed(redis, pages);
+    failures += sorted.failures;
+    pages = sorted.pages.filter(({ cursor }) => cursor !== '0');
+  }
+  return failures;
+}

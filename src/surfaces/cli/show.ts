@@ -1,0 +1,62 @@
+import type { BatchStatus } from '../../index.js';
+import { type Command, JSON_OPTION } from './command.js';
+import { EXIT } from './failure.js';
+import { styleOf } from './state.js';
+import { ago, fields, localIso, number, printable } from './text.js';
+
+export const showCommand: Command = {
+  name: 'show',
+  takesId: true,
+  summary: 'Shows where a batch stands',
+  options: JSON_OPTION,
+  async run({ findBatch, given, out }) {
+    const status = await (await findBatch()).status();
+    if (given.flag('json')) {
+      await out.json(status);
+      return EXIT.ok;
+    }
+    for (const line of linesOf(status, out.columns)) {
+      await out.line(line.replace(/^(state +)(\w+)/, (_, name, state) => name + out.paint(styleOf(state), state)));
+    }
+    return EXIT.ok;
+  },
+};
+
+function linesOf(status: BatchStatus, columns: number): string[] {
+  const { total, pending, succeeded, failed, cancelled, missing } = status;
+  const counts = Object.entries({ pending, succeeded, failed, cancelled, missing });
+  return fields(
+    [
+      ['id', printable(status.id)],
+      ['description', maybe(status.description)],
+      ['state', status.state + stateNote(status)],
+      ['failed because', maybe(status.state === 'cancelled' ? undefined : status.failedReason)],
+      ['cancelled because', maybe(status.cancelReason)],
+      ['progress', `${status.progress} %`],
+      ['members', `${number(total)}: ${counts.map(([name, count]) => `${number(count)} ${name}`).join(', ')}`],
+      ['parent', maybe(status.parentId)],
+      ['created', at(status.createdAt)],
+      ['sealed', at(status.sealedAt) ?? 'no: more may be added'],
+      ['completed', at(status.completedAt)],
+      ['finished', at(status.finishedAt)],
+      ...status.callbacks.map(
+        ({ event, name, queue, state }, i) =>
+          [i === 0 ? 'callbacks' : '', `${event}: ${printable(name)} in queue ${printable(queue)}, ${state}`] as const,
+      ),
+    ],
+    columns,
+  );
+}
+
+function stateNote({ state, abandoned, recovered }: BatchStatus): string {
+  const notes = [
+    ...(abandoned ? ['abandoned by its producer'] : []),
+    ...(recovered ? ['after failures'] : []),
+    ...(state === 'finishing' ? ['all members are settled, callbacks are outstanding'] : []),
+  ];
+  return notes.length === 0 ? '' : ` (${notes.join('; ')})`;
+}
+
+const at = (time: number | undefined) => (time === undefined ? undefined : `${localIso(time)} (${ago(time)})`);
+
+const maybe = (text: string | undefined) => (text === undefined ? undefined : printable(text));

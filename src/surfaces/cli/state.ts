@@ -1,0 +1,33 @@
+import type { BatchState, BatchStatus } from '../../index.js';
+import type { Style } from './output.js';
+import { number } from './text.js';
+
+const STYLES: Readonly<Partial<Record<string, Style>>> = {
+  succeeded: 'green',
+  failed: 'red',
+  cancelled: 'yellow',
+  open: 'dim',
+  pending: 'dim',
+};
+
+export const styleOf = (state: string): Style | undefined => STYLES[state];
+
+export type Counts = Pick<BatchStatus, 'total' | 'pending' | 'succeeded' | 'failed' | 'cancelled' | 'missing'>;
+
+/** What became of those that are not pending and have not succeeded; nothing for nothing. */
+export function lossesOf({ failed, cancelled, missing }: Counts): string[] {
+  const losses = [
+    [failed, 'failed'],
+    [cancelled, 'cancelled'],
+    [missing, 'missing'],
+  ] as const;
+  return losses.flatMap(([count, name]) => (count > 0 ? [`${number(count)} ${name}`] : []));
+}
+
+export const hasEnded = (state: BatchState): boolean =>
+  state === 'succeeded' || state === 'failed' || state === 'cancelled';
+
+/** Why a batch has failed, or was cancelled: without its state, which stands before it. */
+export function whyOf({ failedReason, cancelReason }: BatchStatus): string | undefined {
+  return (failedReason ?? cancelReason)?.replace(/^cancelled(: |$)/, '') || undefined;
+}

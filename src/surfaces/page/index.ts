@@ -1,0 +1,1 @@
+export { type BatchPage, type BatchPageOptions, batchPage } from './batch-page.js';

@@ -1,0 +1,104 @@
+import type { BatchRedis } from '../../src/record/batch-redis.js';
+import { BYTES_PER_COMMAND } from '../../src/record/script.js';
+import { type Part, type SettledMember, settledPage, settledPages } from '../../src/record/settled.js';
+import { recorder } from '../support/recorder.js';
+import { type Bench, describe, expect, test } from '../support/test.js';
+
+/** The failures of a batch, as BullMQ keeps them, with the data of their jobs. */
+async function store(bench: Bench, members: readonly { readonly id: string; reason: string; data?: string }[]) {
+  bench.owns('rows');
+  const failed = `${bench.prefix}:batches:one:failed`;
+  for (let from = 0; from < members.length; from += 100) {
+    const some = members.slice(from, from + 100);
+    await bench.redis.hset(failed, ...some.flatMap(({ id, reason }) => [`${bench.prefix}:rows:${id}`, reason]));
+    const withData = some.filter(({ data }) => data !== undefined);
+    await Promise.all(
+      withData.map(({ id, data }) => bench.redis.hset(`${bench.prefix}:rows:${id}`, 'data', data ?? '')),
+    );
+  }
+}
+
+async function allPages(redis: BatchRedis, part: Part): Promise<SettledMember[][]> {
+  const pages: SettledMember[][] = [];
+  for await (const page of settledPages(redis, 'one', part)) {
+    pages.push([...page]);
+  }
+  return pages;
+}
+
+const PART = { which: 'failed', count: 500, withData: true } as const;
+const largest = (replies: readonly { readonly bytes: number }[]) => Math.max(...replies.map(({ bytes }) => bytes));
+const idsOf = (pages: readonly (readonly SettledMember[])[]) => pages.flat().map(({ key }) => key.split(':').at(-1));
+
+describe('a page of settled members', () => {
+  test('of 500 with much data is read in several commands of bounded size', async ({ bench }) => {
+    const { redis, replies } = recorder(bench);
+    const members = Array.from({ length: 500 }, (_, i) => ({
+      id: `r${i}`,
+      reason: 'no',
+      data: `"${i}${'d'.repeat(20_000)}"`,
+    }));
+    await store(bench, members);
+    const pages = await allPages(redis, PART);
+    expect(idsOf(pages).sort()).toEqual(members.map(({ id }) => id).sort());
+    for (const { key, data } of pages.flat()) {
+      expect(data).toBe(members.find(({ id }) => key.endsWith(`:${id}`))?.data);
+    }
+    expect(largest(replies)).toBeLessThan(BYTES_PER_COMMAND * 1.2);
+    // 10 MB in commands of a quarter of a MB.
+    expect(replies.length).toBeLessThan(60);
+  });
+
+  test('with long reasons is smaller, and goes on where it ended', async ({ bench }) => {
+    const { redis, replies } = recorder(bench);
+    const members = Array.from({ length: 300 }, (_, i) => ({ id: `r${i}`, reason: `${i}${'x'.repeat(20_000)}` }));
+    await store(bench, members);
+    const pages = await allPages(redis, PART);
+    expect(idsOf(pages).sort()).toEqual(members.map(({ id }) => id).sort());
+    expect(pages.length).toBeGreaterThan(15);
+    // A step of ten, or a chain in Redis's hash table, more than was asked for.
+    expect(largest(replies)).toBeLessThan(BYTES_PER_COMMAND + 20 * 20_010);
+  });
+
+  test('with a reason of a megabyte holds few of them', async ({ bench }) => {
+    const { redis, replies } = recorder(bench);
+    await store(
+      bench,
+      Array.from({ length: 20 }, (_, i) => ({ id: `r${i}`, reason: 'x'.repeat(1_000_000) })),
+    );
+    const pages = await allPages(redis, PART);
+    expect(idsOf(pages)).toHaveLength(20);
+    expect(largest(replies)).toBeLessThan(5_000_000);
+  });
+
+  test('of small ones is about as large as asked for', async ({ bench }) => {
+    const { redis, replies } = recorder(bench);
+    await store(
+      bench,
+      Array.from({ length: 3000 }, (_, i) => ({ id: `r${i}`, reason: 'no' })),
+    );
+    const { cursor, members } = await settledPage(redis, 'one', { ...PART, cursor: '0', count: 1000, withData: false });
+    expect(cursor).not.toBe('0');
+    expect(members.length).toBeGreaterThan(990);
+    expect(members.length).toBeLessThan(1100);
+    expect(replies).toHaveLength(1);
+    expect(new Set(idsOf(await allPages(redis, { ...PART, withData: false }))).size).toBe(3000);
+  });
+
+  test('has the data of each job that exists, however long, and none for the others', async ({ bench }) => {
+    const { redis } = recorder(bench);
+    await store(bench, [
+      { id: 'long', reason: 'no', data: `"${'d'.repeat(2_000_000)}"` },
+      { id: 'gone', reason: 'no' },
+      { id: 'longer', reason: 'no', data: `"${'d'.repeat(3_000_000)}"` },
+      { id: 'short', reason: 'no', data: '{}' },
+    ]);
+    const found = (await allPages(redis, PART)).flat();
+    expect(Object.fromEntries(found.map(({ key, data }) => [key.split(':').at(-1), data?.length]))).toEqual({
+      long: 2_000_002,
+      gone: undefined,
+      longer: 3_000_002,
+      short: 2,
+    });
+  });
+});
