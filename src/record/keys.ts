@@ -99,6 +99,9 @@ export const FIELD = {
   deferred: 'b:deferred',
   /** Set when a cancelled batch has been gone through whole: what is left of it was running then. */
   emptied: 'b:emptied',
+  /** How many child batches were created in it, and what the names of the fields begin with that list them. */
+  childCount: 'b:childCount',
+  children: 'b:children:',
   /** How many child batches have failed because of a cancel: no deaths. And, on the child, that it is counted there. */
   cancelledChildren: 'b:cancelledChildren',
   toldParent: 'b:toldParent',

@@ -8,7 +8,7 @@ import { LUA_FREES_MEMORY, LUA_NONCE, LUA_NOW, LUA_WAKE, named, script } from '.
 /** What one slice may cost, in entries looked at: 2 ms of Redis's time, and some on a machine that is busy. */
 const BUDGET = 1000;
 /** What it costs to remove a job that is settled, and one that is pending, in the same unit. */
-const COST_OF_A_JOB = 1;
+const COST_OF_A_JOB = 3;
 const COST_OF_A_PENDING_JOB = 5;
 /** How many entries are read at once at most: none, but one, is read before it is known how large their values are. */
 const PAGE_SIZE = 250;
