@@ -2,9 +2,13 @@ import type { BatchDefinition, BatchEvent } from './definition.js';
 
 /** The members of a batch by how they stand; the batch's own callbacks are in none of them. */
 export interface Counts {
+  /** All of them: the sum of the other counts. */
   readonly total: number;
+  /** Not settled: they wait, run, or will be tried again. */
   readonly pending: number;
+  /** Succeeded. */
   readonly succeeded: number;
+  /** Failed for good: no attempts are left. */
   readonly failed: number;
   /** Removed by `cancel()`. */
   readonly cancelled: number;

@@ -17,6 +17,7 @@ import { Maintainer } from './maintenance/maintainer.js';
 import type { BatchRepair } from './maintenance/service.js';
 import { checkLabels, prometheusMetrics } from './metrics.js';
 
+/** Options of a BatchWorker; only `connection` is required. */
 export interface BatchWorkerOptions {
   /** BullMQ's connection: ioredis options or an instance, as for a `Worker`. */
   readonly connection: ConnectionOptions;
@@ -49,14 +50,22 @@ export interface BatchWorkerOptions {
   readonly telemetry?: Telemetry;
 }
 
+/** The events of a BatchWorker, with what their listeners are given. */
 export interface BatchWorkerEvents {
-  /** A batch has finished; `succeeded` says how. */
-  finished: [batch: { readonly batchId: string; readonly succeeded: boolean }];
-  /** The reconciler mended something. */
+  /** This BatchWorker has finished a batch. */
+  finished: [
+    batch: {
+      /** The id of the batch. */
+      readonly batchId: string;
+      /** Whether the batch succeeded; otherwise it failed or was cancelled. */
+      readonly succeeded: boolean;
+    },
+  ];
+  /** Maintenance has mended something that no event had told: in good order this does not happen. */
   repaired: [repair: BatchRepair];
   /**
-   * Something went wrong and will be tried again. What repeats is told at most every 10 seconds, with how many there
-   * were. Without a listener it is printed; it never ends the process.
+   * Something went wrong and will be tried again. An error that repeats is reported at most every 10 seconds, with the
+   * number of times. Without a listener it is printed; it never ends the process.
    */
   error: [error: Error];
 }
@@ -161,7 +170,14 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
    * @example
    * gauge.set(batchWorker.repairs.missing);
    */
-  get repairs(): { readonly missing: number; readonly settled: number; readonly woken: number } {
+  get repairs(): {
+    /** Members whose job had vanished. */
+    readonly missing: number;
+    /** Members whose outcome had not been recorded. */
+    readonly settled: number;
+    /** Batches that were made to run. */
+    readonly woken: number;
+  } {
     return { ...this.#repairs };
   }
 
@@ -193,6 +209,9 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
    * Resolves when the connection is ready and batches are being driven.
    *
    * @throws BatchOptionsError when the queue belongs to your application, or batches are kept in another one.
+   *
+   * @example
+   * await batchWorker.waitUntilReady();
    */
   async waitUntilReady(): Promise<void> {
     // First: when it has refused to start, its worker is being closed.
@@ -200,7 +219,12 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
     await this.#worker.waitUntilReady();
   }
 
-  /** Finishes the steps that are under way and closes the connection. Batches go on with any other BatchWorker. */
+  /**
+   * Finishes the steps that are under way and closes the connection. Batches go on with any other BatchWorker.
+   *
+   * @example
+   * process.once('SIGTERM', () => batchWorker.close());
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;

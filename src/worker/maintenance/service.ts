@@ -2,6 +2,7 @@ import type { NeedIndex } from '../../record/needs.js';
 
 /** What maintenance mended in one batch. */
 export interface BatchRepair {
+  /** The id of the batch. */
   readonly batchId: string;
   /** Members whose job is gone: they are missing from now on. */
   readonly missing: number;
