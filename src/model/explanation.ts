@@ -4,8 +4,8 @@ import type { BatchState } from './rules.js';
 import type { CallbackState } from './snapshot.js';
 
 /**
- * What holds a batch. Times are ms since the epoch. Members are looked at page by page: what changes meanwhile is seen
- * as it was, or as it is.
+ * What holds a batch, as `batch.explain()` returns it. Times are ms since the epoch. Members are read page by page: one
+ * that changes meanwhile is seen as it was, or as it is.
  */
 export interface BatchExplanation {
   /** The id of the batch. */
@@ -14,28 +14,31 @@ export interface BatchExplanation {
   readonly description: string | undefined;
   /** Where the batch is in its life. */
   readonly state: BatchState;
-  /** What holds it and what to do about it, in sentences for people; the most important first, at least one. */
+  /**
+   * What holds the batch and what to do about it, in sentences for people. The most important comes first; there is at
+   * least one.
+   */
   readonly reasons: readonly string[];
   /** Whether `seal()` was called. */
   readonly sealed: boolean;
   /** When the batch was created. */
   readonly createdAt: number;
-  /** When its producer last added, or said that it lives; undefined before the first time. */
+  /** When the producer last added a job or gave another sign of life; undefined before the first time. */
   readonly lastSignOfLifeAt: number | undefined;
   /** The jobs that are outstanding, by queue and state. */
   readonly members: readonly OutstandingMembers[];
   /** The child batches that are outstanding. */
   readonly children: readonly OutstandingChildren[];
   /**
-   * The keys of outstanding jobs that were attached to the batch job by hand, with BullMQ's own methods: they are no
-   * members, and counted nowhere, but BullMQ lets the batch wait for them.
+   * The keys of outstanding jobs that were attached to the batch job by hand, with BullMQ's own methods. They are not
+   * members and counted nowhere, but BullMQ lets the batch wait for them.
    */
   readonly strangers: readonly string[];
   /** The callbacks that are due, queued, running, being retried, or have failed. */
   readonly callbacks: readonly OutstandingCallback[];
   /**
-   * The queues that have to go on: first that of the batches, whose workers are the BatchWorkers, then those of members
-   * and callbacks.
+   * The queues that have to go on: first the one that holds the batches, whose workers are the BatchWorkers, then those
+   * of members and callbacks.
    */
   readonly queues: readonly OutstandingQueue[];
 }

@@ -25,7 +25,7 @@ export type OnFailure =
       readonly succeedIf?: Percentage;
     };
 
-/** As it is stored; undefined when failures are only counted. */
+/** Returns the policy as it is stored; undefined when failures are only counted. */
 export function policyOf(onFailure: unknown): FailurePolicy | undefined {
   if (onFailure === undefined || onFailure === 'continue') {
     return undefined;
