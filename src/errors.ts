@@ -8,6 +8,7 @@ export interface BatchErrorDetails {
 
 /** The base of all errors that this library makes. Errors of Redis and BullMQ reach you as they are, or as `cause`. */
 export class BatchError extends Error {
+  /** The name of the error's class, e.g. 'BatchSealedError'. */
   override readonly name: string = 'BatchError';
   /** The batch that the error is about, where there is one. */
   readonly batchId: string | undefined;

@@ -11,10 +11,13 @@ import { type BatchState, isClosed, isToBeRevived, sentencePart } from './rules.
 import type { CallbackSnapshot, Snapshot } from './snapshot.js';
 
 /*
- * What holds a batch, said to people. No Redis here: sentences are a function of what was found.
+ * Sentences for people about what holds a batch, as a function of what was found. Nothing here asks Redis.
  */
 
-/** What is said first: without a BatchWorker nothing else matters, and what is under way needs nobody. */
+/**
+ * The order of the sentences. A missing BatchWorker comes first, because nothing else matters without one; what is
+ * under way comes last, because it needs no action.
+ */
 const URGENCY = {
   'no batch goes on': 0,
   'a queue stands still': 1,
@@ -73,7 +76,10 @@ export function reasonsOfFinished(state: BatchState, snapshot: Snapshot): string
   ];
 }
 
-/** Callbacks that were registered when their event was past, and failed: the batch's outcome does not tell of them. */
+/**
+ * Returns the callbacks that were registered after their event and have failed: the outcome of the batch does not show
+ * them.
+ */
 function lateFailures({ ended, definition, callbacks }: Snapshot): CallbackSnapshot[] {
   return callbacks.filter(
     ({ event, index, state }) =>
@@ -116,7 +122,7 @@ function ofBatchWorkers(queues: readonly OutstandingQueue[], options: string, ba
   ];
 }
 
-/** What a group of members does, for one and for many. */
+/** What a group of members does, as a verb for one and for many. */
 const DOING: Readonly<Partial<Record<JobState, string>>> = {
   active: 'running',
   waiting: 'waiting',
@@ -145,7 +151,7 @@ function ofQueue(
   return [inQueue(`${about(held)}${list(parts)}`, queue, options)];
 }
 
-/** A sentence about something in a queue, and what keeps the queue from going on. */
+/** Makes a sentence about something in a queue, with what keeps the queue from going on. */
 function inQueue(what: string, { name, workers, paused }: OutstandingQueue, options: string): Reason {
   const where = `${what} in queue '${name}'`;
   if (workers === 0) {

@@ -17,13 +17,20 @@ export interface DefinedScript {
 
 /** What a BullMQ queue or worker, 5 or 6, may offer to get at its Redis client. */
 export interface ClientOwner {
+  /** The name of the queue. */
   readonly name: string;
+  /** The options that the queue was made with. */
   readonly opts: {
+    /** The prefix of its keys; BullMQ's default is 'bull'. */
     readonly prefix?: string | undefined;
+    /** BullMQ's connection: options, or a client. */
     readonly connection?: unknown;
+    /** BullMQ's telemetry, if it is used. */
     readonly telemetry?: unknown;
   };
+  /** BullMQ 6: returns the backend, which has the client. */
   getBackend?(): object;
+  /** BullMQ 5: the client. */
   readonly client?: Promise<unknown>;
 }
 
