@@ -27,7 +27,7 @@ export type Standing = Pick<
 > & { readonly definition: Pick<Snapshot['definition'], 'parentId' | 'policy'> };
 
 /** Returns the share of settled members in whole percent; 100 only for a finished batch. */
-export function progressOf(counts: Counts, isFinished: boolean): number {
+export function progressOf(counts: Pick<Counts, 'total' | 'pending'>, isFinished: boolean): number {
   if (isFinished) {
     return 100;
   }

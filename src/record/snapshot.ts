@@ -32,14 +32,15 @@ local function readBatch(keys, id)
     'failedReason', '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}',
     '${FIELD.abandonedAt}', '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}', '${FIELD.cancelled}',
     '${FIELD.cancelledChildren}', '${FIELD.diedAt}', '${FIELD.attemptedAt}', '${FIELD.enqueued}', '${FIELD.strangers}',
-    '${FIELD.deferred}')
+    '${FIELD.deferred}', '${FIELD.childCount}')
   if not values[1] or values[11] then
     return nil
   end
   local batch = { definition = values[1], nonce = values[2], createdAt = values[3], finishedOn = values[4],
     failedReason = values[5], sealedAt = values[7], completedAt = values[8], completedCounts = values[9],
     abandonedAt = values[10], cancelledAt = values[12], cancelReason = values[13], cancelledChildren = values[15],
-    diedAt = values[16], attemptedAt = values[17], strangers = values[19], deferred = values[20], callbacks = {} }
+    diedAt = values[16], attemptedAt = values[17], strangers = values[19], deferred = values[20], childCount = values[21],
+    callbacks = {} }
   local pending = redis.call('SCARD', keys[2])
   local succeeded, failed = redis.call('HLEN', keys[3]), redis.call('HLEN', keys[4])
   batch.version = table.concat({ pending, succeeded, failed, values[6] or 0, values[12] or '' }, ' ')
@@ -86,7 +87,7 @@ local function told(batch)
   local reply = { 'counts', batch.counts, 'callbacks', batch.callbacks }
   for _, name in ipairs({ 'definition', 'createdAt', 'finishedOn', 'failedReason', 'sealedAt', 'completedAt',
     'completedCounts', 'abandonedAt', 'cancelledAt', 'cancelReason', 'cancelledChildren', 'diedAt', 'attemptedAt',
-    'strangers', 'deferred', 'version', 'ended', 'openFor', 'anyFailure' }) do
+    'strangers', 'deferred', 'version', 'ended', 'openFor', 'anyFailure', 'childCount' }) do
     if batch[name] then
       reply[#reply + 1] = name
       reply[#reply + 1] = batch[name]
@@ -332,6 +333,7 @@ function parseSnapshot({ prefix }: BatchRedis, reply: Readonly<Record<string, un
     deaths: reply.deferred === undefined ? Math.max(0, counts.failed - (time('cancelledChildren') ?? 0)) : 0,
     isToBeSorted: reply.deferred !== undefined,
     counts,
+    childCount: Number(reply.childCount ?? 0),
     callbacks: parseCallbacks(prefix, definition, reply.callbacks as readonly string[]),
     strangers: (text('strangers') ?? '').split('\n').filter((key) => key !== ''),
     version: String(reply.version),
