@@ -54,17 +54,20 @@ export interface BulkAdded {
   readonly known: number;
 }
 
-/** What the holder of a handle is, to the batch: nothing, or an outstanding part of it. */
+/**
+ * What the holder of a handle may show in order to add: nothing for a caller from outside, or links that prove that it
+ * is an outstanding part of the batch.
+ */
 export interface Standing {
-  /** Proof that may be shown to the batch itself; without it, adding ends with the seal. */
+  /** Links that the batch itself accepts. Without one, adding ends with the seal. */
   readonly links: readonly AttachmentLink[];
-  /** Proof that may be passed on to its parent. A callback has only this one. */
+  /** Links that the parent accepts. A callback has only these. */
   readonly parentLinks: readonly AttachmentLink[];
 }
 
 const OUTSIDE: Standing = { links: [], parentLinks: [] };
 
-/** The longest time that a timer can hold. */
+/** The longest delay, in ms, that a timer of Node takes. */
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
 
 /**
@@ -159,9 +162,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Adds jobs from a source that was checked as far as it can be.
+   * Adds jobs from a source that was checked as far as possible without reading a stream.
    *
-   * @param isRepeatable whether the jobs get ids that are the same when the same source is read again.
+   * @param isRepeatable whether the jobs get the same ids when the same source is read again.
    * @internal
    */
   async addChecked(jobs: BatchJobs<Q>, isRepeatable: boolean): Promise<BulkAdded> {
@@ -209,7 +212,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
   /** Gives signs of life while a producer works, so that a slow one is not taken for dead. */
   async #alive<T>(work: () => Promise<T>): Promise<T> {
     const { redis } = this.#opener.home;
-    // A sign that does not get through is no error of the producer's: the next one may, and so may its jobs.
+    // A sign of life that fails is not reported to the producer: the next one may succeed, and so may its jobs.
     const beat = () => void touchBatch(redis, this.#definition).catch(() => {});
     const heart = setInterval(beat, Math.min(this.#definition.openTimeout / 3, LONGEST_INTERVAL_MS));
     heart.unref();
@@ -259,7 +262,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
     return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions) }, id: jobId ?? id, isNamed };
   }
 
-  /** What is added is a part of the batch's trace, whatever is being traced where it is added. */
+  /** Runs `work` in the trace of the batch, whatever trace is active where the job is added. */
   #traced<T>(work: () => T): T {
     return inTrace(this.#opener.home.telemetry, this.#definition.trace, work);
   }
@@ -607,7 +610,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 }
 
-/** Creates a batch, or finds the one that has the id. */
+/** Creates a batch, or returns the one that has the id. */
 export async function createBatch<Q extends QueueLike>(opener: Opener, options: BatchOptions): Promise<Batch<Q>> {
   checkBatchOptions(options);
   const { parent } = options;
@@ -622,7 +625,11 @@ export async function createBatch<Q extends QueueLike>(opener: Opener, options: 
   return parent.createChild<Q>(opener, options);
 }
 
-/** The handle of a batch that exists. */
+/**
+ * Returns the handle of a batch that exists.
+ *
+ * @throws BatchNotFoundError when there is none.
+ */
 export async function loadBatch<Q extends QueueLike>(
   opener: Opener,
   id: string,
