@@ -2,7 +2,7 @@ import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys } from './keys.js';
 import { script } from './script.js';
 
-/** The collections of a batch that its members are in, and how a member in it is counted. */
+/** The collections in which BullMQ keeps the members of a batch, and how a member in each is counted. */
 export const COLLECTIONS = { dependencies: 'pending', processed: 'succeeded', failed: 'failed' } as const;
 
 const PAGE_SIZE = 500;
@@ -28,7 +28,7 @@ end
 return { page[1], children }`,
 );
 
-/** The child batches in a page of one collection: only their ids leave Redis. A page may repeat what another had. */
+/** Returns the child batches in a page of one collection; only their ids leave Redis. A child may be on two pages. */
 export async function childrenPage(
   redis: BatchRedis,
   batchId: string,
@@ -40,7 +40,7 @@ export async function childrenPage(
   return { cursor: next, ids: keys.map((key) => key.slice(begin.length)) };
 }
 
-/** All child batches that are outstanding in a batch, page by page. */
+/** Yields the ids of the outstanding child batches, page by page. */
 export async function* outstandingChildren(redis: BatchRedis, batchId: string): AsyncGenerator<string, void> {
   let cursor = '0';
   do {

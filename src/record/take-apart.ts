@@ -5,20 +5,23 @@ import { LUA_FORGET_NEEDS } from './needs.js';
 import { type Hold, LUA_REMOVAL } from './removal.js';
 import { LUA_FREES_MEMORY, LUA_NONCE, LUA_NOW, LUA_SPLIT_KEY, LUA_WAKE, named, script } from './script.js';
 
-/** What one slice may cost, in entries looked at: 1 ms of Redis's time, and some on a machine that is busy. */
+/** What one slice may cost, in entries that it looks at: about 1 ms of Redis's time. */
 const BUDGET = 1000;
-/** What it costs to remove a job, in the same unit. */
+/** What the removal of a job costs, in entries. */
 const COST_OF_A_JOB = 3;
-/** How many entries are read at once at most: none, but one, is read before it is known how large their values are. */
+/**
+ * How many entries are read at once at most. The first read is of one entry, because it is not known before how large
+ * the values are.
+ */
 const PAGE_SIZE = 250;
 const BYTES_AT_ONCE = 100_000;
-/** How many bytes of values cost as much as looking at an entry. */
+/** How many bytes of values cost as much as an entry. */
 const BYTES_PER_ENTRY = 400;
-/** How many jobs in long lists, or child batches, a slice finds before it asks for their removal. */
+/** How many jobs in long lists, or child batches, a slice finds before it asks the caller to remove them. */
 const MOST_FOUND = 100;
-/** A list of waiting jobs that is not longer is searched for each job; in a longer one they are taken out together. */
+/** The longest list of waiting jobs that is searched for each job. From a longer one, jobs are taken out together. */
 const SHORT_LIST = 500;
-/** How many failed jobs of one level of a flow are looked at for others below them that still wait. */
+/** How many failed jobs of one level of a flow are searched for jobs below them that still wait. */
 const MOST_FAILED_BELOW = 1000;
 
 /**
@@ -57,25 +60,26 @@ end
 `;
 
 /**
- * Takes a batch that is being removed apart, one slice of bounded cost: its members, with or without their jobs, and
- * then the batch job itself. Everything that is done is forgotten at once, so that it can be cut short anywhere and
- * gone on with.
+ * Removes one slice, of bounded cost, of a batch that is being removed: its members, with or without their jobs, and at
+ * last the batch job. Each part that is removed is forgotten at once, so that the removal can be cut short anywhere and
+ * continued.
  *
- * A member that is settled is forgotten, and its job removed if that was asked for. One that is pending is removed with
- * what is below it, bottom-up; one that runs ends outside of any batch, and is not tried again. A callback of the batch
- * is removed even while it runs: it must not run once more when its worker stalls. What is not the batch's own is left
- * alone: a job that has another parent by now, or another prefix. The batch job goes last, when nothing else is left
- * and no BatchWorker holds it: it is taken out of its state, and of the batch above, which may be waiting for nothing
- * else.
+ * A settled member is forgotten, and its job removed if that was asked for. A pending member is removed with what is
+ * below it, bottom-up. A running member ends outside of any batch, and is not tried again. A callback of the batch is
+ * removed even while it runs: it must not run once more when its worker stalls. Jobs that are not the batch's own, with
+ * another parent by now or with another prefix, are left alone.
+ *
+ * The batch job goes last, when nothing else is left and no BatchWorker holds it. It is taken out of its state, and out
+ * of the batch above, which may be waiting for nothing else.
  *
  * KEYS: batch job, what the keys of the sets of needs begin with.
  * ARGV: batch id, nonce, holder, key prefix of the batches queue, key prefix of all queues, which of the batch's
- *       collections to go on with (1 to 4, 5: all are done), cursor in it, budget, '1' to search long lists, then the
- *       keys of the batch's callbacks.
+ * collections to go on with (1 to 4, 5: all are done), cursor in it, budget, '1' to search long lists, then the
+ * keys of the batch's callbacks.
  * Returns outcome: 'lost' when it is not the caller's to remove, 'done', 'locked' when only the batch job is left and a
- *       BatchWorker holds it, 'again'. With 'again': at, cursor (to go on at); children: child batches that are to be
- *       removed first, { id, key of the job whose child it is, … }; queues: key prefixes of queues in whose long lists
- *       there are pending jobs.
+ * BatchWorker holds it, 'again'. With 'again': at, cursor (to go on at); children: child batches that are to be
+ * removed first, { id, key of the job whose child it is, … }; queues: key prefixes of queues in whose long lists
+ * there are pending jobs.
  */
 const TAKE_APART = script(
   'takeApart',
@@ -97,7 +101,7 @@ local children, queues, found = {}, {}, 0
 local known, usual = {}, {}
 local clear
 
--- A queue of another prefix that begins like ours is none here: what its jobs are in cannot be told.
+-- A queue whose prefix only begins like ours is left out: in which states its jobs are is not known.
 local function isQueue(queueKey)
   if known[queueKey] == nil then
     known[queueKey] = redis.call('EXISTS', queueKey .. 'meta') == 1
@@ -363,7 +367,8 @@ return { 'outcome', 'done' }`,
 );
 
 /**
- * Where a removal is: which collection, where in it, and whether jobs are to be searched for in long lists, one by one.
+ * How far a removal has come: which collection, where in it, and whether jobs in long lists are searched for one by
+ * one.
  */
 export interface Place {
   readonly at: number;
@@ -372,7 +377,7 @@ export interface Place {
 }
 
 export const FIRST_PLACE: Place = { at: 1, cursor: '0', searchesLists: false };
-/** When nothing is left but the batch job. */
+/** The place at which only the batch job is left. */
 export const LAST_PLACE: Place = { at: 5, cursor: '0', searchesLists: false };
 
 export interface FoundChild {
@@ -390,7 +395,7 @@ export type Slice =
       readonly queues: readonly string[];
     };
 
-/** Takes one slice of a batch away, and the batch job with the last one. */
+/** Removes one slice of a batch, and the batch job with the last one. */
 export async function takeApart(
   redis: BatchRedis,
   { batchId, nonce, holder }: Hold,

@@ -9,17 +9,17 @@ import { LUA_UNLINK_JOB } from './take-apart.js';
 /** How many jobs of a list one command looks at, and takes out of it, at most. */
 const STRETCH = 1000;
 const MOST_TAKEN = 250;
-/** How far up a job of a flow is followed to its batch. */
+/** How many levels a job of a flow is followed up to its batch. */
 const MOST_LEVELS = 100;
 /**
- * Takes what belongs to a batch that is being removed out of a stretch of a long list of waiting jobs: pending members,
- * also those in flows, callbacks of the batch, and the batch job itself. Each is first overwritten in its place, and
- * all of them are then taken out together, from the nearer end of the list: the work per job does not grow with the
- * list. Far from both ends, where that takes Redis too long, a job is dropped instead: a worker that comes to it fails
- * it without running it. How far it has come stands in the batch, for whoever goes on with the removal.
+ * Takes the jobs of a batch that is being removed out of a part of a long list of waiting jobs: pending members, also
+ * those in flows, callbacks of the batch, and the batch job itself. Each is first overwritten in its place; then all of
+ * them are taken out together, from the nearer end of the list, so that the work per job does not grow with the list.
+ * Far from both ends, where that takes Redis too long, a job is dropped instead: the worker that takes it fails it
+ * without running it. The batch records how far this has come, for the process that continues the removal.
  *
  * KEYS: batch job, the list, registry of dropped jobs. ARGV: nonce, holder, key prefix of the list's queue, key prefix
- *       of the batches queue, how many to look at, then the keys of the batch's callbacks.
+ * of the batches queue, how many to look at, then the keys of the batch's callbacks.
  * Returns outcome: 'lost' when it is not the caller's to remove, 'ended' at the end of the list, 'again'; and taken:
  * how many.
  */
@@ -110,7 +110,7 @@ redis.call('HSET', batchKey, place, from + looked - cut)
 return { 'outcome', 'again', 'taken', taken }`,
 );
 
-/** Where BullMQ keeps waiting jobs; 5 moves them into the second while their queue is paused. */
+/** The lists in which BullMQ keeps waiting jobs; BullMQ 5 moves them to the second while their queue is paused. */
 export const WAITING_LISTS = ['wait', 'paused'] as const;
 
 export async function takeFromList(
