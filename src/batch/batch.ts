@@ -128,7 +128,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    *
    * @param name the name of the job.
    * @param data the data of the job, which JSON must be able to carry.
-   * @param opts BullMQ's job options; they win over the batch's `jobOptions`. With a `jobId`, adding again adds nothing.
+   * @param opts BullMQ's job options; they win over the batch's `jobOptions`. A `jobId` that is a member is left alone.
    * @throws BatchSealedError, BatchFinishedError when adding has ended for the caller; nothing was added.
    * @throws BatchMemberError when the job could not be stored.
    * @throws BatchOptionsError for options that break batches, e.g. `repeat` or another `parent`.
@@ -345,9 +345,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Runs again what has failed: the failed members, those of child batches too, and the failed callbacks. What succeeds
-   * now counts as succeeded; when everything has, `success` fires, here and above, and the status says `recovered`.
-   * `complete` does not fire again. Members whose job is gone stay failed, missing members stay missing.
+   * Runs again what has failed: the failed members, those of child batches too, and the failed callbacks. When
+   * everything has succeeded, `success` fires, on this batch and on those above it, and the status says `recovered`.
+   * `complete` does not fire again. Members whose job is gone stay failed, and missing members stay missing.
    *
    * A failed member that is retried by hand (`job.retry()`, Bull Board) heals its batch in the same way, within
    * seconds.
@@ -401,8 +401,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Whether this batch, or one above it, was cancelled: what a long-running member asks to stop early. One command,
-   * however deep the batch is.
+   * Returns whether this batch, or one above it, was cancelled: a long-running member asks it to stop early. One
+   * command, however deep the batch is.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    *
@@ -467,8 +467,10 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * The parent batch, or undefined. In a callback, or in a member, this is how work is added further up the tree: the
-   * right to do so comes from the job that `batchOf` was asked about, and ends with it.
+   * Returns the parent batch, or undefined. In a callback, or in a member, this is how work is added further up the
+   * tree: the right to do so comes from the job that `batchOf` was asked about, and ends with it.
+   *
+   * @throws BatchNotFoundError when the parent has been removed.
    *
    * @example
    * const parent = await (await users.batchOf(job))?.parent();
@@ -555,7 +557,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Yields the members that failed for good, with the reason and, while the job exists, its data; as `results()`.
+   * Yields the members that failed for good, with the reason and, as long as the job exists, its data. They come page
+   * by page, in no particular order; while the batch is running a member may be yielded twice.
    *
    * @example
    * for await (const { data, reason } of batch.failures()) errorSheet.addRow([data, reason]);

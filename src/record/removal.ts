@@ -198,8 +198,9 @@ function beginArguments(redis: BatchRedis, removal: Removal): string[] {
 }
 
 /**
- * KEYS: batch job. ARGV: nonce, holder, '1' to let go of it.
- * Renews a removal, or lets go of it for whoever comes next, if it is the holder who asks.
+ * Renews the lease of a removal, or releases it for the next process that comes to it, if the holder asks.
+ *
+ * KEYS: batch job. ARGV: nonce, holder, '1' to release it.
  */
 const RENEW = script(
   'renewRemoval',

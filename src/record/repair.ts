@@ -23,7 +23,7 @@ export interface Repair {
  * - A dependency without a job is released, unless members were added so recently that its job may be on the way.
  * - A dependency whose job has finished is settled. BullMQ puts a failed or completed job that is added once more (a
  *   command that a reconnecting client sends twice) back into the dependencies, and would wait for it for ever.
- * - A child with another prefix, which was attached by hand, is released when its job is gone, and otherwise left alone.
+ * - A child with another prefix, which was attached by hand, is released when its job is gone, and otherwise left.
  *
  * A batch that waits for nothing then is woken. Running the script twice does no harm, because it acts on what it
  * finds.

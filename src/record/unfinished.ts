@@ -26,8 +26,8 @@ export interface UnfinishedBatch {
 /**
  * Reads a page of the unfinished batches, and mends what the batch job itself shows:
  *
- * - An open batch without a sign of life for its openTimeout is abandoned. Usually a BatchWorker does so when it wakes the
- *   batch; but a batch that waits for a dependency without a job never wakes, nor one that was delayed by a fast clock.
+ * - An open batch without a sign of life for its openTimeout is abandoned. Usually a BatchWorker does so when the batch
+ *   wakes; but a batch that waits for a dependency without a job never wakes, nor one that was delayed by a fast clock.
  * - A closed batch that is delayed as if it were open, or that waits for nothing, is woken.
  * - A batch in need that is missing in the set for its need is put back into it.
  *
