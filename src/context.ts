@@ -1,8 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 
 /*
- * Which batch the running code is in: set by `batch.jobs(fn)`, read by the wrapped queues. It knows nothing of batches,
- * so that everything may depend on it.
+ * Which batch the running code is in: set by `batch.jobs(fn)`, read by the wrapped queues. This file imports nothing of
+ * the library, so that all of it may import this file.
  */
 const storage = new AsyncLocalStorage<unknown>();
 

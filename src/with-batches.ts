@@ -30,7 +30,7 @@ export interface WithBatchesOptions {
   readonly batchesQueue?: string;
 }
 
-/** What `withBatches` adds to a queue. */
+/** The methods that `withBatches()` adds to a queue. */
 export interface BatchMethods<Q extends QueueLike> {
   /**
    * Creates an open batch: add its members, then `seal()` it.
@@ -106,13 +106,13 @@ export interface BatchMethods<Q extends QueueLike> {
   getBatchCounts(): Promise<BatchCounts>;
 }
 
-/** A queue with batch methods: the same queue, for BullMQ and for everything that uses it. */
+/** A queue with batch methods. It is the same object as the queue that was wrapped. */
 export type BatchQueue<Q extends QueueLike> = Q & BatchMethods<Q>;
 
 /**
- * Gives a BullMQ queue batch methods. Any queue of the application will do to find batches, also the queue that holds
- * them (`batches`, or another `batchesQueue`), to which nothing can be added. It stays the same object: jobs that are
- * added outside of `batch.jobs()` are added as before, and wrapping it again does nothing.
+ * Gives a BullMQ queue batch methods. The queue stays the same object: jobs that are added outside of `batch.jobs()`
+ * are added as before, and wrapping it again does nothing. Batches can be found through any wrapped queue, also through
+ * the one that holds them (`batches`, or another `batchesQueue`), to which nothing can be added.
  *
  * @param queue a BullMQ `Queue`, of version 5 or 6.
  * @param options `batchesQueue`, if the queue that holds the batches is not called 'batches'.
@@ -193,7 +193,7 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
 }
 
 /**
- * Fills and seals a batch; one that cannot be filled is removed if it was created for it, so that it calls nobody back.
+ * Fills and seals a batch. If that fails, a batch that this call has created is removed, so that no callback runs.
  */
 async function fill<Q extends QueueLike>(batch: Batch<Q>, jobs: BatchJobs<Q>, isRepeatable: boolean): Promise<void> {
   try {
@@ -208,16 +208,16 @@ async function fill<Q extends QueueLike>(batch: Batch<Q>, jobs: BatchJobs<Q>, is
 }
 
 /**
- * After an error of the connection it is not known what was added: what is there stays, for a second try with the same
- * id.
+ * Whether it is not known what was added, as after an error of the connection. What is there then stays, for a second
+ * try with the same id.
  */
 function isLost(error: unknown): boolean {
   return isConnectionError(error) || (error instanceof BatchMemberError && isConnectionError(error.cause));
 }
 
 /**
- * The queue's own `add` and `addBulk`: inside of `batch.jobs(fn)` they add members, everywhere else they are BullMQ's;
- * to the queue of the batches nothing is added.
+ * Replaces the queue's own `add` and `addBulk`: inside of `batch.jobs(fn)` they add members, and everywhere else they
+ * are BullMQ's. Nothing can be added to the queue that holds the batches.
  */
 function addingInsideJobs(
   own: MemberQueue,

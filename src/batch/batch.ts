@@ -54,17 +54,20 @@ export interface BulkAdded {
   readonly known: number;
 }
 
-/** What the holder of a handle is, to the batch: nothing, or an outstanding part of it. */
+/**
+ * What the holder of a handle may show in order to add: nothing for a caller from outside, or links that prove that it
+ * is an outstanding part of the batch.
+ */
 export interface Standing {
-  /** Proof that may be shown to the batch itself; without it, adding ends with the seal. */
+  /** Links that the batch itself accepts. Without one, adding ends with the seal. */
   readonly links: readonly AttachmentLink[];
-  /** Proof that may be passed on to its parent. A callback has only this one. */
+  /** Links that the parent accepts. A callback has only these. */
   readonly parentLinks: readonly AttachmentLink[];
 }
 
 const OUTSIDE: Standing = { links: [], parentLinks: [] };
 
-/** The longest time that a timer can hold. */
+/** The longest delay, in ms, that a timer of Node takes. */
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
 
 /**
@@ -125,7 +128,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    *
    * @param name the name of the job.
    * @param data the data of the job, which JSON must be able to carry.
-   * @param opts BullMQ's job options; they win over the batch's `jobOptions`. With a `jobId`, adding again adds nothing.
+   * @param opts BullMQ's job options; they win over the batch's `jobOptions`. A `jobId` that is a member is left alone.
    * @throws BatchSealedError, BatchFinishedError when adding has ended for the caller; nothing was added.
    * @throws BatchMemberError when the job could not be stored.
    * @throws BatchOptionsError for options that break batches, e.g. `repeat` or another `parent`.
@@ -159,9 +162,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Adds jobs from a source that was checked as far as it can be.
+   * Adds jobs from a source that was checked as far as possible without reading a stream.
    *
-   * @param isRepeatable whether the jobs get ids that are the same when the same source is read again.
+   * @param isRepeatable whether the jobs get the same ids when the same source is read again.
    * @internal
    */
   async addChecked(jobs: BatchJobs<Q>, isRepeatable: boolean): Promise<BulkAdded> {
@@ -209,7 +212,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
   /** Gives signs of life while a producer works, so that a slow one is not taken for dead. */
   async #alive<T>(work: () => Promise<T>): Promise<T> {
     const { redis } = this.#opener.home;
-    // A sign that does not get through is no error of the producer's: the next one may, and so may its jobs.
+    // A sign of life that fails is not reported to the producer: the next one may succeed, and so may its jobs.
     const beat = () => void touchBatch(redis, this.#definition).catch(() => {});
     const heart = setInterval(beat, Math.min(this.#definition.openTimeout / 3, LONGEST_INTERVAL_MS));
     heart.unref();
@@ -258,7 +261,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
     return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions) }, id: jobId ?? id, isNamed };
   }
 
-  /** What is added is a part of the batch's trace, whatever is being traced where it is added. */
+  /** Runs `work` in the trace of the batch, whatever trace is active where the job is added. */
   #traced<T>(work: () => T): T {
     return inTrace(this.#opener.home.telemetry, this.#definition.trace, work);
   }
@@ -341,9 +344,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Runs again what has failed: the failed members, those of child batches too, and the failed callbacks. What succeeds
-   * now counts as succeeded; when everything has, `success` fires, here and above, and the status says `recovered`.
-   * `complete` does not fire again. Members whose job is gone stay failed, missing members stay missing.
+   * Runs again what has failed: the failed members, those of child batches too, and the failed callbacks. When
+   * everything has succeeded, `success` fires, on this batch and on those above it, and the status says `recovered`.
+   * `complete` does not fire again. Members whose job is gone stay failed, and missing members stay missing.
    *
    * A failed member that is retried by hand (`job.retry()`, Bull Board) heals its batch in the same way, within
    * seconds.
@@ -397,8 +400,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Whether this batch, or one above it, was cancelled: what a long-running member asks to stop early. One command,
-   * however deep the batch is.
+   * Returns whether this batch, or one above it, was cancelled: a long-running member asks it to stop early. One
+   * command, however deep the batch is.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    *
@@ -463,8 +466,10 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * The parent batch, or undefined. In a callback, or in a member, this is how work is added further up the tree: the
-   * right to do so comes from the job that `batchOf` was asked about, and ends with it.
+   * Returns the parent batch, or undefined. In a callback, or in a member, this is how work is added further up the
+   * tree: the right to do so comes from the job that `batchOf` was asked about, and ends with it.
+   *
+   * @throws BatchNotFoundError when the parent has been removed.
    *
    * @example
    * const parent = await (await users.batchOf(job))?.parent();
@@ -553,7 +558,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Yields the members that failed for good, with the reason and, while the job exists, its data; as `results()`.
+   * Yields the members that failed for good, with the reason and, as long as the job exists, its data. They come page
+   * by page, in no particular order; while the batch is running a member may be yielded twice.
    *
    * @example
    * for await (const { data, reason } of batch.failures()) errorSheet.addRow([data, reason]);
@@ -608,7 +614,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 }
 
-/** Creates a batch, or finds the one that has the id. */
+/** Creates a batch, or returns the one that has the id. */
 export async function createBatch<Q extends QueueLike>(opener: Opener, options: BatchOptions): Promise<Batch<Q>> {
   checkBatchOptions(options);
   const { parent } = options;
@@ -623,7 +629,11 @@ export async function createBatch<Q extends QueueLike>(opener: Opener, options: 
   return parent.createChild<Q>(opener, options);
 }
 
-/** The handle of a batch that exists. */
+/**
+ * Returns the handle of a batch that exists.
+ *
+ * @throws BatchNotFoundError when there is none.
+ */
 export async function loadBatch<Q extends QueueLike>(
   opener: Opener,
   id: string,

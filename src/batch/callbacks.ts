@@ -14,7 +14,7 @@ import { findQueue } from './home.js';
 import type { Opener } from './job.js';
 import type { QueueLike } from './queue-like.js';
 
-/** A job that is enqueued once when the event happens, and then is a BullMQ job like any other. */
+/** A job that is enqueued once, when the event happens, and that is a BullMQ job like any other from then on. */
 export interface Callback {
   /**
    * Which queue: its name (BullMQ's default job options apply), or the queue itself (its own do). Default: the queue
@@ -42,9 +42,11 @@ export interface CallbackBatch {
   readonly description?: string;
   /** The id of the parent batch, if there is one. */
   readonly parentId?: string;
-  /** Members, jobs and child batches alike, as they stood when the event happened. */
+  /**
+   * How many members there are, jobs and child batches alike. All counts are as of the moment when the event happened.
+   */
   readonly total: number;
-  /** Not settled yet: 0, but for `death` and `attempted`. */
+  /** Members that have not settled: 0, except for `death` and `attempted`. */
   readonly pending: number;
   /** Members that have succeeded. */
   readonly succeeded: number;
@@ -62,10 +64,10 @@ export interface CallbackBatch {
 
 const CALLBACK_KEYS = ['queue', 'name', 'data', 'opts'];
 
-/** Each look at a batch looks at all of its callbacks. */
+/** The number is limited because each look at a batch looks at all of its callbacks. */
 const MOST_CALLBACKS = 100;
 
-/** Refuses what only a mistake registers, such as one callback per row. */
+/** Refuses a number of callbacks that only a mistake can register, such as one per row. */
 export function checkCallbackCount(what: string, count: number): void {
   if (count > MOST_CALLBACKS) {
     throw new BatchOptionsError(
@@ -76,7 +78,8 @@ export function checkCallbackCount(what: string, count: number): void {
 }
 
 /**
- * Checks the callbacks of a batch and resolves what only the creating process knows: queues and their default options.
+ * Checks the callbacks of a batch, and resolves their queues and the default options of these, which only the creating
+ * process knows.
  */
 export function storeCallbacks(on: unknown, opener: Opener): BatchDefinition['on'] {
   if (on === undefined) {
@@ -138,7 +141,7 @@ export function storeCallback(what: string, callback: unknown, { home, own }: Op
   };
 }
 
-/** The job of one callback, as it is enqueued. */
+/** Makes the job of one callback, as it is enqueued. */
 export function callbackJob(batchId: string, snapshot: Snapshot, due: CallbackSnapshot) {
   const { definition, completedCounts, counts, abandonedAt, cancelReason } = snapshot;
   const { event, index } = due;

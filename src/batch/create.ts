@@ -30,7 +30,7 @@ import { startTrace } from './trace.js';
 const OPEN_TIMEOUT_MS = 24 * 60 * 60 * 1000;
 const KEEP = { age: 7 * 24 * 60 * 60 };
 
-/** After an error of the infrastructure a step is tried again for as long as it takes. */
+/** Options of the batch job. After an error of the infrastructure its step is tried again for as long as it takes. */
 const STEP_OPTIONS = {
   attempts: 1_000_000_000,
   backoff: { type: 'fixed', delay: 1000 },
@@ -48,7 +48,7 @@ export interface ParentBatch {
   seal(): Promise<void>;
 }
 
-/** What a new batch is to be. Everything is optional. */
+/** Options of `createBatch()` and `addBatch()`; all are optional. */
 export interface BatchOptions {
   /**
    * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. No ':' and no '~', not an
@@ -175,7 +175,7 @@ function definitionOf(
   };
 }
 
-/** Stores the batch; what is returned is the batch that has the id then, which may be another one. */
+/** Stores the batch. Returns the definition of the batch that has the id afterwards, which may be one that existed. */
 async function store(
   { home }: Opener,
   definition: BatchDefinition,
@@ -208,7 +208,10 @@ async function store(
   }
 }
 
-/** How long the creation of a batch waits for the removal of an earlier one with its id: tries, and ms between them. */
+/**
+ * How often, and after how many ms, creating a batch is tried again while an earlier batch with its id is being
+ * removed.
+ */
 const REMOVAL_TRIES = 100;
 const REMOVAL_CHECK_MS = 50;
 
@@ -240,7 +243,7 @@ function refusedBatch(
   }
 }
 
-/** The command with which BullMQ adds the batch job: delayed, because an open batch is a delayed job. */
+/** Returns the command with which BullMQ adds the batch job: delayed, because the batch is open. */
 function batchCommand(home: Home, definition: BatchDefinition, parent: Destination | undefined): AddCommand {
   const { id, description, queue, openTimeout } = definition;
   const batches = { queue: home.batches as unknown as QueueLike };
@@ -262,7 +265,11 @@ function notCreated(batchId: string, cause: unknown): BatchMemberError {
   );
 }
 
-/** The batch that exists, if it is the one that is meant. */
+/**
+ * Returns the existing batch if it has the wanted parent and callbacks.
+ *
+ * @throws BatchConflictError otherwise.
+ */
 function agree(batchId: string, existing: BatchDefinition, wanted: BatchDefinition): BatchDefinition {
   if (existing.parentId !== wanted.parentId) {
     throw new BatchConflictError(

@@ -8,7 +8,10 @@ import { checkData } from './job.js';
 import { type Adding, commandOf, type Destination, markNamed, newJob, notAdded, send, withTrace } from './members.js';
 import { inProducerSpans } from './trace.js';
 
-/** What becomes of the job above when this one fails for good: at most one of them is true, by default the first. */
+/**
+ * BullMQ's options for what happens to the job above when this one fails for good. At most one may be true. Default:
+ * `failParentOnFailure`.
+ */
 type FailureOption =
   | 'failParentOnFailure'
   | 'continueParentOnFailure'
@@ -53,10 +56,10 @@ const FAILURE_OPTIONS: readonly FailureOption[] = [
   'removeDependencyOnFailure',
 ];
 
-/** A flow is stored in one step, during which Redis does nothing else: 300 jobs take it 8 ms. */
+/** Limited because a flow is stored in one step, during which Redis does nothing else: 300 jobs take 8 ms. */
 const MOST_JOBS = 300;
 
-/** A job of a flow, found to be in order. */
+/** A job of a flow that was checked. */
 interface Node {
   readonly name: string;
   readonly queueName: string;
@@ -69,7 +72,7 @@ interface Node {
   readonly children: readonly Node[];
 }
 
-/** Adds a tree of jobs to a batch, of which the root becomes a member: all of it, in one step, or nothing. */
+/** Adds a tree of jobs to a batch, of which the root becomes a member: all of it in one step, or nothing. */
 export async function addFlow(to: Destination, defaults: JobsOptions | undefined, flow: unknown): Promise<FlowNode> {
   const { home, batch } = to;
   const root = checkFlow(flow, to);
@@ -102,13 +105,13 @@ export async function addFlow(to: Destination, defaults: JobsOptions | undefined
   );
 }
 
-/** A job of a flow, and the one above it. */
+/** A job of a flow with the job above it. */
 interface Placed {
   readonly node: Node;
   readonly above: Node | undefined;
 }
 
-/** The root first, and every job before those below it. */
+/** Returns the jobs of a flow, each before those below it. */
 function nodesOf(node: Node, above?: Node): Placed[] {
   return [{ node, above }, ...node.children.flatMap((child) => nodesOf(child, node))];
 }
@@ -134,7 +137,10 @@ function flowJob(
   return above === undefined && node.isNamed ? markNamed(job) : job;
 }
 
-/** BullMQ would leave a job that exists where it is, and the job above it would wait for it, for ever or not at all. */
+/**
+ * Refuses ids of jobs that exist. BullMQ would leave such a job where it is, and the job above it would wait for ever,
+ * or not at all.
+ */
 function refuseTaken(batchId: string, root: Node, nodes: readonly Node[]): void {
   const [first] = nodes;
   if (first !== undefined) {
@@ -146,7 +152,7 @@ function refuseTaken(batchId: string, root: Node, nodes: readonly Node[]): void 
   }
 }
 
-/** Refuses what can be seen to be wrong with a flow, before anything is written; what is returned is a copy. */
+/** Checks a flow before anything is written, and returns a copy of it. */
 function checkFlow(flow: unknown, { home, batch }: Destination): Node {
   const { prefix } = home.redis;
   const nextId = freshIds(batch.nonce);
@@ -215,7 +221,10 @@ function rootOptions(what: string, opts: unknown = {}, batchId: string): Record<
   return opts as Record<string, unknown>;
 }
 
-/** BullMQ's own default, to wait for ever for a child that has failed, would hold up the batch. */
+/**
+ * Returns the options of a job inside of a flow. BullMQ's own default, to wait for ever for a failed child, would hold
+ * up the batch.
+ */
 function childOptions(what: string, opts: unknown = {}): Record<string, unknown> {
   checkObject(`The options of ${what}`, opts);
   const { parent, ...others } = opts;

@@ -6,9 +6,9 @@ import { readSnapshot } from '../record/snapshot.js';
 import type { Home } from './home.js';
 
 /*
- * What Bull Board shows of a batch without anything of ours installed: BullMQ's `progress` of the batch job, which it
- * draws as a ring, and its log. Both are derived from a snapshot, so that they can be written at any time, again, by
- * anybody.
+ * What Bull Board shows of a batch without anything of this package installed: BullMQ's `progress` of the batch job,
+ * which it draws as a ring, and the job's log. Both are derived from a snapshot, so that any process can write them at
+ * any time, and again.
  */
 
 /** The `progress` of a batch job. Bull Board draws its integer of this name. */
@@ -48,7 +48,7 @@ async function jobsBelow(home: Home, batchId: string, { total, pending }: Jobs):
   return jobs;
 }
 
-/** The life of a batch so far, in the order in which it happened. */
+/** Returns the life of a batch so far, in the order in which it happened. */
 export function lifeOf(snapshot: Snapshot): LogLine[] {
   const { createdAt, sealedAt, diedAt, abandonedAt, cancelledAt, cancelReason, completedAt, finishedAt } = snapshot;
   const { ended, failedReason, attemptedAt } = snapshot;
@@ -57,7 +57,7 @@ export function lifeOf(snapshot: Snapshot): LogLine[] {
   const past = [
     ...line(createdAt, 'created'),
     ...line(sealedAt, 'sealed: everything has been added'),
-    // Noticed afterwards, in a batch whose last member was settled before anybody had looked.
+    // In a batch whose last member settled before it was looked at, the first failure is noted only afterwards.
     ...line(diedAt && Math.min(diedAt, completedAt ?? diedAt), 'first failure: a member has failed for good'),
     ...line(attemptedAt, 'attempted: every member has run'),
     ...line(abandonedAt, 'abandoned: its producer gives no sign of life'),

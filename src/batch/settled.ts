@@ -84,7 +84,10 @@ function failureOf<Data>(home: Home, { key, value, data }: SettledMember): Batch
   return { ...name, reason: value, ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }), isBatch };
 }
 
-/** One page, for those who cannot hold an iterator between two requests. Only the last page may be empty. */
+/**
+ * Reads one page of failures, for callers that cannot keep an iterator between two requests. Only the last page may be
+ * empty.
+ */
 export async function failuresPage<Data>(
   home: Home,
   batchId: string,
@@ -124,7 +127,10 @@ function checkPageOptions(options: FailuresPageOptions): { cursor: string; count
   return { cursor, count };
 }
 
-/** Page by page, so that a batch of any size passes through little memory and never keeps Redis busy. */
+/**
+ * Reads settled members page by page, so that a batch of any size passes through little memory and never keeps Redis
+ * busy.
+ */
 async function* settledMembers(
   home: Home,
   batchId: string,
@@ -138,7 +144,8 @@ async function* settledMembers(
 }
 
 /**
- * Without the batch's own callbacks, and jobs that were attached to it by hand: BullMQ keeps them among its children.
+ * Leaves out the batch's own callbacks, and jobs that were attached to it by hand: BullMQ keeps them among the children
+ * of the batch job.
  */
 function membersAmong(
   home: Home,

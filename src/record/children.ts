@@ -36,7 +36,7 @@ local function childrenOn(parentKey, page)
 end
 `;
 
-/** The collections of a batch that its members are in, and how a member in it is counted. */
+/** The collections in which BullMQ keeps the members of a batch, and how a member in each is counted. */
 export const COLLECTIONS = { dependencies: 'pending', processed: 'succeeded', failed: 'failed' } as const;
 
 export type Collection = keyof typeof COLLECTIONS;

@@ -4,9 +4,9 @@ import { NEED_INDEXES, type NeedIndex, needIndexKey } from './needs.js';
 import { named, script } from './script.js';
 
 /**
- * Takes, or keeps, the lead among the processes that maintain the batches of one place. It begins with a DEL, of a key
- * that does not exist: while Redis is out of memory it refuses a script whose first write may need some, and lets one
- * go on whose first write does not. What frees memory is done by the leader.
+ * Takes or renews the lead among the processes that maintain the batches of one place. It begins with a DEL of a key
+ * that does not exist: while Redis is out of memory it refuses a script whose first write may need memory, and lets one
+ * run whose first write does not. The leader is the process that frees memory, so it must be able to lead then.
  *
  * KEYS: the lease, a key that does not exist, the sets of batches in need. ARGV: who asks, for how many ms; 0 gives it
  *       back.
@@ -35,7 +35,7 @@ end
 return { 'leads', '1', 'needed', needed }`,
 );
 
-/** Whether the lead is theirs now, and which sets have batches in need. */
+/** Takes or renews the lead. Returns whether this process leads now, and which sets have batches in need. */
 export async function takeLease(
   redis: BatchRedis,
   who: string,

@@ -2,14 +2,14 @@ import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_NONCE, LUA_NOW, script } from './script.js';
 
-/** How long a retry that gives no sign of life keeps a batch from expiring. */
+/** How long, in ms, a retry without a sign of life keeps a batch from expiring. */
 const CLAIM_MS = 60_000;
-/** How many levels a climb takes at most: parents that were set by hand may form a circle. */
+/** How many levels are climbed at most: parents that were set by hand may form a circle. */
 const MOST_LEVELS = 1000;
 
 /*
- * climb(jobKey, nonce, batchesQueue) returns the keys of a batch and of those above it, or nil when this life of the
- * batch is gone, or is being removed, alone or with one above.
+ * Lua: climb(jobKey, nonce, batchesQueue) returns the keys of a batch and of those above it, or nil when this life of
+ * the batch is gone, or when it or one above it is being removed.
  */
 const LUA_CLIMB = `${LUA_NONCE}
 local function climb(jobKey, nonce, batchesQueue)
@@ -52,7 +52,7 @@ end
 return keys and 1 or 0`,
 );
 
-/** One life of a batch that is being retried, and the call that does so. */
+/** One life of a batch that is being retried, and the token of the retrying call. */
 export interface RetryClaim {
   readonly batchId: string;
   readonly nonce: string;

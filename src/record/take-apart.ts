@@ -13,7 +13,7 @@ const COST_OF_A_PENDING_JOB = 5;
 /** How many entries are read at once at most: none, but one, is read before it is known how large their values are. */
 const PAGE_SIZE = 250;
 const BYTES_AT_ONCE = 100_000;
-/** How many bytes of values cost as much as looking at an entry. */
+/** How many bytes of values cost as much as an entry. */
 const BYTES_PER_ENTRY = 400;
 /** How many child batches a slice finds before it asks for their removal. */
 const MOST_CHILDREN = 100;
@@ -50,9 +50,9 @@ end
 `;
 
 /**
- * Takes a batch that is being removed apart, one slice of bounded cost: its members, with or without their jobs, and
- * then the batch job itself. Everything that is done is forgotten at once, so that it can be cut short anywhere and
- * gone on with.
+ * Removes one slice, of bounded cost, of a batch that is being removed: its members, with or without their jobs, and at
+ * last the batch job. Each part that is removed is forgotten at once, so that the removal can be cut short anywhere and
+ * continued.
  *
  * A settled member is forgotten, and its job removed with those below it if that was asked for. A pending one is
  * cancelled, as \`cancel()\` does: removed, or dropped where it is in a list, after what is below it. One that runs ends
@@ -88,7 +88,7 @@ end
 local children, known = {}, {}
 local clear
 
--- A queue of another prefix that begins like ours is none here: what its jobs are in cannot be told.
+-- A queue whose prefix only begins like ours is left out: in which states its jobs are is not known.
 local function isQueue(queueKey)
   if known[queueKey] == nil then
     known[queueKey] = redis.call('EXISTS', queueKey .. 'meta') == 1
@@ -382,7 +382,7 @@ export type Slice = { readonly hasDropped: boolean } & (
     }
 );
 
-/** Takes one slice of a batch away, and the batch job with the last one. */
+/** Removes one slice of a batch, and the batch job with the last one. */
 export async function takeApart(
   redis: BatchRedis,
   { batchId, nonce, holder }: Hold,
