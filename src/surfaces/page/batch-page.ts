@@ -17,6 +17,7 @@ import { type Answer, htmlAnswer, jsonAnswer, newNonce, responseOf, seeOther } f
 import { batchPage as batchView, FAILURES_SHOWN } from './batch-view.js';
 import { failuresPage, type Names } from './failures-view.js';
 import { BadBody, formOf } from './form.js';
+import { History } from './history.js';
 import { type Frame, layout, type Page } from './layout.js';
 import { type Batches, ifThere, readOverview, readState, STATES, search } from './list.js';
 import { listPage } from './list-view.js';
@@ -156,6 +157,7 @@ class Site {
   readonly #batches: Batches;
   readonly #settings: Settings;
   readonly #readings = new Readings();
+  readonly #history = new History();
 
   constructor(batches: Batches, settings: Settings) {
     this.#batches = batches;
@@ -229,7 +231,9 @@ class Site {
       return this.#batchHtml(visit, route.id);
     }
     try {
-      return jsonAnswer(200, await (await this.#batches.getBatch(route.id)).status());
+      const status = await (await this.#batches.getBatch(route.id)).status();
+      this.#history.ofMembers(status);
+      return jsonAnswer(200, status);
     } catch (error) {
       if (error instanceof BatchNotFoundError && route.literal !== undefined) {
         return this.#batchHtml(visit, route.literal).catch(() => {
@@ -253,7 +257,11 @@ class Site {
       isToBeExplained(status) ? ifInTime(this.#explanation(batch, status)) : ('finished' as const),
     ]);
     const message = messageOf(visit.url.searchParams);
-    const details = { status, tree, explanation, failures, names, mayAct, message };
+    const samples =
+      tree !== undefined && tree.children.length > 0
+        ? this.#history.ofJobs(status, tree)
+        : this.#history.ofMembers(status);
+    const details = { status, samples, tree, explanation, failures, names, mayAct, message };
     return visit.html(200, batchView(visit.frame.paths, details));
   }
 

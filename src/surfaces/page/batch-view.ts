@@ -3,14 +3,18 @@ import { ACTION_NAMES, ACTIONS, isOffered } from './actions.js';
 import { failureList, type Names } from './failures-view.js';
 import { type Html, html } from './html.js';
 import type { Page } from './layout.js';
-import { badge, bar, isUnfinished, own, PARTS, time, titleOf } from './parts.js';
+import type { Sample } from './pace.js';
+import { badge, bar, isUnfinished, own, time, titleOf } from './parts.js';
 import type { Paths } from './paths.js';
-import { duration, number, plural, rate, timeLeft } from './text.js';
+import { progressCard } from './progress-view.js';
+import { number, plural } from './text.js';
 import { treeView } from './tree-view.js';
 
 /** A batch as its page shows it. `undefined`: it takes long to read, and is not there yet. */
 export interface BatchDetails {
   readonly status: BatchStatus;
+  /** How the batch came here, as far as this process has seen it. */
+  readonly samples: readonly Sample[];
   readonly tree: BatchTree | undefined;
   /** `finished`: there is nothing to explain. */
   readonly explanation: BatchExplanation | 'finished' | undefined;
@@ -25,7 +29,7 @@ export interface BatchDetails {
 export const FAILURES_SHOWN = 5;
 
 export function batchPage(paths: Paths, details: BatchDetails): Page {
-  const { status, tree, explanation, failures, names, mayAct, message } = details;
+  const { status, samples, tree, explanation, failures, names, mayAct, message } = details;
   const title = titleOf(status);
   const content = html`
 <nav aria-label="Breadcrumb" class="crumbs"><a href="${paths.list()}">Batches</a>${
@@ -37,7 +41,7 @@ ${message !== undefined && html`<p class="message" role="status">${message}</p>`
 <p class="facts">${badge(status.state)} <code>${own(status.id)}</code>
 <a href="${paths.batchJson(status.id)}">as JSON</a></p>
 ${reasons(status)}
-${progress(status, tree)}
+${progressCard({ status, samples, hasJobsBelow: tree !== undefined && tree.children.length > 0, now: Date.now() })}
 ${explanation !== 'finished' && explained(paths, explanation, status)}
 ${tree === undefined ? late('Child batches', 'The child batches are still being looked for among many members. They appear here when they have been found; reload the page if your browser runs no scripts.') : below(paths, tree)}
 ${failed(paths, status, failures, names)}
@@ -65,65 +69,6 @@ function reasons({ failedReason, cancelReason, abandoned, recovered, state }: Ba
 ${cancelReason !== undefined && failedReason === undefined && html`<p class="callout"><b>Cancelled:</b> ${own(cancelReason)}</p>`}
 ${abandoned && state !== 'failed' && html`<p class="callout"><b>Abandoned:</b> it was never sealed, and its producer gives no sign of life.</p>`}
 ${recovered && html`<p class="callout"><b>Recovered:</b> it had failed, and has succeeded after a retry.</p>`}`;
-}
-
-function progress(status: BatchStatus, tree: BatchTree | undefined): Html {
-  const pace = paceOf(status, tree);
-  const { total, createdAt, sealedAt, completedAt, finishedAt, state } = status;
-  return html`<section aria-labelledby="h-progress" class="card" data-progress
-data-created="${createdAt}" data-state="${state}"${
-    pace.hasJobsBelow && html` data-jobs-settled="${pace.settled}" data-jobs-pending="${pace.pending}"`
-  }>
-<h2 id="h-progress"><span class="unseen">Progress: </span><span data-n="progress">${status.progress}</span> %</h2>
-${bar(status, 'Progress')}
-<ul class="legend">${PARTS.map(
-    (part) =>
-      html`<li class="${part}${status[part] === 0 && ' none'}" data-part="${part}"><b data-n="${part}">${number(status[part])}</b> ${part}</li>`,
-  )}<li class="total"><b data-n="total">${number(total)}</b> ${total === 1 ? 'member' : 'members'} in all</li></ul>
-<dl>
-<div><dt>Throughput</dt><dd data-rate>${throughput(pace)}</dd></div>
-<div${state !== 'running' && html` hidden`} data-left-row><dt>Time left</dt><dd data-left>${left(pace)}</dd></div>
-<div><dt>Created</dt><dd>${time(createdAt)}</dd></div>
-<div><dt>Sealed</dt><dd>${sealedAt === undefined ? 'not yet' : time(sealedAt)}</dd></div>
-${completedAt !== undefined && status.pending === 0 && html`<div><dt>Members settled</dt><dd>${time(completedAt)}</dd></div>`}
-${finishedAt !== undefined && html`<div><dt>Finished</dt><dd>${time(finishedAt)}</dd></div>`}
-<div><dt>${isUnfinished(state) ? 'Took so far' : 'Took'}</dt><dd>${duration((finishedAt ?? Date.now()) - createdAt)}</dd></div>
-</dl>
-</section>`;
-}
-
-/**
- * How fast a batch goes. With child batches it is the jobs below that tell: a child counts as one member, and only when
- * it ends.
- */
-interface Pace {
-  readonly settled: number;
-  readonly pending: number;
-  /** Over all the time since it was created: the script of the page says what it has been lately. */
-  readonly perSecond: number;
-  readonly hasJobsBelow: boolean;
-}
-
-function paceOf(status: BatchStatus, tree: BatchTree | undefined): Pace {
-  const hasJobsBelow = tree !== undefined && tree.children.length > 0;
-  const { succeeded, failed, pending } = hasJobsBelow ? tree.jobs : status;
-  const until = status.completedAt ?? status.finishedAt ?? Date.now();
-  // Those that were cancelled, or vanished, were not worked off.
-  const settled = succeeded + failed;
-  return { settled, pending, perSecond: (1000 * settled) / Math.max(1, until - status.createdAt), hasJobsBelow };
-}
-
-function throughput({ settled, perSecond, hasJobsBelow }: Pace): string {
-  return settled === 0
-    ? 'nothing worked off yet'
-    : `${rate(perSecond)}${hasJobsBelow ? ', with the jobs of child batches,' : ','} on average`;
-}
-
-/** Fewer tell nothing about the others. */
-const ENOUGH = 5;
-
-function left({ settled, pending, perSecond }: Pace): string {
-  return settled < ENOUGH ? 'too early to say' : timeLeft((1000 * pending) / perSecond);
 }
 
 function late(heading: string, sentence: string): Html {

@@ -21,10 +21,10 @@ export function badge(state: BatchState): Html {
   return html`<span class="badge ${state}" data-badge><span aria-hidden="true">${SIGNS[state]}</span> ${state}</span>`;
 }
 
-export function time(ms: number): Html {
+export function time(ms: number, now = Date.now()): Html {
   const iso = new Date(ms).toISOString();
   const utc = `${iso.slice(0, 10)} ${iso.slice(11, 19)} UTC`;
-  return html`<time datetime="${iso}" title="${utc}">${ago(ms)}</time>`;
+  return html`<time datetime="${iso}" title="${utc}">${ago(ms, now)}</time>`;
 }
 
 export const PARTS = ['succeeded', 'failed', 'cancelled', 'missing', 'pending'] as const;
@@ -36,8 +36,9 @@ const NARROWEST = 8;
 
 /** The progress of a batch in segments; told to those who do not see it as a sentence. */
 export function bar(numbers: Numbers, label: string): Html {
-  const { total, pending, failed, progress } = numbers;
-  const said = `${progress} %, ${number(total - pending)} of ${number(total)} settled${failed > 0 ? `, ${number(failed)} failed` : ''}`;
+  const { total, failed, progress } = numbers;
+  const failures = failed > 0 ? `, ${number(failed)} failed` : '';
+  const said = `${progress} %, ${settledOf(numbers)}${failures}`;
   let x = 0;
   const segments = PARTS.filter((part) => part !== 'pending').map((part) => {
     const width = numbers[part] === 0 ? 0 : Math.max(NARROWEST, (1000 * numbers[part]) / total);
@@ -48,6 +49,11 @@ export function bar(numbers: Numbers, label: string): Html {
   return html`<div class="bar" role="progressbar" aria-label="${label}" aria-valuemin="0" aria-valuemax="100"
     aria-valuenow="${progress}" aria-valuetext="${said}"><svg viewBox="0 0 ${Math.max(1000, x).toFixed(1)} 8"
     preserveAspectRatio="none" aria-hidden="true" focusable="false">${segments}</svg></div>`;
+}
+
+/** E.g. "1,200 of 5,000 settled". */
+export function settledOf({ total, pending }: Pick<Numbers, 'total' | 'pending'>): string {
+  return `${number(total - pending)} of ${number(total)} settled`;
 }
 
 export function titleOf({ id, description }: Pick<BatchStatus, 'id' | 'description'>): string {
