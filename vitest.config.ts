@@ -12,6 +12,7 @@ const ONCE = [
   'test/public-api.test.ts',
   'test/readme.test.ts',
   'test/model/rules.test.ts',
+  'test/model/reason-pattern.test.ts',
   'test/batch/stream.test.ts',
   'test/batch/node-redis.test.ts',
   'test/batch/callbacks.test.ts',

@@ -17,15 +17,17 @@ const CODE = /^(code|error|errno|http|status|statuscode)$/i;
  * member to the next, which is numbers, ids, addresses and values in quotes. The pattern of a pattern is itself.
  */
 export function reasonPattern(reason: string): string {
-  const [line = ''] = reason
-    .trim()
-    .slice(0, LONGEST)
-    .split(/[\r\n]/);
-  const words = line.replace(QUOTED, `$1${HOLE}$1`).split(/\s+/);
+  const words = firstLine(reason).replace(QUOTED, `$1${HOLE}$1`).split(/\s+/);
   return words
     .map((word, i) => (isCode(word, words[i - 1]) ? word : withHole(word)))
     .filter((word, i, all) => word !== HOLE || all[i - 1] !== HOLE)
     .join(' ');
+}
+
+/** The first line of a reason, or as much of it as is looked at, without half a character at its end. */
+export function firstLine(reason: string): string {
+  const [line = ''] = reason.trim().slice(0, LONGEST).split(/\r|\n/, 1);
+  return line.replace(/[\ud800-\udbff]$/, '').trim();
 }
 
 function isCode(word: string, before = ''): boolean {

@@ -26,5 +26,6 @@ describe('reasonPattern() says what failures for one cause have in common', () =
     const endless = `no user ${"'a".repeat(500_000)}`;
     expect(reasonPattern(endless)).toBe(reasonPattern(endless.slice(0, 300)));
     expect(reasonPattern(`${'x'.repeat(400)} 1`)).toBe('x'.repeat(300));
+    expect(reasonPattern(`${'x'.repeat(299)}😀`)).toBe('x'.repeat(299));
   });
 });
