@@ -1,5 +1,6 @@
 import type { BatchState, BatchStatus, TreeJobs } from '../../index.js';
 import { type Html, html } from './html.js';
+import type { Paths } from './paths.js';
 import { ago, number } from './text.js';
 
 /** Text of a user's, whatever direction it is written in: it turns nothing around that stands beside it. */
@@ -62,3 +63,11 @@ export function titleOf({ id, description }: Pick<BatchStatus, 'id' | 'descripti
 
 export const isUnfinished = (state: BatchState): boolean =>
   state === 'open' || state === 'running' || state === 'finishing';
+
+/** The way to a page: the list, and the batches above, outermost first. */
+export function breadcrumb(paths: Paths, above: readonly { readonly id: string; readonly title: string }[]): Html {
+  const links = above.map(
+    ({ id, title }) => html` <span aria-hidden="true">/</span> <a href="${paths.batch(id)}">${own(title)}</a>`,
+  );
+  return html`<nav aria-label="Breadcrumb" class="crumbs"><a href="${paths.list()}">Batches</a>${links}</nav>`;
+}
