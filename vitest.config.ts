@@ -18,6 +18,10 @@ const ONCE = [
   'test/batch/callbacks.test.ts',
   'test/surfaces/page/text.test.ts',
   'test/surfaces/page/readings.test.ts',
+  'test/surfaces/page/chart.test.ts',
+  'test/surfaces/page/history.test.ts',
+  'test/surfaces/page/nesting.test.ts',
+  'test/surfaces/page/pace.test.ts',
 ];
 
 export default defineConfig({

@@ -49,7 +49,7 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
     await page.goto(`${origin}/batches`);
     const [child, summary] = [
       page.getByRole('link', { name: 'Users of Blue Ridge' }),
-      page.getByText('5 failed or cancelled child batches'),
+      page.getByText('5 failed child batches'),
     ];
     expect(await summary.count()).toBe(2);
     expect(await child.first().isVisible()).toBe(false);

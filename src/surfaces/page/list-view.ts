@@ -2,7 +2,7 @@ import type { BatchStatus, ListedState } from '../../index.js';
 import { type Html, html } from './html.js';
 import type { Page } from './layout.js';
 import { type BatchList, type Family, SEARCHED, type Section, STATES } from './list.js';
-import { countBelow, type Nested, nest } from './nesting.js';
+import { batchesBelow, type Nested, nest } from './nesting.js';
 import { badge, bar, own, settledOf, time, titleOf } from './parts.js';
 import type { ListQuery, Paths } from './paths.js';
 import { number, plural } from './text.js';
@@ -160,17 +160,23 @@ function nestedRows(paths: Paths, node: Nested, nesting: Nesting): Html {
   const { status, children, isContext } = node;
   const { state, openedUpTo, notShown } = nesting;
   const more = notShown[status.id] ?? 0;
-  const count = countBelow(node) + more;
+  const count = batchesBelow(node).length + more;
   return html`${row(paths, status, { isContext })}${
     children.length > 0 &&
     html`<tr role="row" class="below" data-key="below ${status.id}"><td role="cell" colspan="5">
 <details${count <= openedUpTo && html` open`}>
-<summary>${plural(count, `${inWords(state)} child batch`, `${inWords(state)} child batches`)}<span
-class="unseen"> of ${own(titleOf(status))}</span></summary>
+<summary>${childrenOf(node, more, state)}<span class="unseen"> of ${own(titleOf(status))}</span></summary>
 ${innerTable(children.map((child) => nestedRows(paths, child, nesting)))}
 ${more > 0 && html`<p class="all"><a href="${paths.batch(status.id)}">At least ${number(more)} more</a></p>`}
 </details></td></tr>`
   }`;
+}
+
+/** E.g. "12 failed child batches"; of those that are not shown only the state of the whole list is known. */
+function childrenOf(node: Nested, more: number, state: ListedState): string {
+  const below = batchesBelow(node);
+  const states = more === 0 ? [...new Set(below.map((one) => one.state))].join(' or ') : inWords(state);
+  return plural(below.length + more, `${states} child batch`, `${states} child batches`);
 }
 
 /** The roles are said once more, because browsers forget them when a table is laid out as cards. */

@@ -34,11 +34,11 @@ export function nest({ batches, parents }: Pick<Family, 'batches' | 'parents'>):
   return outermost;
 }
 
-/** How many batches are below one, without those that are context only. */
-export function countBelow({ children }: Nested): number {
-  let count = 0;
+/** The batches below one, without those that are context only. */
+export function batchesBelow({ children }: Nested): readonly BatchStatus[] {
+  const below: BatchStatus[] = [];
   for (let level = children; level.length > 0; level = level.flatMap((node) => node.children)) {
-    count += level.filter(({ isContext }) => !isContext).length;
+    below.push(...level.filter(({ isContext }) => !isContext).map(({ status }) => status));
   }
-  return count;
+  return below;
 }
