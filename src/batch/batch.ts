@@ -14,6 +14,7 @@ import { type Callback, checkCallbackCount, storeCallback } from './callbacks.js
 import { cancelBatch } from './cancel.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
 import { explain } from './explain.js';
+import { type FailureReasons, type FailureReasonsOptions, failureReasonsOf } from './failure-reasons.js';
 import { addFlow, type Flow, type FlowNode } from './flow.js';
 import { checkNotBatches, checkSameBatches, type MemberQueue } from './home.js';
 import { freshIds, repeatableIds } from './ids.js';
@@ -558,6 +559,23 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
+   * Counts the members that failed for good by their reasons. Reasons that differ in numbers, ids or quoted values only
+   * are one, with '…' for these: "duplicate of row …".
+   *
+   * @param options `limit`: how many failures are looked at, by default 1,000; `Infinity` for all.
+   * @returns the `reasons` with their counts, the most frequent first; how many failures were `examined`, and whether
+   * the count is `complete`.
+   * @throws BatchOptionsError for another limit.
+   *
+   * @example
+   * const { reasons } = await batch.failureReasons();
+   * for (const { reason, count } of reasons) console.log(`${count} × ${reason}`);
+   */
+  async failureReasons(options: FailureReasonsOptions = {}): Promise<FailureReasons> {
+    return failureReasonsOf(this.#opener.home, this.id, options);
+  }
+
+  /**
    * Yields the members that failed for good, with the reason and, as long as the job exists, its data. They come page
    * by page, in no particular order; while the batch is running a member may be yielded twice.
    *
@@ -572,7 +590,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * Reads one page of `failures()`, for a web page or an API that goes on in another request. A page may hold more or
    * fewer failures than asked for; only the last one, without a `cursor`, may be empty.
    *
-   * @param options `cursor` of the page before, and about how many are wanted: `count`, 1 to 1,000, by default 100.
+   * @param options `cursor` of the page before; about how many are wanted: `count`, 1 to 1,000, by default 100; and
+   * `reason`, for those that have one of the reasons that `failureReasons()` tells. A page of these looks at some 1,000
+   * failures at most, and may be empty with a `cursor` to go on from.
    * @throws BatchOptionsError for a cursor that no page has returned, or another count.
    *
    * @example
