@@ -233,7 +233,8 @@ export function describe(value: unknown): string {
   return typeof value === 'string' ? `'${value}'` : `a ${typeof value}`;
 }
 
-function nearest(key: string, known: readonly string[]): string | undefined {
+/** The one of these words that was probably meant. */
+export function nearest(key: string, known: readonly string[]): string | undefined {
   const [best] = known
     .map((candidate) => ({ candidate, distance: editDistance(key.toLowerCase(), candidate.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance);

@@ -46,7 +46,7 @@ export interface ParentBatch {
 }
 
 /** What a new batch is to be. Everything is optional. */
-export interface BatchOptions {
+export interface BatchOptions<Names extends string = string> {
   /**
    * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. No ':' and no '~', not an
    * integer, and no word under which BullMQ keeps something of a queue, e.g. 'meta' or 'failed' (see the README).
@@ -55,8 +55,8 @@ export interface BatchOptions {
   readonly id?: string;
   /** What people read in lists, e.g. 'Import of ACME'. */
   readonly description?: string;
-  /** The callbacks by event. Default: none. */
-  readonly on?: Callbacks;
+  /** The callbacks by event: jobs, or names of the BatchWorker's own `callbacks`. Default: none. */
+  readonly on?: Callbacks<Names>;
   /** The batch that this one becomes a member of. Default: inside of `batch.jobs()` that batch, otherwise none. */
   readonly parent?: ParentBatch;
   /** Defaults for the members' job options: `attempts`, `backoff`, `priority`, `delay`, … */
@@ -147,10 +147,11 @@ export async function defineBatch(
 }
 
 function definitionOf(
-  { home, own }: Opener,
+  opener: Opener,
   { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS, keep = KEEP, onFailure }: BatchOptions,
   parent: Destination | undefined,
 ): BatchDefinition {
+  const { home, own } = opener;
   checkNotBatches(own.name, home.batches.name);
   const policy = policyOf(onFailure);
   return {
@@ -158,7 +159,7 @@ function definitionOf(
     ...(description === undefined ? {} : { description }),
     ...(parent === undefined ? {} : { parentId: parent.batch.id }),
     queue: own.name,
-    on: storeCallbacks(on, { home, own }),
+    on: storeCallbacks(on, opener),
     ...(policy === undefined ? {} : { policy }),
     ...(jobOptions === undefined ? {} : { jobOptions: jobOptions as JobsOptions }),
     openTimeout,

@@ -6,6 +6,7 @@ import type { Home, MemberQueue } from './home.js';
 import { freshIds } from './ids.js';
 import { checkData } from './job.js';
 import { type Adding, commandOf, type Destination, markNamed, newJob, notAdded, send, withTrace } from './members.js';
+import type { Repetition } from './repetition.js';
 import { inProducerSpans } from './trace.js';
 
 /** What becomes of the job above when this one fails for good: at most one of them is true, by default the first. */
@@ -64,9 +65,14 @@ interface Node {
 }
 
 /** Adds a tree of jobs to a batch, of which the root becomes a member: all of it, in one step, or nothing. */
-export async function addFlow(to: Destination, defaults: JobsOptions | undefined, flow: unknown): Promise<FlowNode> {
+export async function addFlow(
+  to: Destination,
+  defaults: JobsOptions | undefined,
+  flow: unknown,
+  repetition: Repetition | undefined,
+): Promise<FlowNode> {
   const { home, batch } = to;
-  const root = checkFlow(flow, to);
+  const root = checkFlow(flow, to, repetition);
   const nodes = nodesOf({ ...root, opts: { ...defaults, ...root.opts, ignoreDependencyOnFailure: true } });
   const adding: Adding = { batchId: batch.id, jobIds: [root.id], others: 'Nor was any other job of its flow.' };
   const queues = nodes.map(({ node }) => home.queueNamed(node.queueName));
@@ -81,7 +87,7 @@ export async function addFlow(to: Destination, defaults: JobsOptions | undefined
         kind: above === undefined ? 'member' : 'below',
         command: commandOf(jobs[i] as Job, `of job '${node.name}'`, adding, node.children.length > 0),
       }));
-      const { taken, known, failed } = await send(to, entries, !root.isNamed, adding);
+      const { taken, known, failed } = await send(to, entries, !root.isNamed && repetition === undefined, adding);
       refuseTaken(
         batch.id,
         root,
@@ -141,9 +147,9 @@ function refuseTaken(batchId: string, root: Node, nodes: readonly Node[]): void 
 }
 
 /** Refuses what can be seen to be wrong with a flow, before anything is written; what is returned is a copy. */
-function checkFlow(flow: unknown, { home, batch }: Destination): Node {
+function checkFlow(flow: unknown, { home, batch }: Destination, repetition: Repetition | undefined): Node {
   const { prefix } = home.redis;
-  const nextId = freshIds(batch.nonce);
+  const nextId = repetition === undefined ? freshIds(batch.nonce) : flowIds(batch.nonce, flow, repetition);
   const keys = new Set<string>();
   let jobs = 0;
   const check = (what: string, node: unknown, above: ReadonlySet<unknown>): Node => {
@@ -182,6 +188,13 @@ function checkFlow(flow: unknown, { home, batch }: Destination): Node {
     return { name, queueName, data, opts, id, key, isNamed: jobId !== undefined, children: below };
   };
   return check('flow', flow, new Set());
+}
+
+/** The root's id first; it decides whether the flow is known. */
+function flowIds(nonce: string, flow: unknown, repetition: Repetition): () => string {
+  const root = `${nonce}-${repetition.nextId(nonce, flow)}`;
+  let n = 0;
+  return () => (n++ === 0 ? root : `${root}.${n}`);
 }
 
 function checkQueueName(what: string, name: unknown, batchesQueue: string): asserts name is string {

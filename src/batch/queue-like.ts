@@ -1,4 +1,4 @@
-import type { JobsOptions } from 'bullmq';
+import type { Job, JobsOptions } from 'bullmq';
 import type { ClientOwner } from '../record/client.js';
 
 /** A BullMQ queue, of version 5 or 6, with whatever types it was declared with. */
@@ -7,6 +7,11 @@ export interface QueueLike extends ClientOwner {
   readonly defaultJobOptions: JobsOptions;
   add(name: never, data: never, opts?: never): Promise<unknown>;
   addBulk(jobs: never): Promise<unknown>;
+}
+
+/** A queue that is known by its name only: it takes anything. */
+export interface NamedQueue extends QueueLike {
+  add(name: string, data: unknown, opts?: never): Promise<Job>;
 }
 
 type AddOf<Q> = Q extends { add(name: infer Name, data: infer Data, ...rest: never): Promise<infer Job> }
@@ -27,4 +32,10 @@ export interface JobLike {
   readonly id?: string | undefined;
   readonly queueQualifiedName: string;
   readonly parent?: { readonly id?: string | undefined; readonly queueKey?: string | undefined } | undefined;
+  readonly attemptsStarted?: number;
+  readonly attemptsMade?: number;
+  readonly stalledCounter?: number;
+  readonly stacktrace?: unknown;
+  readonly token?: string | undefined;
+  readonly finishedOn?: number | undefined;
 }

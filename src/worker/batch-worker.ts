@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type ConnectionOptions, type Job, Worker } from 'bullmq';
+import { type CallbackHandlers, checkCallbackHandlers } from '../batch/callbacks.js';
 import { type Home, homeOn } from '../batch/home.js';
 import { getBatchCounts } from '../batch/lookup.js';
 import type { BatchStatus } from '../batch/status.js';
@@ -9,6 +10,7 @@ import { BatchOptionsError } from '../errors.js';
 import { DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../model/place.js';
 import { checkBackend, rawClientOf } from '../record/client.js';
 import { checkBatchesQueue, checkKeys, checkName, checkObject, describe } from '../validation.js';
+import { callbackWorker, type FailedCallback } from './callback-worker.js';
 import { enterQueue } from './enter-queue.js';
 import { ErrorThrottle } from './error-throttle.js';
 import { putBackForeignJob } from './foreign-job.js';
@@ -24,7 +26,16 @@ export interface BatchWorkerOptions {
   readonly prefix?: string;
   /** The queue that holds the batches: the same as that of `withBatches`. Default: 'batches'. */
   readonly batchesQueue?: string;
-  /** How many batches it moves on at the same time; each takes milliseconds. Default: 10. */
+  /**
+   * The callbacks that it runs itself, by name: those that batches are given by name only, `on: { complete: 'name' }`.
+   * They wait in the queue 'batch-callbacks', which every BatchWorker with `callbacks` takes jobs from: give all of them
+   * the same map. A callback that is not in it fails. Default: none, callbacks run on workers of your own.
+   */
+  readonly callbacks?: CallbackHandlers;
+  /**
+   * How many batches it moves on at the same time, each for milliseconds, and how many of `callbacks` it runs.
+   * Default: 10.
+   */
   readonly concurrency?: number;
   /** After how many ms without a sign of life another BatchWorker takes a batch over. Default: 10,000. */
   readonly lockDuration?: number;
@@ -52,6 +63,8 @@ export interface BatchWorkerOptions {
 export interface BatchWorkerEvents {
   /** A batch has finished; `succeeded` says how. */
   finished: [batch: { readonly batchId: string; readonly succeeded: boolean }];
+  /** One of its `callbacks` has failed; BullMQ tries it again as long as it has attempts left. */
+  callbackFailed: [callback: FailedCallback];
   /** The reconciler mended something. */
   repaired: [repair: BatchRepair];
   /**
@@ -78,7 +91,7 @@ const UNLIMITED = 1_000_000_000;
 /** How long closing waits for what maintenance is doing. */
 const CLOSING_MS = 1000;
 
-const OPTION_KEYS = ['connection', 'prefix', 'batchesQueue', 'telemetry', ...Object.keys(DEFAULTS)];
+const OPTION_KEYS = ['connection', 'prefix', 'batchesQueue', 'callbacks', 'telemetry', ...Object.keys(DEFAULTS)];
 
 /**
  * Drives the batches of one Redis and prefix: enqueues callbacks, finishes batches, repairs. Start at least one in any
@@ -90,12 +103,13 @@ const OPTION_KEYS = ['connection', 'prefix', 'batchesQueue', 'telemetry', ...Obj
  * @throws BatchOptionsError for bad options.
  *
  * @example
- * const batchWorker = new BatchWorker({ connection });
+ * const batchWorker = new BatchWorker({ connection, callbacks: { 'finished-import': (job) => mail(job.data.batch) } });
  * batchWorker.on('error', (error) => log.error(error));
  * process.once('SIGTERM', () => batchWorker.close());
  */
 export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   readonly #worker: Worker;
+  readonly #callbackWorker: Worker | undefined;
   readonly #home: Promise<Home>;
   readonly #maintainer: Promise<Maintainer>;
   readonly #finished = { succeeded: 0, failed: 0 };
@@ -129,6 +143,16 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
       this.#worker.close().catch(() => {});
       throw error;
     }
+    this.#callbackWorker =
+      options.callbacks &&
+      callbackWorker(
+        options.callbacks,
+        { connection, prefix, concurrency, ...(telemetry === undefined ? {} : { telemetry }) },
+        {
+          onError: (error) => this.#report(error),
+          onFailed: (failed) => this.emit('callbackFailed', failed),
+        },
+      );
     this.#home = rawClientOf(this.#worker).then((client) => homeOn(client, { prefix, batchesQueue }, telemetry));
     this.#maintainer = this.#home.then(async (home) => {
       const onError = (error: unknown) => this.#report(error);
@@ -145,6 +169,7 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
       if (this.#closing === undefined) {
         maintainer.start();
         this.#worker.run().catch(onError);
+        this.#callbackWorker?.run().catch(onError);
       }
       return maintainer;
     });
@@ -198,9 +223,13 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
     // First: when it has refused to start, its worker is being closed.
     await this.#maintainer;
     await this.#worker.waitUntilReady();
+    await this.#callbackWorker?.waitUntilReady();
   }
 
-  /** Finishes the steps that are under way and closes the connection. Batches go on with any other BatchWorker. */
+  /**
+   * Finishes the steps and the callbacks that are under way and closes the connections. Batches go on with any other
+   * BatchWorker.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -210,7 +239,7 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
     const ended = this.#maintainer.then((maintainer) => maintainer.close()).catch(() => {});
     // Without Redis they would never end what they are doing.
     await Promise.race([ended, pause(CLOSING_MS, undefined, { ref: false })]);
-    await this.#worker.close();
+    await Promise.all([this.#worker.close(), this.#callbackWorker?.close()]);
   }
 
   async #process(job: Job, token: string): Promise<BatchStatus> {
@@ -255,6 +284,9 @@ function checkOptions(options: BatchWorkerOptions): void {
   }
   if (options.batchesQueue !== undefined) {
     checkBatchesQueue('BatchWorker: batchesQueue', options.batchesQueue);
+  }
+  if (options.callbacks !== undefined) {
+    checkCallbackHandlers('BatchWorker', options.callbacks);
   }
   for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
     const value = options[name];
