@@ -188,8 +188,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   /**
    * Adds a tree of jobs, in the form of BullMQ's `FlowProducer`, of which the root becomes one member: it runs when the
    * jobs below it have, and what becomes of it is what counts. A job below that fails for good fails the one above it,
-   * up to the root, unless its options say otherwise (`ignoreDependencyOnFailure`, …). As with a FlowProducer, the
-   * `defaultJobOptions` of queues do not apply; the batch's `jobOptions` do, to the root.
+   * up to the root, unless its options say otherwise (`ignoreDependencyOnFailure`, …). The `defaultJobOptions` apply of
+   * queues that this process has wrapped with `withBatches()`; the batch's `jobOptions` do to the root.
    *
    * @param flow `{ name, queueName, data?, opts?, children? }`, at most 300 jobs in all.
    * @returns `{ job, children? }` for each job, as FlowProducer does; for a root that was a member already only its

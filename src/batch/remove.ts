@@ -1,8 +1,10 @@
 import { BatchError, BatchNotFoundError } from '../errors.js';
 import type { BatchLife } from '../record/add-members.js';
 import { type Extent, isLife } from '../record/removal.js';
+import { explain } from './explain.js';
 import type { Home } from './home.js';
 import { type Removed, Remover } from './remover.js';
+import { firstReason } from './wait.js';
 
 /** How many commands maintenance spends on one batch before it turns to the next. */
 const SLICES_PER_TURN = 25;
@@ -17,9 +19,10 @@ export async function removeBatch(home: Home, { id: batchId, nonce }: BatchLife,
   }
   const removed = await new Remover(home).remove(batchId, { how: 'remove', nonce, extent });
   if (removed === 'not finished') {
+    const reason = await firstReason({ explain: () => explain(home, batchId) });
     throw new BatchError(
       `Batch '${batchId}' has not finished: wait for it with waitUntilFinished(), or pass { force: true } to cancel ` +
-        'it first.',
+        `it first.${reason === undefined ? '' : ` ${reason}`}`,
       { batchId },
     );
   }

@@ -1,5 +1,6 @@
 import { BatchOptionsError } from '../errors.js';
 import { isCallbackId } from '../model/definition.js';
+import { plainReason } from '../model/rules.js';
 import { memberName } from '../record/keys.js';
 import { type SettledMember, settledPage, settledPages } from '../record/settled.js';
 import { readSnapshot } from '../record/snapshot.js';
@@ -43,7 +44,7 @@ const LAST_CURSOR = 2n ** 64n - 1n;
 export async function* resultsOf<Result>(home: Home, batchId: string): AsyncGenerator<BatchResult<Result>> {
   for await (const { key, value } of settledMembers(home, batchId, 'processed')) {
     const name = memberName(home.redis.prefix, key);
-    yield { ...name, value: JSON.parse(value), isBatch: name.queue === home.batches.name };
+    yield { ...name, value: valueOf(value), isBatch: name.queue === home.batches.name } as BatchResult<Result>;
   }
 }
 
@@ -53,10 +54,24 @@ export async function* failuresOf<Data>(home: Home, batchId: string): AsyncGener
   }
 }
 
+/** What a member has returned: workers of BullMQ's Elixir port store a string as it is, not as JSON. */
+function valueOf(stored: string): unknown {
+  try {
+    return JSON.parse(stored);
+  } catch {
+    return stored;
+  }
+}
+
 function failureOf<Data>(home: Home, { key, value, data }: SettledMember): BatchFailure<Data> {
   const name = memberName(home.redis.prefix, key);
   const isBatch = name.queue === home.batches.name;
-  return { ...name, reason: value, ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }), isBatch };
+  return {
+    ...name,
+    reason: plainReason(value),
+    ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }),
+    isBatch,
+  };
 }
 
 /** One page, for those who cannot hold an iterator between two requests. Only the last page may be empty. */
