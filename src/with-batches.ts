@@ -19,7 +19,7 @@ import { BatchMemberError, BatchOptionsError } from './errors.js';
 import { DEFAULT_BATCHES_QUEUE } from './model/place.js';
 import { checkBackend } from './record/client.js';
 import { isConnectionError } from './record/connection-error.js';
-import { checkBatchesQueue, checkKeys, checkName, checkObject, describe } from './validation.js';
+import { checkBatchesQueue, checkKeys, checkName, checkObject, describe, escapedId } from './validation.js';
 
 export interface WithBatchesOptions<Handlers extends CallbackHandlers = CallbackHandlers> {
   /**
@@ -187,7 +187,7 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
       checkOwnQueue(options, own);
       checkBatchOptions(options);
       if (Array.isArray(jobs)) {
-        checkJobs(jobs, await opener(), options.id);
+        checkJobs(jobs, await opener(), options.id === undefined ? undefined : escapedId(options.id));
       }
       const batch = await create(options);
       await fill(batch, jobs, options.id !== undefined);

@@ -9,7 +9,15 @@ import { isCancelled } from '../record/cancel.js';
 import { batchKeys } from '../record/keys.js';
 import { sealBatch, touchBatch } from '../record/seal.js';
 import { readSnapshot } from '../record/snapshot.js';
-import { checkKeys, checkName, checkObject, describe, type MemberOptions, mayBeBatchId } from '../validation.js';
+import {
+  checkKeys,
+  checkName,
+  checkObject,
+  describe,
+  escapedId,
+  type MemberOptions,
+  mayBeBatchId,
+} from '../validation.js';
 import { type Callback, checkCallbackCount, storeCallback, storeCallbacks } from './callbacks.js';
 import { cancelBatch } from './cancel.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
@@ -644,9 +652,15 @@ export async function loadBatch<Q extends QueueLike>(
   id: string,
   standing?: Standing,
 ): Promise<Batch<Q>> {
-  const snapshot = mayBeBatchId(id) ? await readSnapshot(opener.home.redis, id) : undefined;
+  const batchId = escapedId(id);
+  const snapshot = mayBeBatchId(batchId) ? await readSnapshot(opener.home.redis, batchId) : undefined;
   if (snapshot === undefined) {
     throw new BatchNotFoundError(id);
   }
-  return new Batch<Q>({ id, opener, definition: snapshot.definition, ...(standing === undefined ? {} : { standing }) });
+  return new Batch<Q>({
+    id: batchId,
+    opener,
+    definition: snapshot.definition,
+    ...(standing === undefined ? {} : { standing }),
+  });
 }

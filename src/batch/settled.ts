@@ -44,7 +44,7 @@ const LAST_CURSOR = 2n ** 64n - 1n;
 export async function* resultsOf<Result>(home: Home, batchId: string): AsyncGenerator<BatchResult<Result>> {
   for await (const { key, value } of settledMembers(home, batchId, 'processed')) {
     const name = memberName(home.redis.prefix, key);
-    yield { ...name, value: valueOf(value), isBatch: name.queue === home.batches.name } as BatchResult<Result>;
+    yield { ...name, value: parsed(value), isBatch: name.queue === home.batches.name } as BatchResult<Result>;
   }
 }
 
@@ -55,7 +55,7 @@ export async function* failuresOf<Data>(home: Home, batchId: string): AsyncGener
 }
 
 /** What a member has returned: workers of BullMQ's Elixir port store a string as it is, not as JSON. */
-function valueOf(stored: string): unknown {
+function parsed(stored: string): unknown {
   try {
     return JSON.parse(stored);
   } catch {
