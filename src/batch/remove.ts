@@ -1,6 +1,7 @@
 import { BatchError, BatchNotFoundError } from '../errors.js';
 import type { BatchLife } from '../record/add-members.js';
 import { type Extent, isLife } from '../record/removal.js';
+import { removeDropped } from './cancel.js';
 import { explain } from './explain.js';
 import type { Home } from './home.js';
 import { type Removed, Remover } from './remover.js';
@@ -17,7 +18,8 @@ export async function removeBatch(home: Home, { id: batchId, nonce }: BatchLife,
   if (!(await isLife(home.redis, batchId, nonce))) {
     throw new BatchNotFoundError(batchId);
   }
-  const removed = await new Remover(home).remove(batchId, { how: 'remove', nonce, extent });
+  const remover = new Remover(home);
+  const removed = await remover.remove(batchId, { how: 'remove', nonce, extent });
   if (removed === 'not finished') {
     const reason = await firstReason({ explain: () => explain(home, batchId) });
     throw new BatchError(
@@ -25,6 +27,9 @@ export async function removeBatch(home: Home, { id: batchId, nonce }: BatchLife,
         `it first.${reason === undefined ? '' : ` ${reason}`}`,
       { batchId },
     );
+  }
+  if (remover.hasDropped) {
+    await removeDropped(home);
   }
 }
 
