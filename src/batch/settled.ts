@@ -1,6 +1,7 @@
 import { BatchOptionsError } from '../errors.js';
 import { isCallbackId } from '../model/definition.js';
 import { reasonPattern } from '../model/reason-pattern.js';
+import { plainReason } from '../model/rules.js';
 import { memberName } from '../record/keys.js';
 import { type SettledMember, settledPage, settledPages } from '../record/settled.js';
 import { readSnapshot } from '../record/snapshot.js';
@@ -73,7 +74,7 @@ const LAST_CURSOR = 2n ** 64n - 1n;
 export async function* resultsOf<Result>(home: Home, batchId: string): AsyncGenerator<BatchResult<Result>> {
   for await (const { key, value } of settledMembers(home, batchId, 'processed')) {
     const name = memberName(home.redis.prefix, key);
-    yield { ...name, value: JSON.parse(value), isBatch: name.queue === home.batches.name };
+    yield { ...name, value: parsed(value), isBatch: name.queue === home.batches.name } as BatchResult<Result>;
   }
 }
 
@@ -90,10 +91,24 @@ export async function* failuresWithoutData(home: Home, batchId: string): AsyncGe
   }
 }
 
+/** What a member has returned: workers of BullMQ's Elixir port store a string as it is, not as JSON. */
+function parsed(stored: string): unknown {
+  try {
+    return JSON.parse(stored);
+  } catch {
+    return stored;
+  }
+}
+
 function failureOf<Data>(home: Home, { key, value, data }: SettledMember): BatchFailure<Data> {
   const name = memberName(home.redis.prefix, key);
   const isBatch = name.queue === home.batches.name;
-  return { ...name, reason: value, ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }), isBatch };
+  return {
+    ...name,
+    reason: plainReason(value),
+    ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }),
+    isBatch,
+  };
 }
 
 /**

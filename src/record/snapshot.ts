@@ -1,9 +1,10 @@
 import { type BatchDefinition, callbacksOf } from '../model/definition.js';
+import { plainReason } from '../model/rules.js';
 import type { CallbackSnapshot, CallbackState, Counts, Snapshot } from '../model/snapshot.js';
 import type { BatchLife } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD, jobKey } from './keys.js';
-import { LUA_BEGINNING, LUA_IS_CLOSED, LUA_NOW, named, script } from './script.js';
+import { LUA_BEGINNING, LUA_IS_CLOSED, LUA_NOW, LUA_OWN_REASON, named, script } from './script.js';
 import { setField } from './set-field.js';
 import { sortCancelled } from './sort-cancelled.js';
 import { LUA_IS_STRANGER } from './strangers.js';
@@ -128,7 +129,7 @@ return batch and told(batch)`,
 const DECIDE = script(
   'decide',
   6,
-  `${LUA_NOW}${LUA_READ_BATCH}${LUA_IS_STRANGER}${LUA_IS_CLOSED}
+  `${LUA_NOW}${LUA_READ_BATCH}${LUA_IS_STRANGER}${LUA_IS_CLOSED}${LUA_OWN_REASON}
 local id, token, prefix, batchesKey = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= token then
   return redis.call('EXISTS', KEYS[1]) == 1 and 'lock lost' or nil
@@ -191,7 +192,7 @@ if isSettled and batch.failed > 0 then
     local page = redis.call('HSCAN', KEYS[4], cursor, 'COUNT', 1)
     for i = 1, #page[2], 2 do
       if not batch.notMembers[page[2][i]] then
-        batch.anyFailure = beginning(page[2][i + 1], ${REASON_LENGTH})
+        batch.anyFailure = beginning(ownReason(prefix, page[2][i + 1]), ${REASON_LENGTH})
         break
       end
     end
@@ -351,7 +352,7 @@ function parseCallbacks(prefix: string, definition: BatchDefinition, flat: reado
   }
   return callbacksOf(definition.id, definition).map(({ event, index, callback: { queue, name }, jobId }) => {
     const { state = 'pending', reason = '' } = enqueued.get(jobKey(prefix, queue, jobId)) ?? {};
-    return { event, index, queue, name, jobId, state, failedReason: reason === '' ? undefined : reason };
+    return { event, index, queue, name, jobId, state, failedReason: reason === '' ? undefined : plainReason(reason) };
   });
 }
 
