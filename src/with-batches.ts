@@ -12,7 +12,15 @@ import {
   memberQueueOf,
 } from './batch/home.js';
 import { type BatchJobs, checkIterable, checkJobs, type Opener } from './batch/job.js';
-import { type BatchCounts, batchOf, getBatchCounts, getBatches, type ListedState } from './batch/lookup.js';
+import {
+  type BatchCounts,
+  type BatchQuery,
+  batchOf,
+  findBatches,
+  getBatchCounts,
+  getBatches,
+  type ListedState,
+} from './batch/lookup.js';
 import type { JobLike, QueueLike } from './batch/queue-like.js';
 import { enclosing, notedBatchId, noteJob } from './context.js';
 import { BatchMemberError, BatchOptionsError } from './errors.js';
@@ -92,6 +100,17 @@ export interface BatchMethods<Q extends QueueLike, Names extends string = string
    * });
    */
   batchOf(job: JobLike): Promise<Batch<Q, Names> | undefined>;
+
+  /**
+   * Lists the batches with a tag, state by state, the newest first in each.
+   *
+   * @param query the tag, and, as for the other form, states and positions: those among the batches with the tag.
+   * @throws BatchOptionsError for an unknown state, and for positions that are no such integers.
+   *
+   * @example
+   * const ofAcme = await users.getBatches({ tag: 'acme', states: 'failed' });
+   */
+  getBatches(query: BatchQuery): Promise<Batch<Q, Names>[]>;
 
   /**
    * Lists the batches of this Redis and prefix by state, newest first.
@@ -233,7 +252,10 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
         return batch;
       });
     },
-    getBatches: async (states, start, end) => getBatches<Q>(await opener(), states, start, end),
+    getBatches: async (states?: ListedState | readonly ListedState[] | BatchQuery, start?: number, end?: number) =>
+      typeof states === 'object' && !Array.isArray(states)
+        ? findBatches<Q>(await opener(), states as BatchQuery)
+        : getBatches<Q>(await opener(), states as ListedState | readonly ListedState[], start, end),
     getBatchCounts: async () => getBatchCounts(await opener()),
   };
 }

@@ -36,6 +36,7 @@ import {
 } from './job.js';
 import { addCallback } from './late.js';
 import { type Added, addMembers, type Destination, type Member } from './members.js';
+import { updateMetadata } from './metadata.js';
 import type { DataOf, JobOf, NamedQueue, NameOf, QueueLike, ResultOf } from './queue-like.js';
 import { removeBatch } from './remove.js';
 import type { Repetition } from './repetition.js';
@@ -223,7 +224,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    */
   async addFlow(flow: Flow): Promise<FlowNode> {
     const { repetition } = this.#standing;
-    return this.#traced(() => addFlow(this.#destination, this.#definition.jobOptions, flow, repetition));
+    const kept = this.#definition.keep.members ? { ...flow, opts: { ...flow?.opts, removeOnFail: false } } : flow;
+    return this.#traced(() => addFlow(this.#destination, this.#definition.jobOptions, kept, repetition));
   }
 
   async #addStream(jobs: BatchJobs<Q>, nextId: NextId, freshIfUnnamed: boolean): Promise<BulkAdded> {
@@ -290,7 +292,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     const { jobId, ...own } = opts;
     const id = nextId({ queue: queue.name, name, data });
     const isNamed = jobId !== undefined;
-    return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions) }, id: jobId ?? id, isNamed };
+    const kept = this.#definition.keep.members ? { removeOnFail: false } : {};
+    return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions), ...kept }, id: jobId ?? id, isNamed };
   }
 
   /** What is added is a part of the batch's trace, whatever is being traced where it is added. */
@@ -490,6 +493,22 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     const stored = storeCallback(`on('${event}')`, callback, this.#opener);
     checkCallbackCount(`on('${event}')`, (await this.#snapshot()).callbacks.length + 1);
     await addCallback(this.#opener.home, this.#definition, event, stored);
+  }
+
+  /**
+   * Changes the batch's metadata: the given properties are set, and those that are `undefined` are removed. Changes by
+   * several processes at the same time are all kept.
+   *
+   * @param change the properties; with them the metadata may have 10,000 characters of JSON.
+   * @returns the metadata as it is then.
+   * @throws BatchNotFoundError when the batch has been removed; BatchOptionsError for what JSON cannot carry, or for too
+   * much.
+   *
+   * @example
+   * await batch.updateMetadata({ rows: 5000, startedBy: 'ada' });
+   */
+  async updateMetadata(change: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>> {
+    return updateMetadata(this.#opener.home, this.#definition, change);
   }
 
   /**

@@ -116,10 +116,12 @@ export const FIELD = {
    */
   finishedAt: 'b:finishedAt',
   /**
-   * `<age in seconds>,<count>`, either of them may be empty: for how long, and among how many, it stays when it has
+   * `<age in seconds>,<count>`, either of them may be empty, and `,members` when its members' jobs go with it: for how long, and among how many, it stays when it has
    * finished.
    */
   keep: 'b:keep',
+  /** By when it is to have finished, in ms since the epoch by Redis's clock. */
+  deadline: 'b:deadline',
   /**
    * `<token> <until when>`: a retry() that is under way, here or in a batch below; the batch does not expire meanwhile.
    */
