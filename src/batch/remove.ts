@@ -1,6 +1,6 @@
 import { BatchError, BatchNotFoundError } from '../errors.js';
-import type { BatchLife } from '../record/add-members.js';
-import { type Extent, isLife } from '../record/removal.js';
+import { type BatchLife, isBatchThere } from '../record/add-members.js';
+import type { Extent } from '../record/removal.js';
 import { removeDropped } from './cancel.js';
 import { explain } from './explain.js';
 import type { Home } from './home.js';
@@ -15,7 +15,7 @@ const SLICES_PER_TURN = 25;
  * removed it: another call may have been faster, and the reply to a command of this one may have been lost.
  */
 export async function removeBatch(home: Home, { id: batchId, nonce }: BatchLife, extent: Extent): Promise<void> {
-  if (!(await isLife(home.redis, batchId, nonce))) {
+  if (!(await isBatchThere(home.redis, { id: batchId, nonce }))) {
     throw new BatchNotFoundError(batchId);
   }
   const remover = new Remover(home);
