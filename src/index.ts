@@ -10,6 +10,7 @@ export type { BatchOptions, ParentBatch } from './batch/create.js';
 export type { Flow, FlowChild, FlowChildOptions, FlowNode } from './batch/flow.js';
 export type { BatchJob, BatchJobs } from './batch/job.js';
 export type { BatchCounts, BatchQuery, ListedState } from './batch/lookup.js';
+export type { BatchMember, BatchMembersPage, MemberState, MembersPageOptions } from './batch/member-pages.js';
 export type { DataOf, JobLike, JobOf, NamedQueue, NameOf, QueueLike, ResultOf } from './batch/queue-like.js';
 export type { BatchFailure, BatchFailuresPage, BatchResult, FailuresPageOptions } from './batch/settled.js';
 export type { BatchStatus, CallbackStatus } from './batch/status.js';

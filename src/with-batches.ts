@@ -22,6 +22,7 @@ import {
   type ListedState,
 } from './batch/lookup.js';
 import type { JobLike, QueueLike } from './batch/queue-like.js';
+import { signalOf } from './batch/signal.js';
 import { enclosing, notedBatchId, noteJob } from './context.js';
 import { BatchMemberError, BatchOptionsError } from './errors.js';
 import { DEFAULT_BATCHES_QUEUE } from './model/place.js';
@@ -100,6 +101,22 @@ export interface BatchMethods<Q extends QueueLike, Names extends string = string
    * });
    */
   batchOf(job: JobLike): Promise<Batch<Q, Names> | undefined>;
+
+  /**
+   * Returns a signal that aborts within about a second when the batch of a running job, or one above it, is cancelled
+   * or removed, with a BatchError as its reason. Of a job outside of batches it never does. One small command a second,
+   * as long as the job runs.
+   *
+   * @param job the job that a processor was given.
+   *
+   * @example
+   * new Worker('users', async (job) => {
+   *   const signal = users.signalOf(job);
+   *   const page = await fetch(job.data.url, { signal });   // rejects when the batch is cancelled
+   *   signal.throwIfAborted();
+   * });
+   */
+  signalOf(job: JobLike): AbortSignal;
 
   /**
    * Lists the batches with a tag, state by state, the newest first in each.
@@ -252,6 +269,7 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
         return batch;
       });
     },
+    signalOf: (job) => signalOf(opener, job),
     getBatches: async (states?: ListedState | readonly ListedState[] | BatchQuery, start?: number, end?: number) =>
       typeof states === 'object' && !Array.isArray(states)
         ? findBatches<Q>(await opener(), states as BatchQuery)

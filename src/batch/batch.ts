@@ -35,10 +35,13 @@ import {
   type Opener,
 } from './job.js';
 import { addCallback } from './late.js';
+import { type BatchMembersPage, type MembersPageOptions, membersPage } from './member-pages.js';
 import { type Added, addMembers, type Destination, type Member } from './members.js';
 import { updateMetadata } from './metadata.js';
+import { orderedResults } from './ordered.js';
 import type { DataOf, JobOf, NamedQueue, NameOf, QueueLike, ResultOf } from './queue-like.js';
 import { removeBatch } from './remove.js';
+import { removeMember } from './remove-member.js';
 import type { Repetition } from './repetition.js';
 import { retryFailed, revive } from './retry.js';
 import {
@@ -618,11 +621,55 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * Yields the members that succeeded, with what they returned; page by page, in no particular order. While the batch
    * is running a member may be yielded twice.
    *
+   * @param options `ordered: true` yields them in the order in which each producer has added them, those with ids of
+   * their own last, by id. All are held in memory: at most 100,000, or a BatchError says so. Default: false.
+   *
    * @example
    * for await (const { id, value } of batch.results()) sheet.addRow([id, value]);
    */
-  results(): AsyncGenerator<BatchResult<ResultOf<Q>>, void> {
-    return resultsOf(this.#opener.home, this.id);
+  results(options: { readonly ordered?: boolean } = {}): AsyncGenerator<BatchResult<ResultOf<Q>>, void> {
+    checkObject('The options of results', options);
+    checkKeys('results()', options, ['ordered']);
+    return options.ordered ? orderedResults(this.#opener.home, this.id) : resultsOf(this.#opener.home, this.id);
+  }
+
+  /**
+   * Reads one page of the members, jobs and child batches, with how they stand, their data while their job exists, and
+   * what they returned or why they failed. While the batch is running, a member that settles meanwhile may be on two
+   * pages, or on none.
+   *
+   * @param options `state`: 'pending', 'succeeded' or 'failed', by default all; `cursor` of the page before, and about
+   * how many are wanted: `count`, 1 to 1,000, by default 100.
+   * @throws BatchOptionsError for a cursor that no page has returned, and other states and counts.
+   *
+   * @example
+   * const { members, cursor } = await batch.members({ state: 'pending' });
+   */
+  async members(options: MembersPageOptions = {}): Promise<BatchMembersPage<DataOf<Q>, ResultOf<Q> | BatchStatus>> {
+    return membersPage(this.#opener.home, this.id, options);
+  }
+
+  /**
+   * Takes a job that has not started out of the batch and out of its queue: it is not counted any more, and the batch
+   * does not wait for it.
+   *
+   * @param id the id of the job.
+   * @param options `queue`: the job's queue, or its name; by default that of the batch.
+   * @returns whether the batch had such a member.
+   * @throws BatchError for a member that runs or has settled, a flow whose jobs wait or run, and a child batch;
+   * BatchNotFoundError when the batch has been removed.
+   *
+   * @example
+   * await batch.removeMember('row-7');
+   */
+  async removeMember(id: string, options: { readonly queue?: string | QueueLike } = {}): Promise<boolean> {
+    checkName('removeMember(id): the id', id);
+    checkObject('The options of removeMember', options);
+    checkKeys('removeMember()', options, ['queue']);
+    const { own, home } = this.#opener;
+    const isOfBatches = options.queue === home.batches.name;
+    const queue = isOfBatches ? home.batches.name : findQueue('removeMember(): queue', options.queue, home, own).name;
+    return removeMember(home, this.#definition, { queue, id });
   }
 
   /**

@@ -80,7 +80,7 @@ export async function* failuresOf<Data>(home: Home, batchId: string): AsyncGener
 }
 
 /** What a member has returned: workers of BullMQ's Elixir port store a string as it is, not as JSON. */
-function parsed(stored: string): unknown {
+export function parsed(stored: string): unknown {
   try {
     return JSON.parse(stored);
   } catch {
@@ -155,7 +155,7 @@ async function* settledMembers(
 /**
  * Without the batch's own callbacks, and jobs that were attached to it by hand: BullMQ keeps them among its children.
  */
-function membersAmong(
+export function membersAmong(
   home: Home,
   batchId: string,
   children: readonly SettledMember[],
@@ -166,6 +166,6 @@ function membersAmong(
   return children.filter(isMember);
 }
 
-async function strangersOf(home: Home, batchId: string): Promise<ReadonlySet<string>> {
+export async function strangersOf(home: Home, batchId: string): Promise<ReadonlySet<string>> {
   return new Set((await readSnapshot(home.redis, batchId))?.strangers);
 }
