@@ -6,7 +6,10 @@ import { type BatchFailure, failuresWithoutData } from './settled.js';
 
 /** Failures that have a reason in common. */
 export interface FailureReason {
-  /** The first line of the reason; with '…' for numbers, ids and quoted values where they differ, as in "duplicate of row …". */
+  /**
+   * The first line of the reason; with '…' for numbers, ids and quoted values where they differ, as in "duplicate of
+   * row …".
+   */
   readonly reason: string;
   /** How many of the failures that were looked at have it. */
   readonly count: number;

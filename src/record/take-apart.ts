@@ -55,11 +55,11 @@ end
  * continued.
  *
  * A settled member is forgotten, and its job removed with those below it if that was asked for. A pending one is
- * cancelled, as \`cancel()\` does: removed, or dropped where it is in a list, after what is below it. One that runs ends
- * outside of any batch, and is not tried again. A callback of the batch is removed even while it runs: it must not run
- * once more when its worker stalls. What is not the batch's own is left alone: a job that has another parent by now, or
- * another prefix. The batch job goes last, when nothing else is left and no BatchWorker holds it: it is taken out of its
- * state, and of the batch above, which may be waiting for nothing else.
+ * cancelled, as \`cancel()\` does: removed, or dropped where it is in a list, after what is below it. One that runs
+ * ends outside of any batch, and is not tried again. A callback of the batch is removed even while it runs: it must not
+ * run once more when its worker stalls. What is not the batch's own is left alone: a job that has another parent by
+ * now, or another prefix. The batch job goes last, when nothing else is left and no BatchWorker holds it: it is taken
+ * out of its state, and of the batch above, which may be waiting for nothing else.
  *
  * KEYS: batch job, what the keys of the sets of needs begin with, registry of dropped jobs.
  * ARGV: batch id, nonce, holder, key prefix of the batches queue, key prefix of all queues, which of the batch's
