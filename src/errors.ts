@@ -66,8 +66,8 @@ export class BatchFinishedError extends BatchError {
   constructor(batchId: string, why: 'finished' | 'cancelled' = 'finished') {
     super(
       `Batch '${batchId}' ${why === 'finished' ? 'has finished' : 'was cancelled'}: nothing can be added to it. ` +
-        'Follow-up ' +
-        `work goes into its parent, from a callback, with (await batchOf(job)).parent(), or into a new batch.`,
+        'Follow-up work goes into its parent, from a callback, with (await batchOf(job)).parent(), or into a new ' +
+        'batch.',
       { batchId },
     );
   }

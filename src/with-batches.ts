@@ -158,8 +158,7 @@ function checkUnchanged({ name }: QueueLike, before: string, wanted = before): v
   if (wanted !== before) {
     throw new BatchOptionsError(
       `Queue '${name}' was wrapped with the batchesQueue '${before}' before, and now with '${wanted}'. Give ` +
-        'withBatches() the ' +
-        'same batchesQueue everywhere.',
+        'withBatches() the same batchesQueue everywhere.',
     );
   }
 }

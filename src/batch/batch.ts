@@ -235,8 +235,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
     if (queue.prefix !== this.#opener.own.prefix) {
       throw new BatchOptionsError(
         `Queue '${queue.name}' has the prefix '${queue.prefix}', batch '${this.id}' has ` +
-          `'${this.#opener.own.prefix}'. A batch, ` +
-          `its members and its callbacks share one prefix.`,
+          `'${this.#opener.own.prefix}'. A batch, its members and its callbacks share one prefix.`,
       );
     }
     checkNotBatches(queue.name, this.#opener.home.batches.name);
@@ -516,7 +515,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * oldest of each kind, queues that are paused or have no worker, a missing BatchWorker, a missing seal. `reasons`
    * says the same in sentences, most important first, with what to do. Of a finished batch it says how it ended.
    *
-   * Looks at every outstanding member, 500 per command: for people and alarms; for a progress bar there is `status()`.
+   * Looks at up to 2,000 outstanding members, 500 per command. Of a larger batch these are a sample: `sampled` says how
+   * many they were, the counts of `members` are estimates, and sentences say "about"; child batches are counted exactly.
+   * For people and alarms; for a progress bar there is `status()`.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    *
@@ -533,7 +534,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * not count. While it is running, the numbers of different batches may be moments apart. A child that is removed
    * meanwhile is left out.
    *
-   * Looks for child batches among all members, 500 per command, and holds only the batches in memory.
+   * Takes about two commands for each batch, however many jobs there are, and holds only the batches in memory.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    *

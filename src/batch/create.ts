@@ -234,9 +234,8 @@ function refusedBatch(
       );
     case 'used':
       return new BatchConflictError(
-        `Batch '${batchId}' was a member of batch '${parent?.batch.id}' before, and has been removed: its outcome ` +
-          'is counted ' +
-          'there. Use another id.',
+        `Batch '${batchId}' was a member of batch '${parent?.batch.id}' before, and has been removed: its outcome is ` +
+          'counted there. Use another id.',
         { batchId },
       );
     default:

@@ -244,8 +244,7 @@ function childOptions(what: string, opts: unknown = {}): Record<string, unknown>
   if (chosen.length === 0 && opts.failParentOnFailure === false) {
     throw new BatchOptionsError(
       `The options of ${what} switch 'failParentOnFailure' off: the flow would wait for ever for a job that has ` +
-        'failed. ' +
-        `Set 'ignoreDependencyOnFailure' to go on without it.`,
+        `failed. Set 'ignoreDependencyOnFailure' to go on without it.`,
     );
   }
   return { ...own, [chosen[0] ?? 'failParentOnFailure']: true };

@@ -57,8 +57,10 @@ end
 `;
 
 /**
- * Lua: cancelJob(key, queueKey, id, ownerKey, deferral) takes a pending job out of the dependencies of its owner, a
- * batch or the root of a flow. It returns what became of the job:
+ * Lua: isJobRunning(key, queueKey, id): whether a worker has a job, or had it when it died.
+ *
+ * cancelJob(key, queueKey, id, ownerKey, deferral) takes a pending job out of the dependencies of its owner, a batch or
+ * the root of a flow. It returns what became of the job:
  *
  * - 'cancelled': it will not run. From 'delayed', 'prioritized' or 'waiting-children' it was removed. In a list it was
  *   dropped: it has no parent any more, and the worker that takes it, or the search for dropped jobs, removes it.
@@ -90,6 +92,9 @@ local function setOf(queueKey, id)
       return set
     end
   end
+end
+local function isJobRunning(key, queueKey, id)
+  return redis.call('EXISTS', key .. ':lock') == 1 or not setOf(queueKey, id) and isListedAsActive(queueKey, id)
 end
 local function cancelJob(key, queueKey, id, ownerKey, deferral)
   local timestamp, parentKey, finishedOn, defa, opts =

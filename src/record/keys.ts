@@ -110,6 +110,9 @@ export const FIELD = {
   deferred: 'b:deferred',
   /** Set when a cancelled batch was gone through completely: what is left of it was running then. */
   emptied: 'b:emptied',
+  /** How many child batches were created in it, and what the names of the fields begin with that list them. */
+  childCount: 'b:childCount',
+  children: 'b:children:',
   /**
    * On a parent: how many child batches have failed because of a cancel, which are no deaths. On such a child: that it
    * is counted there.
@@ -122,8 +125,6 @@ export const FIELD = {
   attemptedAt: 'b:attemptedAt',
   /** The mark of a removal, see record/removal.ts: only its removal finds the batch from then on. */
   removal: 'b:removal',
-  /** The beginning of the field that says, for the key of a list, at which rank of it the removal is. */
-  removalAt: 'b:removalAt:',
   /**
    * `<finishedOn>:<when a BatchWorker first saw it, by Redis's clock>`: what the age of a finished batch counts from.
    */
@@ -133,9 +134,6 @@ export const FIELD = {
   /** `<token> <until when>` of a retry() in progress, here or in a batch below: the batch does not expire meanwhile. */
   retrying: 'b:retrying',
 } as const;
-
-/** Marks a job that is being removed together with those below it: it is in no state of its queue any more. */
-export const HELD_FIELD = 'b:held';
 
 /**
  * Marks a job in a list that a cancel has settled: nothing waits for it any more, and whichever process meets it may

@@ -44,7 +44,7 @@ local function writeRemoval(jobKey, removal)
   mark = mark .. (removal.members and ' members' or '') .. (removal.force and ' force' or '')
   redis.call('HSET', jobKey, '${FIELD.removal}', mark)
 end
--- Returns the removal of this life of the batch, and renews its lease; nil for all but its holder.
+-- The removal of this life of the batch, renewed; nil for anybody but its holder.
 local function holdRemoval(jobKey, nonce, holder)
   local removal = readRemoval(jobKey)
   if not removal or removal.holder ~= holder or redis.call('HGET', jobKey, '${FIELD.nonce}') ~= nonce then
@@ -221,17 +221,4 @@ export async function renewRemoval(redis: BatchRedis, { batchId, nonce, holder }
 /** Releases a removal: the next process that comes to it continues. */
 export async function releaseRemoval(redis: BatchRedis, { batchId, nonce, holder }: Hold): Promise<void> {
   await redis.run(RENEW, [batchKeys(redis, batchId).job, nonce, holder, '1']);
-}
-
-/** KEYS: batch job. ARGV: nonce. Returns 1 for this life of the batch, also while it is being removed. */
-const IS_LIFE = script(
-  'isLife',
-  1,
-  `${LUA_NONCE}
-return nonceOf(KEYS[1]) == ARGV[1] and 1 or 0`,
-);
-
-/** Whether this life of a batch exists, also when only a part of it is left. */
-export async function isLife(redis: BatchRedis, batchId: string, nonce: string): Promise<boolean> {
-  return (await redis.run(IS_LIFE, [batchKeys(redis, batchId).job, nonce])) === 1;
 }

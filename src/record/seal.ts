@@ -2,6 +2,7 @@ import type { BatchLife } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_IS_CLOSED, LUA_NOW, LUA_WAKE, script } from './script.js';
+import { setField } from './set-field.js';
 
 /**
  * Records the seal and promotes the batch job in one step, so that a killed producer never leaves a sealed batch that
@@ -55,21 +56,7 @@ export async function wakeIfClosed(redis: BatchRedis, batchId: string): Promise<
   await redis.run(WAKE_IF_CLOSED, [batchKeys(redis, batchId).job, batchId, batchesKey(redis, '')]);
 }
 
-/**
- * Records a sign of life of the producer, if this life of the batch exists.
- *
- * KEYS: batch job. ARGV: nonce.
- */
-const TOUCH = script(
-  'touch',
-  1,
-  `${LUA_NOW}
-if redis.call('HGET', KEYS[1], '${FIELD.nonce}') == ARGV[1] then
-  redis.call('HSET', KEYS[1], '${FIELD.registeredAt}', now())
-end`,
-);
-
 /** Gives a sign of life of an open batch's producer, although it adds nothing at the moment. */
 export async function touchBatch(redis: BatchRedis, { id, nonce }: BatchLife): Promise<void> {
-  await redis.run(TOUCH, [batchKeys(redis, id).job, nonce]);
+  await setField(redis, { id, nonce }, 'registeredAt');
 }

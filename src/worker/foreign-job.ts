@@ -11,9 +11,8 @@ const PUT_BACK_MS = 5000;
 export function foreignJobError(queue: string, { id, name }: ForeignJob): BatchOptionsError {
   return new BatchOptionsError(
     `The queue '${queue}' holds jobs that are no batches, e.g. '${id}' (${name}): it belongs to your application. ` +
-      'Give ' +
-      `batches a queue of another name: withBatches(queue, { batchesQueue: '…' }) and new BatchWorker({ connection, ` +
-      `batchesQueue: '…' }). Or remove these jobs, if nobody needs them.`,
+      `Give batches a queue of another name: withBatches(queue, { batchesQueue: '…' }) and new BatchWorker({ ` +
+      `connection, batchesQueue: '…' }). Or remove these jobs, if nobody needs them.`,
   );
 }
 

@@ -97,8 +97,7 @@ class NoBatchError extends UnrecoverableError {
   constructor(jobId: string, queue: string) {
     super(
       `Job '${jobId}' in the queue '${queue}' is no batch: it was added, or copied, by hand. Batches are created ` +
-        'with ' +
-        'createBatch() or addBatch().',
+        'with createBatch() or addBatch().',
     );
     this.name = 'NoBatchError';
     this.stack = this.message;
