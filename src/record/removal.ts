@@ -44,7 +44,7 @@ local function writeRemoval(jobKey, removal)
   mark = mark .. (removal.members and ' members' or '') .. (removal.force and ' force' or '')
   redis.call('HSET', jobKey, '${FIELD.removal}', mark)
 end
--- The removal of this life of the batch, renewed; nil for anybody but its holder.
+-- Returns the removal of this life of the batch, and renews its lease; nil for all but its holder.
 local function holdRemoval(jobKey, nonce, holder)
   local removal = readRemoval(jobKey)
   if not removal or removal.holder ~= holder or redis.call('HGET', jobKey, '${FIELD.nonce}') ~= nonce then
@@ -124,7 +124,7 @@ if isHeld then
   return { 'outcome', 'held' }
 end
 if not isEnded then
-  -- What is running asks for it, until the batch is gone.
+  -- Running members find it with isCancelled(), until the batch is gone.
   redis.call('HSETNX', KEYS[1], '${FIELD.cancelReason}', 'removed')
   redis.call('HSETNX', KEYS[1], '${FIELD.cancelledAt}', now())
 end

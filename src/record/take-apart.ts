@@ -93,7 +93,7 @@ end
 local children, known = {}, {}
 local clear
 
--- A queue of another prefix that begins like ours is none here: what its jobs are in cannot be told.
+-- A queue whose prefix only begins like ours is left out: in which states its jobs are is not known.
 local function isQueue(queueKey)
   if known[queueKey] == nil then
     known[queueKey] = redis.call('EXISTS', queueKey .. 'meta') == 1
@@ -178,7 +178,7 @@ local function removeCallback(key, queueKey, id)
   unlinkJob(key)
 end
 
--- Does what is to be done with a job that is outstanding. Returns whether its owner may forget it.
+-- Cancels or removes an outstanding job. Returns whether its owner may forget it.
 local function takePending(owner, key, queueKey, id)
   budget = budget - ${COST_OF_A_PENDING_JOB}
   if takesPending and haveJobsBelow({ key }) and not isJobRunning(key, queueKey, id) then
@@ -196,7 +196,7 @@ local function takePending(owner, key, queueKey, id)
   return true
 end
 
--- Does with one child what is to be done. Returns 'forget' when its owner may forget it, 'remove' when it is a settled
+-- Removes, or leaves, one child. Returns 'forget' when its owner may forget it, 'remove' when it is a settled
 -- job that is to go, or 'stays'.
 local function takeChild(owner, key, collection)
   budget = budget - 1
@@ -350,7 +350,7 @@ redis.call('XADD', batchesQueue .. 'events', 'MAXLEN', '~', 10000, '*', 'event',
   'prev', 'unknown')
 if above then
   if batch[2] and redis.call('HEXISTS', above .. ':failed', batchKey) == 0 then
-    -- It was about to fail in its parent, and does not.
+    -- The batch job was about to fail in its parent, and must not any more.
     redis.call('HINCRBY', above, '${FIELD.cancelledChildren}', -1)
   end
   local wasWaitedFor = redis.call('SREM', above .. ':dependencies', batchKey) == 1
