@@ -91,15 +91,16 @@ export function mayBeBatchId(id: string): boolean {
 }
 
 /**
- * Checks an id of the caller's: BullMQ's parent and child scripts, and the ids of callbacks, must be able to carry it.
+ * An id as a batch can have it: ':' and '~', which are Redis's and our own separators, as '%3A' and '%7E'. Ids that are
+ * made of a job's id may have them. An id that is escaped stays as it is.
  */
+export function escapedId(id: string): string {
+  return id.replaceAll(':', '%3A').replaceAll('~', '%7E');
+}
+
+/** An id that BullMQ's parent/child scripts, and our callback ids, can carry when it has been escaped. */
 export function checkBatchId(id: unknown): asserts id is string {
   checkName('The id of a batch', id);
-  if (/[:~]/.test(id)) {
-    throw new BatchOptionsError(
-      `The id of a batch must not contain ':' or '~', which are Redis's and our own separators: '${id}'.`,
-    );
-  }
   if (QUEUE_KEYS.includes(id)) {
     throw new BatchOptionsError(
       `The id of a batch must not be '${id}', the name of a key of BullMQ's. Use e.g. 'import-${id}'.`,
@@ -179,7 +180,10 @@ export function checkMemberOptions(what: string, opts: unknown, batchId?: string
     );
   }
   if (jobId.startsWith('0:') || (jobId.includes(':') && jobId.split(':').length !== 3)) {
-    throw new BatchOptionsError(`${what}.jobId must not contain ':', BullMQ's separator: '${jobId}'.`);
+    throw new BatchOptionsError(
+      `${what}.jobId must not contain ':', BullMQ's separator: '${jobId}'. Use e.g. ` +
+        `'${jobId.replace(/^0:/, 'row-0:').replaceAll(':', '-')}'.`,
+    );
   }
 }
 
@@ -244,7 +248,8 @@ export function describe(value: unknown): string {
   return typeof value === 'string' ? `'${value}'` : `a ${typeof value}`;
 }
 
-function nearest(key: string, known: readonly string[]): string | undefined {
+/** The one of these words that was probably meant. */
+export function nearest(key: string, known: readonly string[]): string | undefined {
   const [best] = known
     .map((candidate) => ({ candidate, distance: editDistance(key.toLowerCase(), candidate.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance);

@@ -9,14 +9,23 @@ import { isCancelled } from '../record/cancel.js';
 import { batchKeys } from '../record/keys.js';
 import { sealBatch, touchBatch } from '../record/seal.js';
 import { readSnapshot } from '../record/snapshot.js';
-import { checkKeys, checkName, checkObject, describe, type MemberOptions, mayBeBatchId } from '../validation.js';
-import { type Callback, checkCallbackCount, storeCallback } from './callbacks.js';
+import {
+  checkKeys,
+  checkName,
+  checkObject,
+  describe,
+  escapedId,
+  type MemberOptions,
+  mayBeBatchId,
+} from '../validation.js';
+import { type Callback, checkCallbackCount, storeCallback, storeCallbacks } from './callbacks.js';
 import { cancelBatch } from './cancel.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
 import { explain } from './explain.js';
+import { type FailureReasons, type FailureReasonsOptions, failureReasonsOf } from './failure-reasons.js';
 import { addFlow, type Flow, type FlowNode } from './flow.js';
-import { checkNotBatches, checkSameBatches, type MemberQueue } from './home.js';
-import { freshIds, repeatableIds } from './ids.js';
+import { checkNotBatches, checkSameBatches, findQueue, type MemberQueue } from './home.js';
+import { derivedIds, freshIds, type NextId, repeatableIds } from './ids.js';
 import {
   type BatchJobs,
   type CheckedJob,
@@ -28,8 +37,9 @@ import {
 } from './job.js';
 import { addCallback } from './late.js';
 import { type Added, addMembers, type Destination, type Member } from './members.js';
-import type { DataOf, JobOf, NameOf, QueueLike, ResultOf } from './queue-like.js';
+import type { DataOf, JobOf, NamedQueue, NameOf, QueueLike, ResultOf } from './queue-like.js';
 import { removeBatch } from './remove.js';
+import type { Repetition } from './repetition.js';
 import { retryFailed, revive } from './retry.js';
 import {
   type BatchFailure,
@@ -59,7 +69,9 @@ export interface BulkAdded {
  * is an outstanding part of the batch.
  */
 export interface Standing {
-  /** Links that the batch itself accepts. Without one, adding ends with the seal. */
+  /** Of a running job: what makes the ids of all that it adds through this handle, and those that come from it. */
+  readonly repetition?: Repetition | undefined;
+  /** Proof that may be shown to the batch itself; without it, adding ends with the seal. */
   readonly links: readonly AttachmentLink[];
   /** Links that the parent accepts. A callback has only these. */
   readonly parentLinks: readonly AttachmentLink[];
@@ -79,7 +91,7 @@ const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
  * await batch.addBulk(rows);
  * await batch.seal();
  */
-export class Batch<Q extends QueueLike = QueueLike> {
+export class Batch<Q extends QueueLike = QueueLike, Names extends string = string> {
   /** The id of the batch: your own, or a generated one of 20 characters. */
   readonly id: string;
   /** False when `createBatch` found a batch with this id, or when the handle comes from a look-up. */
@@ -108,6 +120,16 @@ export class Batch<Q extends QueueLike = QueueLike> {
     this.#definition = parts.definition;
     this.#standing = parts.standing ?? OUTSIDE;
     this.#parent = parts.parent;
+  }
+
+  /**
+   * What the job is to the batch that the handle was asked for with.
+   *
+   * @internal
+   */
+  get isAddedToBy(): 'member' | 'callback' | undefined {
+    const { links, parentLinks } = this.#standing;
+    return links.length > 0 ? 'member' : parentLinks.length > 0 ? 'callback' : undefined;
   }
 
   /** The id of the parent batch; undefined for a batch without a parent. */
@@ -169,14 +191,27 @@ export class Batch<Q extends QueueLike = QueueLike> {
    */
   async addChecked(jobs: BatchJobs<Q>, isRepeatable: boolean): Promise<BulkAdded> {
     const { nonce } = this.#definition;
-    return this.#addStream(jobs, isRepeatable ? repeatableIds(this.id, nonce) : freshIds(nonce), !isRepeatable);
+    return isRepeatable
+      ? this.#addStream(jobs, repeatableIds(this.id, nonce), false)
+      : this.#addStream(jobs, this.#newIds(), this.#makesFreshIds);
+  }
+
+  /** Whether the ids that it makes can be known only to a call that is sent twice. */
+  get #makesFreshIds(): boolean {
+    return this.#standing.repetition === undefined;
+  }
+
+  #newIds(): NextId {
+    const { repetition } = this.#standing;
+    const { nonce } = this.#definition;
+    return repetition === undefined ? freshIds(nonce) : derivedIds(nonce, repetition);
   }
 
   /**
    * Adds a tree of jobs, in the form of BullMQ's `FlowProducer`, of which the root becomes one member: it runs when the
    * jobs below it have, and what becomes of it is what counts. A job below that fails for good fails the one above it,
-   * up to the root, unless its options say otherwise (`ignoreDependencyOnFailure`, …). As with a FlowProducer, the
-   * `defaultJobOptions` of queues do not apply; the batch's `jobOptions` do, to the root.
+   * up to the root, unless its options say otherwise (`ignoreDependencyOnFailure`, …). The `defaultJobOptions` apply of
+   * queues that this process has wrapped with `withBatches()`; the batch's `jobOptions` do to the root.
    *
    * @param flow `{ name, queueName, data?, opts?, children? }`, at most 300 jobs in all.
    * @returns `{ job, children? }` for each job, as FlowProducer does; for a root that was a member already only its
@@ -191,10 +226,11 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * });
    */
   async addFlow(flow: Flow): Promise<FlowNode> {
-    return this.#traced(() => addFlow(this.#destination, this.#definition.jobOptions, flow));
+    const { repetition } = this.#standing;
+    return this.#traced(() => addFlow(this.#destination, this.#definition.jobOptions, flow, repetition));
   }
 
-  async #addStream(jobs: BatchJobs<Q>, nextId: () => string, freshIfUnnamed: boolean): Promise<BulkAdded> {
+  async #addStream(jobs: BatchJobs<Q>, nextId: NextId, freshIfUnnamed: boolean): Promise<BulkAdded> {
     let [added, known, position] = [0, 0, 0];
     const add = async (chunk: unknown[]) => {
       const members = chunk.map((job) =>
@@ -240,11 +276,11 @@ export class Batch<Q extends QueueLike = QueueLike> {
     }
     checkNotBatches(queue.name, this.#opener.home.batches.name);
     checkSameBatches(`Batch '${this.id}'`, queue, this.#opener.home);
-    const nextId = freshIds(this.#definition.nonce);
+    const nextId = this.#newIds();
     const members = jobs.map((job, i) =>
       this.#member(checkMember(jobs.length === 1 ? 'the job' : `job ${i}`, queue, job, this.id), nextId),
     );
-    const fresh = !members.some(({ isNamed }) => isNamed);
+    const fresh = this.#makesFreshIds && !members.some(({ isNamed }) => isNamed);
     const added: Job[] = [];
     for (let from = 0; from < members.length; from += CHUNK_SIZE) {
       const some = members.slice(from, from + CHUNK_SIZE);
@@ -253,10 +289,10 @@ export class Batch<Q extends QueueLike = QueueLike> {
     return { jobs: added };
   }
 
-  #member({ queue, name, data, opts = {} }: CheckedJob, nextId: () => string): Member {
+  #member({ queue, name, data, opts = {} }: CheckedJob, nextId: NextId): Member {
     const { jobOptions } = this.#definition;
     const { jobId, ...own } = opts;
-    const id = nextId();
+    const id = nextId({ queue: queue.name, name, data });
     const isNamed = jobId !== undefined;
     return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions) }, id: jobId ?? id, isNamed };
   }
@@ -292,23 +328,32 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Creates a child batch: it is one member of this batch, and settles when its own callbacks have run. To create it on
-   * another queue: `otherQueue.createBatch({ parent: batch })`.
+   * Creates a child batch: it is one member of this batch, and settles when its own callbacks have run. Its members go
+   * into `queue`, by default into the queue of this batch; `queue.createBatch({ parent })` does the same.
    *
    * @param options as of `queue.createBatch()`, without another `parent`.
    * @throws as `add` and `queue.createBatch`.
    *
    * @example
-   * const users = await batch.createBatch({ description: 'Users of ACME', on: { complete: { name: 'cs-import' } } });
+   * const ofAcme = await batch.createBatch({ queue: users, description: 'Users of ACME' });
+   * await ofAcme.add('import-user', { name: 'Ada' });   // a job of the queue 'users'
    */
-  async createBatch(options: BatchOptions = {}): Promise<Batch<Q>> {
+  createBatch<C extends QueueLike>(options: BatchOptions<Names> & { readonly queue: C }): Promise<Batch<C, Names>>;
+  createBatch(options: BatchOptions<Names> & { readonly queue: string }): Promise<Batch<NamedQueue, Names>>;
+  createBatch(options?: BatchOptions<Names> & { readonly queue?: undefined }): Promise<Batch<Q, Names>>;
+  async createBatch(
+    given: BatchOptions<Names> & { readonly queue?: string | QueueLike | undefined } = {},
+  ): Promise<Batch<QueueLike, Names>> {
+    checkObject('The options of a batch', given);
+    const { queue, ...options } = given;
     checkBatchOptions(options);
     if (options.parent !== undefined && options.parent !== this) {
       throw new BatchOptionsError(
         `batch.createBatch() creates a child of batch '${this.id}': it takes no other 'parent'.`,
       );
     }
-    return createBatch(this.#opener, { ...options, parent: this });
+    const own = findQueue(`batch.createBatch(): queue`, queue, this.#opener.home, this.#opener.own);
+    return createBatch({ ...this.#opener, own }, { ...options, parent: this });
   }
 
   /**
@@ -318,8 +363,18 @@ export class Batch<Q extends QueueLike = QueueLike> {
    */
   async createChild<C extends QueueLike>(opener: Opener, options: BatchOptions): Promise<Batch<C>> {
     checkSameBatches(`A child of batch '${this.id}'`, opener.own, this.#opener.home);
-    const defined = await this.#traced(() => defineBatch(opener, options, this.#destination));
-    return new Batch<C>({ ...defined, opener, parent: this });
+    const { repetition } = this.#standing;
+    const named =
+      repetition === undefined || options.id !== undefined
+        ? options
+        : { ...options, id: this.#childId(opener, options, repetition) };
+    const defined = await this.#traced(() => defineBatch(opener, named, this.#destination));
+    return new Batch<C>({ ...defined, opener, parent: this, standing: { ...OUTSIDE, repetition } });
+  }
+
+  /** The id of a child that a running member creates: a second run of the member finds it. */
+  #childId(opener: Opener, { id, on, parent, ...content }: BatchOptions, repetition: Repetition): string {
+    return repetition.nextId(this.#definition.nonce, opener.own.name, content, storeCallbacks(on, opener));
   }
 
   /**
@@ -432,7 +487,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * @example
    * await batch.on('success', { name: 'tell-ops', queue: mail });
    */
-  async on(event: BatchEvent, callback: Callback): Promise<void> {
+  async on(event: BatchEvent, callback: Names | Callback): Promise<void> {
     if (!EVENTS.includes(event)) {
       throw new BatchOptionsError(`A batch has no event ${describe(event)}. Known are: ${EVENTS.join(', ')}.`);
     }
@@ -484,10 +539,10 @@ export class Batch<Q extends QueueLike = QueueLike> {
       return undefined;
     }
     const { redis } = this.#opener.home;
-    const { parentLinks } = this.#standing;
+    const { parentLinks, repetition } = this.#standing;
     const link = { dependencies: batchKeys(redis, parentId).dependencies, memberKey: batchKeys(redis, this.id).job };
     const links = parentLinks.length === 0 ? [] : [...parentLinks, link];
-    return loadBatch<Q>(this.#opener, parentId, { links, parentLinks: links });
+    return loadBatch<Q>(this.#opener, parentId, { links, parentLinks: links, repetition });
   }
 
   /**
@@ -558,6 +613,23 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
+   * Counts the members that failed for good by their reasons. Reasons that differ in numbers, ids or quoted values only
+   * are one, with '…' for these: "duplicate of row …".
+   *
+   * @param options `limit`: how many failures are looked at, by default 1,000; `Infinity` for all.
+   * @returns the `reasons` with their counts, the most frequent first; how many failures were `examined`, and whether
+   * the count is `complete`.
+   * @throws BatchOptionsError for another limit.
+   *
+   * @example
+   * const { reasons } = await batch.failureReasons();
+   * for (const { reason, count } of reasons) console.log(`${count} × ${reason}`);
+   */
+  async failureReasons(options: FailureReasonsOptions = {}): Promise<FailureReasons> {
+    return failureReasonsOf(this.#opener.home, this.id, options);
+  }
+
+  /**
    * Yields the members that failed for good, with the reason and, as long as the job exists, its data. They come page
    * by page, in no particular order; while the batch is running a member may be yielded twice.
    *
@@ -572,7 +644,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * Reads one page of `failures()`, for a web page or an API that goes on in another request. A page may hold more or
    * fewer failures than asked for; only the last one, without a `cursor`, may be empty.
    *
-   * @param options `cursor` of the page before, and about how many are wanted: `count`, 1 to 1,000, by default 100.
+   * @param options `cursor` of the page before; about how many are wanted: `count`, 1 to 1,000, by default 100; and
+   * `reason`, for those that have one of the reasons that `failureReasons()` tells. A page of these looks at some 1,000
+   * failures at most, and may be empty with a `cursor` to go on from.
    * @throws BatchOptionsError for a cursor that no page has returned, or another count.
    *
    * @example
@@ -614,12 +688,15 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 }
 
-/** Creates a batch, or returns the one that has the id. */
-export async function createBatch<Q extends QueueLike>(opener: Opener, options: BatchOptions): Promise<Batch<Q>> {
+/** Creates a batch, or finds the one that has the id. */
+export async function createBatch<Q extends QueueLike, Names extends string = string>(
+  opener: Opener,
+  options: BatchOptions<Names>,
+): Promise<Batch<Q, Names>> {
   checkBatchOptions(options);
   const { parent } = options;
   if (parent === undefined) {
-    return new Batch<Q>({ ...(await defineBatch(opener, options, undefined)), opener });
+    return new Batch<Q, Names>({ ...(await defineBatch(opener, options, undefined)), opener });
   }
   if (!(parent instanceof Batch)) {
     throw new BatchOptionsError(
@@ -639,9 +716,15 @@ export async function loadBatch<Q extends QueueLike>(
   id: string,
   standing?: Standing,
 ): Promise<Batch<Q>> {
-  const snapshot = mayBeBatchId(id) ? await readSnapshot(opener.home.redis, id) : undefined;
+  const batchId = escapedId(id);
+  const snapshot = mayBeBatchId(batchId) ? await readSnapshot(opener.home.redis, batchId) : undefined;
   if (snapshot === undefined) {
     throw new BatchNotFoundError(id);
   }
-  return new Batch<Q>({ id, opener, definition: snapshot.definition, ...(standing === undefined ? {} : { standing }) });
+  return new Batch<Q>({
+    id: batchId,
+    opener,
+    definition: snapshot.definition,
+    ...(standing === undefined ? {} : { standing }),
+  });
 }

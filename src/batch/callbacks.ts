@@ -1,6 +1,7 @@
-import type { JobsOptions } from 'bullmq';
+import type { Job, JobsOptions } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
 import { type BatchDefinition, type BatchEvent, EVENTS, type StoredCallback } from '../model/definition.js';
+import { CALLBACKS_QUEUE } from '../model/place.js';
 import type { CallbackSnapshot, Snapshot } from '../model/snapshot.js';
 import {
   type CallbackJobOptions,
@@ -9,6 +10,8 @@ import {
   checkKeys,
   checkName,
   checkObject,
+  describe,
+  nearest,
 } from '../validation.js';
 import { findQueue } from './home.js';
 import type { Opener } from './job.js';
@@ -29,8 +32,13 @@ export interface Callback {
   readonly opts?: CallbackJobOptions;
 }
 
-/** Callbacks by event, one or several each, at most 100 in all. */
-export type Callbacks = { readonly [event in BatchEvent]?: Callback | readonly Callback[] };
+/**
+ * Callbacks by event, one or several each, at most 100 in all: jobs of your queues, or the names of callbacks that
+ * BatchWorkers run themselves (the option `callbacks` of BatchWorker).
+ */
+export type Callbacks<Names extends string = string> = {
+  readonly [event in BatchEvent]?: Names | Callback | readonly (Names | Callback)[];
+};
 
 /** What the job of a callback finds in `job.data.batch`. */
 export interface CallbackBatch {
@@ -60,6 +68,25 @@ export interface CallbackBatch {
   readonly abandoned?: true;
   /** Why the batch was cancelled, when it was and a reason was given. */
   readonly cancelReason?: string;
+}
+
+/** The job of a callback, as a BatchWorker hands it to the function that runs it. */
+export type CallbackJob<Data extends object = Record<string, unknown>> = Job<Data & { readonly batch: CallbackBatch }>;
+
+/** A method, so that a function for jobs with certain data is one for callbacks. */
+type Handler = { run(job: CallbackJob): unknown };
+
+/** The callbacks that BatchWorkers run themselves, by name. */
+export type CallbackHandlers = Readonly<Record<string, Handler['run']>>;
+
+/** Refuses what is no map of functions. */
+export function checkCallbackHandlers(who: string, callbacks: unknown): asserts callbacks is CallbackHandlers {
+  checkObject(`${who}: callbacks`, callbacks);
+  for (const [name, run] of Object.entries(callbacks)) {
+    if (typeof run !== 'function') {
+      throw new BatchOptionsError(`${who}: callbacks['${name}'] must be a function of the job, not ${describe(run)}.`);
+    }
+  }
 }
 
 const CALLBACK_KEYS = ['queue', 'name', 'data', 'opts'];
@@ -101,11 +128,12 @@ export function storeCallbacks(on: unknown, opener: Opener): BatchDefinition['on
   return stored;
 }
 
-export function storeCallback(what: string, callback: unknown, { home, own }: Opener): StoredCallback {
+export function storeCallback(what: string, given: unknown, { home, own, callbackNames }: Opener): StoredCallback {
+  const callback = typeof given === 'string' ? { queue: CALLBACKS_QUEUE, name: given } : given;
   checkObject(what, callback);
   checkKeys(what, callback, CALLBACK_KEYS);
   const { name, data, opts = {} } = callback;
-  checkName(`${what}.name`, name);
+  checkName(typeof given === 'string' ? what : `${what}.name`, name);
   if (data !== undefined) {
     checkObject(`${what}.data`, data);
     checkJson(`${what}.data`, data);
@@ -130,6 +158,9 @@ export function storeCallback(what: string, callback: unknown, { home, own }: Op
     );
   }
   const queue = findQueue(`${what}.queue`, callback.queue, home, own);
+  if (queue.name === CALLBACKS_QUEUE && callbackNames !== undefined && !callbackNames.includes(name)) {
+    throw new BatchOptionsError(unknownCallback(what, name, callbackNames));
+  }
   const { removeOnComplete, removeOnFail, sizeLimit, ...defaults } = queue.queue.defaultJobOptions;
   checkJson(`The defaultJobOptions of queue '${queue.name}'`, defaults);
   const resolved: JobsOptions = { ...defaults, ...opts };
@@ -139,6 +170,13 @@ export function storeCallback(what: string, callback: unknown, { home, own }: Op
     ...(data === undefined ? {} : { data }),
     ...(Object.keys(resolved).length === 0 ? {} : { opts: resolved }),
   };
+}
+
+/** Says that nobody knows how to run a callback, and which ones are known. */
+export function unknownCallback(what: string, name: string, known: readonly string[]): string {
+  const near = nearest(name, known);
+  const hint = near === undefined ? '' : ` Did you mean '${near}'?`;
+  return `${what}: there is no callback '${name}' among 'callbacks'.${hint} Known are: ${known.join(', ')}.`;
 }
 
 /** Makes the job of one callback, as it is enqueued. */

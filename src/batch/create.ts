@@ -1,6 +1,13 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { JobsOptions } from 'bullmq';
-import { BatchConflictError, type BatchError, BatchMemberError, BatchOptionsError, because } from '../errors.js';
+import {
+  BatchConflictError,
+  type BatchError,
+  BatchMemberError,
+  BatchNotFoundError,
+  BatchOptionsError,
+  because,
+} from '../errors.js';
 import { type BatchDefinition, EVENTS, eventsOf } from '../model/definition.js';
 import { type OnFailure, policyOf } from '../model/failure-policy.js';
 import type { AddCommand } from '../record/bullmq-commands.js';
@@ -15,6 +22,7 @@ import {
   checkName,
   checkObject,
   describe,
+  escapedId,
   type MemberDefaults,
 } from '../validation.js';
 import { type Callbacks, storeCallbacks } from './callbacks.js';
@@ -24,6 +32,7 @@ import type { Opener } from './job.js';
 import { commandOf, type Destination, newJob, refusal, withTrace } from './members.js';
 import { otherQueue } from './other-queue.js';
 import type { QueueLike } from './queue-like.js';
+import { removeBatch } from './remove.js';
 import { revive } from './retry.js';
 import { startTrace } from './trace.js';
 
@@ -49,17 +58,23 @@ export interface ParentBatch {
 }
 
 /** Options of `createBatch()` and `addBatch()`; all are optional. */
-export interface BatchOptions {
+export interface BatchOptions<Names extends string = string> {
   /**
-   * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. No ':' and no '~', not an
-   * integer, and no word under which BullMQ keeps something of a queue, e.g. 'meta' or 'failed' (docs/guarantees.md).
-   * Default: a generated one.
+   * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. ':' and '~' become '%3A' and
+   * '%7E', here and in `getBatch(id)`. Not an integer, and no word under which BullMQ keeps something of a queue, e.g.
+   * 'meta' or 'failed' (docs/guarantees.md). Default: a generated one.
    */
   readonly id?: string;
+  /**
+   * What to do when there is a batch with this `id`: `'join'` returns it, and adds to it what it does not have;
+   * `'reject'` throws a BatchConflictError; `'replace'` removes it, with the jobs of its members, also when it has not
+   * finished, and creates a new one. A child cannot replace: its parent would miss the one before. Default: `'join'`.
+   */
+  readonly ifExists?: 'join' | 'reject' | 'replace';
   /** What people read in lists, e.g. 'Import of ACME'. */
   readonly description?: string;
-  /** The callbacks by event. Default: none. */
-  readonly on?: Callbacks;
+  /** The callbacks by event: jobs, or names of the BatchWorker's own `callbacks`. Default: none. */
+  readonly on?: Callbacks<Names>;
   /** The batch that this one becomes a member of. Default: inside of `batch.jobs()` that batch, otherwise none. */
   readonly parent?: ParentBatch;
   /** Defaults for the members' job options: `attempts`, `backoff`, `priority`, `delay`, … */
@@ -85,7 +100,8 @@ export interface BatchOptions {
   readonly onFailure?: OnFailure;
 }
 
-const OPTION_KEYS = ['id', 'description', 'on', 'parent', 'jobOptions', 'openTimeout', 'keep', 'onFailure'];
+const IF_EXISTS = ['join', 'reject', 'replace'];
+const OPTION_KEYS = ['id', 'ifExists', 'description', 'on', 'parent', 'jobOptions', 'openTimeout', 'keep', 'onFailure'];
 
 /** Checks all but the callbacks and the parent, without asking Redis. */
 export function checkBatchOptions(options: unknown): asserts options is BatchOptions {
@@ -94,6 +110,9 @@ export function checkBatchOptions(options: unknown): asserts options is BatchOpt
   const { id, description, jobOptions, openTimeout, keep } = options;
   if (id !== undefined) {
     checkBatchId(id);
+  }
+  if (options.ifExists !== undefined && !IF_EXISTS.includes(options.ifExists as string)) {
+    throw new BatchOptionsError(`ifExists must be 'join', 'reject' or 'replace', not ${describe(options.ifExists)}.`);
   }
   if (description !== undefined) {
     checkName('description', description);
@@ -143,9 +162,14 @@ export async function defineBatch(
 ): Promise<DefinedBatch> {
   const { home } = opener;
   const wanted = definitionOf(opener, options, parent);
+  if (options.ifExists === 'replace' && parent !== undefined) {
+    throw new BatchOptionsError(
+      `ifExists: 'replace' is not for a child batch: batch '${parent.batch.id}' would count the one before as missing.`,
+    );
+  }
   return startTrace(home.telemetry, wanted.id, async (trace) => {
     const definition = trace === undefined ? wanted : { ...wanted, trace };
-    const stored = await store(opener, definition, parent);
+    const stored = await storeOr(options.ifExists ?? 'join', { opener, definition, parent });
     return {
       id: definition.id,
       definition: agree(definition.id, stored, definition),
@@ -155,24 +179,56 @@ export async function defineBatch(
 }
 
 function definitionOf(
-  { home, own }: Opener,
+  opener: Opener,
   { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS, keep = KEEP, onFailure }: BatchOptions,
   parent: Destination | undefined,
 ): BatchDefinition {
+  const { home, own } = opener;
   checkNotBatches(own.name, home.batches.name);
   const policy = policyOf(onFailure);
   return {
-    id: id ?? newBatchId(),
+    id: id === undefined ? newBatchId() : escapedId(id),
     ...(description === undefined ? {} : { description }),
     ...(parent === undefined ? {} : { parentId: parent.batch.id }),
     queue: own.name,
-    on: storeCallbacks(on, { home, own }),
+    on: storeCallbacks(on, opener),
     ...(policy === undefined ? {} : { policy }),
     ...(jobOptions === undefined ? {} : { jobOptions: jobOptions as JobsOptions }),
     openTimeout,
     keep,
     nonce: newNonce(),
   };
+}
+
+/** What is to be stored, and where. */
+interface Wanted {
+  readonly opener: Opener;
+  readonly definition: BatchDefinition;
+  readonly parent: Destination | undefined;
+}
+
+/** Stores the batch; another one that has the id is returned, refused, or removed first. */
+async function storeOr(
+  ifExists: NonNullable<BatchOptions['ifExists']>,
+  { opener, definition, parent }: Wanted,
+): Promise<BatchDefinition> {
+  for (;;) {
+    const stored = await store(opener, definition, parent);
+    if (stored.nonce === definition.nonce || ifExists === 'join') {
+      return stored;
+    }
+    if (ifExists === 'reject') {
+      throw new BatchConflictError(`Batch '${stored.id}' exists. Use another id, or ifExists: 'join' or 'replace'.`, {
+        batchId: stored.id,
+      });
+    }
+    // The life that was found: when another caller is faster, what is found next is judged again.
+    await removeBatch(opener.home, stored, { members: true, force: true }).catch((error: unknown) => {
+      if (!(error instanceof BatchNotFoundError)) {
+        throw error;
+      }
+    });
+  }
 }
 
 /** Stores the batch. Returns the definition of the batch that has the id afterwards, which may be one that existed. */

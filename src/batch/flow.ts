@@ -2,10 +2,21 @@ import type { Job, JobsOptions } from 'bullmq';
 import { BatchMemberError, BatchOptionsError } from '../errors.js';
 import { jobKey } from '../record/keys.js';
 import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type MemberOptions } from '../validation.js';
-import type { Home, MemberQueue } from './home.js';
+import { type Home, type MemberQueue, wrappedQueues } from './home.js';
 import { freshIds } from './ids.js';
 import { checkData } from './job.js';
-import { type Adding, commandOf, type Destination, markNamed, newJob, notAdded, send, withTrace } from './members.js';
+import {
+  type Adding,
+  commandOf,
+  type Destination,
+  isElsewhere,
+  markNamed,
+  newJob,
+  notAdded,
+  send,
+  withTrace,
+} from './members.js';
+import type { Repetition } from './repetition.js';
 import { inProducerSpans } from './trace.js';
 
 /**
@@ -72,11 +83,17 @@ interface Node {
   readonly children: readonly Node[];
 }
 
-/** Adds a tree of jobs to a batch, of which the root becomes a member: all of it in one step, or nothing. */
-export async function addFlow(to: Destination, defaults: JobsOptions | undefined, flow: unknown): Promise<FlowNode> {
+/** Adds a tree of jobs to a batch, of which the root becomes a member: all of it, in one step, or nothing. */
+export async function addFlow(
+  to: Destination,
+  defaults: JobsOptions | undefined,
+  flow: unknown,
+  repetition: Repetition | undefined,
+): Promise<FlowNode> {
   const { home, batch } = to;
-  const root = checkFlow(flow, to);
-  const nodes = nodesOf({ ...root, opts: { ...defaults, ...root.opts, ignoreDependencyOnFailure: true } });
+  const root = checkFlow(flow, to, repetition);
+  const own = { ...root, opts: { ...defaults, ...root.opts, ignoreDependencyOnFailure: true } };
+  const nodes = await withQueueDefaults(to, nodesOf(own));
   const adding: Adding = { batchId: batch.id, jobIds: [root.id], others: 'Nor was any other job of its flow.' };
   const queues = nodes.map(({ node }) => home.queueNamed(node.queueName));
   return inProducerSpans(
@@ -90,7 +107,7 @@ export async function addFlow(to: Destination, defaults: JobsOptions | undefined
         kind: above === undefined ? 'member' : 'below',
         command: commandOf(jobs[i] as Job, `of job '${node.name}'`, adding, node.children.length > 0),
       }));
-      const { taken, known, failed } = await send(to, entries, !root.isNamed, adding);
+      const { taken, known, failed } = await send(to, entries, !root.isNamed && repetition === undefined, adding);
       refuseTaken(
         batch.id,
         root,
@@ -109,6 +126,22 @@ export async function addFlow(to: Destination, defaults: JobsOptions | undefined
 interface Placed {
   readonly node: Node;
   readonly above: Node | undefined;
+}
+
+/** The jobs with the `defaultJobOptions` of their queues, as far as these were wrapped in this process. */
+async function withQueueDefaults(to: Destination, nodes: readonly Placed[]): Promise<Placed[]> {
+  const defaults = new Map<string, JobsOptions>();
+  for (const name of new Set(nodes.map(({ node }) => node.queueName))) {
+    for (const queue of wrappedQueues(name, to.home.redis)) {
+      if (!defaults.has(name) && !(await isElsewhere(to, queue))) {
+        defaults.set(name, queue.queue.defaultJobOptions);
+      }
+    }
+  }
+  return nodes.map(({ node, above }) => ({
+    node: { ...node, opts: { ...defaults.get(node.queueName), ...node.opts } },
+    above,
+  }));
 }
 
 /** Returns the jobs of a flow, each before those below it. */
@@ -152,10 +185,10 @@ function refuseTaken(batchId: string, root: Node, nodes: readonly Node[]): void 
   }
 }
 
-/** Checks a flow before anything is written, and returns a copy of it. */
-function checkFlow(flow: unknown, { home, batch }: Destination): Node {
+/** Refuses what can be seen to be wrong with a flow, before anything is written; what is returned is a copy. */
+function checkFlow(flow: unknown, { home, batch }: Destination, repetition: Repetition | undefined): Node {
   const { prefix } = home.redis;
-  const nextId = freshIds(batch.nonce);
+  const nextId = repetition === undefined ? freshIds(batch.nonce) : flowIds(batch.nonce, flow, repetition);
   const keys = new Set<string>();
   let jobs = 0;
   const check = (what: string, node: unknown, above: ReadonlySet<unknown>): Node => {
@@ -194,6 +227,13 @@ function checkFlow(flow: unknown, { home, batch }: Destination): Node {
     return { name, queueName, data, opts, id, key, isNamed: jobId !== undefined, children: below };
   };
   return check('flow', flow, new Set());
+}
+
+/** The root's id first; it decides whether the flow is known. */
+function flowIds(nonce: string, flow: unknown, repetition: Repetition): () => string {
+  const root = `${nonce}-${repetition.nextId(nonce, flow)}`;
+  let n = 0;
+  return () => (n++ === 0 ? root : `${root}.${n}`);
 }
 
 function checkQueueName(what: string, name: unknown, batchesQueue: string): asserts name is string {

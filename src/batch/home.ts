@@ -42,6 +42,21 @@ export function batchesQueueOf(queue: QueueLike): string | undefined {
 
 export function keepBatchesIn(queue: QueueLike, batchesQueue: string): void {
   batchesQueues.set(queue, batchesQueue);
+  const known = wrapped.get(queue.name) ?? [];
+  wrapped.set(queue.name, [new WeakRef(queue), ...known.filter((ref) => ref.deref() !== undefined)]);
+}
+
+/** The queues that were wrapped in this process, by name, the latest first. */
+const wrapped = new Map<string, readonly WeakRef<QueueLike>[]>();
+
+/** The queues of this name that were wrapped for the batches of this place; they may be in another Redis. */
+export function wrappedQueues(name: string, { prefix, batchesQueue }: BatchesPlace): MemberQueue[] {
+  return (wrapped.get(name) ?? []).flatMap((ref) => {
+    const queue = ref.deref();
+    const isOfPlace =
+      queue !== undefined && (queue.opts.prefix ?? DEFAULT_PREFIX) === prefix && batchesQueueOf(queue) === batchesQueue;
+    return isOfPlace ? [memberQueueOf(queue)] : [];
+  });
 }
 
 /** Refuses a queue that was wrapped to have its own batches elsewhere. */

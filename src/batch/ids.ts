@@ -1,4 +1,5 @@
 import { customAlphabet } from 'nanoid';
+import type { Repetition } from './repetition.js';
 
 const ALPHANUMERIC = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ';
 
@@ -8,6 +9,9 @@ export const newBatchId = customAlphabet(ALPHANUMERIC, 20);
 export const newNonce = customAlphabet(ALPHANUMERIC, 8);
 
 const newCall = customAlphabet(ALPHANUMERIC, 6);
+
+/** Makes the id of a member that was given none. */
+export type NextId = (member: { readonly queue: string; readonly name: string; readonly data: unknown }) => string;
 
 /**
  * Returns a generator of ids that no other call makes. They are short, because a batch keeps the id of every member,
@@ -26,4 +30,9 @@ export function freshIds(nonce: string): () => string {
 export function repeatableIds(batchId: string, nonce: string): () => string {
   let n = 0;
   return () => `${batchId}~${n++}~${nonce}`;
+}
+
+/** Ids that are the same in a second run of the job that adds: as those of `freshIds()`, they begin with the nonce. */
+export function derivedIds(nonce: string, repetition: Repetition): NextId {
+  return ({ queue, name, data }) => `${nonce}-${repetition.nextId(nonce, queue, name, data)}`;
 }

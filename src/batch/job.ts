@@ -33,6 +33,8 @@ export type BatchJobs<Q extends QueueLike = QueueLike> = Iterable<BatchJob<Q>> |
 export interface Opener {
   readonly own: MemberQueue;
   readonly home: Home;
+  /** The callbacks that BatchWorkers run, as far as the queue was told of them. */
+  readonly callbackNames?: readonly string[] | undefined;
 }
 
 /** A job that was checked. */

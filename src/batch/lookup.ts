@@ -9,6 +9,7 @@ import { Batch } from './batch.js';
 import type { Home } from './home.js';
 import type { Opener } from './job.js';
 import type { JobLike, QueueLike } from './queue-like.js';
+import { Repetition } from './repetition.js';
 
 /** The states by which batches can be listed and counted, as BullMQ keeps them; `running` includes `finishing`. */
 export type ListedState = 'open' | 'running' | 'succeeded' | 'failed';
@@ -47,7 +48,7 @@ export async function batchOf<Q extends QueueLike>(opener: Opener, job: JobLike)
     id,
     opener,
     definition: snapshot.definition,
-    standing: { links: isCallback ? [] : links, parentLinks: links },
+    standing: { links: isCallback ? [] : links, parentLinks: links, repetition: Repetition.of(job) },
   });
 }
 

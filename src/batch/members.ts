@@ -131,13 +131,7 @@ async function refuseElsewhere(
   queue: MemberQueue,
   members: readonly Member[],
 ): Promise<void> {
-  const known = sharing.get(home) ?? new WeakSet();
-  if (known.has(queue)) {
-    return;
-  }
-  const other = await homeOf(queue.queue, home.redis.batchesQueue);
-  const isThere = (redis: Home['redis']) => isBatchThere(redis, batch);
-  if (other !== home && !(await isThere(other.redis)) && (await isThere(home.redis))) {
+  if (await isElsewhere({ home, batch }, queue)) {
     const jobIds = members.flatMap((member) => (member.queue === queue ? member.id : []));
     throw new BatchMemberError(
       `${count(jobIds.length)} not added to batch '${batch.id}': queue '${queue.name}' is in another Redis, or ` +
@@ -145,7 +139,24 @@ async function refuseElsewhere(
       { batchId: batch.id, jobIds },
     );
   }
+}
+
+/** Whether a queue is in another Redis than a batch that exists; asked once per queue that is not. */
+export async function isElsewhere(
+  { home, batch }: Pick<Destination, 'home' | 'batch'>,
+  queue: MemberQueue,
+): Promise<boolean> {
+  const known = sharing.get(home) ?? new WeakSet();
+  if (known.has(queue)) {
+    return false;
+  }
+  const other = await homeOf(queue.queue, home.redis.batchesQueue);
+  const isThere = (redis: Home['redis']) => isBatchThere(redis, batch);
+  if (other !== home && !(await isThere(other.redis)) && (await isThere(home.redis))) {
+    return true;
+  }
   sharing.set(home, known.add(queue));
+  return false;
 }
 
 /** Adds jobs to the batch, and lets the batch run again if it had failed because it was abandoned. */

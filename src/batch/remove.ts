@@ -2,8 +2,10 @@ import { BatchError, BatchNotFoundError } from '../errors.js';
 import { type BatchLife, isBatchThere } from '../record/add-members.js';
 import type { Extent } from '../record/removal.js';
 import { removeDropped } from './cancel.js';
+import { explain } from './explain.js';
 import type { Home } from './home.js';
 import { type Removed, Remover } from './remover.js';
+import { firstReason } from './wait.js';
 
 /** How many commands maintenance sends for one batch before it turns to the next. */
 const SLICES_PER_TURN = 25;
@@ -19,9 +21,10 @@ export async function removeBatch(home: Home, { id: batchId, nonce }: BatchLife,
   const remover = new Remover(home);
   const removed = await remover.remove(batchId, { how: 'remove', nonce, extent });
   if (removed === 'not finished') {
+    const reason = await firstReason({ explain: () => explain(home, batchId) });
     throw new BatchError(
       `Batch '${batchId}' has not finished: wait for it with waitUntilFinished(), or pass { force: true } to cancel ` +
-        'it first.',
+        `it first.${reason === undefined ? '' : ` ${reason}`}`,
       { batchId },
     );
   }

@@ -1,5 +1,6 @@
-import { hasHappened, progressOf, stateOf } from '../model/rules.js';
-import type { Snapshot } from '../model/snapshot.js';
+import { type BatchState, hasHappened, progressOf, stateOf } from '../model/rules.js';
+import type { Counts, Snapshot } from '../model/snapshot.js';
+import { childrenOf } from '../record/children.js';
 import { type LogLine, showRow } from '../record/row.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { Home } from './home.js';
@@ -10,11 +11,41 @@ import type { Home } from './home.js';
  * any time, and again.
  */
 
-/** Returns the `progress` of a batch job. Bull Board draws an integer of this name. */
-export function progressRow({ counts, ...standing }: Snapshot) {
+/** The `progress` of a batch job. Bull Board draws its integer of this name. */
+interface ProgressRow extends Pick<Counts, 'total' | 'succeeded' | 'failed' | 'pending'> {
+  /** Settled ÷ total in whole percent: of all jobs below, where there are child batches. */
+  readonly progress: number;
+  readonly status: BatchState;
+  /** All jobs below, where there are child batches. */
+  readonly jobs?: Jobs;
+}
+
+type Jobs = Pick<Counts, 'total' | 'pending'>;
+
+async function progressRow(home: Home, { counts, ...standing }: Snapshot): Promise<ProgressRow> {
   const { total, succeeded, failed, pending } = counts;
-  const progress = progressOf(counts, standing.ended !== undefined);
-  return { progress, total, succeeded, failed, pending, status: stateOf({ counts, ...standing }) };
+  const row = { total, succeeded, failed, pending, status: stateOf({ counts, ...standing }) };
+  const hasEnded = standing.ended !== undefined;
+  if (!standing.childCount) {
+    return { progress: progressOf(counts, hasEnded), ...row };
+  }
+  const jobs = await jobsBelow(home, standing.definition.id, counts);
+  return { progress: progressOf(jobs, hasEnded), ...row, jobs };
+}
+
+/** Adds up what the rows of the child batches say, which do the same: a tree of any depth costs one look per level. */
+async function jobsBelow(home: Home, batchId: string, { total, pending }: Jobs): Promise<Jobs> {
+  let jobs = { total, pending };
+  for await (const { collection, progress } of childrenOf(home.redis, batchId)) {
+    // People can set the progress of a job to anything.
+    const row: Partial<ProgressRow> = Object(progress === '' ? {} : JSON.parse(progress));
+    const below = row.jobs ?? { total: row.total ?? 0, pending: row.pending ?? 0 };
+    jobs = {
+      total: jobs.total - 1 + below.total,
+      pending: jobs.pending - (collection === 'dependencies' ? 1 : 0) + below.pending,
+    };
+  }
+  return jobs;
 }
 
 /** Returns the life of a batch so far, in the order in which it happened. */
@@ -55,15 +86,18 @@ function outcome({ completedCounts, counts }: Snapshot): string {
   ].join(', ');
 }
 
-/** Updates the row of a batch, if no process holds its job. Does nothing for a batch that is gone. */
-export async function refreshRow(home: Home, batchId: string): Promise<void> {
+/**
+ * Brings the row of a batch up to date, if nobody holds its job; a batch that is gone has none. Resolves with the id of
+ * the batch above when anything was written, because that one's row has changed too.
+ */
+export async function refreshRow(home: Home, batchId: string): Promise<string | undefined> {
   const snapshot = await readSnapshot(home.redis, batchId);
-  if (snapshot !== undefined) {
-    await writeRow(home, batchId, snapshot, '');
-  }
+  const isWritten = snapshot !== undefined && (await writeRow(home, batchId, snapshot, ''));
+  return isWritten ? snapshot.definition.parentId : undefined;
 }
 
 /** Writes the row while holding the batch job's lock; a caller without the lock uses `refreshRow()`. */
-export async function writeRow(home: Home, batchId: string, snapshot: Snapshot, token: string): Promise<void> {
-  await showRow(home.redis, batchId, { token, progress: progressRow(snapshot), log: lifeOf(snapshot) });
+export async function writeRow(home: Home, batchId: string, snapshot: Snapshot, token: string): Promise<boolean> {
+  const progress = await progressRow(home, snapshot);
+  return showRow(home.redis, batchId, { token, progress, log: lifeOf(snapshot) });
 }

@@ -9,7 +9,12 @@ interface Watched {
   status(): Promise<BatchStatus>;
 }
 
-/** The pause between two looks, in ms: short after the call and after a change, then a quarter of a second. */
+/** What is waited for, and can say what holds it. */
+interface Explained extends Watched {
+  explain(): Promise<{ readonly reasons: readonly string[] }>;
+}
+
+/** How often it is looked at: soon after the call or a change, then four times a second. */
 const FROM_MS = 20;
 const UP_TO_MS = 250;
 
@@ -36,8 +41,8 @@ export async function* watch(batch: Watched): AsyncGenerator<BatchStatus, void> 
   }
 }
 
-/** Resolves with the final status. Rejects when the time has passed, also while Redis cannot be reached. */
-export async function waitUntilFinished(batch: Watched, ttl = Number.POSITIVE_INFINITY): Promise<BatchStatus> {
+/** Resolves with the final status, or rejects when the time has passed, also while Redis is out of reach. */
+export async function waitUntilFinished(batch: Explained, ttl = Number.POSITIVE_INFINITY): Promise<BatchStatus> {
   const until = performance.now() + ttl;
   let last = 'Redis does not answer';
   for (let wait = FROM_MS; ; wait = Math.min(wait * 1.5, UP_TO_MS)) {
@@ -52,15 +57,26 @@ export async function waitUntilFinished(batch: Watched, ttl = Number.POSITIVE_IN
       last = `its state could not be read: ${look}`;
     }
     if (performance.now() >= until) {
-      throw new BatchTimeoutError(`Batch '${batch.id}' has not finished after ${ttl} ms: ${last}.`, {
-        batchId: batch.id,
-      });
+      const reason = await within(LEAST_LOOK_MS, firstReason(batch));
+      throw new BatchTimeoutError(
+        `Batch '${batch.id}' has not finished after ${ttl} ms: ${last}.${reason === undefined ? '' : ` ${reason}`}`,
+        { batchId: batch.id },
+      );
     }
     await pause(Math.min(wait, until - performance.now()));
   }
 }
 
-/** Returns the status, or why it could not be read this time: a lost connection may come back. */
+/** What holds the batch most, in a sentence; undefined when it cannot be found out. */
+export async function firstReason(batch: Pick<Explained, 'explain'>): Promise<string | undefined> {
+  try {
+    return (await batch.explain()).reasons[0];
+  } catch {
+    return undefined;
+  }
+}
+
+/** The status, or why it could not be read this time: a connection that is lost may come back. */
 async function lookAt(batch: Watched): Promise<BatchStatus | string> {
   try {
     return await batch.status();

@@ -49,12 +49,14 @@ export interface ListedChild {
   readonly isClosed: boolean;
   /** When it was created, in ms since the epoch. */
   readonly createdAt: number;
+  /** What BullMQ keeps as the `progress` of its job, as JSON; '' before the first. */
+  readonly progress: string;
 }
 
 /**
  * KEYS: batch job, its dependencies, processed, failed. ARGV: number of a page, key prefix of the batches queue.
- * Returns next (page, '0' after the last one); children: id, collection, '1' for one that is closed, and timestamp of
- * each that is a member still.
+ * Returns next (page, '0' after the last one); children: id, collection, '1' for one that is closed, timestamp and
+ * progress of each that is a member still.
  */
 const CHILDREN = script(
   'children',
@@ -73,8 +75,8 @@ for _, id in ipairs(ids) do
   local key = ARGV[2] .. id
   local collection = collectionOf(key)
   if collection then
-    local timestamp = redis.call('HGET', key, 'timestamp') or '0'
-    for _, value in ipairs({ id, collection, isClosed(key) and '1' or '0', timestamp }) do
+    local timestamp, progress = unpack(redis.call('HMGET', key, 'timestamp', 'progress'))
+    for _, value in ipairs({ id, collection, isClosed(key) and '1' or '0', timestamp or '0', progress or '' }) do
       children[#children + 1] = value
     end
   end
@@ -89,10 +91,10 @@ export async function* childrenOf(redis: BatchRedis, batchId: string): AsyncGene
   do {
     const reply = named(await redis.run(CHILDREN, [job, dependencies, processed, failed, page, batchesKey(redis, '')]));
     const flat = reply.children as readonly string[];
-    for (let i = 0; i + 3 < flat.length; i += 4) {
-      const [id = '', collection, isClosed, timestamp] = flat.slice(i, i + 4);
+    for (let i = 0; i + 4 < flat.length; i += 5) {
+      const [id = '', collection, isClosed, timestamp, progress = ''] = flat.slice(i, i + 5);
       const createdAt = Number(timestamp);
-      yield { id, collection: collection as Collection, isClosed: isClosed === '1', createdAt };
+      yield { id, collection: collection as Collection, isClosed: isClosed === '1', createdAt, progress };
     }
     page = String(reply.next);
   } while (page !== '0');

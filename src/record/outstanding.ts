@@ -1,4 +1,5 @@
 import type { JobFacts, JobState } from '../model/job-facts.js';
+import { plainReason } from '../model/rules.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
 import { BYTES_PER_COMMAND, LUA_BEGINNING, LUA_IS_CLOSED, LUA_SPLIT_KEY, script } from './script.js';
@@ -257,7 +258,7 @@ function parseFacts(state: JobState, fields: readonly (string | null)[]): JobFac
     name: name ?? undefined,
     timestamp: timestamp ? Number(timestamp) : undefined,
     attemptsMade: Number(attempts ?? 0),
-    failedReason: failedReason ?? undefined,
+    failedReason: failedReason ? plainReason(failedReason) : undefined,
     registeredAt: registeredAt ? Number(registeredAt) : undefined,
   };
 }

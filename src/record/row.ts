@@ -84,14 +84,15 @@ end
 return written`,
 );
 
+/** Writes a row; resolves with whether anything in it has changed. */
 export async function showRow(
   redis: BatchRedis,
   batchId: string,
   { token, progress, log }: { readonly token: string; readonly progress: object; readonly log: readonly LogLine[] },
-): Promise<void> {
+): Promise<boolean> {
   const { job } = batchKeys(redis, batchId);
   const queueKeys = ['events', 'meta', 'completed', 'failed'].map((name) => batchesKey(redis, name));
-  await redis.run(SHOW, [
+  const written = await redis.run(SHOW, [
     ...[job, `${job}:lock`, `${job}:logs`, ...queueKeys],
     ...[batchId, token, JSON.stringify(progress)],
     ...log.flatMap(({ at, text, mayRecur }) => [
@@ -100,4 +101,5 @@ export async function showRow(
       mayRecur ? '1' : '0',
     ]),
   ]);
+  return written === 1;
 }

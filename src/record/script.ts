@@ -87,6 +87,27 @@ local function beginning(text, length)
 end
 `;
 
+/**
+ * Lua: why a job has failed by itself. A job of a flow that failed because of one below it says only 'child … failed';
+ * the error is that of the lowest, as long as the job is there to be asked.
+ */
+export const LUA_OWN_REASON = `
+local function ownReason(prefix, reason)
+  for _ = 1, 100 do
+    local below = string.match(reason or '', '^child (.+) failed$')
+    if not below or string.sub(below, 1, #prefix + 1) ~= prefix .. ':' then
+      break
+    end
+    local found = redis.pcall('HGET', below, 'failedReason')
+    if type(found) ~= 'string' then
+      break
+    end
+    reason = found
+  end
+  return reason
+end
+`;
+
 /** Lua: isClosed(jobKey): whether the batch was sealed, abandoned or cancelled, as `isClosed` in model/rules.ts. */
 export const LUA_IS_CLOSED = `
 local function isClosed(jobKey)

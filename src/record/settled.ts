@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, memberName } from './keys.js';
-import { BYTES_PER_COMMAND, LUA_HASH_SLICE, script } from './script.js';
+import { BYTES_PER_COMMAND, LUA_HASH_SLICE, LUA_OWN_REASON, script } from './script.js';
 
 export interface SettledMember {
   readonly key: string;
@@ -13,14 +13,20 @@ export interface SettledMember {
 /**
  * A slice of the members that succeeded or failed.
  *
- * KEYS: processed or failed. ARGV: cursor, about how many, about how many bytes.
+ * KEYS: processed or failed. ARGV: cursor, about how many, about how many bytes, key prefix of all queues, or '' for
+ *       members that succeeded.
  * Returns { cursor, { key, value, … } }.
  */
 const SETTLED = script(
   'settled',
   1,
-  `${LUA_HASH_SLICE}
+  `${LUA_HASH_SLICE}${LUA_OWN_REASON}
 local cursor, slice = hashSlice(KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]))
+if ARGV[4] ~= '' then
+  for i = 2, #slice, 2 do
+    slice[i] = ownReason(ARGV[4], slice[i])
+  end
+end
 return { cursor, slice }`,
 );
 
@@ -65,7 +71,8 @@ export async function settledPage(
   { which, cursor, count, withData }: Part & { readonly cursor: string },
 ): Promise<{ cursor: string; members: SettledMember[] }> {
   const collection = batchKeys(redis, batchId)[which];
-  const reply = await redis.run(SETTLED, [collection, cursor, count, BYTES_PER_COMMAND]);
+  const prefix = which === 'failed' ? redis.prefix : '';
+  const reply = await redis.run(SETTLED, [collection, cursor, count, BYTES_PER_COMMAND, prefix]);
   const [next, flat] = reply as [string, string[]];
   const settled = flat.flatMap((key, i) => (i % 2 === 0 ? [{ key, value: flat[i + 1] ?? '' }] : []));
   const data = withData ? await dataOf(redis, collection, settled) : undefined;

@@ -1,9 +1,10 @@
 import { type BatchDefinition, callbacksOf } from '../model/definition.js';
+import { plainReason } from '../model/rules.js';
 import type { CallbackSnapshot, CallbackState, Counts, Snapshot } from '../model/snapshot.js';
 import type { BatchLife } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD, jobKey } from './keys.js';
-import { LUA_BEGINNING, LUA_IS_CLOSED, LUA_NOW, named, script } from './script.js';
+import { LUA_BEGINNING, LUA_IS_CLOSED, LUA_NOW, LUA_OWN_REASON, named, script } from './script.js';
 import { setField } from './set-field.js';
 import { sortCancelled } from './sort-cancelled.js';
 import { LUA_IS_STRANGER } from './strangers.js';
@@ -32,14 +33,15 @@ local function readBatch(keys, id)
     'failedReason', '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}',
     '${FIELD.abandonedAt}', '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}', '${FIELD.cancelled}',
     '${FIELD.cancelledChildren}', '${FIELD.diedAt}', '${FIELD.attemptedAt}', '${FIELD.enqueued}', '${FIELD.strangers}',
-    '${FIELD.deferred}')
+    '${FIELD.deferred}', '${FIELD.childCount}')
   if not values[1] or values[11] then
     return nil
   end
   local batch = { definition = values[1], nonce = values[2], createdAt = values[3], finishedOn = values[4],
     failedReason = values[5], sealedAt = values[7], completedAt = values[8], completedCounts = values[9],
     abandonedAt = values[10], cancelledAt = values[12], cancelReason = values[13], cancelledChildren = values[15],
-    diedAt = values[16], attemptedAt = values[17], strangers = values[19], deferred = values[20], callbacks = {} }
+    diedAt = values[16], attemptedAt = values[17], strangers = values[19], deferred = values[20], childCount = values[21],
+    callbacks = {} }
   local pending = redis.call('SCARD', keys[2])
   local succeeded, failed = redis.call('HLEN', keys[3]), redis.call('HLEN', keys[4])
   batch.version = table.concat({ pending, succeeded, failed, values[6] or 0, values[12] or '' }, ' ')
@@ -86,7 +88,7 @@ local function told(batch)
   local reply = { 'counts', batch.counts, 'callbacks', batch.callbacks }
   for _, name in ipairs({ 'definition', 'createdAt', 'finishedOn', 'failedReason', 'sealedAt', 'completedAt',
     'completedCounts', 'abandonedAt', 'cancelledAt', 'cancelReason', 'cancelledChildren', 'diedAt', 'attemptedAt',
-    'strangers', 'deferred', 'version', 'ended', 'openFor', 'anyFailure' }) do
+    'strangers', 'deferred', 'version', 'ended', 'openFor', 'anyFailure', 'childCount' }) do
     if batch[name] then
       reply[#reply + 1] = name
       reply[#reply + 1] = batch[name]
@@ -127,7 +129,7 @@ return batch and told(batch)`,
 const DECIDE = script(
   'decide',
   6,
-  `${LUA_NOW}${LUA_READ_BATCH}${LUA_IS_STRANGER}${LUA_IS_CLOSED}
+  `${LUA_NOW}${LUA_READ_BATCH}${LUA_IS_STRANGER}${LUA_IS_CLOSED}${LUA_OWN_REASON}
 local id, token, prefix, batchesKey = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= token then
   return redis.call('EXISTS', KEYS[1]) == 1 and 'lock lost' or nil
@@ -190,7 +192,7 @@ if isSettled and batch.failed > 0 then
     local page = redis.call('HSCAN', KEYS[4], cursor, 'COUNT', 1)
     for i = 1, #page[2], 2 do
       if not batch.notMembers[page[2][i]] then
-        batch.anyFailure = beginning(page[2][i + 1], ${REASON_LENGTH})
+        batch.anyFailure = beginning(ownReason(prefix, page[2][i + 1]), ${REASON_LENGTH})
         break
       end
     end
@@ -332,6 +334,7 @@ function parseSnapshot({ prefix }: BatchRedis, reply: Readonly<Record<string, un
     deaths: reply.deferred === undefined ? Math.max(0, counts.failed - (time('cancelledChildren') ?? 0)) : 0,
     isToBeSorted: reply.deferred !== undefined,
     counts,
+    childCount: Number(reply.childCount ?? 0),
     callbacks: parseCallbacks(prefix, definition, reply.callbacks as readonly string[]),
     strangers: (text('strangers') ?? '').split('\n').filter((key) => key !== ''),
     version: String(reply.version),
@@ -349,7 +352,7 @@ function parseCallbacks(prefix: string, definition: BatchDefinition, flat: reado
   }
   return callbacksOf(definition.id, definition).map(({ event, index, callback: { queue, name }, jobId }) => {
     const { state = 'pending', reason = '' } = enqueued.get(jobKey(prefix, queue, jobId)) ?? {};
-    return { event, index, queue, name, jobId, state, failedReason: reason === '' ? undefined : reason };
+    return { event, index, queue, name, jobId, state, failedReason: reason === '' ? undefined : plainReason(reason) };
   });
 }
 

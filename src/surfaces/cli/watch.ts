@@ -119,7 +119,8 @@ function endOf(status: BatchStatus, out: Output): string {
   const why = whyOf(status);
   const time = duration((status.finishedAt ?? Date.now()) - status.createdAt);
   const state = out.paint(styleOf(status.state), status.state);
-  return `${printable(called(status)).replace(/^b/, 'B')}: ${state} after ${time}${why === undefined ? '' : `, ${printable(why)}`}`;
+  const because = why === undefined ? '' : `, ${printable(why)}`;
+  return `${printable(called(status)).replace(/^b/, 'B')}: ${state} after ${time}${because}`;
 }
 
 /** Shows the batch whenever its status has changed, and the tree below it as often as it may be read. */

@@ -27,8 +27,7 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
     label: 'Retry…',
     question: 'Retry what failed?',
     consequence: ({ failed }) =>
-      `${failed === 1 ? 'The failed member runs' : failed === 0 ? 'Failed callbacks run' : `The ${number(failed)} failed members run`} again, in child batches too. ` +
-      'What has succeeded is left alone.',
+      `${whatRunsAgain(failed)} again, in child batches too. What has succeeded is left alone.`,
     confirm: 'Yes, retry',
     asksForReason: false,
     perform: async (batch) => (await batch.retry()).retried,
@@ -56,8 +55,8 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
     label: 'Seal…',
     question: 'Seal this batch?',
     consequence: ({ total }) =>
-      `It has ${plural(total, 'member')}. Once it is sealed it can finish, and its callbacks can run; nobody but its ` +
-      'own running members may add to it then. This cannot be undone.',
+      `It has ${plural(total, 'member')}. Once it is sealed it can finish, and its callbacks can run; only its own ` +
+      'running members may add to it then. This cannot be undone.',
     confirm: 'Yes, seal the batch',
     asksForReason: false,
     perform: async (batch) => {
@@ -68,6 +67,13 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
     begun: 'Sealing has begun, and takes longer than this page can wait: reload it to see how far it is.',
   },
 };
+
+function whatRunsAgain(failed: number): string {
+  if (failed === 0) {
+    return 'Failed callbacks run';
+  }
+  return failed === 1 ? 'The failed member runs' : `The ${number(failed)} failed members run`;
+}
 
 /** As they are offered: what cannot be undone comes last. */
 export const ACTION_NAMES: readonly ActionName[] = ['retry', 'seal', 'cancel'];

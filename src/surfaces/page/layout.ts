@@ -1,7 +1,6 @@
-import { CLIENT_SCRIPT } from './client-script.js';
+import { CLIENT_SCRIPT, STYLE } from './assets.js';
 import { Html, type HtmlValue, html } from './html.js';
 import type { Paths } from './paths.js';
-import { STYLE } from './style.js';
 
 /** What all pages of one request have in common. */
 export interface Frame {

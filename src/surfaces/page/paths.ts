@@ -9,7 +9,7 @@ const AMBIGUOUS = /^\.{1,2}$|^index$|\.json$/;
 const ACTIONS = ['retry', 'cancel', 'seal'] as const;
 export type ActionName = (typeof ACTIONS)[number];
 
-const DETAILS = ['failures', 'tree', 'explain'] as const;
+const DETAILS = ['failures', 'tree', 'explain', 'reasons'] as const;
 type Detail = (typeof DETAILS)[number];
 
 /** What a path asks for. */
@@ -101,8 +101,11 @@ export class Paths {
     return `${this.batch(id)}/${detail}.json`;
   }
 
-  failures(id: string, cursor?: string): string {
-    return `${this.batch(id)}/failures${queryOf({ cursor })}`;
+  failures(
+    id: string,
+    { reason, cursor }: { readonly reason?: string | undefined; readonly cursor?: string | undefined } = {},
+  ) {
+    return `${this.batch(id)}/failures${queryOf({ reason, cursor })}`;
   }
 }
 

@@ -1,0 +1,92 @@
+import { createHash } from 'node:crypto';
+import type { JobLike } from './queue-like.js';
+
+/** So many contents are told apart exactly; those beyond share a few thousand counters, so that memory is bounded. */
+const MOST_CONTENTS = 10_000;
+
+const ID_LENGTH = 18;
+
+const repetitions = new WeakMap<object, Repetition>();
+
+/**
+ * Makes the ids of what a running job adds, from the job, the content, and how often this content was added before: a
+ * second run of the job makes the ids of the first again, and what is there already is left alone.
+ *
+ * A job may run in steps (`moveToDelayed`, `moveToWaitingChildren`), and mean the same content anew in a later one: the
+ * number of the step is part of the ids.
+ */
+export class Repetition {
+  readonly #run: string;
+  readonly #seen = new Map<string, number>();
+
+  private constructor(run: string) {
+    this.#run = run;
+  }
+
+  /**
+   * The one of this run, for all handles that were asked for with its job. Undefined when it is not certain which run
+   * it is: the job was read by somebody else than the worker that runs it, or its starts were reset.
+   */
+  static of(job: JobLike): Repetition | undefined {
+    const known = repetitions.get(job);
+    if (known !== undefined) {
+      return known;
+    }
+    const step = stepOf(job);
+    if (step === undefined) {
+      return undefined;
+    }
+    const repetition = new Repetition(`${job.queueQualifiedName}:${job.id}:${step}`);
+    repetitions.set(job, repetition);
+    return repetition;
+  }
+
+  /** The next id for this content, of letters and digits; another one each time that it is asked for in this run. */
+  nextId(...content: readonly unknown[]): string {
+    const digest = digestOf([this.#run, ...content]);
+    const isCounted = this.#seen.has(digest) || this.#seen.size < MOST_CONTENTS;
+    const counter = isCounted ? digest : digest.slice(0, 2);
+    const before = this.#seen.get(counter) ?? 0;
+    this.#seen.set(counter, before + 1);
+    return before === 0 ? digest : `${digest}.${before}`;
+  }
+}
+
+/**
+ * The number of the step that a job is in: its starts, without those that were followed by a failure or a stall. A
+ * retry that resets the attempts keeps the stack traces, one for each failure.
+ */
+function stepOf(job: JobLike): number | undefined {
+  const { attemptsStarted, attemptsMade, stalledCounter, stacktrace } = job;
+  if (!isRunByUs(job) || attemptsStarted === undefined || attemptsMade === undefined || stalledCounter === undefined) {
+    return undefined;
+  }
+  const step = attemptsStarted - Math.max(attemptsMade, tracesIn(stacktrace)) - stalledCounter;
+  return step > 0 ? step : undefined;
+}
+
+/** A worker gives its jobs the token of their lock; a sandboxed processor gets a plain object with a job's methods. */
+function isRunByUs(job: JobLike): boolean {
+  const isSandboxed = Object.getPrototypeOf(job) === Object.prototype && 'updateProgress' in job;
+  return typeof job.token === 'string' || isSandboxed;
+}
+
+/** A sandboxed processor gets them as JSON. */
+function tracesIn(stacktrace: unknown): number {
+  const traces: unknown = typeof stacktrace === 'string' ? JSON.parse(stacktrace) : stacktrace;
+  return Array.isArray(traces) ? traces.length : 0;
+}
+
+function digestOf(content: readonly unknown[]): string {
+  const digest = createHash('sha1').update(jsonOf(content)).digest('base64url');
+  return digest.replaceAll(/[-_]/g, '0').slice(0, ID_LENGTH);
+}
+
+/** What is no JSON is refused when it is added, with an error that says so. */
+function jsonOf(content: readonly unknown[]): string {
+  try {
+    return JSON.stringify(content);
+  } catch {
+    return '';
+  }
+}

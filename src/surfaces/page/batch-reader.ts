@@ -1,0 +1,114 @@
+import type {
+  Batch,
+  BatchExplanation,
+  BatchFailure,
+  BatchMethods,
+  BatchStatus,
+  BatchTree,
+  FailureReasons,
+  QueueLike,
+} from '../../index.js';
+import { type Ancestor, ancestorsOf, ifThere } from './ancestors.js';
+import { History } from './history.js';
+import type { Sample } from './pace.js';
+import { isUnfinished, titleOf } from './parts.js';
+import { inTime, NoAnswer, Readings } from './readings.js';
+
+/** What child batches are called, by id. */
+export type Names = ReadonlyMap<string, string>;
+
+/** A batch as its page shows it. `undefined`: it takes long to read, and is not there yet. */
+export interface BatchDetails {
+  readonly status: BatchStatus;
+  /** The batches above it, outermost first. */
+  readonly ancestors: readonly Ancestor[];
+  /** How the batch came here, as far as this process has seen it. */
+  readonly samples: readonly Sample[];
+  readonly tree: BatchTree | undefined;
+  /** `finished`: there is nothing to explain. */
+  readonly explanation: BatchExplanation | 'finished' | undefined;
+  readonly reasons: FailureReasons | undefined;
+  /** What the child batches among the examples of failures are called. */
+  readonly names: Names;
+}
+
+/** How long a page waits for what takes long to read in a large batch, before it goes without. */
+const DETAILS_MS = 2000;
+
+const NO_FAILURES: FailureReasons = { reasons: [], examined: 0, complete: true };
+
+/** Reads what the pages of a batch show, and remembers for a while what takes long to read. */
+export class BatchReader {
+  readonly #batches: BatchMethods<QueueLike>;
+  readonly #readings = new Readings();
+  readonly #history = new History();
+
+  constructor(batches: BatchMethods<QueueLike>) {
+    this.#batches = batches;
+  }
+
+  async details(batch: Batch): Promise<BatchDetails> {
+    const [status, ancestors] = await Promise.all([batch.status(), this.ancestors(batch)]);
+    const [tree, explanation, reasons] = await Promise.all([
+      ifInTime(this.tree(batch, status)),
+      isToBeExplained(status) ? ifInTime(this.explain(batch, status)) : ('finished' as const),
+      this.reasonsInTime(batch, status),
+    ]);
+    const names = await this.namesOf(reasons?.reasons.flatMap(({ examples }) => examples) ?? []);
+    const hasJobsBelow = tree !== undefined && tree.children.length > 0;
+    const samples = hasJobsBelow ? this.#history.ofJobs(status, tree) : this.#history.ofMembers(status);
+    return { status, ancestors, samples, tree, explanation, reasons, names };
+  }
+
+  /** Remembers where a batch stands, for the course of its throughput. */
+  hasSeen(status: BatchStatus): void {
+    this.#history.ofMembers(status);
+  }
+
+  ancestors(batch: Batch): Promise<readonly Ancestor[]> {
+    return ancestorsOf(this.#batches, batch);
+  }
+
+  /** The state is part of the key: when the batch has gone on to another, an older reading tells nothing any more. */
+  tree(batch: Batch, { state }: BatchStatus): Promise<BatchTree> {
+    return this.#readings.read(`tree ${state} ${batch.id}`, () => batch.tree());
+  }
+
+  explain(batch: Batch, { state }: BatchStatus): Promise<BatchExplanation> {
+    return this.#readings.read(`explain ${state} ${batch.id}`, () => batch.explain());
+  }
+
+  /** Of a sample of the failures, in some ten commands at most. */
+  async reasons(batch: Batch, { failed }: BatchStatus): Promise<FailureReasons> {
+    return failed === 0
+      ? NO_FAILURES
+      : this.#readings.read(`reasons ${failed} ${batch.id}`, () => batch.failureReasons());
+  }
+
+  reasonsInTime(batch: Batch, status: BatchStatus): Promise<FailureReasons | undefined> {
+    return ifInTime(this.reasons(batch, status));
+  }
+
+  async namesOf(failures: readonly BatchFailure[]): Promise<Names> {
+    const children = failures.filter(({ isBatch }) => isBatch);
+    const found = await Promise.all(children.map(({ id }) => ifThere(this.#batches.getBatch(id))));
+    return new Map(found.flatMap((batch) => (batch?.description === undefined ? [] : [[batch.id, titleOf(batch)]])));
+  }
+}
+
+/** What holds a batch; or that a late callback has failed, which the outcome of the batch does not tell. */
+function isToBeExplained({ state, callbacks }: BatchStatus): boolean {
+  return isUnfinished(state) || (state !== 'failed' && callbacks.some((callback) => callback.state === 'failed'));
+}
+
+/** What is not there in time comes with a later request. Readings report what fails then to nobody else. */
+async function ifInTime<T>(reading: Promise<T>): Promise<T | undefined> {
+  try {
+    return await inTime(reading, DETAILS_MS);
+  } catch (error) {
+    if (error instanceof NoAnswer) {
+      return undefined;
+    }
+    throw error;
+  }
+}

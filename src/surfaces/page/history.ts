@@ -1,0 +1,42 @@
+import type { BatchStatus, BatchTree } from '../../index.js';
+import { type Sample, withSample } from './pace.js';
+
+/** How many batches are remembered; those that were looked at last. */
+const MOST_BATCHES = 500;
+
+/**
+ * What this process has seen of batches while it answered requests: Redis keeps numbers, and not how they came about.
+ * Nothing is read for it.
+ */
+export class History {
+  readonly #known = new Map<string, readonly Sample[]>();
+
+  /** Remembers the members of a batch, and returns what is known of them. */
+  ofMembers(status: BatchStatus): readonly Sample[] {
+    return this.#add(`members ${status.id}`, status, status);
+  }
+
+  /** Remembers the jobs of a batch and of all batches below it, and returns what is known of them. */
+  ofJobs(status: BatchStatus, { jobs }: BatchTree): readonly Sample[] {
+    return this.#add(`jobs ${status.id}`, status, jobs);
+  }
+
+  #add(key: string, { createdAt, completedAt, finishedAt }: BatchStatus, counts: Counts): readonly Sample[] {
+    const { succeeded, failed, pending } = counts;
+    const at = Math.max(createdAt, pending === 0 ? (completedAt ?? finishedAt ?? Date.now()) : Date.now());
+    const known = this.#known.get(key);
+    const created = { at: createdAt, settled: 0, failed: 0, pending: 0 };
+    // An id can be used again: then the batch is another one.
+    const samples = known?.[0] !== undefined && known[0].at >= createdAt ? known : [created];
+    const next = withSample(samples, { at, settled: succeeded + failed, failed, pending });
+    this.#known.delete(key);
+    this.#known.set(key, next);
+    for (const oldest of this.#known.size > MOST_BATCHES ? this.#known.keys() : []) {
+      this.#known.delete(oldest);
+      break;
+    }
+    return next;
+  }
+}
+
+type Counts = Pick<BatchStatus, 'succeeded' | 'failed' | 'pending'>;
