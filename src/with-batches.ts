@@ -125,7 +125,10 @@ export type BatchQueue<Q extends QueueLike, Names extends string = string> = Q &
  * the one that holds them (`batches`, or another `batchesQueue`), to which nothing can be added.
  *
  * @param queue a BullMQ `Queue`, of version 5 or 6.
- * @param options `batchesQueue`, if the queue that holds the batches is not called 'batches'.
+ * @param options `batchesQueue`, if the queue that holds the batches is not called 'batches'; `callbacks`, the map of
+ * functions that BatchWorkers are given, for its names.
+ * @typeParam Q the queue, from which the types of names, data and results are inferred.
+ * @typeParam Handlers the map of callbacks, from which their names are inferred.
  * @returns the same queue.
  * @throws BatchOptionsError when it is not a queue, or one that cannot hold batches (PostgreSQL; Redis Cluster without
  * a hash tag in the prefix); for bad options, and for another `batchesQueue` than the queue was wrapped with before.

@@ -117,6 +117,8 @@ describe('an example prints what it says', () => {
     for (const [, queue = ''] of code.matchAll(/new (?:Queue|Worker)\('([\w-]+)'/g)) {
       bench.owns(queue);
     }
+    // The queue from which BatchWorkers run callbacks.
+    bench.owns('batch-callbacks');
     expect(await linesOf(programOf(code, bench), expected.length, bench)).toEqual(expected);
   });
 });

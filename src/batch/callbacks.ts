@@ -71,9 +71,14 @@ export interface CallbackBatch {
 }
 
 /** The job of a callback, as a BatchWorker hands it to the function that runs it. */
-export type CallbackJob<Data extends object = Record<string, unknown>> = Job<Data & { readonly batch: CallbackBatch }>;
+export type CallbackJob<Data extends object = Record<string, unknown>> = Job<
+  Data & {
+    /** The batch that calls back, with its counts at the moment of the event. */
+    readonly batch: CallbackBatch;
+  }
+>;
 
-/** A method, so that a function for jobs with certain data is one for callbacks. */
+/** A method, because its parameter is checked both ways: a function for jobs with certain data fits. */
 type Handler = { run(job: CallbackJob): unknown };
 
 /** The callbacks that BatchWorkers run themselves, by name. */

@@ -24,6 +24,7 @@ export interface FailureReasons {
   readonly complete: boolean;
 }
 
+/** How many failures `batch.failureReasons()` looks at. */
 export interface FailureReasonsOptions {
   /** How many failures are looked at, in no particular order: from 1 to Infinity; default 1,000. */
   readonly limit?: number | undefined;

@@ -5,12 +5,17 @@ import { CALLBACKS_QUEUE } from '../model/place.js';
 
 /** A callback that a BatchWorker has run, and that has failed. */
 export interface FailedCallback {
+  /** The id of the batch that the callback belongs to. */
   readonly batchId: string;
+  /** The event that the callback is for. */
   readonly event: string;
+  /** The name of the callback. */
   readonly name: string;
+  /** The id of its job. */
   readonly jobId: string;
   /** Whether it has attempts left, and will be tried again. Otherwise its batch fails. */
   readonly isTriedAgain: boolean;
+  /** Why this attempt failed. */
   readonly error: Error;
 }
 
