@@ -175,7 +175,7 @@ function checkOptions(options: WithBatchesOptions): void {
   }
 }
 
-/** The names of the callbacks that BatchWorkers run, by queue, as far as the queues were told of them. */
+/** The names of the callbacks that BatchWorkers run, by queue, for the queues that were given them. */
 const callbackNames = new WeakMap<QueueLike, readonly string[]>();
 
 function keepCallbackNames(queue: QueueLike, callbacks: CallbackHandlers | undefined): void {
@@ -226,7 +226,7 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
       return loadBatch<Q>(await opener(), id);
     },
     batchOf: (job) => {
-      // Before anything is waited for: the code that follows the call is to know the job that it runs.
+      // Before the first await: the code that follows the call must know the job that it runs.
       const noted = typeof job?.token === 'string' ? noteJob(job) : undefined;
       return opener().then(async (opened) => {
         const batch = await batchOf<Q>(opened, job);
@@ -252,7 +252,10 @@ function checkOwnQueue(options: object, { name }: MemberQueue): void {
 
 let hasWarned = false;
 
-/** A member that creates a batch for the rest of its work, and forgets to say so, lets its own batch finish early. */
+/**
+ * Warns about a member that creates a batch for the rest of its work without naming its own batch as the parent: its
+ * own batch then finishes early.
+ */
 function warnWithoutParent({ name }: MemberQueue): void {
   const batchId = notedBatchId();
   if (batchId !== undefined && !hasWarned) {

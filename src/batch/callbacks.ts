@@ -84,7 +84,7 @@ type Handler = { run(job: CallbackJob): unknown };
 /** The callbacks that BatchWorkers run themselves, by name. */
 export type CallbackHandlers = Readonly<Record<string, Handler['run']>>;
 
-/** Refuses what is no map of functions. */
+/** Checks that the callbacks are a map of functions. */
 export function checkCallbackHandlers(who: string, callbacks: unknown): asserts callbacks is CallbackHandlers {
   checkObject(`${who}: callbacks`, callbacks);
   for (const [name, run] of Object.entries(callbacks)) {
@@ -177,7 +177,7 @@ export function storeCallback(what: string, given: unknown, { home, own, callbac
   };
 }
 
-/** Says that nobody knows how to run a callback, and which ones are known. */
+/** Returns the message about a callback that is in no map, with the names that are known. */
 export function unknownCallback(what: string, name: string, known: readonly string[]): string {
   const near = nearest(name, known);
   const hint = near === undefined ? '' : ` Did you mean '${near}'?`;

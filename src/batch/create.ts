@@ -200,14 +200,14 @@ function definitionOf(
   };
 }
 
-/** What is to be stored, and where. */
+/** The definition to store, with its parent and the handle's queue. */
 interface Wanted {
   readonly opener: Opener;
   readonly definition: BatchDefinition;
   readonly parent: Destination | undefined;
 }
 
-/** Stores the batch; another one that has the id is returned, refused, or removed first. */
+/** Stores the batch. If another batch has the id, it is returned, refused, or removed first, as `ifExists` says. */
 async function storeOr(
   ifExists: NonNullable<BatchOptions['ifExists']>,
   { opener, definition, parent }: Wanted,
@@ -222,7 +222,7 @@ async function storeOr(
         batchId: stored.id,
       });
     }
-    // The life that was found: when another caller is faster, what is found next is judged again.
+    // Bound to the life that was found: when another caller is faster, the next batch with the id is judged again.
     await removeBatch(opener.home, stored, { members: true, force: true }).catch((error: unknown) => {
       if (!(error instanceof BatchNotFoundError)) {
         throw error;

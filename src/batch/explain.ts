@@ -82,7 +82,7 @@ interface Outstanding {
   readonly sampled: number | undefined;
 }
 
-/** Finds what is outstanding, by queue and state, without the batch's own callbacks. */
+/** Finds the outstanding members, by queue and state, without the batch's own callbacks. */
 async function findOutstanding(home: Home, batchId: string, { definition, counts }: Snapshot): Promise<Outstanding> {
   const groups = new Map<string, OutstandingGroup>();
   const strangers = new Set<string>();

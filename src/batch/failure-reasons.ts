@@ -14,13 +14,13 @@ export interface FailureReason {
   readonly examples: readonly BatchFailure<never>[];
 }
 
-/** What the failures of a batch come to. */
+/** The failures of a batch, counted by reason. */
 export interface FailureReasons {
   /** The most frequent one first. */
   readonly reasons: readonly FailureReason[];
   /** How many failures were looked at. */
   readonly examined: number;
-  /** Whether these were all failures of the batch. */
+  /** Whether all failures of the batch were looked at. */
   readonly complete: boolean;
 }
 
@@ -33,7 +33,7 @@ export interface FailureReasonsOptions {
 const DEFAULT_LIMIT = 1000;
 const EXAMPLES = 3;
 
-/** Reasons that are told apart; those that come after so many others are one. */
+/** How many reasons are told apart; all further ones count as one. */
 const MOST_REASONS = 1000;
 const OTHER = '…';
 

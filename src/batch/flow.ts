@@ -128,7 +128,7 @@ interface Placed {
   readonly above: Node | undefined;
 }
 
-/** The jobs with the `defaultJobOptions` of their queues, as far as these were wrapped in this process. */
+/** Returns the jobs with the `defaultJobOptions` of their queues, if these were wrapped in this process. */
 async function withQueueDefaults(to: Destination, nodes: readonly Placed[]): Promise<Placed[]> {
   const defaults = new Map<string, JobsOptions>();
   for (const name of new Set(nodes.map(({ node }) => node.queueName))) {
@@ -185,7 +185,7 @@ function refuseTaken(batchId: string, root: Node, nodes: readonly Node[]): void 
   }
 }
 
-/** Refuses what can be seen to be wrong with a flow, before anything is written; what is returned is a copy. */
+/** Checks a flow before anything is written, and returns a copy of it. */
 function checkFlow(flow: unknown, { home, batch }: Destination, repetition: Repetition | undefined): Node {
   const { prefix } = home.redis;
   const nextId = repetition === undefined ? freshIds(batch.nonce) : flowIds(batch.nonce, flow, repetition);
@@ -229,7 +229,7 @@ function checkFlow(flow: unknown, { home, batch }: Destination, repetition: Repe
   return check('flow', flow, new Set());
 }
 
-/** The root's id first; it decides whether the flow is known. */
+/** The id of the root comes first: it decides whether the flow is known. */
 function flowIds(nonce: string, flow: unknown, repetition: Repetition): () => string {
   const root = `${nonce}-${repetition.nextId(nonce, flow)}`;
   let n = 0;

@@ -49,7 +49,7 @@ export function keepBatchesIn(queue: QueueLike, batchesQueue: string): void {
 /** The queues that were wrapped in this process, by name, the latest first. */
 const wrapped = new Map<string, readonly WeakRef<QueueLike>[]>();
 
-/** The queues of this name that were wrapped for the batches of this place; they may be in another Redis. */
+/** The queues of this name that were wrapped for the batches of this place. They may be in another Redis. */
 export function wrappedQueues(name: string, { prefix, batchesQueue }: BatchesPlace): MemberQueue[] {
   return (wrapped.get(name) ?? []).flatMap((ref) => {
     const queue = ref.deref();

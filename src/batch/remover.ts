@@ -68,7 +68,7 @@ export class Remover {
     this.#slices = slices ?? Number.POSITIVE_INFINITY;
   }
 
-  /** Whether it has taken jobs from a batch that are still in the lists of their queues, where no worker runs them. */
+  /** Whether it has dropped jobs that are still in the lists of their queues, where no worker runs them. */
   get hasDropped(): boolean {
     return this.#hasDropped;
   }

@@ -20,8 +20,8 @@ export interface FailedCallback {
 }
 
 /**
- * The worker of the callbacks that are given by name only: each is run by the function of that name. It starts with
- * `run()`.
+ * Makes the worker of the callbacks that are given by name only: it runs each with the function of that name. It starts
+ * with `run()`.
  */
 export function callbackWorker(
   callbacks: CallbackHandlers,
@@ -34,7 +34,7 @@ export function callbackWorker(
     async (job: Job) => {
       const run = known.get(job.name);
       if (run === undefined) {
-        // Not for good: another BatchWorker, of a newer release, may know it.
+        // This error may be retried: another BatchWorker, of a newer release, may know the callback.
         throw new BatchError(unknownCallback('BatchWorker', job.name, [...known.keys()]));
       }
       return await run(job as CallbackJob);
