@@ -91,14 +91,17 @@ export function mayBeBatchId(id: string): boolean {
 }
 
 /**
- * An id as a batch can have it: ':' and '~', which are Redis's and our own separators, as '%3A' and '%7E'. Ids that are
- * made of a job's id may have them. An id that is escaped stays as it is.
+ * Escapes an id: ':' and '~', the separators of Redis keys and of this library's ids, become '%3A' and '%7E'. Ids that
+ * are made from a job's id may have them. An escaped id stays as it is.
  */
 export function escapedId(id: string): string {
   return id.replaceAll(':', '%3A').replaceAll('~', '%7E');
 }
 
-/** An id that BullMQ's parent/child scripts, and our callback ids, can carry when it has been escaped. */
+/**
+ * Checks an id of the caller's, which BullMQ's parent and child scripts and the ids of callbacks must be able to carry
+ * once it is escaped.
+ */
 export function checkBatchId(id: unknown): asserts id is string {
   checkName('The id of a batch', id);
   if (QUEUE_KEYS.includes(id)) {
@@ -248,7 +251,7 @@ export function describe(value: unknown): string {
   return typeof value === 'string' ? `'${value}'` : `a ${typeof value}`;
 }
 
-/** The one of these words that was probably meant. */
+/** Returns the one of these words that was probably meant. */
 export function nearest(key: string, known: readonly string[]): string | undefined {
   const [best] = known
     .map((candidate) => ({ candidate, distance: editDistance(key.toLowerCase(), candidate.toLowerCase()) }))

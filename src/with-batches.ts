@@ -161,7 +161,10 @@ export type BatchQueue<Q extends QueueLike, Names extends string = string> = Q &
  * the one that holds them (`batches`, or another `batchesQueue`), to which nothing can be added.
  *
  * @param queue a BullMQ `Queue`, of version 5 or 6.
- * @param options `batchesQueue`, if the queue that holds the batches is not called 'batches'.
+ * @param options `batchesQueue`, if the queue that holds the batches is not called 'batches'; `callbacks`, the map of
+ * functions that BatchWorkers are given, for its names.
+ * @typeParam Q the queue, from which the types of names, data and results are inferred.
+ * @typeParam Handlers the map of callbacks, from which their names are inferred.
  * @returns the same queue.
  * @throws BatchOptionsError when it is not a queue, or one that cannot hold batches (PostgreSQL; Redis Cluster without
  * a hash tag in the prefix); for bad options, and for another `batchesQueue` than the queue was wrapped with before.
@@ -208,7 +211,7 @@ function checkOptions(options: WithBatchesOptions): void {
   }
 }
 
-/** The names of the callbacks that BatchWorkers run, by queue, as far as the queues were told of them. */
+/** The names of the callbacks that BatchWorkers run, by queue, for the queues that were given them. */
 const callbackNames = new WeakMap<QueueLike, readonly string[]>();
 
 function keepCallbackNames(queue: QueueLike, callbacks: CallbackHandlers | undefined): void {
@@ -259,7 +262,7 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
       return loadBatch<Q>(await opener(), id);
     },
     batchOf: (job) => {
-      // Before anything is waited for: the code that follows the call is to know the job that it runs.
+      // Before the first await: the code that follows the call must know the job that it runs.
       const noted = typeof job?.token === 'string' ? noteJob(job) : undefined;
       return opener().then(async (opened) => {
         const batch = await batchOf<Q>(opened, job);
@@ -289,7 +292,10 @@ function checkOwnQueue(options: object, { name }: MemberQueue): void {
 
 let hasWarned = false;
 
-/** A member that creates a batch for the rest of its work, and forgets to say so, lets its own batch finish early. */
+/**
+ * Warns about a member that creates a batch for the rest of its work without naming its own batch as the parent: its
+ * own batch then finishes early.
+ */
 function warnWithoutParent({ name }: MemberQueue): void {
   const batchId = notedBatchId();
   if (batchId !== undefined && !hasWarned) {

@@ -73,9 +73,11 @@ export interface BulkAdded {
  * is an outstanding part of the batch.
  */
 export interface Standing {
-  /** Of a running job: what makes the ids of all that it adds through this handle, and those that come from it. */
+  /**
+   * The maker of ids for everything that a running job adds through this handle, and through handles that come from it.
+   */
   readonly repetition?: Repetition | undefined;
-  /** Proof that may be shown to the batch itself; without it, adding ends with the seal. */
+  /** Links that the batch itself accepts. Without one, adding ends with the seal. */
   readonly links: readonly AttachmentLink[];
   /** Links that the parent accepts. A callback has only these. */
   readonly parentLinks: readonly AttachmentLink[];
@@ -378,7 +380,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     return new Batch<C>({ ...defined, opener, parent: this, standing: { ...OUTSIDE, repetition } });
   }
 
-  /** The id of a child that a running member creates: a second run of the member finds it. */
+  /** Makes the id of a child batch that a running member creates: a second run of the member finds it. */
   #childId(opener: Opener, { id, on, parent, ...content }: BatchOptions, repetition: Repetition): string {
     return repetition.nextId(this.#definition.nonce, opener.own.name, content, storeCallbacks(on, opener));
   }
@@ -754,7 +756,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   }
 }
 
-/** Creates a batch, or finds the one that has the id. */
+/** Creates a batch, or returns the one that has the id. */
 export async function createBatch<Q extends QueueLike, Names extends string = string>(
   opener: Opener,
   options: BatchOptions<Names>,

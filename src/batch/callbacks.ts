@@ -73,15 +73,20 @@ export interface CallbackBatch {
 }
 
 /** The job of a callback, as a BatchWorker hands it to the function that runs it. */
-export type CallbackJob<Data extends object = Record<string, unknown>> = Job<Data & { readonly batch: CallbackBatch }>;
+export type CallbackJob<Data extends object = Record<string, unknown>> = Job<
+  Data & {
+    /** The batch that calls back, with its counts at the moment of the event. */
+    readonly batch: CallbackBatch;
+  }
+>;
 
-/** A method, so that a function for jobs with certain data is one for callbacks. */
+/** A method, because its parameter is checked both ways: a function for jobs with certain data fits. */
 type Handler = { run(job: CallbackJob): unknown };
 
 /** The callbacks that BatchWorkers run themselves, by name. */
 export type CallbackHandlers = Readonly<Record<string, Handler['run']>>;
 
-/** Refuses what is no map of functions. */
+/** Checks that the callbacks are a map of functions. */
 export function checkCallbackHandlers(who: string, callbacks: unknown): asserts callbacks is CallbackHandlers {
   checkObject(`${who}: callbacks`, callbacks);
   for (const [name, run] of Object.entries(callbacks)) {
@@ -174,7 +179,7 @@ export function storeCallback(what: string, given: unknown, { home, own, callbac
   };
 }
 
-/** Says that nobody knows how to run a callback, and which ones are known. */
+/** Returns the message about a callback that is in no map, with the names that are known. */
 export function unknownCallback(what: string, name: string, known: readonly string[]): string {
   const near = nearest(name, known);
   const hint = near === undefined ? '' : ` Did you mean '${near}'?`;

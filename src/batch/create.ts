@@ -274,7 +274,7 @@ function definitionOf(opener: Opener, options: BatchOptions, parent: Destination
   };
 }
 
-/** What is to be stored, and where. */
+/** The definition to store, with its parent and the handle's queue. */
 interface Wanted {
   readonly opener: Opener;
   readonly definition: BatchDefinition;
@@ -296,7 +296,7 @@ async function storeOr(ifExists: NonNullable<BatchOptions['ifExists']>, wanted: 
         batchId: stored.id,
       });
     }
-    // The life that was found: when another caller is faster, what is found next is judged again.
+    // Bound to the life that was found: when another caller is faster, the next batch with the id is judged again.
     await removeBatch(opener.home, stored, { members: true, force: true }).catch((error: unknown) => {
       if (!(error instanceof BatchNotFoundError)) {
         throw error;

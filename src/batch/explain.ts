@@ -82,7 +82,7 @@ interface Outstanding {
   readonly sampled: number | undefined;
 }
 
-/** Finds what is outstanding, by queue and state, without the batch's own callbacks. */
+/** Finds the outstanding members, by queue and state, without the batch's own callbacks. */
 async function findOutstanding(home: Home, batchId: string, { definition, counts }: Snapshot): Promise<Outstanding> {
   const groups = new Map<string, OutstandingGroup>();
   const strangers = new Set<string>();
@@ -112,7 +112,7 @@ async function findOutstanding(home: Home, batchId: string, { definition, counts
   };
 }
 
-/** Concludes from a sample of the members that are jobs; child batches are listed apart, and counted. */
+/** Estimates the groups from a sample of the members that are jobs; child batches are counted exactly. */
 async function estimated(
   home: Home,
   batchId: string,

@@ -17,16 +17,17 @@ export interface FailureReason {
   readonly examples: readonly BatchFailure<never>[];
 }
 
-/** What the failures of a batch come to. */
+/** The failures of a batch, counted by reason. */
 export interface FailureReasons {
   /** The most frequent one first. */
   readonly reasons: readonly FailureReason[];
   /** How many failures were looked at. */
   readonly examined: number;
-  /** Whether these were all failures of the batch. */
+  /** Whether all failures of the batch were looked at. */
   readonly complete: boolean;
 }
 
+/** How many failures `batch.failureReasons()` looks at. */
 export interface FailureReasonsOptions {
   /** How many failures are looked at, in no particular order: from 1 to Infinity; default 1,000. */
   readonly limit?: number | undefined;
@@ -35,7 +36,7 @@ export interface FailureReasonsOptions {
 const DEFAULT_LIMIT = 1000;
 const EXAMPLES = 3;
 
-/** Reasons that are told apart; those that come after so many others are one. */
+/** How many reasons are told apart; all further ones count as one. */
 const MOST_REASONS = 1000;
 const OTHER = '…';
 

@@ -169,7 +169,7 @@ function refuseTaken(batchId: string, root: Node, nodes: readonly Node[]): void 
   }
 }
 
-/** Refuses what can be seen to be wrong with a flow, before anything is written; what is returned is a copy. */
+/** Checks a flow before anything is written, and returns a copy of it. */
 function checkFlow(flow: unknown, { home, batch }: Destination, repetition: Repetition | undefined): Node {
   const { prefix } = home.redis;
   const nextId = repetition === undefined ? freshIds(batch.nonce) : flowIds(batch.nonce, flow, repetition);
@@ -213,7 +213,7 @@ function checkFlow(flow: unknown, { home, batch }: Destination, repetition: Repe
   return check('flow', flow, new Set());
 }
 
-/** The root's id first; it decides whether the flow is known. */
+/** The id of the root comes first: it decides whether the flow is known. */
 function flowIds(nonce: string, flow: unknown, repetition: Repetition): () => string {
   const root = `${nonce}-${repetition.nextId(nonce, flow)}`;
   let n = 0;

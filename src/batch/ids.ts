@@ -10,7 +10,7 @@ export const newNonce = customAlphabet(ALPHANUMERIC, 8);
 
 const newCall = customAlphabet(ALPHANUMERIC, 6);
 
-/** Makes the id of a member that was given none. */
+/** Makes the id of a member without an id of the caller's. */
 export type NextId = (member: { readonly queue: string; readonly name: string; readonly data: unknown }) => string;
 
 /**
@@ -32,7 +32,10 @@ export function repeatableIds(batchId: string, nonce: string): () => string {
   return () => `${batchId}~${n++}~${nonce}`;
 }
 
-/** Ids that are the same in a second run of the job that adds: as those of `freshIds()`, they begin with the nonce. */
+/**
+ * Returns a maker of ids that are the same in a second run of the job that adds. Like those of `freshIds()`, they begin
+ * with the nonce.
+ */
 export function derivedIds(nonce: string, repetition: Repetition): NextId {
   return ({ queue, name, data }) => `${nonce}-${repetition.nextId(nonce, queue, name, data)}`;
 }

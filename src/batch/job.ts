@@ -33,7 +33,7 @@ export type BatchJobs<Q extends QueueLike = QueueLike> = Iterable<BatchJob<Q>> |
 export interface Opener {
   readonly own: MemberQueue;
   readonly home: Home;
-  /** The callbacks that BatchWorkers run, as far as the queue was told of them. */
+  /** The callbacks that BatchWorkers run, if the queue was given them. */
   readonly callbackNames?: readonly string[] | undefined;
 }
 

@@ -141,7 +141,10 @@ async function refuseElsewhere(
   }
 }
 
-/** Whether a queue is in another Redis than a batch that exists; asked once per queue that is not. */
+/**
+ * Whether a queue is in another Redis than an existing batch. Redis is asked once per queue; a queue elsewhere is asked
+ * again.
+ */
 export async function isElsewhere(
   { home, batch }: Pick<Destination, 'home' | 'batch'>,
   queue: MemberQueue,

@@ -68,12 +68,12 @@ export class Remover {
     this.#slices = slices ?? Number.POSITIVE_INFINITY;
   }
 
-  /** Whether it has taken jobs from a batch that are still in the lists of their queues, where no worker runs them. */
+  /** Whether it has dropped jobs that are still in the lists of their queues, where no worker runs them. */
   get hasDropped(): boolean {
     return this.#hasDropped;
   }
 
-  /** Removes a batch, or goes on with its removal; or says why not. */
+  /** Removes a batch, or continues its removal. */
   async remove(batchId: string, asked: Asked, above?: Level): Promise<Removed> {
     for (;;) {
       const begun = await beginRemoval(this.#home.redis, batchId, { ...asked, holder: this.#holder });
@@ -183,7 +183,10 @@ export class Remover {
     return removed.has('lost') ? 'lost' : removed.has('more') || removed.has('held') ? 'more' : 'done';
   }
 
-  /** A large child batch takes longer than the lease of those above it, which nobody else need take over meanwhile. */
+  /**
+   * Renews the leases of the batches above: removing a large child takes longer than they last, and no other process
+   * needs to take them over.
+   */
   async #renewAbove(level: Level | undefined): Promise<void> {
     for (let above = level; above !== undefined; above = above.above) {
       if (performance.now() - above.renewedAt > LEASE_MS / 3) {

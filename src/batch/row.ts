@@ -16,7 +16,7 @@ interface ProgressRow extends Pick<Counts, 'total' | 'succeeded' | 'failed' | 'p
   /** Settled ÷ total in whole percent: of all jobs below, where there are child batches. */
   readonly progress: number;
   readonly status: BatchState;
-  /** All jobs below, where there are child batches. */
+  /** The counts of all jobs below, if there are child batches. */
   readonly jobs?: Jobs;
 }
 
@@ -33,7 +33,9 @@ async function progressRow(home: Home, { counts, ...standing }: Snapshot): Promi
   return { progress: progressOf(jobs, hasEnded), ...row, jobs };
 }
 
-/** Adds up what the rows of the child batches say, which do the same: a tree of any depth costs one look per level. */
+/**
+ * Adds up the rows of the child batches, which are themselves such sums: a tree of any depth costs one look per level.
+ */
 async function jobsBelow(home: Home, batchId: string, { total, pending }: Jobs): Promise<Jobs> {
   let jobs = { total, pending };
   for await (const { collection, progress } of childrenOf(home.redis, batchId)) {
@@ -87,8 +89,8 @@ function outcome({ completedCounts, counts }: Snapshot): string {
 }
 
 /**
- * Brings the row of a batch up to date, if nobody holds its job; a batch that is gone has none. Resolves with the id of
- * the batch above when anything was written, because that one's row has changed too.
+ * Updates the row of a batch, if no process holds its job; does nothing for a batch that is gone. Resolves with the id
+ * of the batch above when anything was written, because the row of that batch has changed too.
  */
 export async function refreshRow(home: Home, batchId: string): Promise<string | undefined> {
   const snapshot = await readSnapshot(home.redis, batchId);

@@ -84,7 +84,7 @@ export async function* failuresOf<Data>(home: Home, batchId: string): AsyncGener
   }
 }
 
-/** As `failuresOf`, without reading the members' jobs. */
+/** Yields the failures without reading the jobs of the members, so without their data. */
 export async function* failuresWithoutData(home: Home, batchId: string): AsyncGenerator<BatchFailure<never>> {
   for await (const member of settledMembers(home, batchId, 'failed', false)) {
     yield failureOf<never>(home, member);
@@ -113,7 +113,7 @@ function failureOf<Data>(home: Home, { key, value, data }: SettledMember): Batch
 
 /**
  * Reads one page of failures, for callers that cannot keep an iterator between two requests. Only the last page may be
- * empty, unless a reason is asked for: then a page ends after so many others, too.
+ * empty; with a reason, any page may be, because it ends after a number of failures with other reasons.
  */
 export async function failuresPage<Data>(
   home: Home,

@@ -9,12 +9,12 @@ interface Watched {
   status(): Promise<BatchStatus>;
 }
 
-/** What is waited for, and can say what holds it. */
+/** What is waited for: a batch, or anything with a status that can say what holds it. */
 interface Explained extends Watched {
   explain(): Promise<{ readonly reasons: readonly string[] }>;
 }
 
-/** How often it is looked at: soon after the call or a change, then four times a second. */
+/** The pause between two looks, in ms: short after the call and after a change, then a quarter of a second. */
 const FROM_MS = 20;
 const UP_TO_MS = 250;
 
@@ -67,7 +67,7 @@ export async function waitUntilFinished(batch: Explained, ttl = Number.POSITIVE_
   }
 }
 
-/** What holds the batch most, in a sentence; undefined when it cannot be found out. */
+/** Returns the most important reason that holds the batch, in a sentence; undefined when it cannot be found out. */
 export async function firstReason(batch: Pick<Explained, 'explain'>): Promise<string | undefined> {
   try {
     return (await batch.explain()).reasons[0];

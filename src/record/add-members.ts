@@ -156,7 +156,7 @@ export function flatLinks(links: readonly AttachmentLink[]): string[] {
   return links.flatMap(({ dependencies, memberKey }) => [dependencies, memberKey]);
 }
 
-/** Whether this life of a batch is in this Redis, or what is left of it. */
+/** Whether this life of a batch is in this Redis, also when only a part of it is left. */
 export async function isBatchThere(redis: BatchRedis, { id, nonce }: BatchLife): Promise<boolean> {
   return (await redis.command('HGET', batchKeys(redis, id).job, FIELD.nonce)) === nonce;
 }

@@ -159,7 +159,7 @@ local function count(cancelled)
   redis.call('HINCRBY', batchKey, '${FIELD.cancelled}', cancelled)
   wakeIfIdle(batchesQueue, batchKey, id, batchKey .. ':dependencies')
 end
--- From the job whose last child has gone upwards.
+-- Climbs from the job whose last child has gone.
 local function removeIdle(key)
   while key and key ~= batchKey and redis.call('SCARD', key .. ':dependencies') == 0 do
     local queueKey, jobId = splitKey(key, prefix)
@@ -176,7 +176,7 @@ local function removeIdle(key)
     key = above
   end
 end
--- What it waits for is its own failure from now on, not that of a job below it.
+-- From now on the job fails by its own deferred failure, not by that of a job below it.
 local function keepFromFailing(key)
   local isRead, parent = pcall(cjson.decode, redis.call('HGET', key, 'parent') or '')
   if isRead and type(parent) == 'table' and parent.fpof then

@@ -108,7 +108,7 @@ export async function markCancelled(
   return named(reply) as unknown as Marked;
 }
 
-/** How much of a tree one command marks, in entries of lists looked at, and what it costs to mark a child. */
+/** How much of a tree one command marks, in list entries; marking a child costs several. */
 const TREE_BUDGET = 1000;
 const COST_OF_A_CHILD = 8;
 
@@ -116,7 +116,7 @@ const COST_OF_A_CHILD = 8;
  * Marks the child batches of cancelled batches as cancelled, one bounded part.
  *
  * KEYS: what the keys of the sets of needs begin with. ARGV: key prefix of the batches queue, key prefix of all queues,
- *       then per batch id, nonce, and the page in the list of its children.
+ * then per batch id, nonce, and the page in the list of its children.
  * Returns cursors, of as many batches as it came to; children: ids and nonces, of those too that were cancelled before.
  */
 const MARK_CHILDREN = script(

@@ -3,9 +3,9 @@ import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_IS_CLOSED, named, script } from './script.js';
 
 /*
- * The child batches of a batch are listed in its hash, apart from its other members, in the order in which they were
- * created: nothing that asks for them looks at a million jobs. The lists vanish with the batch; a child that is removed
- * stays listed, and readers leave it out.
+ * The ids of child batches are listed in the hash of their parent, apart from its other members and in the order of
+ * their creation, so that finding them does not mean looking at a million jobs. The lists vanish with the parent. A
+ * child that is removed stays listed; readers leave it out.
  */
 
 /** How many children one field lists: a longer field costs each new child more, more fields cost each wake more. */
@@ -43,9 +43,9 @@ export type Collection = keyof typeof COLLECTIONS;
 
 export interface ListedChild {
   readonly id: string;
-  /** Where it is among the members of its parent. */
+  /** The collection of the parent that the child is in. */
   readonly collection: Collection;
-  /** It is sealed, abandoned or cancelled. */
+  /** Whether it is sealed, abandoned or cancelled. */
   readonly isClosed: boolean;
   /** When it was created, in ms since the epoch. */
   readonly createdAt: number;

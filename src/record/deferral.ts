@@ -57,16 +57,16 @@ end
 `;
 
 /**
- * Lua: isJobRunning(key, queueKey, id) says whether a worker has a job, or had it when it died.
+ * Lua: isJobRunning(key, queueKey, id): whether a worker has a job, or had it when it died.
  *
- * cancelJob(key, queueKey, id, ownerKey, deferral) takes a pending job out of the dependencies of its owner, a
- * batch or the root of a flow, and returns what became of it:
- * - 'cancelled': it will not run. A job in 'delayed', 'prioritized' or 'waiting-children' has been removed. One in a
- *   list is dropped: it has no parent any more, and is removed by the worker that takes it, or by whoever finds it in
- *   the list.
- * - 'running': it has a deferred failure, so that it is not tried again. How it ends by itself is as its options say.
- * - 'waits': it has one too, and there are jobs below it, which have to be cancelled first.
- * - nil: it is no job of the owner's, or it has finished, or is gone; a repair settles it.
+ * cancelJob(key, queueKey, id, ownerKey, deferral) takes a pending job out of the dependencies of its owner, a batch or
+ * the root of a flow. It returns what became of the job:
+ *
+ * - 'cancelled': it will not run. From 'delayed', 'prioritized' or 'waiting-children' it was removed. In a list it was
+ *   dropped: it has no parent any more, and the worker that takes it, or the search for dropped jobs, removes it.
+ * - 'running': it has a deferred failure, so that it is not tried again. Its own options say how it ends by itself.
+ * - 'waits': it has a deferred failure, and jobs below it have to be cancelled first.
+ * - nil: it is not a job of this owner, or it has finished, or is gone; a repair settles it.
  */
 export const LUA_CANCEL_JOB = `${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}${LUA_DEFER}
 local function removeJob(key)

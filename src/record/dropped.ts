@@ -23,12 +23,12 @@ export const DEPTH = 100_000;
 const LISTS = ['wait', 'paused'] as const;
 
 /**
- * Removes dropped jobs from a stretch of a list. Each is first overwritten in its place, and all are then taken out
- * together. At the end of the last list the queue is forgotten, unless jobs have been dropped meanwhile: those that
+ * Removes dropped jobs from a part of a list. Each is first overwritten in its place, and all of them are then taken
+ * out together. At the end of the last list the queue is forgotten, unless jobs have been dropped meanwhile. Jobs that
  * were not found have been taken by workers, or are left to them.
  *
- * KEYS: the list, registry of dropped jobs. ARGV: key prefix of the queue, rank to start at, how many jobs are left to
- *       be found, '1' for the last list.
+ * KEYS: the list, registry of dropped jobs. ARGV: key prefix of the queue, rank to start at, how many jobs are left to be
+ * found, '1' for the last list.
  * Returns next, the rank to go on at or -1 when there is nothing left to find, and removed.
  */
 const REMOVE_DROPPED = script(
@@ -67,7 +67,7 @@ end
 return { 'next', isDone and -1 or from + seen - removed, 'removed', removed }`,
 );
 
-/** Where the going through the lists of a queue has come to. */
+/** How far the search of a queue's lists has come. */
 export interface DroppedSearch {
   readonly queueKey: string;
   readonly list: (typeof LISTS)[number];

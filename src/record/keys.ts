@@ -110,10 +110,13 @@ export const FIELD = {
   deferred: 'b:deferred',
   /** Set when a cancelled batch was gone through completely: what is left of it was running then. */
   emptied: 'b:emptied',
-  /** How many child batches were created in it, and what the names of the fields begin with that list them. */
+  /** How many child batches were created in it, and the beginning of the names of the fields that list them. */
   childCount: 'b:childCount',
   children: 'b:children:',
-  /** How many child batches have failed because of a cancel: no deaths. And, on the child, that it is counted there. */
+  /**
+   * On a parent: how many child batches have failed because of a cancel, which are no deaths. On such a child: that it
+   * is counted there.
+   */
   cancelledChildren: 'b:cancelledChildren',
   toldParent: 'b:toldParent',
   /** When it was noted that a member of this batch or of one below has failed for good. */

@@ -9,7 +9,7 @@ import { named, script } from './script.js';
  * run whose first write does not. The leader is the process that frees memory, so it must be able to lead then.
  *
  * KEYS: the lease, a key that does not exist, the sets of batches in need. ARGV: who asks, for how many ms; 0 gives it
- *       back.
+ * back.
  * Returns leads ('1' or '0'), needed (the numbers of the sets that are not empty).
  */
 const TAKE = script(
@@ -49,7 +49,7 @@ export async function takeLease(
   return { leads: leads === '1', needed: new Set(numbers.flatMap((number) => NEED_INDEXES[number] ?? [])) };
 }
 
-/** Gives the lead back, so that another process need not wait for the lease to end. */
+/** Gives up the lead, so that another process does not have to wait for the end of the lease. */
 export async function resignLease(redis: BatchRedis, who: string): Promise<void> {
   await takeLease(redis, who, 0);
 }

@@ -130,7 +130,7 @@ if batch[1] and not batch[2] then
 end`,
 );
 
-/** Says what a batch needs from maintenance, beside what it has needed before. */
+/** Adds to what a batch needs from maintenance. */
 export async function needMaintenance(redis: BatchRedis, batchId: string, words: readonly Need[]): Promise<void> {
   await redis.run(NEED, [batchKeys(redis, batchId).job, needsKey(redis), batchId, words.join(' ')]);
 }

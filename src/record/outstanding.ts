@@ -21,7 +21,7 @@ export interface OutstandingGroup {
 
 /** How many jobs of a group are named. */
 export const OLDEST = 3;
-/** How many jobs at the end of a list, where the longest waiting ones are, are looked at. */
+/** How many jobs at the end of a list are looked at: the ones that have waited longest are there. */
 const LOOKED_AT_IN_LIST = 50;
 
 /**

@@ -127,7 +127,7 @@ if isHeld then
   return { 'outcome', 'held' }
 end
 if not isEnded then
-  -- What is running asks for it, until the batch is gone.
+  -- Running members find it with isCancelled(), until the batch is gone.
   redis.call('HSETNX', KEYS[1], '${FIELD.cancelReason}', 'removed')
   redis.call('HSETNX', KEYS[1], '${FIELD.cancelledAt}', now())
 end

@@ -60,12 +60,12 @@ export interface RetryClaim {
   readonly token: string;
 }
 
-/** Claims a batch for a retry, or renews the claim; false when it is gone. */
+/** Claims a batch for a retry, or renews the claim. Returns false when the batch is gone. */
 export function claimRetry(redis: BatchRedis, claim: RetryClaim): Promise<boolean> {
   return setClaim(redis, claim, CLAIM_MS);
 }
 
-/** Ends a retry; false when the batch is gone. */
+/** Ends the claim of a retry. Returns false when the batch is gone. */
 export function unclaimRetry(redis: BatchRedis, claim: RetryClaim): Promise<boolean> {
   return setClaim(redis, claim, 0);
 }

@@ -88,8 +88,8 @@ end
 `;
 
 /**
- * Lua: why a job has failed by itself. A job of a flow that failed because of one below it says only 'child … failed';
- * the error is that of the lowest, as long as the job is there to be asked.
+ * Lua: returns why a job has failed by itself. A job of a flow that failed because of one below it has only the reason
+ * 'child … failed': then the error of the lowest failed job is returned, as long as that job exists.
  */
 export const LUA_OWN_REASON = `
 local function ownReason(prefix, reason)

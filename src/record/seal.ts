@@ -56,7 +56,7 @@ export async function wakeIfClosed(redis: BatchRedis, batchId: string): Promise<
   await redis.run(WAKE_IF_CLOSED, [batchKeys(redis, batchId).job, batchId, batchesKey(redis, '')]);
 }
 
-/** Tells an open batch that its producer lives, though it adds nothing at the moment. */
+/** Gives a sign of life of an open batch's producer, although it adds nothing at the moment. */
 export async function touchBatch(redis: BatchRedis, { id, nonce }: BatchLife): Promise<void> {
   await setField(redis, { id, nonce }, 'registeredAt');
 }
