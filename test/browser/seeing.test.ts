@@ -34,7 +34,7 @@ async function importUser(job: AnyJob): Promise<void> {
 }
 
 describe.skipIf(chromiumPath === undefined)('in a browser', () => {
-  test('child batches are below their parent in the list, which opens with the keyboard, on a phone in the dark too', async ({
+  test('child batches are below their parent, which opens with the keyboard, on a phone in the dark too', async ({
     bench,
     browser: { page, picture, errors },
   }) => {
@@ -104,7 +104,7 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
     expect(errors).toEqual([]);
   });
 
-  test('throughput and failures are drawn over time while somebody looks, and are still there for the next reader', async ({
+  test('throughput and failures are drawn over time, and are still there for the next reader', async ({
     bench,
     browser: { page, picture, errors },
   }) => {

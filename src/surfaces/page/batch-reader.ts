@@ -17,7 +17,7 @@ import { inTime, NoAnswer, Readings } from './readings.js';
 /** What child batches are called, by id. */
 export type Names = ReadonlyMap<string, string>;
 
-/** A batch as its page shows it. `undefined`: it takes long to read, and is not there yet. */
+/** A batch as its page shows it. What is `undefined` takes long to read, and was not there in time. */
 export interface BatchDetails {
   readonly status: BatchStatus;
   /** The batches above it, outermost first. */
@@ -69,7 +69,7 @@ export class BatchReader {
     return ancestorsOf(this.#batches, batch);
   }
 
-  /** The state is part of the key: when the batch has gone on to another, an older reading tells nothing any more. */
+  /** The state is part of the key: a tree that was read in an earlier state is out of date. */
   tree(batch: Batch, { state }: BatchStatus): Promise<BatchTree> {
     return this.#readings.read(`tree ${state} ${batch.id}`, () => batch.tree());
   }
@@ -78,7 +78,7 @@ export class BatchReader {
     return this.#readings.read(`explain ${state} ${batch.id}`, () => batch.explain());
   }
 
-  /** Of a sample of the failures, in some ten commands at most. */
+  /** Counts a sample of the failures by reason, in some ten commands at most. */
   async reasons(batch: Batch, { failed }: BatchStatus): Promise<FailureReasons> {
     return failed === 0
       ? NO_FAILURES
@@ -96,12 +96,12 @@ export class BatchReader {
   }
 }
 
-/** What holds a batch; or that a late callback has failed, which the outcome of the batch does not tell. */
+/** A finished batch needs an explanation only if a late callback has failed, which its outcome does not tell. */
 function isToBeExplained({ state, callbacks }: BatchStatus): boolean {
   return isUnfinished(state) || (state !== 'failed' && callbacks.some((callback) => callback.state === 'failed'));
 }
 
-/** What is not there in time comes with a later request. Readings report what fails then to nobody else. */
+/** Undefined for what is not there in time: the reading goes on, and a later request finds its result. */
 async function ifInTime<T>(reading: Promise<T>): Promise<T | undefined> {
   try {
     return await inTime(reading, DETAILS_MS);

@@ -5,8 +5,8 @@ import { type Sample, withSample } from './pace.js';
 const MOST_BATCHES = 500;
 
 /**
- * What this process has seen of batches while it answered requests: Redis keeps numbers, and not how they came about.
- * Nothing is read for it.
+ * Remembers where batches stood at each request that this process has answered. Redis keeps the numbers of a batch, but
+ * not their course; nothing is read from Redis for it.
  */
 export class History {
   readonly #known = new Map<string, readonly Sample[]>();

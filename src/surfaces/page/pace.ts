@@ -16,10 +16,10 @@ const LEAST_MS = 4000;
 const MOST_SAMPLES = 150;
 const OLD_SAMPLES = 60;
 
-/** Two looks within this time are one: several people may watch the same batch. */
+/** A sample that comes sooner after the last one is dropped: several people may watch one batch. */
 const SAME_LOOK_MS = 500;
 
-/** The samples with a new one. A retry makes settled members pending again, and begins anew. */
+/** Adds a sample. A retry makes settled members pending again: the samples begin anew then. */
 export function withSample(samples: readonly Sample[], next: Sample): readonly Sample[] {
   const last = samples.at(-1);
   if (last === undefined || next.settled < last.settled || next.failed < last.failed) {

@@ -133,8 +133,8 @@ describe('the list', () => {
       await users.createBatch({ description });
     }
     expect((await visit('/batches?q=Januar')).text).toContain(
-      'The descriptions and ids of all 3 batches were looked at, for these characters in this order; a whole id finds ' +
-        'its batch in any state.',
+      'The descriptions and ids of all 3 batches were looked at, for these characters in this order; a whole id ' +
+        'finds its batch in any state.',
     );
     expect((await visit('/batches?q=Januar&state=open')).text).toContain('all 3 batches were looked at');
     expect((await visit('/batches?q=ember')).text).not.toContain('were looked at');
@@ -548,7 +548,8 @@ describe('actions', () => {
 });
 
 describe('what a job says is never markup', () => {
-  const EVIL = `</script><script>alert(1)</script><img src=x onerror=alert(1)>" onmouseover='alert(1)' javascript:alert(1)`;
+  const EVIL =
+    `</script><script>alert(1)</script><img src=x onerror=alert(1)>" ` + `onmouseover='alert(1)' javascript:alert(1)`;
 
   test('in descriptions, ids, reasons, data, names and queries', async ({ bench }) => {
     const users = bench.queue('users');
