@@ -5,12 +5,16 @@ import { Site } from './site.js';
 
 export type { BatchPageOptions } from './settings.js';
 
+/** A page of batches, ready to be mounted. */
 export interface BatchPage {
   /**
    * Answers a request with its whole path, for Hono, Bun, Deno, Next.js and all that speak `Request` and `Response`.
    */
   fetch(request: Request): Promise<Response>;
-  /** Answers a request of node:http, Express (`app.use('/batches', page.handler)`), or Fastify's raw ones. */
+  /**
+   * Answers requests of node:http, of Express (`app.use('/batches', page.handler)`), and Fastify's raw request and
+   * reply.
+   */
   readonly handler: NodeHandler;
 }
 

@@ -1,6 +1,7 @@
 import { BatchOptionsError } from '../../index.js';
 import { AllowedHosts } from './allowed-hosts.js';
 
+/** Options of `batchPage()`; all are optional. */
 export interface BatchPageOptions {
   /**
    * The path where the page is mounted, as the browser sees it. Default: where Express has mounted it, '/batches'
