@@ -9,6 +9,7 @@ import type {
   QueueLike,
 } from '../../index.js';
 import { type Ancestor, ancestorsOf, ifThere } from './ancestors.js';
+import { type FailuresBelow, failuresBelow } from './failures-below.js';
 import { History } from './history.js';
 import type { Sample } from './pace.js';
 import { isUnfinished, titleOf } from './parts.js';
@@ -28,6 +29,8 @@ export interface BatchDetails {
   /** `finished`: there is nothing to explain. */
   readonly explanation: BatchExplanation | 'finished' | undefined;
   readonly reasons: FailureReasons | undefined;
+  /** Of the failed jobs of child batches. */
+  readonly reasonsBelow: FailuresBelow | undefined;
   /** What the child batches among the examples of failures are called. */
   readonly names: Names;
 }
@@ -48,16 +51,20 @@ export class BatchReader {
   }
 
   async details(batch: Batch): Promise<BatchDetails> {
-    const [status, ancestors] = await Promise.all([batch.status(), this.ancestors(batch)]);
-    const [tree, explanation, reasons] = await Promise.all([
-      ifInTime(this.tree(batch, status)),
+    const status = await batch.status();
+    const members = this.#history.ofMembers(status);
+    const [ancestors, read, explanation, reasons] = await Promise.all([
+      this.ancestors(batch),
+      ifInTime(this.#tree(batch, status)),
       isToBeExplained(status) ? ifInTime(this.explain(batch, status)) : ('finished' as const),
       this.reasonsInTime(batch, status),
     ]);
     const names = await this.namesOf(reasons?.reasons.flatMap(({ examples }) => examples) ?? []);
+    const tree = read?.tree;
     const hasJobsBelow = tree !== undefined && tree.children.length > 0;
-    const samples = hasJobsBelow ? this.#history.ofJobs(status, tree) : this.#history.ofMembers(status);
-    return { status, ancestors, samples, tree, explanation, reasons, names };
+    const reasonsBelow = hasJobsBelow ? await ifInTime(this.reasonsBelow(tree)) : undefined;
+    const samples = hasJobsBelow ? this.#history.ofJobs(status, tree, read?.at ?? Date.now()) : members;
+    return { status, ancestors, samples, tree, explanation, reasons, reasonsBelow, names };
   }
 
   /** Remembers where a batch stands, for the course of its throughput. */
@@ -69,9 +76,13 @@ export class BatchReader {
     return ancestorsOf(this.#batches, batch);
   }
 
+  async tree(batch: Batch, status: BatchStatus): Promise<BatchTree> {
+    return (await this.#tree(batch, status)).tree;
+  }
+
   /** The state is part of the key: a tree that was read in an earlier state is out of date. */
-  tree(batch: Batch, { state }: BatchStatus): Promise<BatchTree> {
-    return this.#readings.read(`tree ${state} ${batch.id}`, () => batch.tree());
+  #tree(batch: Batch, { state }: BatchStatus): Promise<{ readonly tree: BatchTree; readonly at: number }> {
+    return this.#readings.read(`tree ${state} ${batch.id}`, async () => ({ tree: await batch.tree(), at: Date.now() }));
   }
 
   explain(batch: Batch, { state }: BatchStatus): Promise<BatchExplanation> {
@@ -83,6 +94,14 @@ export class BatchReader {
     return failed === 0
       ? NO_FAILURES
       : this.#readings.read(`reasons ${failed} ${batch.id}`, () => batch.failureReasons());
+  }
+
+  /** Counts a sample of the failed jobs of child batches by reason. */
+  async reasonsBelow(tree: BatchTree): Promise<FailuresBelow | undefined> {
+    const { failed } = tree.jobs;
+    return failed === 0
+      ? undefined
+      : this.#readings.read(`below ${failed} ${tree.id}`, () => failuresBelow(this.#batches, tree));
   }
 
   reasonsInTime(batch: Batch, status: BatchStatus): Promise<FailureReasons | undefined> {
