@@ -41,10 +41,13 @@ ${breadcrumb(paths, [...ancestors, { id: status.id, title }])}
 <a href="${paths.detailJson(status.id, 'failures')}">as JSON</a></p>
 ${reasonsMenu(paths, view)}
 ${failures.length === 0 ? html`<p class="empty">${nothingOf(view)}</p>` : failureList(paths, failures, names)}
-<nav class="pager" aria-label="Pages">
+${
+  (!isFirst || cursor !== undefined) &&
+  html`<nav class="pager" aria-label="Pages">
 ${!isFirst && html`<a href="${paths.failures(status.id, { reason })}">← First page</a>`}
 ${cursor !== undefined && html`<a rel="next" href="${next}">More failures →</a>`}
-</nav>`;
+</nav>`
+}`;
   return { title: `Failures of ${title}`, content };
 }
 
