@@ -1,5 +1,5 @@
 import { BatchOptionsError } from '../errors.js';
-import { firstLine, reasonPattern } from '../model/reason-pattern.js';
+import { reasonPattern } from '../model/reason-pattern.js';
 import { checkKeys, checkObject, describe } from '../validation.js';
 import type { Home } from './home.js';
 import { type BatchFailure, failuresWithoutData } from './settled.js';
@@ -55,11 +55,9 @@ export async function failureReasonsOf(
     examined++;
     const pattern = reasonPattern(failure.reason);
     const key = found.has(pattern) || found.size < MOST_REASONS ? pattern : OTHER;
-    const line = firstLine(failure.reason);
-    const group = found.get(key) ?? { reason: line, count: 0, examples: [] };
+    const group = found.get(key) ?? { reason: key, count: 0, examples: [] };
     found.set(key, group);
     group.count++;
-    group.reason = group.reason === line ? line : key;
     if (group.examples.length < EXAMPLES) {
       group.examples.push(failure);
     }
