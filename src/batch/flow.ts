@@ -2,20 +2,10 @@ import type { Job, JobsOptions } from 'bullmq';
 import { BatchMemberError, BatchOptionsError } from '../errors.js';
 import { jobKey } from '../record/keys.js';
 import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type MemberOptions } from '../validation.js';
-import { type Home, type MemberQueue, wrappedQueues } from './home.js';
+import { type Home, type MemberQueue, wrappedQueue } from './home.js';
 import { freshIds } from './ids.js';
 import { checkData } from './job.js';
-import {
-  type Adding,
-  commandOf,
-  type Destination,
-  isElsewhere,
-  markNamed,
-  newJob,
-  notAdded,
-  send,
-  withTrace,
-} from './members.js';
+import { type Adding, commandOf, type Destination, markNamed, newJob, notAdded, send, withTrace } from './members.js';
 import type { Repetition } from './repetition.js';
 import { inProducerSpans } from './trace.js';
 
@@ -83,7 +73,7 @@ interface Node {
   readonly children: readonly Node[];
 }
 
-/** Adds a tree of jobs to a batch, of which the root becomes a member: all of it, in one step, or nothing. */
+/** Adds a tree of jobs to a batch, of which the root becomes a member: all of it in one step, or nothing. */
 export async function addFlow(
   to: Destination,
   defaults: JobsOptions | undefined,
@@ -93,7 +83,7 @@ export async function addFlow(
   const { home, batch } = to;
   const root = checkFlow(flow, to, repetition);
   const own = { ...root, opts: { ...defaults, ...root.opts, ignoreDependencyOnFailure: true } };
-  const nodes = await withQueueDefaults(to, nodesOf(own));
+  const nodes = withQueueDefaults(to, nodesOf(own));
   const adding: Adding = { batchId: batch.id, jobIds: [root.id], others: 'Nor was any other job of its flow.' };
   const queues = nodes.map(({ node }) => home.queueNamed(node.queueName));
   return inProducerSpans(
@@ -129,15 +119,9 @@ interface Placed {
 }
 
 /** Returns the jobs with the `defaultJobOptions` of their queues, if these were wrapped in this process. */
-async function withQueueDefaults(to: Destination, nodes: readonly Placed[]): Promise<Placed[]> {
-  const defaults = new Map<string, JobsOptions>();
-  for (const name of new Set(nodes.map(({ node }) => node.queueName))) {
-    for (const queue of wrappedQueues(name, to.home.redis)) {
-      if (!defaults.has(name) && !(await isElsewhere(to, queue))) {
-        defaults.set(name, queue.queue.defaultJobOptions);
-      }
-    }
-  }
+function withQueueDefaults({ home }: Destination, nodes: readonly Placed[]): Placed[] {
+  const names = new Set(nodes.map(({ node }) => node.queueName));
+  const defaults = new Map([...names].map((name) => [name, wrappedQueue(name, home)?.queue.defaultJobOptions]));
   return nodes.map(({ node, above }) => ({
     node: { ...node, opts: { ...defaults.get(node.queueName), ...node.opts } },
     above,

@@ -2,7 +2,7 @@ import { type Job, type JobsOptions, Queue } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
 import { type BatchesPlace, DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../model/place.js';
 import { BatchRedis } from '../record/batch-redis.js';
-import { rawClientOf, scriptClientOf } from '../record/client.js';
+import { isSameAddress, rawClientOf, scriptClientOf } from '../record/client.js';
 import { checkJobOptions, checkName } from '../validation.js';
 import type { QueueLike } from './queue-like.js';
 import type { Telemetry } from './trace.js';
@@ -49,14 +49,22 @@ export function keepBatchesIn(queue: QueueLike, batchesQueue: string): void {
 /** The queues that were wrapped in this process, by name, the latest first. */
 const wrapped = new Map<string, readonly WeakRef<QueueLike>[]>();
 
-/** The queues of this name that were wrapped for the batches of this place. They may be in another Redis. */
-export function wrappedQueues(name: string, { prefix, batchesQueue }: BatchesPlace): MemberQueue[] {
-  return (wrapped.get(name) ?? []).flatMap((ref) => {
+/**
+ * Finds the queue of this name that was wrapped in this process for the batches of this home. Of several the one with
+ * the same address counts. The connection itself is not asked: it may be down, and nothing is added through it.
+ */
+export function wrappedQueue(name: string, { redis, batches }: Home): MemberQueue | undefined {
+  const candidates = (wrapped.get(name) ?? []).flatMap((ref) => {
     const queue = ref.deref();
     const isOfPlace =
-      queue !== undefined && (queue.opts.prefix ?? DEFAULT_PREFIX) === prefix && batchesQueueOf(queue) === batchesQueue;
-    return isOfPlace ? [memberQueueOf(queue)] : [];
+      queue !== undefined &&
+      (queue.opts.prefix ?? DEFAULT_PREFIX) === redis.prefix &&
+      batchesQueueOf(queue) === redis.batchesQueue;
+    return isOfPlace ? [queue] : [];
   });
+  const isNear = (queue: QueueLike) => isSameAddress(queue.opts.connection, batches.opts.connection);
+  const found = candidates.find(isNear) ?? candidates[0];
+  return found && memberQueueOf(found);
 }
 
 /** Refuses a queue that was wrapped to have its own batches elsewhere. */

@@ -92,6 +92,21 @@ export function checkBackend(owner: ClientOwner): void {
   }
 }
 
+/** Whether two connections of BullMQ's lead to the same database by their options; undefined when they do not tell. */
+export function isSameAddress(a: unknown, b: unknown): boolean | undefined {
+  const [one, other] = [addressOf(a), addressOf(b)];
+  return one === undefined || other === undefined ? undefined : one === other;
+}
+
+/** Host, port and database of options or of an ioredis client; undefined when they do not tell. */
+function addressOf(connection: unknown): string | undefined {
+  type Options = { host?: unknown; port?: unknown; db?: unknown; path?: unknown; url?: unknown; sentinels?: unknown };
+  const { options = connection } = (connection ?? {}) as { options?: unknown };
+  const { host = 'localhost', port = 6379, db = 0, path, url, sentinels } = (options ?? {}) as Options;
+  const isPlain = path === undefined && url === undefined && !sentinels;
+  return isPlain ? `${host === '127.0.0.1' ? 'localhost' : host}:${port}/${db}` : undefined;
+}
+
 /**
  * Whether a prefix has a hash tag: Redis Cluster hashes what is between the first '{' and the first '}' after it, and
  * the whole key when that is empty.
