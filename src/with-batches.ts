@@ -12,8 +12,17 @@ import {
   memberQueueOf,
 } from './batch/home.js';
 import { type BatchJobs, checkIterable, checkJobs, type Opener } from './batch/job.js';
-import { type BatchCounts, batchOf, getBatchCounts, getBatches, type ListedState } from './batch/lookup.js';
+import {
+  type BatchCounts,
+  type BatchQuery,
+  batchOf,
+  findBatches,
+  getBatchCounts,
+  getBatches,
+  type ListedState,
+} from './batch/lookup.js';
 import type { JobLike, QueueLike } from './batch/queue-like.js';
+import { signalOf } from './batch/signal.js';
 import { enclosing, notedBatchId, noteJob } from './context.js';
 import { BatchMemberError, BatchOptionsError } from './errors.js';
 import { DEFAULT_BATCHES_QUEUE } from './model/place.js';
@@ -92,6 +101,33 @@ export interface BatchMethods<Q extends QueueLike, Names extends string = string
    * });
    */
   batchOf(job: JobLike): Promise<Batch<Q, Names> | undefined>;
+
+  /**
+   * Returns a signal that aborts within about a second when the batch of a running job, or one above it, is cancelled
+   * or removed, with a BatchError as its reason. Of a job outside of batches it never does. One small command a second,
+   * as long as the job runs.
+   *
+   * @param job the job that a processor was given.
+   *
+   * @example
+   * new Worker('users', async (job) => {
+   *   const signal = users.signalOf(job);
+   *   const page = await fetch(job.data.url, { signal });   // rejects when the batch is cancelled
+   *   signal.throwIfAborted();
+   * });
+   */
+  signalOf(job: JobLike): AbortSignal;
+
+  /**
+   * Lists the batches with a tag, state by state, the newest first in each.
+   *
+   * @param query the tag, and, as for the other form, states and positions: those among the batches with the tag.
+   * @throws BatchOptionsError for an unknown state, and for positions that are no such integers.
+   *
+   * @example
+   * const ofAcme = await users.getBatches({ tag: 'acme', states: 'failed' });
+   */
+  getBatches(query: BatchQuery): Promise<Batch<Q, Names>[]>;
 
   /**
    * Lists the batches of this Redis and prefix by state, newest first.
@@ -236,7 +272,11 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
         return batch;
       });
     },
-    getBatches: async (states, start, end) => getBatches<Q>(await opener(), states, start, end),
+    signalOf: (job) => signalOf(opener, job),
+    getBatches: async (states?: ListedState | readonly ListedState[] | BatchQuery, start?: number, end?: number) =>
+      typeof states === 'object' && !Array.isArray(states)
+        ? findBatches<Q>(await opener(), states as BatchQuery)
+        : getBatches<Q>(await opener(), states as ListedState | readonly ListedState[], start, end),
     getBatchCounts: async () => getBatchCounts(await opener()),
   };
 }

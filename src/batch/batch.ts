@@ -36,9 +36,13 @@ import {
   type Opener,
 } from './job.js';
 import { addCallback } from './late.js';
+import { type BatchMembersPage, type MembersPageOptions, membersPage } from './member-pages.js';
 import { type Added, addMembers, type Destination, type Member } from './members.js';
+import { updateMetadata } from './metadata.js';
+import { orderedResults } from './ordered.js';
 import type { DataOf, JobOf, NamedQueue, NameOf, QueueLike, ResultOf } from './queue-like.js';
 import { removeBatch } from './remove.js';
+import { removeMember } from './remove-member.js';
 import type { Repetition } from './repetition.js';
 import { retryFailed, revive } from './retry.js';
 import {
@@ -229,7 +233,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    */
   async addFlow(flow: Flow): Promise<FlowNode> {
     const { repetition } = this.#standing;
-    return this.#traced(() => addFlow(this.#destination, this.#definition.jobOptions, flow, repetition));
+    const kept = this.#definition.keep.members ? { ...flow, opts: { ...flow?.opts, removeOnFail: false } } : flow;
+    return this.#traced(() => addFlow(this.#destination, this.#definition.jobOptions, kept, repetition));
   }
 
   async #addStream(jobs: BatchJobs<Q>, nextId: NextId, freshIfUnnamed: boolean): Promise<BulkAdded> {
@@ -296,7 +301,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     const { jobId, ...own } = opts;
     const id = nextId({ queue: queue.name, name, data });
     const isNamed = jobId !== undefined;
-    return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions) }, id: jobId ?? id, isNamed };
+    const kept = this.#definition.keep.members ? { removeOnFail: false } : {};
+    return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions), ...kept }, id: jobId ?? id, isNamed };
   }
 
   /** Runs `work` in the trace of the batch, whatever trace is active where the job is added. */
@@ -499,6 +505,22 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   }
 
   /**
+   * Changes the batch's metadata: the given properties are set, and those that are `undefined` are removed. Changes by
+   * several processes at the same time are all kept.
+   *
+   * @param change the properties; with them the metadata may have 10,000 characters of JSON.
+   * @returns the metadata as it is then.
+   * @throws BatchNotFoundError when the batch has been removed; BatchOptionsError for what JSON cannot carry, or for
+   * too much.
+   *
+   * @example
+   * await batch.updateMetadata({ rows: 5000, startedBy: 'ada' });
+   */
+  async updateMetadata(change: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>> {
+    return updateMetadata(this.#opener.home, this.#definition, change);
+  }
+
+  /**
    * Removes the finished batch now, with its child batches and the jobs of its callbacks, in small steps. The members'
    * jobs stay in your queues.
    *
@@ -573,8 +595,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * says the same in sentences, most important first, with what to do. Of a finished batch it says how it ended.
    *
    * Looks at up to 2,000 outstanding members, 500 per command. Of a larger batch these are a sample: `sampled` says how
-   * many they were, the counts of `members` are estimates, and sentences say "about"; child batches are counted exactly.
-   * For people and alarms; for a progress bar there is `status()`.
+   * many they were, the counts of `members` are estimates, and sentences say "about"; child batches are counted
+   * exactly. For people and alarms; for a progress bar there is `status()`.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    *
@@ -607,11 +629,55 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * Yields the members that succeeded, with what they returned; page by page, in no particular order. While the batch
    * is running a member may be yielded twice.
    *
+   * @param options `ordered: true` yields them in the order in which each producer has added them, those with ids of
+   * their own last, by id. All are held in memory: at most 100,000, or a BatchError says so. Default: false.
+   *
    * @example
    * for await (const { id, value } of batch.results()) sheet.addRow([id, value]);
    */
-  results(): AsyncGenerator<BatchResult<ResultOf<Q>>, void> {
-    return resultsOf(this.#opener.home, this.id);
+  results(options: { readonly ordered?: boolean } = {}): AsyncGenerator<BatchResult<ResultOf<Q>>, void> {
+    checkObject('The options of results', options);
+    checkKeys('results()', options, ['ordered']);
+    return options.ordered ? orderedResults(this.#opener.home, this.id) : resultsOf(this.#opener.home, this.id);
+  }
+
+  /**
+   * Reads one page of the members, jobs and child batches, with how they stand, their data while their job exists, and
+   * what they returned or why they failed. While the batch is running, a member that settles meanwhile may be on two
+   * pages, or on none.
+   *
+   * @param options `state`: 'pending', 'succeeded' or 'failed', by default all; `cursor` of the page before, and about
+   * how many are wanted: `count`, 1 to 1,000, by default 100.
+   * @throws BatchOptionsError for a cursor that no page has returned, and other states and counts.
+   *
+   * @example
+   * const { members, cursor } = await batch.members({ state: 'pending' });
+   */
+  async members(options: MembersPageOptions = {}): Promise<BatchMembersPage<DataOf<Q>, ResultOf<Q> | BatchStatus>> {
+    return membersPage(this.#opener.home, this.id, options);
+  }
+
+  /**
+   * Takes a job that has not started out of the batch and out of its queue: it is not counted any more, and the batch
+   * does not wait for it.
+   *
+   * @param id the id of the job.
+   * @param options `queue`: the job's queue, or its name; by default that of the batch.
+   * @returns whether the batch had such a member.
+   * @throws BatchError for a member that runs or has settled, a flow whose jobs wait or run, and a child batch;
+   * BatchNotFoundError when the batch has been removed.
+   *
+   * @example
+   * await batch.removeMember('row-7');
+   */
+  async removeMember(id: string, options: { readonly queue?: string | QueueLike } = {}): Promise<boolean> {
+    checkName('removeMember(id): the id', id);
+    checkObject('The options of removeMember', options);
+    checkKeys('removeMember()', options, ['queue']);
+    const { own, home } = this.#opener;
+    const isOfBatches = options.queue === home.batches.name;
+    const queue = isOfBatches ? home.batches.name : findQueue('removeMember(): queue', options.queue, home, own).name;
+    return removeMember(home, this.#definition, { queue, id });
   }
 
   /**

@@ -68,6 +68,8 @@ export interface CallbackBatch {
   readonly abandoned?: true;
   /** Why the batch was cancelled, when it was and a reason was given. */
   readonly cancelReason?: string;
+  /** The batch's metadata, as it was when the callback was enqueued. */
+  readonly metadata?: Readonly<Record<string, unknown>>;
 }
 
 /** The job of a callback, as a BatchWorker hands it to the function that runs it. */
@@ -197,6 +199,7 @@ export function callbackJob(batchId: string, snapshot: Snapshot, due: CallbackSn
     ...(event === 'complete' ? (completedCounts ?? counts) : counts),
     ...(abandonedAt === undefined ? {} : { abandoned: true as const }),
     ...(cancelReason === undefined ? {} : { cancelReason }),
+    ...(definition.metadata === undefined ? {} : { metadata: definition.metadata }),
   };
   return { name: due.name, data: { ...callback?.data, batch }, opts: { ...callback?.opts } };
 }

@@ -88,20 +88,41 @@ export interface BatchOptions<Names extends string = string> {
   /**
    * How long the batch stays readable once it has finished, in the form of BullMQ's `removeOnComplete`: `age` in
    * seconds, `count` for the latest so many of its state. Then it goes, with its child batches and the jobs of its
-   * callbacks; its members' jobs are yours. A child stays as long as its parent. Default: `{ age: 604800 }`, 7 days.
+   * callbacks; its members' jobs are yours, unless `members` is true. A child stays as long as its parent. Default:
+   * `{ age: 604800 }`, 7 days.
    */
   readonly keep?: {
     /** For how many seconds a finished batch stays readable. */
     readonly age?: number;
     /** How many of the batches that have finished in the same state stay readable: the latest ones. */
     readonly count?: number;
+    /**
+     * Whether the members' jobs go with the batch. Then failed members stay as long as the batch, so that their data
+     * can be read, also with `removeOnFail: true`. Default: false.
+     */
+    readonly members?: boolean;
   };
+  /**
+   * By when the batch is to have finished: in ms from now, or a Date. Then what is left of it is cancelled, with that
+   * reason, within about a second. Default: never.
+   */
+  readonly deadline?: number | Date;
+  /**
+   * What you want to keep with the batch, for `status()`, callbacks and the page: a JSON object of at most 10,000
+   * characters. `batch.updateMetadata()` changes it. Default: none.
+   */
+  readonly metadata?: Readonly<Record<string, unknown>>;
+  /** By what `getBatches({ tag })` finds the batch: at most 20 words of at most 100 characters. Default: none. */
+  readonly tags?: readonly string[];
   /** What failures do to the batch: see {@link OnFailure}. Default: `'continue'`, they are counted. */
   readonly onFailure?: OnFailure;
 }
 
 const IF_EXISTS = ['join', 'reject', 'replace'];
-const OPTION_KEYS = ['id', 'ifExists', 'description', 'on', 'parent', 'jobOptions', 'openTimeout', 'keep', 'onFailure'];
+const OPTION_KEYS = [
+  ...['id', 'ifExists', 'description', 'on', 'parent', 'jobOptions', 'openTimeout', 'keep', 'onFailure'],
+  ...['deadline', 'metadata', 'tags'],
+];
 
 /** Checks all but the callbacks and the parent, without asking Redis. */
 export function checkBatchOptions(options: unknown): asserts options is BatchOptions {
@@ -123,6 +144,9 @@ export function checkBatchOptions(options: unknown): asserts options is BatchOpt
   if (keep !== undefined) {
     checkKeep(keep);
   }
+  checkDeadline(options.deadline);
+  checkMetadata('metadata', options.metadata);
+  checkTags(options.tags);
   policyOf(options.onFailure);
   if (jobOptions !== undefined) {
     checkJobOptions('jobOptions', jobOptions);
@@ -135,9 +159,12 @@ export function checkBatchOptions(options: unknown): asserts options is BatchOpt
 
 function checkKeep(keep: unknown): void {
   checkObject('keep', keep);
-  checkKeys('keep', keep, ['age', 'count']);
-  const { age, count } = keep;
-  if (age === undefined && count === undefined) {
+  checkKeys('keep', keep, ['age', 'count', 'members']);
+  const { age, count, members } = keep;
+  if (members !== undefined && typeof members !== 'boolean') {
+    throw new BatchOptionsError(`keep.members must be true or false, not ${describe(members)}.`);
+  }
+  if (age === undefined && count === undefined && members === undefined) {
     throw new BatchOptionsError(`keep needs 'age' (seconds) or 'count', or both: keep: { age: 86400 }.`);
   }
   for (const [name, value] of Object.entries({ age, count })) {
@@ -145,6 +172,51 @@ function checkKeep(keep: unknown): void {
       throw new BatchOptionsError(`keep.${name} must be a whole number, not ${describe(value)}.`);
     }
   }
+}
+
+function checkDeadline(deadline: unknown): void {
+  const isTime = deadline instanceof Date && !Number.isNaN(deadline.getTime());
+  if (deadline !== undefined && !isTime && !(Number.isInteger(deadline) && Number(deadline) > 0)) {
+    throw new BatchOptionsError(
+      `deadline must be a positive integer, in ms, or a valid Date, not ${describe(deadline)}.`,
+    );
+  }
+}
+
+/** Each look at a batch reads its metadata. */
+const MOST_METADATA = 10_000;
+
+/** Refuses metadata that is no JSON object, or too large. */
+export function checkMetadata(what: string, metadata: unknown): void {
+  if (metadata === undefined) {
+    return;
+  }
+  checkObject(what, metadata);
+  checkJson(what, metadata);
+  const { length } = JSON.stringify(metadata);
+  if (length > MOST_METADATA) {
+    throw new BatchOptionsError(
+      `${what} has ${length} characters of JSON, and may have ${MOST_METADATA}: keep the rest elsewhere, by the batch's id.`,
+    );
+  }
+}
+
+const MOST_TAGS = 20;
+const LONGEST_TAG = 100;
+
+function checkTags(tags: unknown): void {
+  if (tags === undefined) {
+    return;
+  }
+  if (!Array.isArray(tags) || tags.length > MOST_TAGS) {
+    throw new BatchOptionsError(`tags must be an array of at most ${MOST_TAGS} words, not ${describe(tags)}.`);
+  }
+  tags.forEach((tag: unknown, i) => {
+    checkName(`tags[${i}]`, tag);
+    if (tag.length > LONGEST_TAG) {
+      throw new BatchOptionsError(`tags[${i}] has ${tag.length} characters, and may have ${LONGEST_TAG}.`);
+    }
+  });
 }
 
 /** A batch as it is stored. */
@@ -169,7 +241,8 @@ export async function defineBatch(
   }
   return startTrace(home.telemetry, wanted.id, async (trace) => {
     const definition = trace === undefined ? wanted : { ...wanted, trace };
-    const stored = await storeOr(options.ifExists ?? 'join', { opener, definition, parent });
+    const deadlineIn = typeof options.deadline === 'number' ? options.deadline : undefined;
+    const stored = await storeOr(options.ifExists ?? 'join', { opener, definition, parent, deadlineIn });
     return {
       id: definition.id,
       definition: agree(definition.id, stored, definition),
@@ -178,12 +251,10 @@ export async function defineBatch(
   });
 }
 
-function definitionOf(
-  opener: Opener,
-  { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS, keep = KEEP, onFailure }: BatchOptions,
-  parent: Destination | undefined,
-): BatchDefinition {
+function definitionOf(opener: Opener, options: BatchOptions, parent: Destination | undefined): BatchDefinition {
   const { home, own } = opener;
+  const { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS, keep, onFailure, metadata, tags } = options;
+  const { deadline } = options;
   checkNotBatches(own.name, home.batches.name);
   const policy = policyOf(onFailure);
   return {
@@ -195,7 +266,10 @@ function definitionOf(
     ...(policy === undefined ? {} : { policy }),
     ...(jobOptions === undefined ? {} : { jobOptions: jobOptions as JobsOptions }),
     openTimeout,
-    keep,
+    keep: keep?.age === undefined && keep?.count === undefined ? { ...KEEP, ...keep } : keep,
+    ...(metadata === undefined ? {} : { metadata }),
+    ...(tags === undefined ? {} : { tags: [...new Set(tags)] }),
+    ...(deadline === undefined ? {} : { deadline: typeof deadline === 'number' ? Date.now() + deadline : +deadline }),
     nonce: newNonce(),
   };
 }
@@ -205,15 +279,15 @@ interface Wanted {
   readonly opener: Opener;
   readonly definition: BatchDefinition;
   readonly parent: Destination | undefined;
+  /** The deadline, by Redis's clock, where it was given in ms. */
+  readonly deadlineIn: number | undefined;
 }
 
-/** Stores the batch. If another batch has the id, it is returned, refused, or removed first, as `ifExists` says. */
-async function storeOr(
-  ifExists: NonNullable<BatchOptions['ifExists']>,
-  { opener, definition, parent }: Wanted,
-): Promise<BatchDefinition> {
+/** Stores the batch; another one that has the id is returned, refused, or removed first. */
+async function storeOr(ifExists: NonNullable<BatchOptions['ifExists']>, wanted: Wanted): Promise<BatchDefinition> {
+  const { opener, definition } = wanted;
   for (;;) {
-    const stored = await store(opener, definition, parent);
+    const stored = await store(wanted);
     if (stored.nonce === definition.nonce || ifExists === 'join') {
       return stored;
     }
@@ -231,16 +305,16 @@ async function storeOr(
   }
 }
 
-/** Stores the batch. Returns the definition of the batch that has the id afterwards, which may be one that existed. */
-async function store(
-  { home }: Opener,
-  definition: BatchDefinition,
-  parent: Destination | undefined,
-): Promise<BatchDefinition> {
+/** Stores the batch; what is returned is the batch that has the id then, which may be another one. */
+async function store({ opener: { home }, definition, parent, deadlineIn }: Wanted): Promise<BatchDefinition> {
   for (let tries = 0; ; tries++) {
     const created = await createBatchJob(home.redis, definition, {
       command: batchCommand(home, definition, parent),
-      needs: needsOf(eventsOf(definition.on), definition.policy),
+      needs: [
+        ...needsOf(eventsOf(definition.on), definition.policy),
+        ...(definition.deadline === undefined ? [] : ['deadline' as const]),
+      ],
+      deadlineIn,
       parent: parent && { ...parent.batch, links: parent.links },
     }).catch((cause: unknown) => {
       throw notCreated(definition.id, cause);

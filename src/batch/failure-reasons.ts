@@ -1,12 +1,15 @@
 import { BatchOptionsError } from '../errors.js';
-import { firstLine, reasonPattern } from '../model/reason-pattern.js';
+import { reasonPattern } from '../model/reason-pattern.js';
 import { checkKeys, checkObject, describe } from '../validation.js';
 import type { Home } from './home.js';
 import { type BatchFailure, failuresWithoutData } from './settled.js';
 
 /** Failures that have a reason in common. */
 export interface FailureReason {
-  /** The first line of the reason; with '…' for numbers, ids and quoted values where they differ, as in "duplicate of row …". */
+  /**
+   * The first line of the reason; with '…' for numbers, ids and quoted values where they differ, as in "duplicate of
+   * row …".
+   */
   readonly reason: string;
   /** How many of the failures that were looked at have it. */
   readonly count: number;
@@ -52,11 +55,9 @@ export async function failureReasonsOf(
     examined++;
     const pattern = reasonPattern(failure.reason);
     const key = found.has(pattern) || found.size < MOST_REASONS ? pattern : OTHER;
-    const line = firstLine(failure.reason);
-    const group = found.get(key) ?? { reason: line, count: 0, examples: [] };
+    const group = found.get(key) ?? { reason: key, count: 0, examples: [] };
     found.set(key, group);
     group.count++;
-    group.reason = group.reason === line ? line : key;
     if (group.examples.length < EXAMPLES) {
       group.examples.push(failure);
     }

@@ -73,7 +73,7 @@ interface Node {
   readonly children: readonly Node[];
 }
 
-/** Adds a tree of jobs to a batch, of which the root becomes a member: all of it in one step, or nothing. */
+/** Adds a tree of jobs to a batch, of which the root becomes a member: all of it, in one step, or nothing. */
 export async function addFlow(
   to: Destination,
   defaults: JobsOptions | undefined,
@@ -118,7 +118,7 @@ interface Placed {
   readonly above: Node | undefined;
 }
 
-/** Returns the jobs with the `defaultJobOptions` of their queues, if these were wrapped in this process. */
+/** The jobs with the `defaultJobOptions` of their queues, as far as these were wrapped in this process. */
 function withQueueDefaults({ home }: Destination, nodes: readonly Placed[]): Placed[] {
   const names = new Set(nodes.map(({ node }) => node.queueName));
   const defaults = new Map([...names].map((name) => [name, wrappedQueue(name, home)?.queue.defaultJobOptions]));

@@ -1,5 +1,5 @@
 import { customAlphabet } from 'nanoid';
-import type { Repetition } from './repetition.js';
+import { DERIVED_LENGTH, type Repetition } from './repetition.js';
 
 const ALPHANUMERIC = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ';
 
@@ -38,4 +38,26 @@ export function repeatableIds(batchId: string, nonce: string): () => string {
  */
 export function derivedIds(nonce: string, repetition: Repetition): NextId {
   return ({ queue, name, data }) => `${nonce}-${repetition.nextId(nonce, queue, name, data)}`;
+}
+
+const CALL_LENGTH = 6;
+
+/**
+ * Where an id stands in the order in which a producer has added; undefined for one that says nothing of it. Ids of
+ * different producers are ordered by producer.
+ */
+export function orderOf(
+  id: string,
+  batchId: string,
+  nonce: string,
+): readonly [producer: string, n: number] | undefined {
+  const [start, end] = [`${batchId}~`, `~${nonce}`];
+  if (id.startsWith(start) && id.endsWith(end)) {
+    return ['', Number(id.slice(start.length, -end.length))];
+  }
+  if (!id.startsWith(`${nonce}-`) || id.length >= nonce.length + 1 + DERIVED_LENGTH) {
+    return undefined;
+  }
+  const made = id.slice(nonce.length + 1);
+  return [made.slice(0, CALL_LENGTH), Number.parseInt(made.slice(CALL_LENGTH), 36)];
 }

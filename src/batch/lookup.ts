@@ -1,10 +1,10 @@
 import type { Job, JobType } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
-import { isCallbackId } from '../model/definition.js';
+import { type BatchDefinition, isCallbackId } from '../model/definition.js';
 import { readDefinition } from '../record/change-definition.js';
 import { lineToBatch, linksAlong } from '../record/flow.js';
 import { readSnapshot } from '../record/snapshot.js';
-import { describe } from '../validation.js';
+import { checkKeys, checkName, describe } from '../validation.js';
 import { Batch } from './batch.js';
 import type { Home } from './home.js';
 import type { Opener } from './job.js';
@@ -75,6 +75,44 @@ async function lineFrom({ redis, batches }: Home, job: JobLike): Promise<readonl
  */
 const PAGE_SIZE = 100;
 
+/** Which batches are wanted. */
+export interface BatchQuery {
+  /**
+   * Only batches with this tag. Looks at all batches of these states, 100 per command. Default: with any tag, or none.
+   */
+  readonly tag?: string;
+  /** One state or several. Default: all. */
+  readonly states?: ListedState | readonly ListedState[];
+  /** The first position among the batches that are found, from 0. Default: 0. */
+  readonly start?: number;
+  /** The last position, inclusive; -1 is the end of the list. Default: -1. */
+  readonly end?: number;
+}
+
+/** Lists the batches of a query: state by state, the newest first in each. */
+export async function findBatches<Q extends QueueLike>(opener: Opener, query: BatchQuery): Promise<Batch<Q>[]> {
+  checkKeys('getBatches', query, ['tag', 'states', 'start', 'end']);
+  const { tag, states = LISTED, start = 0, end = -1 } = query;
+  if (tag === undefined) {
+    return getBatches(opener, states, start, end);
+  }
+  checkName('getBatches: tag', tag);
+  checkRange(start, end);
+  const found = new Map<string, Batch<Q>>();
+  const isEnough = () => end !== -1 && found.size > end;
+  for (const type of jobStates(states)) {
+    for await (const definition of definitionsIn(opener, type)) {
+      if (definition.tags?.includes(tag) && !isEnough()) {
+        found.set(definition.id, new Batch<Q>({ id: definition.id, opener, definition }));
+      }
+      if (isEnough()) {
+        break;
+      }
+    }
+  }
+  return [...found.values()].slice(start);
+}
+
 /** Lists batches by state, newest first, as BullMQ's `getJobs` does. */
 export async function getBatches<Q extends QueueLike>(
   opener: Opener,
@@ -82,8 +120,19 @@ export async function getBatches<Q extends QueueLike>(
   start = 0,
   end = -1,
 ): Promise<Batch<Q>[]> {
-  const wanted = typeof states === 'string' ? [states] : states;
   checkRange(start, end);
+  const found = new Map<string, Batch<Q>>();
+  for (const type of jobStates(states)) {
+    for await (const definition of definitionsIn(opener, type, start, end)) {
+      found.set(definition.id, new Batch<Q>({ id: definition.id, opener, definition }));
+    }
+  }
+  return [...found.values()];
+}
+
+/** Where BullMQ keeps the batches of these states. */
+function jobStates(states: ListedState | readonly ListedState[]): Set<JobType> {
+  const wanted = typeof states === 'string' ? [states] : states;
   for (const state of wanted) {
     if (!LISTED.includes(state)) {
       throw new BatchOptionsError(
@@ -91,29 +140,23 @@ export async function getBatches<Q extends QueueLike>(
       );
     }
   }
-  const found = new Map<string, Batch<Q>>();
-  for (const type of new Set(wanted.flatMap((state) => JOB_STATES[state]))) {
-    for (let from = start; end === -1 || from <= end; from += PAGE_SIZE) {
-      const to = from + PAGE_SIZE - 1;
-      const jobs: (Job | undefined)[] = await opener.home.batches.getJobs(
-        [type],
-        from,
-        end === -1 ? to : Math.min(to, end),
-      );
-      // Reads the definitions by id: people can edit the data of a job.
-      const ids = jobs.flatMap((job) => job?.id ?? []);
-      const definitions = await Promise.all(ids.map((id) => readDefinition(opener.home.redis, id)));
-      for (const definition of definitions) {
-        if (definition !== undefined) {
-          found.set(definition.id, new Batch<Q>({ id: definition.id, opener, definition }));
-        }
-      }
-      if (jobs.length === 0) {
-        break;
-      }
+  return new Set(wanted.flatMap((state) => JOB_STATES[state]));
+}
+
+/** What the batches are that BullMQ has in one state, newest first, page by page. */
+async function* definitionsIn({ home }: Opener, type: JobType, start = 0, end = -1): AsyncGenerator<BatchDefinition> {
+  for (let from = start; end === -1 || from <= end; from += PAGE_SIZE) {
+    const to = from + PAGE_SIZE - 1;
+    const last = end === -1 ? to : Math.min(to, end);
+    const jobs: (Job | undefined)[] = await home.batches.getJobs([type], from, last);
+    // Not the jobs' data, which people can edit.
+    const ids = jobs.flatMap((job) => job?.id ?? []);
+    const definitions = await Promise.all(ids.map((id) => readDefinition(home.redis, id)));
+    yield* definitions.filter((definition) => definition !== undefined);
+    if (jobs.length === 0) {
+      return;
     }
   }
-  return [...found.values()];
 }
 
 function checkRange(start: unknown, end: unknown): void {

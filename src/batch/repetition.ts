@@ -4,7 +4,8 @@ import type { JobLike } from './queue-like.js';
 /** How many contents are counted exactly; further ones share a few thousand counters, so that memory is bounded. */
 const MOST_CONTENTS = 10_000;
 
-const ID_LENGTH = 18;
+/** How long the ids are at least: longer than those that are counted. */
+export const DERIVED_LENGTH = 18;
 
 const repetitions = new WeakMap<object, Repetition>();
 
@@ -78,7 +79,7 @@ function tracesIn(stacktrace: unknown): number {
 
 function digestOf(content: readonly unknown[]): string {
   const digest = createHash('sha1').update(jsonOf(content)).digest('base64url');
-  return digest.replaceAll(/[-_]/g, '0').slice(0, ID_LENGTH);
+  return digest.replaceAll(/[-_]/g, '0').slice(0, DERIVED_LENGTH);
 }
 
 /** Data that JSON cannot carry is refused when the job is added, with an error that says so. */

@@ -91,8 +91,8 @@ export async function* failuresWithoutData(home: Home, batchId: string): AsyncGe
   }
 }
 
-/** Parses what a member has returned. Workers of BullMQ's Elixir port store a string as it is, and not as JSON. */
-function parsed(stored: string): unknown {
+/** What a member has returned: workers of BullMQ's Elixir port store a string as it is, not as JSON. */
+export function parsed(stored: string): unknown {
   try {
     return JSON.parse(stored);
   } catch {
@@ -182,7 +182,7 @@ async function* settledMembers(
  * Leaves out the batch's own callbacks, and jobs that were attached to it by hand: BullMQ keeps them among the children
  * of the batch job.
  */
-function membersAmong(
+export function membersAmong(
   home: Home,
   batchId: string,
   children: readonly SettledMember[],
@@ -193,6 +193,6 @@ function membersAmong(
   return children.filter(isMember);
 }
 
-async function strangersOf(home: Home, batchId: string): Promise<ReadonlySet<string>> {
+export async function strangersOf(home: Home, batchId: string): Promise<ReadonlySet<string>> {
   return new Set((await readSnapshot(home.redis, batchId))?.strangers);
 }

@@ -25,7 +25,7 @@ export function reasonPattern(reason: string): string {
 }
 
 /** The first line of a reason, or as much of it as is looked at, without half a character at its end. */
-export function firstLine(reason: string): string {
+function firstLine(reason: string): string {
   const [line = ''] = reason.trim().slice(0, LONGEST).split(/\r|\n/, 1);
   return line.replace(/[\ud800-\udbff]$/, '').trim();
 }

@@ -273,13 +273,20 @@ const MOST_LEVELS = 1000;
  * Whether a batch or one above it is cancelled, in one step however deep it is. The climb ends at a parent that is not
  * a batch or is kept elsewhere.
  *
- * KEYS: batch job. ARGV: key prefix of the batches queue, batch id, nonce or ''.
- * Returns nil without this batch, else 1 or 0.
+ * KEYS: batch job. ARGV: key prefix of the batches queue, batch id, nonce or ''; for a running job, the key of its
+ *       lock, and its token or ''.
+ * Returns 'ended' when the job's lock is not held, or not with its token; nil without this batch, else 1 or 0.
  */
 const IS_CANCELLED = script(
   'isCancelled',
   1,
   `${LUA_NONCE}
+if ARGV[4] then
+  local token = redis.call('GET', ARGV[4])
+  if not token or ARGV[5] ~= '' and token ~= ARGV[5] then
+    return 'ended'
+  end
+end
 local own = nonceOf(KEYS[1], ARGV[2])
 if not own or ARGV[3] ~= '' and ARGV[3] ~= own then
   return nil
@@ -308,7 +315,21 @@ export async function isCancelled(redis: BatchRedis, batchId: string, nonce = ''
 }
 
 /**
- * Counts a cancelled child batch on its parent, once, so that its failure does not count as a death there.
+ * What a running job is to know of its batch: `cancelled` also when it is gone, or being removed. `ended` when another
+ * worker has taken the job, or it is not running any more.
+ */
+export async function isCancelledFor(
+  redis: BatchRedis,
+  batch: { readonly id: string },
+  lock: { readonly key: string; readonly token: string },
+): Promise<'cancelled' | 'not cancelled' | 'ended'> {
+  const keys = [batchKeys(redis, batch.id).job, batchesKey(redis, '')];
+  const reply = await redis.run(IS_CANCELLED, [...keys, batch.id, '', lock.key, lock.token]);
+  return reply === 'ended' ? 'ended' : reply === 0 ? 'not cancelled' : 'cancelled';
+}
+
+/**
+ * Counts a cancelled child batch on its parent, once, so that its failure there is not taken for a death.
  *
  * KEYS: the child's job, the parent's. ARGV: the child's nonce.
  */

@@ -34,7 +34,7 @@ export type BatchCreated =
  * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of
  * needs; the name of the batches queue.
  * ARGV: as LUA_JOBS, for one job. The request is { id, nonce, definition, openTimeout, keep, policy?, needs, prefix,
- * queue (that of the batches), parent?: { nonce, links } }.
+ *       queue (that of the batches), deadlineIn? (ms) or deadline?, parent?: { nonce, links } }.
  * Returns definition (as it is stored), revived (the parent, 0 or 1) | refused (why) | keptElsewhere, … as LUA_CLAIM |
  * error.
  */
@@ -80,6 +80,10 @@ redis.call('HSET', KEYS[1], '${FIELD.nonce}', request.nonce, '${FIELD.definition
 if request.policy then
   redis.call('HSET', KEYS[1], '${FIELD.policy}', request.policy)
 end
+if request.deadlineIn or request.deadline then
+  local deadline = request.deadlineIn and now() + request.deadlineIn or request.deadline
+  redis.call('HSET', KEYS[1], '${FIELD.deadline}', string.format('%d', deadline))
+end
 need(KEYS[1], KEYS[6], request.id, needs)
 if parent and not wasLost then
   listChild(KEYS[2], request.id)
@@ -91,7 +95,18 @@ return { 'definition', request.definition, 'revived', parent and countMembers(KE
 export async function createBatchJob(
   redis: BatchRedis,
   definition: BatchDefinition,
-  { command, needs, parent }: { command: AddCommand; needs: readonly Need[]; parent: ParentOfBatch | undefined },
+  {
+    command,
+    needs,
+    deadlineIn,
+    parent,
+  }: {
+    command: AddCommand;
+    needs: readonly Need[];
+    /** Ms from now, by Redis's clock, where the deadline was given so. */
+    deadlineIn: number | undefined;
+    parent: ParentOfBatch | undefined;
+  },
 ): Promise<BatchCreated> {
   const { id, nonce } = definition;
   const { job } = batchKeys(redis, id);
@@ -116,7 +131,9 @@ export async function createBatchJob(
         nonce,
         definition: JSON.stringify(definition),
         openTimeout: String(definition.openTimeout),
-        keep: `${definition.keep.age ?? ''},${definition.keep.count ?? ''}`,
+        keep: `${definition.keep.age ?? ''},${definition.keep.count ?? ''}${definition.keep.members ? ',members' : ''}`,
+        deadlineIn,
+        deadline: definition.deadline,
         ...policyField(definition.policy),
         needs: needs.join(' '),
         ...(parent === undefined ? {} : { parent: { nonce: parent.nonce, links: flatLinks(parent.links) } }),

@@ -129,9 +129,16 @@ export const FIELD = {
    * `<finishedOn>:<when a BatchWorker first saw it, by Redis's clock>`: what the age of a finished batch counts from.
    */
   finishedAt: 'b:finishedAt',
-  /** `<age in seconds>,<count>`, either may be empty: how long, and as one of how many, the finished batch stays. */
+  /**
+   * `<age in seconds>,<count>`, either of them may be empty, and `,members` when its members' jobs go with it: for how
+   * long, and among how many, it stays when it has finished.
+   */
   keep: 'b:keep',
-  /** `<token> <until when>` of a retry() in progress, here or in a batch below: the batch does not expire meanwhile. */
+  /** By when it is to have finished, in ms since the epoch by Redis's clock. */
+  deadline: 'b:deadline',
+  /**
+   * `<token> <until when>`: a retry() that is under way, here or in a batch below; the batch does not expire meanwhile.
+   */
   retrying: 'b:retrying',
 } as const;
 

@@ -17,17 +17,19 @@ import { LUA_LOOK_AT, LUA_NOW, script } from './script.js';
  * - `death`: that a first failure is told, to its own callbacks or to a batch above;
  * - `policy`: that it is cancelled when too many members have failed;
  * - `attempted`: that it is noted when every member has run;
+ * - `deadline`: that it is cancelled when its time is over;
  * - `callbacks`: that callbacks are enqueued that no wake of the batch job enqueues, and that `complete` is seen while
  *   some run;
  * - `cancel`: that its pending members go; `removal`: that it goes itself.
  */
-export type Need = 'death' | 'policy' | 'attempted' | 'callbacks' | 'cancel' | 'removal';
+export type Need = 'death' | 'policy' | 'attempted' | 'deadline' | 'callbacks' | 'cancel' | 'removal';
 
 /** The sets, by need. First failures and failure policies share one, because one look sees both. */
 const INDEX_OF = {
   death: 'failures',
   policy: 'failures',
   attempted: 'attempted',
+  deadline: 'deadlines',
   callbacks: 'callbacks',
   cancel: 'cancels',
   removal: 'removals',
@@ -154,7 +156,7 @@ const MOST_CALLBACKS = 100;
 const NEEDING = script(
   'needing',
   3,
-  `${LUA_NEED}${LUA_NEED_PAGE}${LUA_LOOK_AT}
+  `${LUA_NOW}${LUA_NEED}${LUA_NEED_PAGE}${LUA_LOOK_AT}
 local word, due = ARGV[4], {}
 -- Returns false when the batch does not need this any more, true when it is to be attended to, and nil to wait.
 local function isDue(id, key, batch)
@@ -177,6 +179,14 @@ local function isDue(id, key, batch)
     unneed(key, 'callbacks', 'callbacks?', 'callbacks!')
     need(key, string.match(KEYS[1], '^(.*):'), id, 'callbacks?')
     return true
+  end
+  if word == 'deadline' then
+    -- A batch that is run again after it had been completed is not held to its deadline any more.
+    if hasEnded or isCancelled or redis.call('HEXISTS', key, '${FIELD.completedAt}') == 1 then
+      unneed(key, word)
+      return false
+    end
+    return now() >= tonumber(redis.call('HGET', key, '${FIELD.deadline}')) or nil
   end
   if hasEnded then
     return false

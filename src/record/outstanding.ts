@@ -68,8 +68,8 @@ end
  * Groups a page of a batch's dependencies by queue and state. The first page of a batch that has more of them than are
  * to be looked at also names those that wait longest in the lists of its queues.
  *
- * KEYS: batch job, its dependencies. ARGV: cursor, count, prefix, how many of a group to name, how many dependencies are
- * to be looked at, then the keys of the batch's own callbacks, which are left out.
+ * KEYS: batch job, its dependencies. ARGV: cursor, count, prefix, how many of a group to name, how many dependencies
+ * are to be looked at, then the keys of the batch's own callbacks, which are left out.
  * Returns { cursor, { { queue, state, count, failing, { key, timestamp, … oldest first } }, … }, keys of jobs that were
  * attached to the batch job by hand }.
  */

@@ -64,9 +64,9 @@ end
  * KEYS: batch job, its dependencies, the batches queue's completed, failed, what the keys of the sets of needs begin
  * with.
  * ARGV: batch id, nonce ('' for any life), how, holder, '1' to take the members' jobs too; for a child batch also the
- * key of the job whose child it is, and the key, nonce and holder of the batch whose removal takes it. `how`:
- * 'remove' if it has finished, 'force' in any case, 'expire' if it has had its time, 'continue' if it is marked,
- * 'child' as a part of the batch above, and to the same extent.
+ *       key of the job whose child it is, and the key, nonce and holder of the batch whose removal takes it. `how`:
+ *       'remove' if it has finished, 'force' in any case, 'expire' if it has had its time, with the members' jobs where
+ *       it asks for that, 'continue' if it is marked, 'child' as a part of the batch above, and to the same extent.
  * Returns outcome; with 'marked' also nonce, definition, and outstanding: how many dependencies there are. 'held':
  * another actor that is alive removes it, and takes what is asked for now, too. 'lost': the batch above is not
  * the caller's to remove any more.
@@ -93,6 +93,9 @@ if not nonce or ARGV[2] ~= '' and ARGV[2] ~= nonce then
     forgetNeeds(KEYS[5], id)
   end
   return { 'outcome', 'not found' }
+end
+if how == 'expire' then
+  asked.members = string.find(redis.call('HGET', KEYS[1], '${FIELD.keep}') or '', 'members', 1, true) ~= nil
 end
 local isEnded = redis.call('ZSCORE', KEYS[3], id) or redis.call('ZSCORE', KEYS[4], id)
 local outstanding = redis.call('SCARD', KEYS[2])

@@ -33,7 +33,8 @@ end
  * Keeps a finished batch, and those above it, from expiring and from being removed without `force`, while it is
  * retried; or ends the claim of the same call.
  *
- * KEYS: batch job. ARGV: nonce, key prefix of the batches queue, a token of the call, for how many ms; 0 ends the claim.
+ * KEYS: batch job. ARGV: nonce, key prefix of the batches queue, a token of the call, for how many ms; 0 ends the
+ * claim.
  * Returns 1, or 0 when this life of the batch is gone.
  */
 const CLAIM = script(

@@ -11,16 +11,24 @@ export interface SettledMember {
 }
 
 /**
- * A slice of the members that succeeded or failed.
+ * A slice of the members that are outstanding, succeeded, or failed.
  *
- * KEYS: processed or failed. ARGV: cursor, about how many, about how many bytes, key prefix of all queues, or '' for
- *       members that succeeded.
- * Returns { cursor, { key, value, … } }.
+ * KEYS: dependencies, processed or failed. ARGV: cursor, about how many, about how many bytes, key prefix of all
+ *       queues, or '' for members that succeeded.
+ * Returns { cursor, { key, value, … } }; the value of one that is outstanding is ''.
  */
 const SETTLED = script(
   'settled',
   1,
   `${LUA_HASH_SLICE}${LUA_OWN_REASON}
+if redis.call('TYPE', KEYS[1]).ok == 'set' then
+  local page, outstanding = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2]), {}
+  for _, key in ipairs(page[2]) do
+    outstanding[#outstanding + 1] = key
+    outstanding[#outstanding + 1] = ''
+  end
+  return { page[1], outstanding }
+end
 local cursor, slice = hashSlice(KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]))
 if ARGV[4] ~= '' then
   for i = 2, #slice, 2 do
@@ -56,7 +64,7 @@ const JOBS_PER_COMMAND = 200;
 
 /** Which members to read, how many at a time, and whether with their jobs' data. */
 export interface Part {
-  readonly which: 'processed' | 'failed';
+  readonly which: 'dependencies' | 'processed' | 'failed';
   readonly count: number;
   readonly withData: boolean;
 }

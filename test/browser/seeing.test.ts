@@ -1,10 +1,18 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { UnrecoverableError } from 'bullmq';
 import { vi } from 'vitest';
+import { surveyFile } from '../../examples/import/customers.js';
+import { CustomerImport } from '../../examples/import/import.js';
 import { chromiumPath, test } from '../support/browser.js';
 import { type AnyJob, type Bench, describe, eventually, expect, gate } from '../support/test.js';
 import { serve } from './serve.js';
 
 vi.setConfig({ testTimeout: 120_000 });
+
+const SAMPLE = fileURLToPath(new URL('../../examples/import/data/customers.csv', import.meta.url));
 
 const ORGANIZATIONS = ['Aurora Foods', 'Harbour & Sons', 'Kowalczyk i Wspólnicy', 'Blue Ridge', '北京云图科技有限公司'];
 
@@ -34,7 +42,7 @@ async function importUser(job: AnyJob): Promise<void> {
 }
 
 describe.skipIf(chromiumPath === undefined)('in a browser', () => {
-  test('child batches are below their parent in the list, which opens with the keyboard, on a phone in the dark too', async ({
+  test('child batches are below their parent, which opens with the keyboard, on a phone in the dark too', async ({
     bench,
     browser: { page, picture, errors },
   }) => {
@@ -66,6 +74,41 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
     const above = page.getByRole('navigation', { name: 'Breadcrumb' }).getByRole('link');
     await page.getByRole('heading', { level: 1, name: 'Users of Blue Ridge' }).waitFor();
     expect(await above.allTextContents()).toEqual(['Batches', 'Import of november.csv']);
+    expect(errors).toEqual([]);
+  });
+
+  test('the import of the demo is seen as it goes: progress, throughput, failures, and what is below', async ({
+    bench,
+    browser: { page, picture, errors },
+  }) => {
+    for (const queue of ['organizations', 'users']) bench.plainQueue(queue);
+    const { connection, prefix } = bench;
+    const customers = bench.use(new CustomerImport({ connection, prefix }, { msPerUser: 250 }));
+    const origin = await serve(bench, customers.users as never, customers.organizations as never);
+    const { organizations } = await surveyFile(SAMPLE);
+    const folder = await mkdtemp(join(tmpdir(), 'bullmq-batches-report-'));
+    bench.use({ close: () => rm(folder, { recursive: true, force: true }) });
+    const report = join(folder, 'report.xlsx');
+    const batch = await customers.start('import', SAMPLE, [...organizations.keys()], report);
+    await page.setViewportSize({ width: 1280, height: 1640 });
+    await page.goto(`${origin}/batches/import`);
+    await page.getByRole('img', { name: /Throughput over time.* jobs failed/ }).waitFor({ timeout: 60_000 });
+    await page.getByText(/[2-9],\d{3} of 5,0\d\d jobs settled/).waitFor({ timeout: 60_000 });
+    const reasons = await page.locator('.groups summary').allTextContents();
+    expect(reasons).toContainEqual(expect.stringMatching(/^\d+ duplicate of row …$/));
+    await picture('page-batch');
+    await page.getByText(/^\d+ name is missing$/).click();
+    await page
+      .getByRole('link', { name: /^\d+ in Users of/ })
+      .first()
+      .waitFor();
+    await page.goto(`${origin}/batches`);
+    await page.getByText(/running child batch/).click();
+    await picture('page-list-running');
+    await batch.cancel('seen enough');
+    await page.goto(`${origin}/batches/import`);
+    await page.locator('.facts').getByText('cancelled').waitFor({ timeout: 60_000 });
+    await picture('page-cancelled');
     expect(errors).toEqual([]);
   });
 
@@ -104,7 +147,7 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
     expect(errors).toEqual([]);
   });
 
-  test('throughput and failures are drawn over time while somebody looks, and are still there for the next reader', async ({
+  test('throughput and failures are drawn over time, and are still there for the next reader', async ({
     bench,
     browser: { page, picture, errors },
   }) => {

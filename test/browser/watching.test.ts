@@ -48,7 +48,7 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
     await page.getByText('20 of 40 jobs settled').waitFor({ timeout: 60_000 });
     // The pace is that of the jobs below: neither child batch has ended.
     await page.getByText(/\d per (second|minute), with the jobs of child batches, in the last/).waitFor();
-    await picture('page-batch');
+    await picture('page-nested');
 
     await page.goto(`${origin}/queues/queue/batches?status=waiting-children`);
     await page.getByText('50%').nth(1).waitFor();

@@ -5,7 +5,6 @@ describe('callbacks that the BatchWorker runs', () => {
   test('a callback that is given by name is run by the function of that name, and the batch finishes', async ({
     bench,
   }) => {
-    bench.owns('batch-callbacks');
     const seen: CallbackJob[] = [];
     const callbacks = { 'finished-import': async (job: CallbackJob) => void seen.push(job) };
     const users = withBatches(bench.queue('users'), { callbacks });
@@ -22,7 +21,6 @@ describe('callbacks that the BatchWorker runs', () => {
   test('callbacks of both kinds go to their queues, and data can be given with the queue of the BatchWorker', async ({
     bench,
   }) => {
-    bench.owns('batch-callbacks');
     const users = bench.queue('users');
     const batch = await users.createBatch({
       on: {
@@ -56,7 +54,6 @@ describe('callbacks that the BatchWorker runs', () => {
   test('a BatchWorker that does not know a callback fails it, and its batch, with those that it knows', async ({
     bench,
   }) => {
-    bench.owns('batch-callbacks');
     const users = bench.queue('users');
     const failed: FailedCallback[] = [];
     bench.batchWorker({ callbacks: { other: () => {} } }).on('callbackFailed', (callback) => failed.push(callback));
@@ -70,7 +67,6 @@ describe('callbacks that the BatchWorker runs', () => {
   });
 
   test('a callback is retried under its own options', async ({ bench }) => {
-    bench.owns('batch-callbacks');
     const users = bench.queue('users');
     const runs: number[] = [];
     const tried: boolean[] = [];
@@ -90,7 +86,6 @@ describe('callbacks that the BatchWorker runs', () => {
   });
 
   test('without a BatchWorker that runs callbacks, explain() says how to start one', async ({ bench }) => {
-    bench.owns('batch-callbacks');
     const users = bench.queue('users');
     bench.batchWorker();
     const batch = await users.addBatch({ on: { complete: 'finished-import' } }, []);

@@ -36,7 +36,7 @@ export const explainCommand: Command = {
   },
 };
 
-/** The commands that the sentences name, with all that they need in this place. */
+/** The commands that the sentences name, with the ids and options to copy. */
 function commandLines({ id, sealed, reasons, children }: BatchExplanation, { commandLine }: Call): string[] {
   const says = (method: string) => reasons.some((reason) => reason.includes(method));
   const example = (state: 'open' | 'running') => children.find((group) => group.state === state)?.oldest[0]?.id;

@@ -90,7 +90,7 @@ async function* csvLines(
   }
 }
 
-/** So many members decide how wide the columns are. */
+/** The columns of a table are as wide as these first members need; the others are not known yet. */
 const FIRST = 100;
 
 async function* tableLines(

@@ -3,21 +3,21 @@ import type { ActionName } from './paths.js';
 import { number, plural } from './text.js';
 
 export interface Action {
-  /** The states of a batch in which it makes sense. */
+  /** The states of a batch in which the action makes sense. */
   readonly offeredIn: readonly BatchState[];
-  /** On the button that leads to the question. */
+  /** The label of the button that leads to the question. */
   readonly label: string;
   readonly question: string;
-  /** What will happen, for the batch as it stands. */
+  /** Says what will happen to a batch with this status. */
   readonly consequence: (status: BatchStatus) => string;
-  /** On the button that does it. */
+  /** The label of the button that performs the action. */
   readonly confirm: string;
   readonly asksForReason: boolean;
-  /** Returns how many jobs it was about, where that is known. */
+  /** Performs the action, and returns how many jobs it was about, where that is known. */
   readonly perform: (batch: Batch, reason: string | undefined) => Promise<number | undefined>;
-  /** What is said when it is done. */
+  /** The sentence after the action was performed. */
   readonly done: (jobs: number | undefined) => string;
-  /** What is said when it takes longer than a page can wait. */
+  /** The sentence when the action takes longer than a page can wait. */
   readonly begun: string;
 }
 
@@ -75,14 +75,14 @@ function whatRunsAgain(failed: number): string {
   return failed === 1 ? 'The failed member runs' : `The ${number(failed)} failed members run`;
 }
 
-/** As they are offered: what cannot be undone comes last. */
+/** The actions in the order of their buttons: what cannot be undone comes last. */
 export const ACTION_NAMES: readonly ActionName[] = ['retry', 'seal', 'cancel'];
 
 export function isOffered(action: ActionName, state: BatchState): boolean {
   return ACTIONS[action].offeredIn.includes(state);
 }
 
-/** Why an action is not for a batch in this state. */
+/** Says why an action is not possible in the state of a batch. */
 export function refusal(action: ActionName, { state }: BatchStatus): string {
   const verb = { retry: 'retried', cancel: 'cancelled', seal: 'sealed' }[action];
   const states = ACTIONS[action].offeredIn.join(' or ');

@@ -20,9 +20,9 @@ export interface BatchPage {
 
 /**
  * Makes a web page that shows the batches of a queue's Redis and prefix: list and search, progress, nested batches,
- * failures, what holds a batch; and, if it is allowed, retries, cancels and seals them. Rendered on the server, without
- * assets of others. Whoever reaches it sees the data of failed jobs: mount it where your Bull Board is, behind your
- * login.
+ * failures by reason, throughput over time, what holds a batch; and, if `allowActions` says so, retries, cancels and
+ * seals them. It is rendered on the server and loads nothing from other hosts. Everybody who reaches the page sees the
+ * data of failed jobs: mount it where your Bull Board is, behind your login.
  *
  * @param queue any queue of that Redis and prefix; it is wrapped with `withBatches` if it is not.
  * @throws BatchOptionsError for bad options, and for what `withBatches` refuses.

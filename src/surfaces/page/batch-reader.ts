@@ -9,6 +9,7 @@ import type {
   QueueLike,
 } from '../../index.js';
 import { type Ancestor, ancestorsOf, ifThere } from './ancestors.js';
+import { type FailuresBelow, failuresBelow } from './failures-below.js';
 import { History } from './history.js';
 import type { Sample } from './pace.js';
 import { isUnfinished, titleOf } from './parts.js';
@@ -17,7 +18,7 @@ import { inTime, NoAnswer, Readings } from './readings.js';
 /** What child batches are called, by id. */
 export type Names = ReadonlyMap<string, string>;
 
-/** A batch as its page shows it. `undefined`: it takes long to read, and is not there yet. */
+/** A batch as its page shows it. What is `undefined` takes long to read, and was not there in time. */
 export interface BatchDetails {
   readonly status: BatchStatus;
   /** The batches above it, outermost first. */
@@ -28,6 +29,8 @@ export interface BatchDetails {
   /** `finished`: there is nothing to explain. */
   readonly explanation: BatchExplanation | 'finished' | undefined;
   readonly reasons: FailureReasons | undefined;
+  /** Of the failed jobs of child batches. */
+  readonly reasonsBelow: FailuresBelow | undefined;
   /** What the child batches among the examples of failures are called. */
   readonly names: Names;
 }
@@ -48,16 +51,20 @@ export class BatchReader {
   }
 
   async details(batch: Batch): Promise<BatchDetails> {
-    const [status, ancestors] = await Promise.all([batch.status(), this.ancestors(batch)]);
-    const [tree, explanation, reasons] = await Promise.all([
-      ifInTime(this.tree(batch, status)),
+    const status = await batch.status();
+    const members = this.#history.ofMembers(status);
+    const [ancestors, read, explanation, reasons] = await Promise.all([
+      this.ancestors(batch),
+      ifInTime(this.#tree(batch, status)),
       isToBeExplained(status) ? ifInTime(this.explain(batch, status)) : ('finished' as const),
       this.reasonsInTime(batch, status),
     ]);
     const names = await this.namesOf(reasons?.reasons.flatMap(({ examples }) => examples) ?? []);
+    const tree = read?.tree;
     const hasJobsBelow = tree !== undefined && tree.children.length > 0;
-    const samples = hasJobsBelow ? this.#history.ofJobs(status, tree) : this.#history.ofMembers(status);
-    return { status, ancestors, samples, tree, explanation, reasons, names };
+    const reasonsBelow = hasJobsBelow ? await ifInTime(this.reasonsBelow(tree)) : undefined;
+    const samples = hasJobsBelow ? this.#history.ofJobs(status, tree, read?.at ?? Date.now()) : members;
+    return { status, ancestors, samples, tree, explanation, reasons, reasonsBelow, names };
   }
 
   /** Remembers where a batch stands, for the course of its throughput. */
@@ -69,20 +76,32 @@ export class BatchReader {
     return ancestorsOf(this.#batches, batch);
   }
 
-  /** The state is part of the key: when the batch has gone on to another, an older reading tells nothing any more. */
-  tree(batch: Batch, { state }: BatchStatus): Promise<BatchTree> {
-    return this.#readings.read(`tree ${state} ${batch.id}`, () => batch.tree());
+  async tree(batch: Batch, status: BatchStatus): Promise<BatchTree> {
+    return (await this.#tree(batch, status)).tree;
+  }
+
+  /** The state is part of the key: a tree that was read in an earlier state is out of date. */
+  #tree(batch: Batch, { state }: BatchStatus): Promise<{ readonly tree: BatchTree; readonly at: number }> {
+    return this.#readings.read(`tree ${state} ${batch.id}`, async () => ({ tree: await batch.tree(), at: Date.now() }));
   }
 
   explain(batch: Batch, { state }: BatchStatus): Promise<BatchExplanation> {
     return this.#readings.read(`explain ${state} ${batch.id}`, () => batch.explain());
   }
 
-  /** Of a sample of the failures, in some ten commands at most. */
+  /** Counts a sample of the failures by reason, in some ten commands at most. */
   async reasons(batch: Batch, { failed }: BatchStatus): Promise<FailureReasons> {
     return failed === 0
       ? NO_FAILURES
       : this.#readings.read(`reasons ${failed} ${batch.id}`, () => batch.failureReasons());
+  }
+
+  /** Counts a sample of the failed jobs of child batches by reason. */
+  async reasonsBelow(tree: BatchTree): Promise<FailuresBelow | undefined> {
+    const { failed } = tree.jobs;
+    return failed === 0
+      ? undefined
+      : this.#readings.read(`below ${failed} ${tree.id}`, () => failuresBelow(this.#batches, tree));
   }
 
   reasonsInTime(batch: Batch, status: BatchStatus): Promise<FailureReasons | undefined> {
@@ -96,12 +115,12 @@ export class BatchReader {
   }
 }
 
-/** What holds a batch; or that a late callback has failed, which the outcome of the batch does not tell. */
+/** A finished batch needs an explanation only if a late callback has failed, which its outcome does not tell. */
 function isToBeExplained({ state, callbacks }: BatchStatus): boolean {
   return isUnfinished(state) || (state !== 'failed' && callbacks.some((callback) => callback.state === 'failed'));
 }
 
-/** What is not there in time comes with a later request. Readings report what fails then to nobody else. */
+/** Undefined for what is not there in time: the reading goes on, and a later request finds its result. */
 async function ifInTime<T>(reading: Promise<T>): Promise<T | undefined> {
   try {
     return await inTime(reading, DETAILS_MS);

@@ -1,7 +1,7 @@
 import type { BatchExplanation, BatchStatus, BatchTree } from '../../index.js';
 import { ACTION_NAMES, ACTIONS, isOffered } from './actions.js';
 import type { BatchDetails } from './batch-reader.js';
-import { failureGroups } from './failures-view.js';
+import { failureGroups, groupsBelow } from './failures-view.js';
 import { type Html, html } from './html.js';
 import type { Page } from './layout.js';
 import { badge, bar, breadcrumb, isUnfinished, own, time, titleOf } from './parts.js';
@@ -29,8 +29,9 @@ ${message !== undefined && html`<p class="message" role="status">${message}</p>`
 ${reasons(status)}
 ${progressCard({ status, samples, hasJobsBelow, now: Date.now() })}
 ${explanation !== 'finished' && explained(paths, explanation, status)}
-${tree === undefined ? late('Child batches', TREE_IS_LATE) : below(paths, tree)}
+${tree !== undefined && failedBelow(paths, details, tree)}
 ${failed(paths, details)}
+${tree === undefined ? late('Child batches', TREE_IS_LATE) : below(paths, tree)}
 ${callbacks(status)}`;
   return { title, content, live: { page: paths.batch(status.id), status: paths.batchJson(status.id) } };
 }
@@ -86,7 +87,7 @@ function explained(paths: Paths, explanation: BatchExplanation | undefined, { st
     );
   }
   const { members, children, queues } = explanation;
-  return html`<section aria-labelledby="h-explain" class="card"><h2 id="h-explain">${heading}</h2>
+  return html`<section aria-labelledby="h-explain" data-key="explain" class="card"><h2 id="h-explain">${heading}</h2>
 <ul class="reasons">${explanation.reasons.map((reason) => html`<li>${own(reason)}</li>`)}</ul>
 ${children.flatMap(({ oldest }) => oldest).length > 0 && html`<p>Look at ${links(paths, children)}.</p>`}
 ${
@@ -133,11 +134,22 @@ function below(paths: Paths, tree: BatchTree): Html | false {
   }
   const settled = `${number(jobs.total - jobs.pending)} of ${plural(jobs.total, 'job')} settled`;
   const failures = jobs.failed > 0 && html`, <span class="failed">${number(jobs.failed)} failed</span>`;
-  return html`<section aria-labelledby="h-tree" class="card">
+  return html`<section aria-labelledby="h-tree" data-key="tree" class="card">
 <h2 id="h-tree">Child batches <span class="count">${number(children.length)}</span></h2>
 <p class="meaning">With all batches below: ${settled}${failures}.</p>
 ${bar(jobs, 'Progress of all jobs, with those of the batches below')}
 ${treeView(paths, tree)}</section>`;
+}
+
+/** Of the jobs, whose reasons say more than those of the child batches that failed with them. */
+function failedBelow(paths: Paths, { reasonsBelow }: BatchView, { jobs }: BatchTree): Html | false {
+  return (
+    reasonsBelow !== undefined &&
+    reasonsBelow.reasons.length > 0 &&
+    html`<section aria-labelledby="h-failed-below" data-key="failed-below" class="card">
+<h2 id="h-failed-below">Failed jobs <span class="count">${number(jobs.failed)}</span></h2>
+${groupsBelow(paths, reasonsBelow)}</section>`
+  );
 }
 
 function failed(paths: Paths, { status, reasons, names }: BatchView): Html | false {
@@ -146,7 +158,7 @@ function failed(paths: Paths, { status, reasons, names }: BatchView): Html | fal
   }
   return reasons === undefined
     ? late('Failures', REASONS_ARE_LATE)
-    : html`<section aria-labelledby="h-failures" class="card">
+    : html`<section aria-labelledby="h-failures" data-key="failures" class="card">
 <h2 id="h-failures">Failures <span class="count">${number(status.failed)}</span></h2>
 ${failureGroups(paths, status, reasons, names)}
 <p class="all"><a href="${paths.failures(status.id)}">${
@@ -157,7 +169,7 @@ ${failureGroups(paths, status, reasons, names)}
 function callbacks({ callbacks: all }: BatchStatus): Html | false {
   return (
     all.length > 0 &&
-    html`<section aria-labelledby="h-callbacks" class="card"><h2 id="h-callbacks">Callbacks</h2>
+    html`<section aria-labelledby="h-callbacks" data-key="callbacks" class="card"><h2 id="h-callbacks">Callbacks</h2>
 <ul class="callbacks">${all.map(
       ({ event, queue, name, jobId, state }) =>
         html`<li data-key="${jobId}"><b>${event}</b> <span>job <b>${own(name)}</b> in queue <b>${own(queue)}</b><small>

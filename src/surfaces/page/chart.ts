@@ -40,8 +40,8 @@ export function chartOf(samples: readonly Sample[]): Chart | undefined {
 }
 
 /**
- * The first sample is the creation of the batch. When more time has passed until somebody looked than since then, the
- * chart begins with that look: before it only an average is known.
+ * Leaves out the creation of the batch, which is the first sample, when the batch was not looked at for longer than it
+ * has been watched since: an average over that time would take most of the chart.
  */
 function watched(samples: readonly Sample[]): readonly Sample[] {
   const [created, first, last] = [samples[0], samples[1], samples.at(-1)];

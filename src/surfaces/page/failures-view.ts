@@ -1,6 +1,7 @@
 import type { BatchFailure, BatchFailuresPage, BatchStatus, FailureReasons } from '../../index.js';
 import type { Ancestor } from './ancestors.js';
 import type { Names } from './batch-reader.js';
+import type { FailuresBelow } from './failures-below.js';
 import { type Html, html } from './html.js';
 import type { Page } from './layout.js';
 import { badge, breadcrumb, own, titleOf } from './parts.js';
@@ -40,10 +41,13 @@ ${breadcrumb(paths, [...ancestors, { id: status.id, title }])}
 <a href="${paths.detailJson(status.id, 'failures')}">as JSON</a></p>
 ${reasonsMenu(paths, view)}
 ${failures.length === 0 ? html`<p class="empty">${nothingOf(view)}</p>` : failureList(paths, failures, names)}
-<nav class="pager" aria-label="Pages">
+${
+  (!isFirst || cursor !== undefined) &&
+  html`<nav class="pager" aria-label="Pages">
 ${!isFirst && html`<a href="${paths.failures(status.id, { reason })}">← First page</a>`}
 ${cursor !== undefined && html`<a rel="next" href="${next}">More failures →</a>`}
-</nav>`;
+</nav>`
+}`;
   return { title: `Failures of ${title}`, content };
 }
 
@@ -89,6 +93,22 @@ export function failureGroups(paths: Paths, { id }: BatchStatus, reasons: Failur
 <p><a href="${href}">${count === 1 ? 'This failure' : `These ${number(count)} failures`}, with data</a></p></div>
 </details></li>`;
   })}</ul>${others > 0 && html`<p class="meaning">and ${plural(others, 'other reason')}</p>`}`;
+}
+
+/** The failed jobs below a batch by reason; each group opens the batches that have them, with links to the rows. */
+export function groupsBelow(paths: Paths, below: FailuresBelow): Html {
+  const shown = below.reasons.slice(0, REASONS_SHOWN);
+  const others = below.reasons.length - shown.length;
+  const sample = `${plural(below.examined, 'failure')} of ${plural(below.batches, 'batch', 'batches')}`;
+  return html`${!below.complete && html`<p class="meaning">Counted by reason in a sample of ${sample}, not in all.</p>`}
+<ul class="groups">${shown.map(
+    ({ reason, count, batches }) => html`<li data-key="below ${reason}"><details>
+<summary><b>${number(count)}</b> ${nameOf(reason)}</summary>
+<ul class="plain">${batches.map(
+      ({ id, title, count: ofBatch }) =>
+        html`<li><a href="${paths.failures(id, { reason })}">${number(ofBatch)} in ${own(title)}</a></li>`,
+    )}</ul></details></li>`,
+  )}</ul>${others > 0 && html`<p class="meaning">and ${plural(others, 'other reason')}</p>`}`;
 }
 
 const nameOf = (reason: string): Html => (reason === '' ? html`<i>no reason</i>` : own(reason));

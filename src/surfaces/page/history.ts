@@ -5,25 +5,29 @@ import { type Sample, withSample } from './pace.js';
 const MOST_BATCHES = 500;
 
 /**
- * What this process has seen of batches while it answered requests: Redis keeps numbers, and not how they came about.
- * Nothing is read for it.
+ * Remembers where batches stood at each request that this process has answered. Redis keeps the numbers of a batch, but
+ * not their course; nothing is read from Redis for it.
  */
 export class History {
   readonly #known = new Map<string, readonly Sample[]>();
 
-  /** Remembers the members of a batch, and returns what is known of them. */
+  /** Remembers the members of a batch, whose status was read just now, and returns what is known of them. */
   ofMembers(status: BatchStatus): readonly Sample[] {
-    return this.#add(`members ${status.id}`, status, status);
+    return this.#add(`members ${status.id}`, status, status, Date.now());
   }
 
   /** Remembers the jobs of a batch and of all batches below it, and returns what is known of them. */
-  ofJobs(status: BatchStatus, { jobs }: BatchTree): readonly Sample[] {
-    return this.#add(`jobs ${status.id}`, status, jobs);
+  ofJobs(status: BatchStatus, { jobs }: BatchTree, readAt: number): readonly Sample[] {
+    return this.#add(`jobs ${status.id}`, status, jobs, readAt);
   }
 
-  #add(key: string, { createdAt, completedAt, finishedAt }: BatchStatus, counts: Counts): readonly Sample[] {
-    const { succeeded, failed, pending } = counts;
-    const at = Math.max(createdAt, pending === 0 ? (completedAt ?? finishedAt ?? Date.now()) : Date.now());
+  #add(
+    key: string,
+    { createdAt, completedAt, finishedAt }: BatchStatus,
+    { succeeded, failed, pending }: Counts,
+    readAt: number,
+  ): readonly Sample[] {
+    const at = Math.max(createdAt, pending === 0 ? (completedAt ?? finishedAt ?? readAt) : readAt);
     const known = this.#known.get(key);
     const created = { at: createdAt, settled: 0, failed: 0, pending: 0 };
     // An id can be used again: then the batch is another one.

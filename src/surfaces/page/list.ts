@@ -4,7 +4,7 @@ import { Ancestors, ifThere } from './ancestors.js';
 
 export type Batches = BatchMethods<QueueLike>;
 
-/** In the order in which they matter to whoever looks. */
+/** The states in the order of the page: what needs attention first. */
 export const STATES: readonly ListedState[] = ['running', 'open', 'failed', 'succeeded'];
 
 /** Batches of one state, with those above them: a child batch is shown below its parent. */
@@ -102,7 +102,7 @@ async function familyOf(batches: readonly Batch[], ancestors: Ancestors): Promis
   return { batches: statuses, parents, notShown: {} };
 }
 
-/** BullMQ has three states for what is running here; a page is the same ranks of each, and so may be longer. */
+/** Reads a page of one state. BullMQ keeps running batches in several lists; a page has the same ranks of each. */
 export async function readState(queue: Batches, state: ListedState, page: number): Promise<BatchList> {
   const start = (page - 1) * PAGE_SIZE;
   const [counts, batches, next] = await Promise.all([

@@ -16,17 +16,26 @@ const LEAST_MS = 4000;
 const MOST_SAMPLES = 150;
 const OLD_SAMPLES = 60;
 
-/** Two looks within this time are one: several people may watch the same batch. */
+/** A sample that comes sooner after the last one is dropped: several people may watch one batch. */
 const SAME_LOOK_MS = 500;
 
-/** The samples with a new one. A retry makes settled members pending again, and begins anew. */
+/**
+ * Adds a sample. Answers to several readers may come out of order, so one that is not newer is dropped; but the last
+ * one, in which nothing is pending any more, is kept. A retry makes settled members pending: the samples begin anew.
+ */
 export function withSample(samples: readonly Sample[], next: Sample): readonly Sample[] {
   const last = samples.at(-1);
-  if (last === undefined || next.settled < last.settled || next.failed < last.failed) {
+  if (last === undefined) {
     return [next];
   }
-  const isNew = next.at >= last.at + SAME_LOOK_MS;
-  return isNew ? thinned([...samples, next]) : samples;
+  if (next.pending === 0 && next.settled > last.settled) {
+    return thinned([...samples, { ...next, at: Math.max(next.at, last.at + 1) }]);
+  }
+  if (next.at < last.at + SAME_LOOK_MS) {
+    return samples;
+  }
+  const isRetried = next.settled < last.settled || next.failed < last.failed;
+  return isRetried ? [next] : thinned([...samples, next]);
 }
 
 function thinned(samples: readonly Sample[]): readonly Sample[] {

@@ -3,12 +3,12 @@ import { type Html, html } from './html.js';
 import type { Paths } from './paths.js';
 import { ago, number } from './text.js';
 
-/** Text of a user's, whatever direction it is written in: it turns nothing around that stands beside it. */
+/** Text that users wrote. It may run from right to left, and does not turn around what stands beside it. */
 export function own(text: string): Html {
   return html`<bdi>${text}</bdi>`;
 }
 
-/** Shapes as well as colours and words. */
+/** A shape for each state, for readers who cannot tell the colours apart. */
 const SIGNS: Readonly<Record<BatchState, string>> = {
   open: '○',
   running: '▶',
@@ -32,10 +32,10 @@ export const PARTS = ['succeeded', 'failed', 'cancelled', 'missing', 'pending'] 
 
 type Numbers = Pick<TreeJobs, (typeof PARTS)[number] | 'total' | 'progress'>;
 
-/** What is there at all is to be seen: one failed member of a million is as wide as this, of 1,000. */
+/** The least width of a segment, in thousandths of the bar: one failed member of a million can be seen. */
 const NARROWEST = 8;
 
-/** The progress of a batch in segments; told to those who do not see it as a sentence. */
+/** The progress of a batch as a bar in segments, with a sentence for screen readers. */
 export function bar(numbers: Numbers, label: string): Html {
   const { total, failed, progress } = numbers;
   const failures = failed > 0 ? `, ${number(failed)} failed` : '';

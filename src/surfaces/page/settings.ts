@@ -11,14 +11,14 @@ export interface BatchPageOptions {
   /** What the page is called, in its head and in the browser's tab; default 'Batches'. */
   readonly title?: string | undefined;
   /**
-   * Whether batches may be retried, cancelled and sealed; default false: the page only shows. A function is asked for
-   * each request, with its cookies and headers; with `true`, all may who ask for the page under one of `allowedHosts`.
+   * Whether batches may be retried, cancelled and sealed; default false: the page only shows. A function decides for
+   * each request, which has its cookies and headers. `true` allows every request for one of `allowedHosts`.
    */
   readonly allowActions?: boolean | ((request: Request) => boolean | Promise<boolean>) | undefined;
   /**
-   * With `allowActions: true`, the hosts under which a browser may ask for the page to change batches, beside
-   * localhost, 127.0.0.1 and [::1], e.g. `['admin.example.com']`; one without a port is allowed with any. It keeps a
-   * foreign site from acting whose name was made to point here (DNS rebinding). Default: none.
+   * With `allowActions: true`, the hosts under which the page changes batches, beside localhost, 127.0.0.1 and [::1],
+   * e.g. `['admin.example.com']`; a host without a port is allowed with any port. This keeps out foreign sites whose
+   * name was made to point to the page's address (DNS rebinding). Default: none.
    */
   readonly allowedHosts?: readonly string[] | undefined;
 }

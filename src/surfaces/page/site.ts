@@ -159,7 +159,7 @@ export class Site {
     return batch;
   }
 
-  /** What has begun goes on when it takes longer than a page can wait, as cancelling many members does. */
+  /** Performs an action. One that takes longer than a page can wait, as cancelling many members may, goes on. */
   async #act(visit: Visit, id: string, action: ActionName): Promise<Answer> {
     const { request, frame } = visit;
     const foreign = foreignness(request);
@@ -171,7 +171,7 @@ export class Site {
     const batch = await inTime(this.#offered(id, action), ANSWER_MS).catch(sayNothingWasDone);
     const { perform, done, begun } = ACTIONS[action];
     const work = perform(batch, reason);
-    // Nobody listens any more when it fails after the answer was given: the batch's own page tells where it stands.
+    // The work may fail after the answer was given. The page of the batch shows then where it stands.
     work.catch(() => {});
     try {
       const jobs = await inTime(work, ANSWER_MS);
@@ -243,7 +243,7 @@ function pageOf(given: string | null): number {
   return /^[1-9]\d{0,6}$/.test(given ?? '') ? Math.min(Number(given), LAST_PAGE) : 1;
 }
 
-/** Only sentences of our own: an address that somebody sends around says nothing on this page. */
+/** Shows fixed sentences only, so that nobody can put words into the page with a link. */
 function messageOf(query: URLSearchParams): string | undefined {
   const [done, begun] = [query.get('done'), query.get('begun')];
   const action = ACTIONS[(done ?? begun ?? '') as ActionName] as (typeof ACTIONS)[ActionName] | undefined;

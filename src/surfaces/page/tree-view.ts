@@ -4,11 +4,11 @@ import { badge, bar, isUnfinished, own, titleOf } from './parts.js';
 import type { Paths } from './paths.js';
 import { number, plural } from './text.js';
 
-/** More is not read by anybody, and each batch has a page with the tree below itself. */
+/** How much of a tree is shown. Each batch has a page of its own with the tree below it. */
 const MOST_NODES = 500;
 const DEEPEST = 12;
 
-/** Up to so many child batches of a batch are to be seen without opening it. */
+/** Up to so many child batches are shown without opening their parent. */
 const OPENED_UP_TO = 20;
 
 /** The batches below a batch, level by level so that the limit cuts the deepest ones. */
@@ -37,7 +37,7 @@ function shownOf(root: BatchTree): ReadonlySet<BatchTree> {
   return shown;
 }
 
-/** Without recursion: batches can be nested deeper than the stack is. */
+/** Counts the batches below. No recursion: batches can be nested deeper than the stack allows. */
 function countOf(root: BatchTree): number {
   let count = -1;
   for (let level: readonly BatchTree[] = [root]; level.length > 0; level = level.flatMap(({ children }) => children)) {

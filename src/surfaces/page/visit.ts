@@ -6,7 +6,7 @@ import { messagePage } from './message-view.js';
 import type { Route } from './paths.js';
 import { NoAnswer } from './readings.js';
 
-/** One request, and how it is answered. */
+/** One request with what is needed to answer it. */
 export class Visit {
   constructor(
     readonly request: Request,
@@ -31,7 +31,7 @@ export class Visit {
   }
 }
 
-/** What is answered instead of what was asked for. */
+/** An error or a refusal, as an answer with its HTTP status. */
 export class Refusal extends Error {
   override readonly name = 'Refusal';
   constructor(
@@ -74,7 +74,7 @@ export function refusalOf(error: unknown): Refusal {
     : new Refusal(500, 'Something is broken', `The page could not be made: ${message}`);
 }
 
-/** A lost connection, or a Redis that is starting, full or failing over. */
+/** Whether Redis cannot be used now: the connection is lost, or the server starts, is full, or fails over. */
 function isFromRedis(error: unknown): boolean {
   const { message = '', code = '' } = error instanceof Error ? (error as NodeJS.ErrnoException) : {};
   return /^E[A-Z]+$/.test(code) || /connection|timed out|aborted|max retries|^[A-Z]{4,} /i.test(message);
@@ -87,7 +87,7 @@ export function asConflict(error: BatchError): Error {
     : new Refusal(409, 'Not possible', error.message, batchId === undefined ? {} : { batchId });
 }
 
-/** Whoever does not get an answer has to know whether to try again. */
+/** Adds to a missing answer that nothing was done, so that the reader knows that the action can be tried again. */
 export function sayNothingWasDone(error: unknown): never {
   if (error instanceof NoAnswer) {
     throw new Refusal(503, NO_ANSWER_HEADING, `${NO_ANSWER} Nothing was done.`, { headers: RETRY_LATER });

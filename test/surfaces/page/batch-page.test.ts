@@ -133,8 +133,8 @@ describe('the list', () => {
       await users.createBatch({ description });
     }
     expect((await visit('/batches?q=Januar')).text).toContain(
-      'The descriptions and ids of all 3 batches were looked at, for these characters in this order; a whole id finds ' +
-        'its batch in any state.',
+      'The descriptions and ids of all 3 batches were looked at, for these characters in this order; a whole id ' +
+        'finds its batch in any state.',
     );
     expect((await visit('/batches?q=Januar&state=open')).text).toContain('all 3 batches were looked at');
     expect((await visit('/batches?q=ember')).text).not.toContain('were looked at');
@@ -303,6 +303,37 @@ describe('one batch', () => {
     expect((await visit('/batches/rows/failures?reason=none+such')).text).toContain(
       'There are no more failures with this reason.',
     );
+  });
+
+  test('groups the failed jobs of child batches by reason, with the batches that have them', async ({ bench }) => {
+    const users = bench.queue('users');
+    const visit = visitor(batchPage(users));
+    bench.batchWorker();
+    failingWorker(bench);
+    const upload = await users.createBatch({ id: 'upload' });
+    for (const [name, count] of [
+      ['Berlin', 4],
+      ['Hamburg', 9],
+    ] as const) {
+      const child = await upload.createBatch({ id: name, description: `Users of ${name}` });
+      await child.addBulk(
+        Array.from({ length: count }, (_, row) => ({ name: 'row', data: { fail: `duplicate of row ${row}` } })),
+      );
+      await child.add('row', { fail: 'name is missing' });
+      await child.seal();
+    }
+    await upload.seal();
+    await upload.waitUntilFinished(20_000);
+    const { text } = await visit('/batches/upload');
+    expect(text).toContain('Failed jobs <span class="count">15</span>');
+    expect(text).toContain('<summary><b>13</b> <bdi>duplicate of row …</bdi></summary>');
+    expect(text.match(/(?<=reason=)[^"]+">\d+ in <bdi>[^<]+/g)).toEqual([
+      'duplicate+of+row+%E2%80%A6">9 in <bdi>Users of Hamburg',
+      'duplicate+of+row+%E2%80%A6">4 in <bdi>Users of Berlin',
+      'name+is+missing">1 in <bdi>Users of Hamburg',
+      'name+is+missing">1 in <bdi>Users of Berlin',
+    ]);
+    expect(text).not.toContain('in a sample of');
   });
 
   test('keeps pages of failures with much data small, and says what is not shown', async ({ bench }) => {
@@ -548,7 +579,8 @@ describe('actions', () => {
 });
 
 describe('what a job says is never markup', () => {
-  const EVIL = `</script><script>alert(1)</script><img src=x onerror=alert(1)>" onmouseover='alert(1)' javascript:alert(1)`;
+  const EVIL =
+    `</script><script>alert(1)</script><img src=x onerror=alert(1)>" ` + `onmouseover='alert(1)' javascript:alert(1)`;
 
   test('in descriptions, ids, reasons, data, names and queries', async ({ bench }) => {
     const users = bench.queue('users');

@@ -24,7 +24,7 @@ test('the chart adds up to what was settled, whenever it was looked at', () => {
   expect(sum).toBeCloseTo(139 * 139);
 });
 
-test('the chart begins with the first look at a batch that had run for long: before it only an average is known', () => {
+test('the chart of a batch that had run for long begins with the first look at it', () => {
   const late = [sample(0, 0), sample(3_600_000, 5000)];
   const looks = [1, 2, 3].map((i) => sample(3_600_000 + i * 2000, 5000 + i));
   expect(chartOf([...late, ...looks])).toMatchObject({ from: 3_600_000, until: 3_606_000, most: 0.5 });

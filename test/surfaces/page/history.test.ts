@@ -15,7 +15,11 @@ test('what was seen of a batch begins with its creation, and keeps members and j
     { settled: 3, failed: 0, pending: 10 },
   ]);
   const tree = { jobs: { succeeded: 40, failed: 2, pending: 58 } } as BatchTree;
-  expect(history.ofJobs(status('a', 3), tree).at(-1)).toMatchObject({ settled: 42, failed: 2, pending: 58 });
+  expect(history.ofJobs(status('a', 3), tree, Date.now()).at(-1)).toMatchObject({
+    settled: 42,
+    failed: 2,
+    pending: 58,
+  });
 });
 
 test('it ends when the last member was settled', () => {

@@ -1,7 +1,7 @@
 import { averagePace, latePace, type Sample, withSample } from '../../../src/surfaces/page/pace.js';
 import { describe, expect, test } from '../../support/test.js';
 
-const sample = (at: number, settled: number, failed = 0): Sample => ({ at, settled, failed, pending: 0 });
+const sample = (at: number, settled: number, failed = 0): Sample => ({ at, settled, failed, pending: 50 });
 const SECOND = 1000;
 
 describe('the pace of a batch', () => {
@@ -28,9 +28,16 @@ describe('samples', () => {
     expect(withSample(before, sample(20 * SECOND, 80))).toEqual([sample(20 * SECOND, 80)]);
   });
 
-  test('of readers who look at the same time are one', () => {
+  test('of readers who look at the same time are one, and an answer that was overtaken is none', () => {
+    const before = [sample(0, 0), sample(10_000, 100, 5)];
+    expect(withSample(before, sample(10_300, 103, 5))).toBe(before);
+    expect(withSample(before, sample(9000, 90, 4))).toBe(before);
+  });
+
+  test('keep the last one, in which nothing is pending, also when it comes with the one before', () => {
     const before = [sample(0, 0), sample(10_000, 100)];
-    expect(withSample(before, sample(10_300, 103))).toBe(before);
+    const last = { ...sample(9900, 120), pending: 0 };
+    expect(withSample(before, last)).toEqual([...before, { ...last, at: 10_001 }]);
   });
 
   test('stay few however long a batch is watched, with all of the last minute among them', () => {

@@ -39,12 +39,9 @@ export class BatchCard {
     const known = (JSON.parse(samples) as [number, number, number, number][]).map(
       ([at, settled, failed, pending]): Sample => ({ at, settled, failed, pending }),
     );
-    const [last] = known.slice(-1);
-    if (known.length >= this.#samples.length || last === undefined) {
-      this.#samples = known;
-    } else {
-      this.#samples = withSample(this.#samples, last);
-    }
+    const newest = known.at(-1);
+    const isMore = newest === undefined || known.length >= this.#samples.length;
+    this.#samples = isMore ? known : withSample(this.#samples, newest);
     this.#render();
   }
 
