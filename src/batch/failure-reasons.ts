@@ -6,7 +6,10 @@ import { type BatchFailure, failuresWithoutData } from './settled.js';
 
 /** Failures that have a reason in common. */
 export interface FailureReason {
-  /** The first line of the reason, with '…' for numbers, ids and quoted values: "duplicate of row …". */
+  /**
+   * The first line of the reason; with '…' for numbers, ids and quoted values where they differ, as in "duplicate of
+   * row …".
+   */
   readonly reason: string;
   /** How many of the failures that were looked at have it. */
   readonly count: number;
@@ -14,17 +17,17 @@ export interface FailureReason {
   readonly examples: readonly BatchFailure<never>[];
 }
 
-/** What the failures of a batch come to. */
+/** The failures of a batch, counted by reason. */
 export interface FailureReasons {
   /** The most frequent one first. */
   readonly reasons: readonly FailureReason[];
   /** How many failures were looked at. */
   readonly examined: number;
-  /** Whether these were all failures of the batch. */
+  /** Whether all failures of the batch were looked at. */
   readonly complete: boolean;
 }
 
-/** Options of `batch.failureReasons()`. */
+/** How many failures `batch.failureReasons()` looks at. */
 export interface FailureReasonsOptions {
   /** How many failures are looked at, in no particular order: from 1 to Infinity; default 1,000. */
   readonly limit?: number | undefined;
@@ -33,7 +36,7 @@ export interface FailureReasonsOptions {
 const DEFAULT_LIMIT = 1000;
 const EXAMPLES = 3;
 
-/** Reasons that are told apart; those that come after so many others are one. */
+/** How many reasons are told apart; all further ones count as one. */
 const MOST_REASONS = 1000;
 const OTHER = '…';
 

@@ -1,6 +1,7 @@
 import { BatchOptionsError } from '../errors.js';
 import { isCallbackId } from '../model/definition.js';
 import { reasonPattern } from '../model/reason-pattern.js';
+import { plainReason } from '../model/rules.js';
 import { memberName } from '../record/keys.js';
 import { type SettledMember, settledPage, settledPages } from '../record/settled.js';
 import { readSnapshot } from '../record/snapshot.js';
@@ -73,7 +74,7 @@ const LAST_CURSOR = 2n ** 64n - 1n;
 export async function* resultsOf<Result>(home: Home, batchId: string): AsyncGenerator<BatchResult<Result>> {
   for await (const { key, value } of settledMembers(home, batchId, 'processed')) {
     const name = memberName(home.redis.prefix, key);
-    yield { ...name, value: JSON.parse(value), isBatch: name.queue === home.batches.name };
+    yield { ...name, value: parsed(value), isBatch: name.queue === home.batches.name } as BatchResult<Result>;
   }
 }
 
@@ -83,22 +84,36 @@ export async function* failuresOf<Data>(home: Home, batchId: string): AsyncGener
   }
 }
 
-/** As `failuresOf`, without reading the members' jobs. */
+/** Yields the failures without reading the jobs of the members, so without their data. */
 export async function* failuresWithoutData(home: Home, batchId: string): AsyncGenerator<BatchFailure<never>> {
   for await (const member of settledMembers(home, batchId, 'failed', false)) {
     yield failureOf<never>(home, member);
   }
 }
 
+/** What a member has returned: workers of BullMQ's Elixir port store a string as it is, not as JSON. */
+export function parsed(stored: string): unknown {
+  try {
+    return JSON.parse(stored);
+  } catch {
+    return stored;
+  }
+}
+
 function failureOf<Data>(home: Home, { key, value, data }: SettledMember): BatchFailure<Data> {
   const name = memberName(home.redis.prefix, key);
   const isBatch = name.queue === home.batches.name;
-  return { ...name, reason: value, ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }), isBatch };
+  return {
+    ...name,
+    reason: plainReason(value),
+    ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }),
+    isBatch,
+  };
 }
 
 /**
- * One page, for those who cannot hold an iterator between two requests. Only the last page may be empty, unless a
- * reason is asked for: then a page ends after so many others, too.
+ * Reads one page of failures, for callers that cannot keep an iterator between two requests. Only the last page may be
+ * empty; with a reason, any page may be, because it ends after a number of failures with other reasons.
  */
 export async function failuresPage<Data>(
   home: Home,
@@ -146,7 +161,10 @@ function checkPageOptions(options: FailuresPageOptions): { cursor: string; count
   return { cursor, count, reason: reason === undefined ? undefined : reasonPattern(reason) };
 }
 
-/** Page by page, so that a batch of any size passes through little memory and never keeps Redis busy. */
+/**
+ * Reads settled members page by page, so that a batch of any size passes through little memory and never keeps Redis
+ * busy.
+ */
 async function* settledMembers(
   home: Home,
   batchId: string,
@@ -161,9 +179,10 @@ async function* settledMembers(
 }
 
 /**
- * Without the batch's own callbacks, and jobs that were attached to it by hand: BullMQ keeps them among its children.
+ * Leaves out the batch's own callbacks, and jobs that were attached to it by hand: BullMQ keeps them among the children
+ * of the batch job.
  */
-function membersAmong(
+export function membersAmong(
   home: Home,
   batchId: string,
   children: readonly SettledMember[],
@@ -174,6 +193,6 @@ function membersAmong(
   return children.filter(isMember);
 }
 
-async function strangersOf(home: Home, batchId: string): Promise<ReadonlySet<string>> {
+export async function strangersOf(home: Home, batchId: string): Promise<ReadonlySet<string>> {
   return new Set((await readSnapshot(home.redis, batchId))?.strangers);
 }

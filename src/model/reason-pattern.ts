@@ -1,4 +1,4 @@
-/** Longer reasons are told apart by their beginning. */
+/** Reasons are compared up to this length. */
 const LONGEST = 300;
 
 const HOLE = '…';
@@ -6,15 +6,15 @@ const HOLE = '…';
 /** A value in quotes. An apostrophe within a word opens none. */
 const QUOTED = /(?<![^\s([{:=,])(['"`])[^'"`]*\1(?![^\s)\]},.;:!?])/g;
 
-/** What stands around a word. */
+/** The characters around a word. */
 const WORD = /^([([{'"`<]*)(.*?)([)\]}'"`>.,;:!?]*)$/s;
 
-/** Words before a number that belongs to the kind of a failure: "status code 503" is another one than 404. */
+/** Words before a number that is part of the kind of failure: "status code 503" differs from 404. */
 const CODE = /^(code|error|errno|http|status|statuscode)$/i;
 
 /**
- * Says what failures for the same cause have in common: the first line of a reason, with '…' for what differs from one
- * member to the next, which is numbers, ids, addresses and values in quotes. The pattern of a pattern is itself.
+ * Returns what failures with the same cause have in common: the first line of the reason, with '…' for what differs
+ * from member to member: numbers, ids, addresses and quoted values. The pattern of a pattern is the pattern itself.
  */
 export function reasonPattern(reason: string): string {
   const words = firstLine(reason).replace(QUOTED, `$1${HOLE}$1`).split(/\s+/);
