@@ -129,6 +129,20 @@ describe('the list', () => {
     expect(text).toContain('<a href="/batches/upload">At least 50 more</a>');
   });
 
+  test('shows tags and metadata, and finds batches by a tag', async ({ bench }) => {
+    const users = bench.queue('users');
+    const visit = visitor(batchPage(users));
+    await users.createBatch({ id: 'tagged', tags: ['acme', '<vip>'], metadata: { order: '<7>' } });
+    await users.createBatch({ id: 'other' });
+    const list = (await visit('/batches')).text;
+    expect(list).toContain('<a href="/batches?q=%3Cvip%3E"><bdi>&lt;vip&gt;</bdi></a>');
+    const { text } = await visit('/batches/tagged');
+    expect(text).toContain('<a href="/batches?q=acme"><bdi>acme</bdi></a>');
+    expect(text).toContain('&quot;order&quot;: &quot;&lt;7&gt;&quot;');
+    expect((await visit('/batches/other')).text).not.toContain('Metadata');
+    expect((await visit('/batches/index.json?q=ACME')).json()).toMatchObject({ batches: [{ id: 'tagged' }], found: 1 });
+  });
+
   test('a search without hits says what was looked at', async ({ bench }) => {
     const users = bench.queue('users');
     const visit = visitor(batchPage(users));
@@ -136,7 +150,7 @@ describe('the list', () => {
       await users.createBatch({ description });
     }
     expect((await visit('/batches?q=Januar')).text).toContain(
-      'The descriptions and ids of all 3 batches were looked at, for these characters in this order; a whole id ' +
+      'The descriptions, ids and tags of all 3 batches were looked at, for these characters in this order; a whole id ' +
         'finds its batch in any state.',
     );
     expect((await visit('/batches?q=Januar&state=open')).text).toContain('all 3 batches were looked at');
