@@ -160,8 +160,10 @@ export type BatchQueue<Q extends QueueLike, Names extends string = string> = Q &
  * them (`batches`, or another `batchesQueue`), to which nothing can be added. It stays the same object: jobs that are
  * added outside of `batch.jobs()` are added as before, and wrapping it again does nothing.
  *
+ * @typeParam Handlers the map of the BatchWorkers' callbacks.
  * @param queue a BullMQ `Queue`, of version 5 or 6.
- * @param options `batchesQueue`, if the queue that holds the batches is not called 'batches'.
+ * @param options `batchesQueue`, if the queue that holds the batches is not called 'batches'; `callbacks`, for names
+ * that are checked.
  * @returns the same queue.
  * @throws BatchOptionsError when it is not a queue, or one that cannot hold batches (PostgreSQL; Redis Cluster without
  * a hash tag in the prefix); for bad options, and for another `batchesQueue` than the queue was wrapped with before.

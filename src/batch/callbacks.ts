@@ -71,13 +71,25 @@ export interface CallbackBatch {
 }
 
 /** The job of a callback, as a BatchWorker hands it to the function that runs it. */
-export type CallbackJob<Data extends object = Record<string, unknown>> = Job<Data & { readonly batch: CallbackBatch }>;
+export type CallbackJob<Data extends object = Record<string, unknown>> = Job<Data & CallbackData>;
 
-/** A method, so that a function for jobs with certain data is one for callbacks. */
-type Handler = { run(job: CallbackJob): unknown };
+/** What is in the data of every callback, beside its own. */
+export interface CallbackData {
+  /** The batch, as it stood when the event happened. */
+  readonly batch: CallbackBatch;
+}
+
+/**
+ * A callback that BatchWorkers run. Declared as a method, so that a function for jobs with certain data is one for
+ * callbacks.
+ */
+export type CallbackHandler = {
+  /** Runs the callback; it fails when this throws. */
+  run(job: CallbackJob): unknown;
+}['run'];
 
 /** The callbacks that BatchWorkers run themselves, by name. */
-export type CallbackHandlers = Readonly<Record<string, Handler['run']>>;
+export type CallbackHandlers = Readonly<Record<string, CallbackHandler>>;
 
 /** Refuses what is no map of functions. */
 export function checkCallbackHandlers(who: string, callbacks: unknown): asserts callbacks is CallbackHandlers {

@@ -50,6 +50,7 @@ export interface BatchStatus {
   readonly deadline: number | undefined;
   /** What is kept with the batch; see `updateMetadata()`. */
   readonly metadata: Readonly<Record<string, unknown>> | undefined;
+  /** By what `getBatches({ tag })` finds it. */
   readonly tags: readonly string[];
   /** What `cancel(reason)` was given, or the failure policy's reason. */
   readonly cancelReason: string | undefined;

@@ -5,12 +5,17 @@ import { CALLBACKS_QUEUE } from '../model/place.js';
 
 /** A callback that a BatchWorker has run, and that has failed. */
 export interface FailedCallback {
+  /** The id of its batch. */
   readonly batchId: string;
+  /** The event that it is for. */
   readonly event: string;
+  /** The name of the callback. */
   readonly name: string;
+  /** The id of its job, in the queue 'batch-callbacks'. */
   readonly jobId: string;
   /** Whether it has attempts left, and will be tried again. Otherwise its batch fails. */
   readonly isTriedAgain: boolean;
+  /** What the function threw. */
   readonly error: Error;
 }
 
