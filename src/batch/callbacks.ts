@@ -73,11 +73,11 @@ export interface CallbackBatch {
 /** The job of a callback, as a BatchWorker hands it to the function that runs it. */
 export type CallbackJob<Data extends object = Record<string, unknown>> = Job<Data & CallbackData>;
 
-/** What is in the data of every callback, beside its own. */
-export interface CallbackData {
+/** What is in the data of every callback, beside its own. Not an interface, to which a record would not be assignable. */
+export type CallbackData = {
   /** The batch, as it stood when the event happened. */
   readonly batch: CallbackBatch;
-}
+};
 
 /**
  * A callback that BatchWorkers run. Declared as a method, so that a function for jobs with certain data is one for
