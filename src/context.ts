@@ -1,8 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 
 /*
- * Which batch the running code is in: set by `batch.jobs(fn)`, read by the wrapped queues. It knows nothing of batches,
- * so that everything may depend on it.
+ * Which batch the running code is in: set by `batch.jobs(fn)`, read by the wrapped queues. This file imports nothing of
+ * the library, so that all of it may import this file.
  */
 const storage = new AsyncLocalStorage<unknown>();
 
@@ -11,7 +11,7 @@ interface RunningJob {
   readonly attemptsMade?: number;
 }
 
-/** A job whose batch was asked for by the code that runs it. */
+/** A running job whose code has asked for its batch. */
 interface NotedJob {
   readonly job: RunningJob;
   readonly attemptsMade: number | undefined;
@@ -29,7 +29,7 @@ export function enclosing(): unknown {
   return storage.getStore();
 }
 
-/** Notes, for the code that follows the call, which job it runs. To be called before anything is waited for. */
+/** Notes which job the code that follows the call runs. Must be called before the first `await`. */
 export function noteJob(job: RunningJob): { batchId: string | undefined } {
   const entry: NotedJob = { job, attemptsMade: job.attemptsMade, batchId: undefined };
   noted.enterWith(entry);

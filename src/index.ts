@@ -8,13 +8,12 @@ export type { Batch, BulkAdded } from './batch/batch.js';
 export type {
   Callback,
   CallbackBatch,
-  CallbackData,
-  CallbackHandler,
   CallbackHandlers,
   CallbackJob,
   Callbacks,
 } from './batch/callbacks.js';
 export type { BatchOptions, ParentBatch } from './batch/create.js';
+export type { FailureReason, FailureReasons, FailureReasonsOptions } from './batch/failure-reasons.js';
 export type { Flow, FlowChild, FlowChildOptions, FlowNode } from './batch/flow.js';
 export type { BatchJob, BatchJobs } from './batch/job.js';
 export type { BatchCounts, BatchQuery, ListedState } from './batch/lookup.js';

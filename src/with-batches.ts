@@ -156,14 +156,15 @@ export interface BatchMethods<Q extends QueueLike, Names extends string = string
 export type BatchQueue<Q extends QueueLike, Names extends string = string> = Q & BatchMethods<Q, Names>;
 
 /**
- * Gives a BullMQ queue batch methods. Any queue of the application will do to find batches, also the queue that holds
- * them (`batches`, or another `batchesQueue`), to which nothing can be added. It stays the same object: jobs that are
- * added outside of `batch.jobs()` are added as before, and wrapping it again does nothing.
+ * Gives a BullMQ queue batch methods. The queue stays the same object: jobs that are added outside of `batch.jobs()`
+ * are added as before, and wrapping it again does nothing. Batches can be found through any wrapped queue, also through
+ * the one that holds them (`batches`, or another `batchesQueue`), to which nothing can be added.
  *
- * @typeParam Handlers the map of the BatchWorkers' callbacks.
  * @param queue a BullMQ `Queue`, of version 5 or 6.
- * @param options `batchesQueue`, if the queue that holds the batches is not called 'batches'; `callbacks`, for names
- * that are checked.
+ * @param options `batchesQueue`, if the queue that holds the batches is not called 'batches'; `callbacks`, the map of
+ * functions that BatchWorkers are given, for its names.
+ * @typeParam Q the queue, from which the types of names, data and results are inferred.
+ * @typeParam Handlers the map of callbacks, from which their names are inferred.
  * @returns the same queue.
  * @throws BatchOptionsError when it is not a queue, or one that cannot hold batches (PostgreSQL; Redis Cluster without
  * a hash tag in the prefix); for bad options, and for another `batchesQueue` than the queue was wrapped with before.
@@ -210,7 +211,7 @@ function checkOptions(options: WithBatchesOptions): void {
   }
 }
 
-/** The names of the callbacks that BatchWorkers run, by queue, as far as the queues were told of them. */
+/** The names of the callbacks that BatchWorkers run, by queue, for the queues that were given them. */
 const callbackNames = new WeakMap<QueueLike, readonly string[]>();
 
 function keepCallbackNames(queue: QueueLike, callbacks: CallbackHandlers | undefined): void {
@@ -261,7 +262,7 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
       return loadBatch<Q>(await opener(), id);
     },
     batchOf: (job) => {
-      // Before anything is waited for: the code that follows the call is to know the job that it runs.
+      // Before the first await: the code that follows the call must know the job that it runs.
       const noted = typeof job?.token === 'string' ? noteJob(job) : undefined;
       return opener().then(async (opened) => {
         const batch = await batchOf<Q>(opened, job);
@@ -291,7 +292,10 @@ function checkOwnQueue(options: object, { name }: MemberQueue): void {
 
 let hasWarned = false;
 
-/** A member that creates a batch for the rest of its work, and forgets to say so, lets its own batch finish early. */
+/**
+ * Warns about a member that creates a batch for the rest of its work without naming its own batch as the parent: its
+ * own batch then finishes early.
+ */
 function warnWithoutParent({ name }: MemberQueue): void {
   const batchId = notedBatchId();
   if (batchId !== undefined && !hasWarned) {
@@ -306,7 +310,7 @@ function warnWithoutParent({ name }: MemberQueue): void {
 }
 
 /**
- * Fills and seals a batch; one that cannot be filled is removed if it was created for it, so that it calls nobody back.
+ * Fills and seals a batch. If that fails, a batch that this call has created is removed, so that no callback runs.
  */
 async function fill<Q extends QueueLike>(batch: Batch<Q>, jobs: BatchJobs<Q>, isRepeatable: boolean): Promise<void> {
   try {
@@ -321,16 +325,16 @@ async function fill<Q extends QueueLike>(batch: Batch<Q>, jobs: BatchJobs<Q>, is
 }
 
 /**
- * After an error of the connection it is not known what was added: what is there stays, for a second try with the same
- * id.
+ * Whether it is not known what was added, as after an error of the connection. What is there then stays, for a second
+ * try with the same id.
  */
 function isLost(error: unknown): boolean {
   return isConnectionError(error) || (error instanceof BatchMemberError && isConnectionError(error.cause));
 }
 
 /**
- * The queue's own `add` and `addBulk`: inside of `batch.jobs(fn)` they add members, everywhere else they are BullMQ's;
- * to the queue of the batches nothing is added.
+ * Replaces the queue's own `add` and `addBulk`: inside of `batch.jobs(fn)` they add members, and everywhere else they
+ * are BullMQ's. Nothing can be added to the queue that holds the batches.
  */
 function addingInsideJobs(
   own: MemberQueue,

@@ -22,6 +22,7 @@ import { type Callback, checkCallbackCount, storeCallback, storeCallbacks } from
 import { cancelBatch } from './cancel.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
 import { explain } from './explain.js';
+import { type FailureReasons, type FailureReasonsOptions, failureReasonsOf } from './failure-reasons.js';
 import { addFlow, type Flow, type FlowNode } from './flow.js';
 import { checkNotBatches, checkSameBatches, findQueue, type MemberQueue } from './home.js';
 import { derivedIds, freshIds, type NextId, repeatableIds } from './ids.js';
@@ -67,19 +68,24 @@ export interface BulkAdded {
   readonly known: number;
 }
 
-/** What the holder of a handle is, to the batch: nothing, or an outstanding part of it. */
+/**
+ * What the holder of a handle may show in order to add: nothing for a caller from outside, or links that prove that it
+ * is an outstanding part of the batch.
+ */
 export interface Standing {
-  /** Of a running job: what makes the ids of all that it adds through this handle, and those that come from it. */
+  /**
+   * The maker of ids for everything that a running job adds through this handle, and through handles that come from it.
+   */
   readonly repetition?: Repetition | undefined;
-  /** Proof that may be shown to the batch itself; without it, adding ends with the seal. */
+  /** Links that the batch itself accepts. Without one, adding ends with the seal. */
   readonly links: readonly AttachmentLink[];
-  /** Proof that may be passed on to its parent. A callback has only this one. */
+  /** Links that the parent accepts. A callback has only these. */
   readonly parentLinks: readonly AttachmentLink[];
 }
 
 const OUTSIDE: Standing = { links: [], parentLinks: [] };
 
-/** The longest time that a timer can hold. */
+/** The longest delay, in ms, that a timer of Node takes. */
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
 
 /**
@@ -150,7 +156,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    *
    * @param name the name of the job.
    * @param data the data of the job, which JSON must be able to carry.
-   * @param opts BullMQ's job options; they win over the batch's `jobOptions`. With a `jobId`, adding again adds nothing.
+   * @param opts BullMQ's job options; they win over the batch's `jobOptions`. A `jobId` that is a member is left alone.
    * @throws BatchSealedError, BatchFinishedError when adding has ended for the caller; nothing was added.
    * @throws BatchMemberError when the job could not be stored.
    * @throws BatchOptionsError for options that break batches, e.g. `repeat` or another `parent`.
@@ -184,9 +190,9 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   }
 
   /**
-   * Adds jobs from a source that was checked as far as it can be.
+   * Adds jobs from a source that was checked as far as possible without reading a stream.
    *
-   * @param isRepeatable whether the jobs get ids that are the same when the same source is read again.
+   * @param isRepeatable whether the jobs get the same ids when the same source is read again.
    * @internal
    */
   async addChecked(jobs: BatchJobs<Q>, isRepeatable: boolean): Promise<BulkAdded> {
@@ -249,7 +255,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   /** Gives signs of life while a producer works, so that a slow one is not taken for dead. */
   async #alive<T>(work: () => Promise<T>): Promise<T> {
     const { redis } = this.#opener.home;
-    // A sign that does not get through is no error of the producer's: the next one may, and so may its jobs.
+    // A sign of life that fails is not reported to the producer: the next one may succeed, and so may its jobs.
     const beat = () => void touchBatch(redis, this.#definition).catch(() => {});
     const heart = setInterval(beat, Math.min(this.#definition.openTimeout / 3, LONGEST_INTERVAL_MS));
     heart.unref();
@@ -299,7 +305,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions), ...kept }, id: jobId ?? id, isNamed };
   }
 
-  /** What is added is a part of the batch's trace, whatever is being traced where it is added. */
+  /** Runs `work` in the trace of the batch, whatever trace is active where the job is added. */
   #traced<T>(work: () => T): T {
     return inTrace(this.#opener.home.telemetry, this.#definition.trace, work);
   }
@@ -374,7 +380,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     return new Batch<C>({ ...defined, opener, parent: this, standing: { ...OUTSIDE, repetition } });
   }
 
-  /** The id of a child that a running member creates: a second run of the member finds it. */
+  /** Makes the id of a child batch that a running member creates: a second run of the member finds it. */
   #childId(opener: Opener, { id, on, parent, ...content }: BatchOptions, repetition: Repetition): string {
     return repetition.nextId(this.#definition.nonce, opener.own.name, content, storeCallbacks(on, opener));
   }
@@ -401,9 +407,9 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   }
 
   /**
-   * Runs again what has failed: the failed members, those of child batches too, and the failed callbacks. What succeeds
-   * now counts as succeeded; when everything has, `success` fires, here and above, and the status says `recovered`.
-   * `complete` does not fire again. Members whose job is gone stay failed, missing members stay missing.
+   * Runs again what has failed: the failed members, those of child batches too, and the failed callbacks. When
+   * everything has succeeded, `success` fires, on this batch and on those above it, and the status says `recovered`.
+   * `complete` does not fire again. Members whose job is gone stay failed, and missing members stay missing.
    *
    * A failed member that is retried by hand (`job.retry()`, Bull Board) heals its batch in the same way, within
    * seconds.
@@ -457,8 +463,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   }
 
   /**
-   * Whether this batch, or one above it, was cancelled: what a long-running member asks to stop early. One command,
-   * however deep the batch is.
+   * Returns whether this batch, or one above it, was cancelled: a long-running member asks it to stop early. One
+   * command, however deep the batch is.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    *
@@ -504,8 +510,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    *
    * @param change the properties; with them the metadata may have 10,000 characters of JSON.
    * @returns the metadata as it is then.
-   * @throws BatchNotFoundError when the batch has been removed; BatchOptionsError for what JSON cannot carry, or for too
-   * much.
+   * @throws BatchNotFoundError when the batch has been removed; BatchOptionsError for what JSON cannot carry, or for
+   * too much.
    *
    * @example
    * await batch.updateMetadata({ rows: 5000, startedBy: 'ada' });
@@ -539,8 +545,10 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   }
 
   /**
-   * The parent batch, or undefined. In a callback, or in a member, this is how work is added further up the tree: the
-   * right to do so comes from the job that `batchOf` was asked about, and ends with it.
+   * Returns the parent batch, or undefined. In a callback, or in a member, this is how work is added further up the
+   * tree: the right to do so comes from the job that `batchOf` was asked about, and ends with it.
+   *
+   * @throws BatchNotFoundError when the parent has been removed.
    *
    * @example
    * const parent = await (await users.batchOf(job))?.parent();
@@ -587,8 +595,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * says the same in sentences, most important first, with what to do. Of a finished batch it says how it ended.
    *
    * Looks at up to 2,000 outstanding members, 500 per command. Of a larger batch these are a sample: `sampled` says how
-   * many they were, the counts of `members` are estimates, and sentences say "about"; child batches are counted exactly.
-   * For people and alarms; for a progress bar there is `status()`.
+   * many they were, the counts of `members` are estimates, and sentences say "about"; child batches are counted
+   * exactly. For people and alarms; for a progress bar there is `status()`.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    *
@@ -673,7 +681,25 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   }
 
   /**
-   * Yields the members that failed for good, with the reason and, while the job exists, its data; as `results()`.
+   * Counts the members that failed for good by their reasons. Reasons that differ in numbers, ids or quoted values only
+   * are one, with '…' for these: "duplicate of row …".
+   *
+   * @param options `limit`: how many failures are looked at, by default 1,000; `Infinity` for all.
+   * @returns the `reasons` with their counts, the most frequent first; how many failures were `examined`, and whether
+   * the count is `complete`.
+   * @throws BatchOptionsError for another limit.
+   *
+   * @example
+   * const { reasons } = await batch.failureReasons();
+   * for (const { reason, count } of reasons) console.log(`${count} × ${reason}`);
+   */
+  async failureReasons(options: FailureReasonsOptions = {}): Promise<FailureReasons> {
+    return failureReasonsOf(this.#opener.home, this.id, options);
+  }
+
+  /**
+   * Yields the members that failed for good, with the reason and, as long as the job exists, its data. They come page
+   * by page, in no particular order; while the batch is running a member may be yielded twice.
    *
    * @example
    * for await (const { data, reason } of batch.failures()) errorSheet.addRow([data, reason]);
@@ -686,7 +712,9 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * Reads one page of `failures()`, for a web page or an API that goes on in another request. A page may hold more or
    * fewer failures than asked for; only the last one, without a `cursor`, may be empty.
    *
-   * @param options `cursor` of the page before, and about how many are wanted: `count`, 1 to 1,000, by default 100.
+   * @param options `cursor` of the page before; about how many are wanted: `count`, 1 to 1,000, by default 100; and
+   * `reason`, for those that have one of the reasons that `failureReasons()` tells. A page of these looks at some 1,000
+   * failures at most, and may be empty with a `cursor` to go on from.
    * @throws BatchOptionsError for a cursor that no page has returned, or another count.
    *
    * @example
@@ -728,7 +756,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   }
 }
 
-/** Creates a batch, or finds the one that has the id. */
+/** Creates a batch, or returns the one that has the id. */
 export async function createBatch<Q extends QueueLike, Names extends string = string>(
   opener: Opener,
   options: BatchOptions<Names>,
@@ -746,7 +774,11 @@ export async function createBatch<Q extends QueueLike, Names extends string = st
   return parent.createChild<Q>(opener, options);
 }
 
-/** The handle of a batch that exists. */
+/**
+ * Returns the handle of a batch that exists.
+ *
+ * @throws BatchNotFoundError when there is none.
+ */
 export async function loadBatch<Q extends QueueLike>(
   opener: Opener,
   id: string,

@@ -17,7 +17,7 @@ import { findQueue } from './home.js';
 import type { Opener } from './job.js';
 import type { QueueLike } from './queue-like.js';
 
-/** A job that is enqueued once when the event happens, and then is a BullMQ job like any other. */
+/** A job that is enqueued once, when the event happens, and that is a BullMQ job like any other from then on. */
 export interface Callback {
   /**
    * Which queue: its name (BullMQ's default job options apply), or the queue itself (its own do). Default: the queue
@@ -50,9 +50,11 @@ export interface CallbackBatch {
   readonly description?: string;
   /** The id of the parent batch, if there is one. */
   readonly parentId?: string;
-  /** Members, jobs and child batches alike, as they stood when the event happened. */
+  /**
+   * How many members there are, jobs and child batches alike. All counts are as of the moment when the event happened.
+   */
   readonly total: number;
-  /** Not settled yet: 0, but for `death` and `attempted`. */
+  /** Members that have not settled: 0, except for `death` and `attempted`. */
   readonly pending: number;
   /** Members that have succeeded. */
   readonly succeeded: number;
@@ -71,27 +73,20 @@ export interface CallbackBatch {
 }
 
 /** The job of a callback, as a BatchWorker hands it to the function that runs it. */
-export type CallbackJob<Data extends object = Record<string, unknown>> = Job<Data & CallbackData>;
+export type CallbackJob<Data extends object = Record<string, unknown>> = Job<
+  Data & {
+    /** The batch that calls back, with its counts at the moment of the event. */
+    readonly batch: CallbackBatch;
+  }
+>;
 
-/** What is in the data of every callback, beside its own. Not an interface, to which a record would not be assignable. */
-export type CallbackData = {
-  /** The batch, as it stood when the event happened. */
-  readonly batch: CallbackBatch;
-};
-
-/**
- * A callback that BatchWorkers run. Declared as a method, so that a function for jobs with certain data is one for
- * callbacks.
- */
-export type CallbackHandler = {
-  /** Runs the callback; it fails when this throws. */
-  run(job: CallbackJob): unknown;
-}['run'];
+/** A method, because its parameter is checked both ways: a function for jobs with certain data fits. */
+type Handler = { run(job: CallbackJob): unknown };
 
 /** The callbacks that BatchWorkers run themselves, by name. */
-export type CallbackHandlers = Readonly<Record<string, CallbackHandler>>;
+export type CallbackHandlers = Readonly<Record<string, Handler['run']>>;
 
-/** Refuses what is no map of functions. */
+/** Checks that the callbacks are a map of functions. */
 export function checkCallbackHandlers(who: string, callbacks: unknown): asserts callbacks is CallbackHandlers {
   checkObject(`${who}: callbacks`, callbacks);
   for (const [name, run] of Object.entries(callbacks)) {
@@ -103,10 +98,10 @@ export function checkCallbackHandlers(who: string, callbacks: unknown): asserts 
 
 const CALLBACK_KEYS = ['queue', 'name', 'data', 'opts'];
 
-/** Each look at a batch looks at all of its callbacks. */
+/** The number is limited because each look at a batch looks at all of its callbacks. */
 const MOST_CALLBACKS = 100;
 
-/** Refuses what only a mistake registers, such as one callback per row. */
+/** Refuses a number of callbacks that only a mistake can register, such as one per row. */
 export function checkCallbackCount(what: string, count: number): void {
   if (count > MOST_CALLBACKS) {
     throw new BatchOptionsError(
@@ -117,7 +112,8 @@ export function checkCallbackCount(what: string, count: number): void {
 }
 
 /**
- * Checks the callbacks of a batch and resolves what only the creating process knows: queues and their default options.
+ * Checks the callbacks of a batch, and resolves their queues and the default options of these, which only the creating
+ * process knows.
  */
 export function storeCallbacks(on: unknown, opener: Opener): BatchDefinition['on'] {
   if (on === undefined) {
@@ -183,14 +179,14 @@ export function storeCallback(what: string, given: unknown, { home, own, callbac
   };
 }
 
-/** Says that nobody knows how to run a callback, and which ones are known. */
+/** Returns the message about a callback that is in no map, with the names that are known. */
 export function unknownCallback(what: string, name: string, known: readonly string[]): string {
   const near = nearest(name, known);
   const hint = near === undefined ? '' : ` Did you mean '${near}'?`;
   return `${what}: there is no callback '${name}' among 'callbacks'.${hint} Known are: ${known.join(', ')}.`;
 }
 
-/** The job of one callback, as it is enqueued. */
+/** Makes the job of one callback, as it is enqueued. */
 export function callbackJob(batchId: string, snapshot: Snapshot, due: CallbackSnapshot) {
   const { definition, completedCounts, counts, abandonedAt, cancelReason } = snapshot;
   const { event, index } = due;

@@ -39,7 +39,7 @@ import { startTrace } from './trace.js';
 const OPEN_TIMEOUT_MS = 24 * 60 * 60 * 1000;
 const KEEP = { age: 7 * 24 * 60 * 60 };
 
-/** After an error of the infrastructure a step is tried again for as long as it takes. */
+/** Options of the batch job. After an error of the infrastructure its step is tried again for as long as it takes. */
 const STEP_OPTIONS = {
   attempts: 1_000_000_000,
   backoff: { type: 'fixed', delay: 1000 },
@@ -57,7 +57,7 @@ export interface ParentBatch {
   seal(): Promise<void>;
 }
 
-/** What a new batch is to be. Everything is optional. */
+/** Options of `createBatch()` and `addBatch()`; all are optional. */
 export interface BatchOptions<Names extends string = string> {
   /**
    * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. ':' and '~' become '%3A' and
@@ -97,8 +97,8 @@ export interface BatchOptions<Names extends string = string> {
     /** How many of the batches that have finished in the same state stay readable: the latest ones. */
     readonly count?: number;
     /**
-     * Whether the members' jobs go with the batch. Then failed members stay as long as the batch, so that their data can
-     * be read, also with `removeOnFail: true`. Default: false.
+     * Whether the members' jobs go with the batch. Then failed members stay as long as the batch, so that their data
+     * can be read, also with `removeOnFail: true`. Default: false.
      */
     readonly members?: boolean;
   };
@@ -274,7 +274,7 @@ function definitionOf(opener: Opener, options: BatchOptions, parent: Destination
   };
 }
 
-/** What is to be stored, and where. */
+/** The definition to store, with its parent and the handle's queue. */
 interface Wanted {
   readonly opener: Opener;
   readonly definition: BatchDefinition;
@@ -296,7 +296,7 @@ async function storeOr(ifExists: NonNullable<BatchOptions['ifExists']>, wanted: 
         batchId: stored.id,
       });
     }
-    // The life that was found: when another caller is faster, what is found next is judged again.
+    // Bound to the life that was found: when another caller is faster, the next batch with the id is judged again.
     await removeBatch(opener.home, stored, { members: true, force: true }).catch((error: unknown) => {
       if (!(error instanceof BatchNotFoundError)) {
         throw error;
@@ -338,7 +338,10 @@ async function store({ opener: { home }, definition, parent, deadlineIn }: Wante
   }
 }
 
-/** How long the creation of a batch waits for the removal of an earlier one with its id: tries, and ms between them. */
+/**
+ * How often, and after how many ms, creating a batch is tried again while an earlier batch with its id is being
+ * removed.
+ */
 const REMOVAL_TRIES = 100;
 const REMOVAL_CHECK_MS = 50;
 
@@ -370,7 +373,7 @@ function refusedBatch(
   }
 }
 
-/** The command with which BullMQ adds the batch job: delayed, because an open batch is a delayed job. */
+/** Returns the command with which BullMQ adds the batch job: delayed, because the batch is open. */
 function batchCommand(home: Home, definition: BatchDefinition, parent: Destination | undefined): AddCommand {
   const { id, description, queue, openTimeout } = definition;
   const batches = { queue: home.batches as unknown as QueueLike };
@@ -392,7 +395,11 @@ function notCreated(batchId: string, cause: unknown): BatchMemberError {
   );
 }
 
-/** The batch that exists, if it is the one that is meant. */
+/**
+ * Returns the existing batch if it has the wanted parent and callbacks.
+ *
+ * @throws BatchConflictError otherwise.
+ */
 function agree(batchId: string, existing: BatchDefinition, wanted: BatchDefinition): BatchDefinition {
   if (existing.parentId !== wanted.parentId) {
     throw new BatchConflictError(

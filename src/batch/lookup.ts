@@ -19,7 +19,7 @@ export type BatchCounts = Readonly<Record<ListedState, number>>;
 
 const JOB_STATES: Readonly<Record<ListedState, readonly JobType[]>> = {
   open: ['delayed'],
-  // A batch that was given a priority by hand waits in 'prioritized'.
+  // A batch job that was given a priority by hand waits in 'prioritized'.
   running: ['waiting-children', 'waiting', 'prioritized', 'active'],
   succeeded: ['completed'],
   failed: ['failed'],
@@ -28,7 +28,8 @@ const JOB_STATES: Readonly<Record<ListedState, readonly JobType[]>> = {
 const LISTED: readonly ListedState[] = ['open', 'running', 'succeeded', 'failed'];
 
 /**
- * The batch that a job belongs to, with the job's own right to add: as a member, or as a callback (to the parent only).
+ * Returns the batch that a job belongs to, with the job's right to add: a member to the batch, a callback to its parent
+ * only.
  */
 export async function batchOf<Q extends QueueLike>(opener: Opener, job: JobLike): Promise<Batch<Q> | undefined> {
   if (typeof job !== 'object' || job === null || typeof job.queueQualifiedName !== 'string') {
@@ -51,7 +52,10 @@ export async function batchOf<Q extends QueueLike>(opener: Opener, job: JobLike)
   });
 }
 
-/** The keys from the job to its batch's job: it is a child of the batch job, or inside of a flow whose root is one. */
+/**
+ * Returns the keys from the job to the job of its batch. The job is a child of the batch job, or inside of a flow whose
+ * root is one.
+ */
 async function lineFrom({ redis, batches }: Home, job: JobLike): Promise<readonly string[] | undefined> {
   const { id, queueKey } = job.parent ?? {};
   if (id === undefined || queueKey === undefined) {
@@ -73,7 +77,9 @@ const PAGE_SIZE = 100;
 
 /** Which batches are wanted. */
 export interface BatchQuery {
-  /** Only batches with this tag. Looks at all batches of these states, 100 per command. Default: with any tag, or none. */
+  /**
+   * Only batches with this tag. Looks at all batches of these states, 100 per command. Default: with any tag, or none.
+   */
   readonly tag?: string;
   /** One state or several. Default: all. */
   readonly states?: ListedState | readonly ListedState[];
@@ -166,7 +172,7 @@ function checkRange(start: unknown, end: unknown): void {
 export async function getBatchCounts({ home }: Pick<Opener, 'home'>): Promise<BatchCounts> {
   const counts = await home.batches.getJobCounts(...Object.values(JOB_STATES).flat());
   const sum = (state: ListedState) => JOB_STATES[state].reduce((total, name) => total + (counts[name] ?? 0), 0);
-  // BullMQ 5 counts what waits in a paused queue apart, though it lists it with what is waiting.
+  // BullMQ 5 counts the waiting jobs of a paused queue apart, although it lists them as waiting.
   const paused = (counts as { readonly paused?: number }).paused ?? 0;
   return { open: sum('open'), running: sum('running') + paused, succeeded: sum('succeeded'), failed: sum('failed') };
 }

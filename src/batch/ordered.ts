@@ -7,7 +7,9 @@ import { type BatchResult, resultsOf } from './settled.js';
 /** All of them are in memory at the same time. */
 const MOST_ORDERED = 100_000;
 
-/** Yields the results in the order in which they were added; those of members with ids of their own come last, by id. */
+/**
+ * Yields the results in the order in which they were added; those of members with ids of their own come last, by id.
+ */
 export async function* orderedResults<Result>(home: Home, batchId: string): AsyncGenerator<BatchResult<Result>, void> {
   const snapshot = await readSnapshot(home.redis, batchId);
   if (snapshot === undefined) {

@@ -16,7 +16,7 @@ export interface QueueLike extends ClientOwner {
   addBulk(jobs: never): Promise<unknown>;
 }
 
-/** A queue that is known by its name only: it takes anything. */
+/** A queue of which only the name is known: it takes jobs with any name and data. */
 export interface NamedQueue extends QueueLike {
   add(name: string, data: unknown, opts?: never): Promise<Job>;
 }

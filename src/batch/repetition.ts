@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { JobLike } from './queue-like.js';
 
-/** So many contents are told apart exactly; those beyond share a few thousand counters, so that memory is bounded. */
+/** How many contents are counted exactly; further ones share a few thousand counters, so that memory is bounded. */
 const MOST_CONTENTS = 10_000;
 
 /** How long the ids are at least: longer than those that are counted. */
@@ -10,11 +10,10 @@ export const DERIVED_LENGTH = 18;
 const repetitions = new WeakMap<object, Repetition>();
 
 /**
- * Makes the ids of what a running job adds, from the job, the content, and how often this content was added before: a
- * second run of the job makes the ids of the first again, and what is there already is left alone.
- *
- * A job may run in steps (`moveToDelayed`, `moveToWaitingChildren`), and mean the same content anew in a later one: the
- * number of the step is part of the ids.
+ * Makes the ids of what a running job adds, from the job, the content, and how often the run has added the same
+ * content. A second run of the job makes the same ids, and adds only what is new. A job that runs in steps
+ * (`moveToDelayed`, `moveToWaitingChildren`) may mean the same content anew in a later step: the number of the step is
+ * part of the ids.
  */
 export class Repetition {
   readonly #run: string;
@@ -25,8 +24,8 @@ export class Repetition {
   }
 
   /**
-   * The one of this run, for all handles that were asked for with its job. Undefined when it is not certain which run
-   * it is: the job was read by somebody else than the worker that runs it, or its starts were reset.
+   * Returns the maker of ids of this run, shared by all handles that were asked for with its job. Returns undefined
+   * when it is not certain which run it is: another process than the worker has read the job, or its starts were reset.
    */
   static of(job: JobLike): Repetition | undefined {
     const known = repetitions.get(job);
@@ -42,7 +41,7 @@ export class Repetition {
     return repetition;
   }
 
-  /** The next id for this content, of letters and digits; another one each time that it is asked for in this run. */
+  /** Returns the next id for this content, of letters and digits: a different one each time in the same run. */
   nextId(...content: readonly unknown[]): string {
     const digest = digestOf([this.#run, ...content]);
     const isCounted = this.#seen.has(digest) || this.#seen.size < MOST_CONTENTS;
@@ -54,8 +53,8 @@ export class Repetition {
 }
 
 /**
- * The number of the step that a job is in: its starts, without those that were followed by a failure or a stall. A
- * retry that resets the attempts keeps the stack traces, one for each failure.
+ * Returns the number of the step that a job is in: how often it was started, without the starts that ended in a failure
+ * or a stall. A retry that resets the attempts keeps the stack traces, of which each failure has one.
  */
 function stepOf(job: JobLike): number | undefined {
   const { attemptsStarted, attemptsMade, stalledCounter, stacktrace } = job;
@@ -72,7 +71,7 @@ function isRunByUs(job: JobLike): boolean {
   return typeof job.token === 'string' || isSandboxed;
 }
 
-/** A sandboxed processor gets them as JSON. */
+/** In a sandboxed processor the stack traces are JSON. */
 function tracesIn(stacktrace: unknown): number {
   const traces: unknown = typeof stacktrace === 'string' ? JSON.parse(stacktrace) : stacktrace;
   return Array.isArray(traces) ? traces.length : 0;
@@ -83,7 +82,7 @@ function digestOf(content: readonly unknown[]): string {
   return digest.replaceAll(/[-_]/g, '0').slice(0, DERIVED_LENGTH);
 }
 
-/** What is no JSON is refused when it is added, with an error that says so. */
+/** Data that JSON cannot carry is refused when the job is added, with an error that says so. */
 function jsonOf(content: readonly unknown[]): string {
   try {
     return JSON.stringify(content);

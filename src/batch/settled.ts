@@ -1,5 +1,6 @@
 import { BatchOptionsError } from '../errors.js';
 import { isCallbackId } from '../model/definition.js';
+import { reasonPattern } from '../model/reason-pattern.js';
 import { plainReason } from '../model/rules.js';
 import { memberName } from '../record/keys.js';
 import { type SettledMember, settledPage, settledPages } from '../record/settled.js';
@@ -59,11 +60,15 @@ export interface FailuresPageOptions {
   readonly cursor?: string | undefined;
   /** About how many failures are wanted, 1 to 1,000; default 100. */
   readonly count?: number | undefined;
+  /** Only failures with this reason, as `failureReasons()` tells it; default: all. */
+  readonly reason?: string | undefined;
 }
 
 const PAGE_SIZE = 500;
 const DEFAULT_COUNT = 100;
 const LARGEST_COUNT = 1000;
+/** How many failures one page of those with a given reason looks at. */
+const MOST_EXAMINED = 1000;
 const LAST_CURSOR = 2n ** 64n - 1n;
 
 export async function* resultsOf<Result>(home: Home, batchId: string): AsyncGenerator<BatchResult<Result>> {
@@ -76,6 +81,13 @@ export async function* resultsOf<Result>(home: Home, batchId: string): AsyncGene
 export async function* failuresOf<Data>(home: Home, batchId: string): AsyncGenerator<BatchFailure<Data>> {
   for await (const member of settledMembers(home, batchId, 'failed')) {
     yield failureOf<Data>(home, member);
+  }
+}
+
+/** Yields the failures without reading the jobs of the members, so without their data. */
+export async function* failuresWithoutData(home: Home, batchId: string): AsyncGenerator<BatchFailure<never>> {
+  for await (const member of settledMembers(home, batchId, 'failed', false)) {
+    yield failureOf<never>(home, member);
   }
 }
 
@@ -99,33 +111,40 @@ function failureOf<Data>(home: Home, { key, value, data }: SettledMember): Batch
   };
 }
 
-/** One page, for those who cannot hold an iterator between two requests. Only the last page may be empty. */
+/**
+ * Reads one page of failures, for callers that cannot keep an iterator between two requests. Only the last page may be
+ * empty; with a reason, any page may be, because it ends after a number of failures with other reasons.
+ */
 export async function failuresPage<Data>(
   home: Home,
   batchId: string,
   options: FailuresPageOptions,
 ): Promise<BatchFailuresPage<Data>> {
-  const { count, ...from } = checkPageOptions(options);
+  const { count, reason, ...from } = checkPageOptions(options);
+  const isWanted = ({ value }: SettledMember) => reason === undefined || reasonPattern(value) === reason;
+  let examined = 0;
   const strangers = await strangersOf(home, batchId);
   let { cursor } = from;
   const members: SettledMember[] = [];
   do {
-    const part = { which: 'failed', count: count - members.length, withData: true } as const;
+    const wanted = reason === undefined ? count - members.length : count;
+    const part = { which: 'failed', count: wanted, withData: true } as const;
     const page = await settledPage(home.redis, batchId, { ...part, cursor });
-    members.push(...membersAmong(home, batchId, page.members, strangers));
+    members.push(...membersAmong(home, batchId, page.members, strangers).filter(isWanted));
+    examined += page.members.length;
     cursor = page.cursor;
-  } while (members.length < count && cursor !== '0');
+  } while (members.length < count && cursor !== '0' && (reason === undefined || examined < MOST_EXAMINED));
   return {
     failures: members.map((member) => failureOf<Data>(home, member)),
     cursor: cursor === '0' ? undefined : cursor,
   };
 }
 
-function checkPageOptions(options: FailuresPageOptions): { cursor: string; count: number } {
+function checkPageOptions(options: FailuresPageOptions): { cursor: string; count: number; reason: string | undefined } {
   const given: unknown = options;
   checkObject('The options of failuresPage', given);
-  checkKeys('failuresPage()', given, ['cursor', 'count']);
-  const { cursor = '0', count = DEFAULT_COUNT } = options;
+  checkKeys('failuresPage()', given, ['cursor', 'count', 'reason']);
+  const { cursor = '0', count = DEFAULT_COUNT, reason } = options;
   if (typeof cursor !== 'string' || !/^\d{1,20}$/.test(cursor) || BigInt(cursor) > LAST_CURSOR) {
     throw new BatchOptionsError(
       `failuresPage(): cursor must be what the page before has returned, not ${describe(cursor)}.`,
@@ -136,16 +155,23 @@ function checkPageOptions(options: FailuresPageOptions): { cursor: string; count
       `failuresPage(): count must be an integer from 1 to ${LARGEST_COUNT}, not ${describe(count)}.`,
     );
   }
-  return { cursor, count };
+  if (reason !== undefined && typeof reason !== 'string') {
+    throw new BatchOptionsError(`failuresPage(): reason must be a string, not ${describe(reason)}.`);
+  }
+  return { cursor, count, reason: reason === undefined ? undefined : reasonPattern(reason) };
 }
 
-/** Page by page, so that a batch of any size passes through little memory and never keeps Redis busy. */
+/**
+ * Reads settled members page by page, so that a batch of any size passes through little memory and never keeps Redis
+ * busy.
+ */
 async function* settledMembers(
   home: Home,
   batchId: string,
   which: 'processed' | 'failed',
+  withData = which === 'failed',
 ): AsyncGenerator<SettledMember> {
-  const part = { which, count: PAGE_SIZE, withData: which === 'failed' };
+  const part = { which, count: PAGE_SIZE, withData };
   const strangers = await strangersOf(home, batchId);
   for await (const children of settledPages(home.redis, batchId, part)) {
     yield* membersAmong(home, batchId, children, strangers);
@@ -153,7 +179,8 @@ async function* settledMembers(
 }
 
 /**
- * Without the batch's own callbacks, and jobs that were attached to it by hand: BullMQ keeps them among its children.
+ * Leaves out the batch's own callbacks, and jobs that were attached to it by hand: BullMQ keeps them among the children
+ * of the batch job.
  */
 export function membersAmong(
   home: Home,

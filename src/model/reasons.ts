@@ -137,7 +137,7 @@ const DOING: Readonly<Partial<Record<JobState, string>>> = {
   'waiting-children': 'waiting for jobs below them in their flow',
 };
 
-/** What a sentence begins with whose numbers are estimates. */
+/** The beginning of a sentence whose numbers are estimates. */
 function about({ sampled }: Pick<BatchExplanation, 'sampled'>): string {
   return sampled === undefined ? '' : 'About ';
 }

@@ -27,7 +27,7 @@ export type Standing = Pick<
 > & { readonly definition: Pick<Snapshot['definition'], 'parentId' | 'policy'> };
 
 /** Returns the share of settled members in whole percent; 100 only for a finished batch. */
-export function progressOf(counts: Counts, isFinished: boolean): number {
+export function progressOf(counts: Pick<Counts, 'total' | 'pending'>, isFinished: boolean): number {
   if (isFinished) {
     return 100;
   }
@@ -257,7 +257,10 @@ function why({ anyFailure, cancelledAt, counts }: Pick<Standing, 'anyFailure' | 
   return `: ${one}${counts.failed > 1 ? ', …' : ''}`;
 }
 
-/** A reason as it was given: workers of BullMQ's Python port store it as a JSON string, which may have been cut. */
+/**
+ * Returns a failure reason as it was given: workers of BullMQ's Python port store it as a JSON string, which may have
+ * been cut.
+ */
 export function plainReason(reason: string): string {
   if (!reason.startsWith('"')) {
     return reason;
@@ -266,7 +269,7 @@ export function plainReason(reason: string): string {
     try {
       return String(JSON.parse(text));
     } catch {
-      // It is a reason that begins with a quotation mark, or one that was cut.
+      // The text is not JSON: a reason that begins with a quotation mark, or one that was cut.
     }
   }
   return reason;

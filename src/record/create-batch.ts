@@ -9,25 +9,30 @@ import { batchesQueueKey, batchKeys, FIELD, needsKey } from './keys.js';
 import { LUA_NEED, type Need } from './needs.js';
 import { LUA_NOW, named, script } from './script.js';
 
-/** The batch that a new one becomes a member of, and what entitles the caller to add to it once it is sealed. */
+/**
+ * The batch that a new one becomes a member of, and the links that entitle the caller to add to it once it is sealed.
+ */
 export interface ParentOfBatch extends BatchLife {
   readonly links: readonly AttachmentLink[];
 }
 
 export type BatchCreated =
-  /** What is stored under this id now: the given definition, or that of the batch that existed. */
+  /** What is stored under this id now: the given definition, or the one of the batch that existed. */
   | { readonly definition: BatchDefinition; readonly isParentToBeRevived: boolean }
-  /** `taken`: a job that is no batch has the id; `used`: the parent has had this member before, which was removed. */
+  /**
+   * `taken`: the id belongs to a job that is not a batch; `used`: the parent had this member before, and it was
+   * removed.
+   */
   | { readonly refused: Refusal | 'being removed' | 'taken' | 'used' }
   | { readonly keptElsewhere: KeptElsewhere }
   | { readonly error: string };
 
 /**
- * Creates a batch, or finds the one that has the id, in one step: its batch job, stored by BullMQ's own script as a
- * delayed job, with everything that the batch is beside it, and its place among the members of its parent.
+ * Creates a batch, or finds the one that has the id, in one step. BullMQ's own script stores the batch job as a delayed
+ * job; this script adds the fields of the batch, and its place among the members of its parent.
  *
  * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of
- *       needs; the name of the batches queue.
+ * needs; the name of the batches queue.
  * ARGV: as LUA_JOBS, for one job. The request is { id, nonce, definition, openTimeout, keep, policy?, needs, prefix,
  *       queue (that of the batches), deadlineIn? (ms) or deadline?, parent?: { nonce, links } }.
  * Returns definition (as it is stored), revived (the parent, 0 or 1) | refused (why) | keptElsewhere, … as LUA_CLAIM |
@@ -147,7 +152,7 @@ export async function createBatchJob(
     : { error: String(reply.error) };
 }
 
-/** What failures do to the batch, as maintenance reads it: see FIELD.policy. */
+/** Returns the failure policy in the form that maintenance reads: see FIELD.policy. */
 function policyField(policy: FailurePolicy | undefined): { readonly policy?: string } {
   const { cancelAfter = '', cancelAtPercent = '', succeedIfPercent = '' } = policy ?? {};
   return policy === undefined ? {} : { policy: `${cancelAfter},${cancelAtPercent},${succeedIfPercent}` };

@@ -6,8 +6,8 @@ import { LUA_WAKE, named, script } from './script.js';
 
 /**
  * Takes a member that does not run out of its batch, which counts one less from then on, and its job out of its queue;
- * the batch job is woken when nothing else was left. A job in a list is dropped: it has no parent any more, and is taken
- * out by whoever comes to it. Sent again, it finds no such member.
+ * the batch job is woken when nothing else was left. A job in a list is dropped: it has no parent any more, and is
+ * taken out by whoever comes to it. Sent again, it finds no such member.
  *
  * KEYS: batch job, its dependencies, processed, failed, registry of dropped jobs.
  * ARGV: nonce, batch id, key prefix of the batches queue, key of the member, key prefix of the member's queue, its id.

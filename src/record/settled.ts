@@ -13,8 +13,8 @@ export interface SettledMember {
 /**
  * A slice of the members that are outstanding, succeeded, or failed.
  *
- * KEYS: dependencies, processed or failed. ARGV: cursor, about how many, about how many bytes, key prefix of all queues, or '' for
- *       members that succeeded.
+ * KEYS: dependencies, processed or failed. ARGV: cursor, about how many, about how many bytes, key prefix of all
+ *       queues, or '' for members that succeeded.
  * Returns { cursor, { key, value, … } }; the value of one that is outstanding is ''.
  */
 const SETTLED = script(
@@ -39,7 +39,7 @@ return { cursor, slice }`,
 );
 
 /**
- * The data of the first of these jobs: of one at least, and of as many as have no more bytes than allowed.
+ * Reads the data of the first of these jobs: of one at least, and of as many as have no more bytes than allowed.
  *
  * KEYS: processed or failed, which only says where in a cluster the jobs are. ARGV: bytes, keys of jobs.
  * Returns the data of each, '' without a job.
@@ -59,10 +59,10 @@ end
 return data`,
 );
 
-/** How many jobs one command is asked for the data of. */
+/** How many jobs one command reads the data of. */
 const JOBS_PER_COMMAND = 200;
 
-/** Which members, how many at a time, and whether with their jobs' data. */
+/** Which members to read, how many at a time, and whether with their jobs' data. */
 export interface Part {
   readonly which: 'dependencies' | 'processed' | 'failed';
   readonly count: number;
@@ -70,8 +70,8 @@ export interface Part {
 }
 
 /**
- * A page of the members that succeeded or failed, smaller than asked for where they are large; a member may be on two
- * pages while the batch is running.
+ * Reads a page of the members that succeeded or failed. It is smaller than asked for where they are large. A member may
+ * be on two pages while the batch is running.
  */
 export async function settledPage(
   redis: BatchRedis,
@@ -87,7 +87,10 @@ export async function settledPage(
   return { cursor: next, members: settled.map((member) => ({ ...member, data: data?.get(member.key) })) };
 }
 
-/** The data of jobs that exist, by their keys; that of a child batch is its definition, and nobody's data. */
+/**
+ * Reads the data of jobs that exist, by their keys. Child batches are left out: the data of a batch job is its
+ * definition.
+ */
 async function dataOf(
   redis: BatchRedis,
   collection: string,
@@ -109,8 +112,8 @@ async function dataOf(
 }
 
 /**
- * All pages, one after the other. Members may leave the collection meanwhile: HSCAN still returns every one that stays,
- * if it goes on from where the last page ended.
+ * Yields all pages, one after the other. Members may leave the collection meanwhile: HSCAN still returns every one that
+ * stays, because each page continues where the last one ended.
  */
 export async function* settledPages(
   redis: BatchRedis,

@@ -29,8 +29,8 @@ export interface BatchWorkerOptions {
   readonly batchesQueue?: string;
   /**
    * The callbacks that it runs itself, by name: those that batches are given by name only, `on: { complete: 'name' }`.
-   * They wait in the queue 'batch-callbacks', which every BatchWorker with `callbacks` takes jobs from: give all of them
-   * the same map. A callback that is not in it fails. Default: none, callbacks run on workers of your own.
+   * They wait in the queue 'batch-callbacks', which every BatchWorker with `callbacks` takes jobs from: give all of
+   * them the same map. A callback that is not in it fails. Default: none, callbacks run on workers of your own.
    */
   readonly callbacks?: CallbackHandlers;
   /**

@@ -5,23 +5,23 @@ import { CALLBACKS_QUEUE } from '../model/place.js';
 
 /** A callback that a BatchWorker has run, and that has failed. */
 export interface FailedCallback {
-  /** The id of its batch. */
+  /** The id of the batch that the callback belongs to. */
   readonly batchId: string;
-  /** The event that it is for. */
+  /** The event that the callback is for. */
   readonly event: string;
   /** The name of the callback. */
   readonly name: string;
-  /** The id of its job, in the queue 'batch-callbacks'. */
+  /** The id of its job. */
   readonly jobId: string;
   /** Whether it has attempts left, and will be tried again. Otherwise its batch fails. */
   readonly isTriedAgain: boolean;
-  /** What the function threw. */
+  /** Why this attempt failed. */
   readonly error: Error;
 }
 
 /**
- * The worker of the callbacks that are given by name only: each is run by the function of that name. It starts with
- * `run()`.
+ * Makes the worker of the callbacks that are given by name only: it runs each with the function of that name. It starts
+ * with `run()`.
  */
 export function callbackWorker(
   callbacks: CallbackHandlers,
@@ -34,7 +34,7 @@ export function callbackWorker(
     async (job: Job) => {
       const run = known.get(job.name);
       if (run === undefined) {
-        // Not for good: another BatchWorker, of a newer release, may know it.
+        // This error may be retried: another BatchWorker, of a newer release, may know the callback.
         throw new BatchError(unknownCallback('BatchWorker', job.name, [...known.keys()]));
       }
       return await run(job as CallbackJob);
