@@ -5,7 +5,7 @@ import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type M
 import type { Home, MemberQueue } from './home.js';
 import { freshIds } from './ids.js';
 import { checkData } from './job.js';
-import { type Adding, commandOf, type Destination, markNamed, newJob, notAdded, send, withTrace } from './members.js';
+import { type Adding, asMember, commandOf, type Destination, newJob, notAdded, send, withTrace } from './members.js';
 import { inProducerSpans } from './trace.js';
 
 /** What becomes of the job above when this one fails for good: at most one of them is true, by default the first. */
@@ -125,7 +125,7 @@ function flowJob(
       : { id: above.id, queue: home.queueNamed(above.queueName).queue.qualifiedName };
   const opts = { ...withTrace(node.opts, trace), jobId: node.id, parent } as JobsOptions;
   const job = newJob(queue, node.name, node.data, opts);
-  return above === undefined && node.isNamed ? markNamed(job) : job;
+  return above === undefined ? asMember(job) : job;
 }
 
 /** BullMQ would leave a job that exists where it is, and the job above it would wait for it, for ever or not at all. */

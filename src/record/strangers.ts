@@ -2,8 +2,8 @@ import { FIELD } from './keys.js';
 import { LUA_SPLIT_KEY } from './script.js';
 
 /**
- * Lua: tells jobs that were attached to the batch job by hand, with BullMQ's own methods, from members. Members have an
- * id that was made from the nonce, or, with an id of the caller's, a mark in their link to the parent; child batches
+ * Lua: tells jobs that were attached to the batch job by hand, with BullMQ's own methods, from members. Members have
+ * an id that was made from the nonce, or, with an id of the caller's, a mark in their link to the parent; child batches
  * have a nonce of their own. A job that is gone, or was detached, cannot be asked, and counts as what it says it is: a
  * member.
  */
@@ -22,6 +22,6 @@ local function isStranger(key, prefix, batchesKey, id, nonce)
   end
   -- A job that has been given the id of a member later belongs elsewhere, and says nothing of the member.
   local job = redis.call('HMGET', key, 'parentKey', 'parent')
-  return job[1] == batchesKey .. id and not string.find(job[2] or '', '"b":1', 1, true)
+  return job[1] == batchesKey .. id and not string.find(job[2] or '', '"idof":1', 1, true)
 end
 `;
