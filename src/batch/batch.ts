@@ -27,7 +27,8 @@ import {
   type Opener,
 } from './job.js';
 import { addCallback } from './late.js';
-import { type Added, addMembers, type Destination, type Member } from './members.js';
+import type { Member } from './member-jobs.js';
+import { addMembers, countMembers, type Destination } from './members.js';
 import type { DataOf, JobOf, NameOf, QueueLike, ResultOf } from './queue-like.js';
 import { removeBatch } from './remove.js';
 import { retryFailed, revive } from './retry.js';
@@ -178,7 +179,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * });
    */
   async addFlow(flow: Flow): Promise<FlowNode> {
-    return this.#traced(() => addFlow(this.#destination, this.#definition.jobOptions, flow));
+    return this.#traced(() => addFlow(this.#destination, flow));
   }
 
   async #addStream(jobs: BatchJobs<Q>, nextId: () => string, freshIfUnnamed: boolean): Promise<BulkAdded> {
@@ -188,7 +189,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
         this.#member(checkJob(`job ${position++}`, job, this.#opener, this.id), nextId),
       );
       const isFresh = freshIfUnnamed && !members.some(({ isNamed }) => isNamed);
-      const done = await this.#traced(() => addMembers(this.#destination, members, isFresh));
+      const done = await this.#traced(() => countMembers(this.#destination, members, isFresh));
       added += done.added;
       known += done.known;
     };
@@ -218,7 +219,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
   async addTo(
     queue: MemberQueue,
     jobs: readonly { name: string; data: unknown; opts?: unknown }[],
-  ): Promise<Pick<Added, 'jobs'>> {
+  ): Promise<{ readonly jobs: readonly Job[] }> {
     if (queue.prefix !== this.#opener.own.prefix) {
       throw new BatchOptionsError(
         `Queue '${queue.name}' has the prefix '${queue.prefix}', batch '${this.id}' has ` +
@@ -236,17 +237,15 @@ export class Batch<Q extends QueueLike = QueueLike> {
     const added: Job[] = [];
     for (let from = 0; from < members.length; from += CHUNK_SIZE) {
       const some = members.slice(from, from + CHUNK_SIZE);
-      added.push(...(await this.#traced(() => addMembers(this.#destination, some, fresh))).jobs);
+      added.push(...(await this.#traced(() => addMembers(this.#destination, some, fresh))));
     }
     return { jobs: added };
   }
 
-  #member({ queue, name, data, opts = {} }: CheckedJob, nextId: () => string): Member {
-    const { jobOptions } = this.#definition;
-    const { jobId, ...own } = opts;
+  #member({ queue, name, data, opts }: CheckedJob, nextId: () => string): Member {
     const id = nextId();
-    const isNamed = jobId !== undefined;
-    return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions) }, id: jobId ?? id, isNamed };
+    const jobId = opts?.jobId;
+    return { queue, name, data, opts: opts as JobsOptions | undefined, id: jobId ?? id, isNamed: jobId !== undefined };
   }
 
   /** What is added is a part of the batch's trace, whatever is being traced where it is added. */
@@ -255,7 +254,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   get #destination(): Destination {
-    return { home: this.#opener.home, batch: this.#definition, links: this.#standing.links };
+    const { jobOptions: defaults } = this.#definition;
+    return { home: this.#opener.home, batch: this.#definition, defaults, links: this.#standing.links };
   }
 
   /**

@@ -3,7 +3,7 @@ import type { JobsOptions } from 'bullmq';
 import { BatchConflictError, type BatchError, BatchMemberError, BatchOptionsError, because } from '../errors.js';
 import { type BatchDefinition, EVENTS, eventsOf } from '../model/definition.js';
 import { type OnFailure, policyOf } from '../model/failure-policy.js';
-import type { AddCommand } from '../record/bullmq-commands.js';
+import type { NewJob } from '../record/adding-lua.js';
 import { isConnectionError } from '../record/connection-error.js';
 import { type BatchCreated, createBatchJob } from '../record/create-batch.js';
 import { needsOf } from '../record/needs.js';
@@ -21,7 +21,8 @@ import { type Callbacks, storeCallbacks } from './callbacks.js';
 import { checkNotBatches, type Home } from './home.js';
 import { newBatchId, newNonce } from './ids.js';
 import type { Opener } from './job.js';
-import { commandOf, type Destination, newJob, refusal, withTrace } from './members.js';
+import { newEntry, newJob, withTrace } from './member-jobs.js';
+import { type Destination, refusal } from './members.js';
 import { otherQueue } from './other-queue.js';
 import type { QueueLike } from './queue-like.js';
 import { revive } from './retry.js';
@@ -175,7 +176,7 @@ async function store(
 ): Promise<BatchDefinition> {
   for (let tries = 0; ; tries++) {
     const created = await createBatchJob(home.redis, definition, {
-      command: batchCommand(home, definition, parent),
+      batchJob: batchEntry(home, definition, parent),
       needs: needsOf(eventsOf(definition.on), definition.policy),
       parent: parent && { ...parent.batch, links: parent.links },
     }).catch((cause: unknown) => {
@@ -233,8 +234,8 @@ function refusedBatch(
   }
 }
 
-/** The command with which BullMQ adds the batch job: delayed, because an open batch is a delayed job. */
-function batchCommand(home: Home, definition: BatchDefinition, parent: Destination | undefined): AddCommand {
+/** The batch job as BullMQ adds it: delayed, because an open batch is a delayed job. */
+function batchEntry(home: Home, definition: BatchDefinition, parent: Destination | undefined): NewJob {
   const { id, description, queue, openTimeout } = definition;
   const batches = { queue: home.batches as unknown as QueueLike };
   const job = newJob(batches, description ?? `batch of ${queue}`, definition, {
@@ -243,7 +244,8 @@ function batchCommand(home: Home, definition: BatchDefinition, parent: Destinati
     delay: openTimeout,
     ...(parent === undefined ? {} : { parent: { id: parent.batch.id, queue: home.batches.qualifiedName } }),
   });
-  return commandOf(job, 'of the batch', { batchId: id, jobIds: [id] });
+  const options = { queue: home.batches.name, id, kind: 'batch' };
+  return newEntry(home, job, options, 'of the batch', { batchId: id, jobIds: [id] });
 }
 
 function notCreated(batchId: string, cause: unknown): BatchMemberError {

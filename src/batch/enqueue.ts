@@ -5,11 +5,10 @@ import { dueOf } from '../model/rules.js';
 import type { CallbackSnapshot, Snapshot } from '../model/snapshot.js';
 import type { NewJob } from '../record/adding-lua.js';
 import { enqueueInBatch } from '../record/enqueue-callbacks.js';
-import { jobKey } from '../record/keys.js';
 import { readSnapshot } from '../record/snapshot.js';
 import { callbackJob } from './callbacks.js';
 import type { Home } from './home.js';
-import { commandOf, newJob, withTrace } from './members.js';
+import { newEntry, newJob, withTrace } from './member-jobs.js';
 import { inProducerSpans, inTrace } from './trace.js';
 
 /** Enqueues the callbacks of this event that are due now and have not been enqueued; anybody may, at any time. */
@@ -74,9 +73,7 @@ function newCallback(home: Home, snapshot: Snapshot, due: CallbackSnapshot, trac
     removeOnFail: false,
   };
   const job = newJob(queue, name, data, options);
-  return {
-    key: jobKey(home.redis.prefix, due.queue, due.jobId),
-    kind: due.event === 'success' ? 'fragile' : 'firm',
-    command: commandOf(job, `of callback '${name}'`, { batchId: definition.id, jobIds: [due.jobId] }),
-  };
+  const kind = due.event === 'success' ? 'fragile' : 'firm';
+  const adding = { batchId: definition.id, jobIds: [due.jobId] };
+  return newEntry(home, job, { queue: due.queue, id: due.jobId, kind }, `of callback '${name}'`, adding);
 }

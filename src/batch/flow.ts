@@ -5,7 +5,9 @@ import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type M
 import type { Home, MemberQueue } from './home.js';
 import { freshIds } from './ids.js';
 import { checkData } from './job.js';
-import { type Adding, asMember, commandOf, type Destination, newJob, notAdded, send, withTrace } from './members.js';
+import { asMember, newEntry, newJob, withTrace } from './member-jobs.js';
+import { type Destination, send } from './members.js';
+import { type Adding, notAdded } from './not-added.js';
 import { inProducerSpans } from './trace.js';
 
 /** What becomes of the job above when this one fails for good: at most one of them is true, by default the first. */
@@ -64,8 +66,8 @@ interface Node {
 }
 
 /** Adds a tree of jobs to a batch, of which the root becomes a member: all of it, in one step, or nothing. */
-export async function addFlow(to: Destination, defaults: JobsOptions | undefined, flow: unknown): Promise<FlowNode> {
-  const { home, batch } = to;
+export async function addFlow(to: Destination, flow: unknown): Promise<FlowNode> {
+  const { home, batch, defaults } = to;
   const root = checkFlow(flow, to);
   const nodes = nodesOf({ ...root, opts: { ...defaults, ...root.opts, ignoreDependencyOnFailure: true } });
   const adding: Adding = { batchId: batch.id, jobIds: [root.id], others: 'Nor was any other job of its flow.' };
@@ -76,11 +78,11 @@ export async function addFlow(to: Destination, defaults: JobsOptions | undefined
     async (traceOf) => {
       const trace = traceOf(queues[0] as MemberQueue);
       const jobs = nodes.map((placed, i) => flowJob(home, batch.id, placed, queues[i] as MemberQueue, trace));
-      const entries = nodes.map(({ node, above }, i) => ({
-        key: node.key,
-        kind: above === undefined ? 'member' : 'below',
-        command: commandOf(jobs[i] as Job, `of job '${node.name}'`, adding, node.children.length > 0),
-      }));
+      const entries = nodes.map(({ node: { name, queueName, id, children }, above }, i) => {
+        const kind = above === undefined ? 'member' : 'below';
+        const options = { queue: queueName, id, kind, isParent: children.length > 0 };
+        return newEntry(home, jobs[i] as Job, options, `of job '${name}'`, adding);
+      });
       const { taken, known, failed } = await send(to, entries, !root.isNamed, adding);
       refuseTaken(
         batch.id,

@@ -1,4 +1,4 @@
-import { LUA_COUNT_MEMBERS, LUA_JOBS, LUA_REFUSAL, type NewJob } from './adding-lua.js';
+import { LUA_COUNT_MEMBERS, LUA_REFUSAL, type NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
 import { LUA_NOW, named, script } from './script.js';
@@ -36,22 +36,22 @@ export type MembersAdded =
 
 /**
  * Adds members to a batch: decides who may add, finds out which of them are members already, stores the jobs of the
- * others with BullMQ's own scripts, and counts them, all in one step. One id that is taken, or one new member where
+ * others, and counts them, all in one step. One id that is taken, or one new member where
  * nothing may be added, refuses all of them before anything is written. Ids that are known are no addition: a producer
  * that resumes after a crash may send them to a batch that has finished.
  *
  * A dependency whose job was deleted is stored again without being counted again: it cannot have run to its end.
  *
  * KEYS: batch job, its dependencies, processed, failed.
- * ARGV: as LUA_JOBS; the kind of a job is 'member', or 'below' in a flow, of which the root comes first. The request is
- *       { nonce, links, fresh }: `fresh` ids were made for this call, so that they can be known
+ * ARGV: the jobs, see encodeRequest(); the kind of a job is 'member', or 'below' in a flow, of which the root comes
+ *       first. The request is { nonce, links, fresh }: `fresh` ids were made for this call, so that they can be known
  *       only if the call is sent a second time, after its reply was lost; then all of them are.
  * Returns refused (why) | taken (positions) | known (positions), revived (0 or 1), failed (position, or 0), error.
  */
 const ADD_MEMBERS = script(
   'addMembers',
   4,
-  `${LUA_NOW}${LUA_JOBS}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}
+  `${LUA_NOW}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}
 local function isMember(key)
   return redis.call('HEXISTS', KEYS[3], key) == 1 or redis.call('HEXISTS', KEYS[4], key) == 1
 end
@@ -68,7 +68,15 @@ if request.fresh and (isStored(jobKeyAt(1)) or isLastMember and isStored(jobKeyA
 end
 local known, taken, wanted, lost, seen = {}, {}, {}, {}, {}
 local isRootKnown = false
-for i = 1, jobCount do
+-- Where the last one is a member, all are: new ones, whose ids nobody else makes.
+local areNew = request.fresh and isLastMember
+if areNew and refusal then
+  return { 'refused', refusal }
+end
+for i = 1, areNew and jobCount or 0 do
+  wanted[i] = i
+end
+for i = 1, areNew and 0 or jobCount do
   local key = jobKeyAt(i)
   if jobKindAt(i) == 'below' then
     if not isRootKnown then
@@ -112,19 +120,16 @@ end
 if #taken > 0 then
   return { 'taken', taken }
 end
-local added, failed, failure = 0, 0, nil
-for _, i in ipairs(wanted) do
-  failure = storeJob(i)
-  if failure then
-    failed = i
-    break
-  end
+local stored, failed, failure = storeJobs(wanted)
+local added = 0
+for n = 1, stored do
+  local i = wanted[n]
   if jobKindAt(i) ~= 'below' and not lost[i] then
     added = added + 1
   end
 end
 local revived = #wanted > 0 and countMembers(KEYS[1], added) or 0
-return { 'known', known, 'revived', revived, 'failed', failed, 'error', failure or '' }`,
+return { 'known', known, 'revived', revived, 'failed', failed or 0, 'error', failure or '' }`,
 );
 
 export async function addToBatch(

@@ -1,49 +1,93 @@
 import { type AddCommand, bullmqScript } from './bullmq-commands.js';
 import type { ScriptClient } from './client.js';
+import { LUA_FAST_WRITER } from './fast-writer.js';
 import { FIELD } from './keys.js';
 import { type Script, type ScriptArgument, script } from './script.js';
 
 /*
- * What the scripts share through which jobs come into a batch: BullMQ's own Lua, which stores the jobs inside of our
- * script, so that deciding, counting and storing are one atomic step.
+ * What the scripts share through which jobs come into a batch: the jobs are stored inside of our script, by BullMQ's own
+ * Lua or by the fast writer, so that deciding, counting and storing are one atomic step.
  */
 
-/** A job on its way into a batch's script: its key, what it is there, and how BullMQ adds it. */
-export interface NewJob {
-  readonly key: string;
-  /** A word for the script that stores it. */
+/** What jobs have in common that differ in nothing but their id and data. */
+export interface JobShape {
+  /** The key prefix of the queue. */
+  readonly queueKey: string;
+  /** A word for the script that stores the job. */
   readonly kind: string;
+  /** How BullMQ adds one of them. */
   readonly command: AddCommand;
+  /** Whether BullMQ does nothing with them but store them. */
+  readonly isPlain: boolean;
 }
 
-/** How many arguments describe one job. */
-const JOB_SIZE = 7;
+/** A job on its way into a batch's script. BullMQ's own Lua needs a shape per job, because the command names the id. */
+export interface NewJob {
+  readonly id: string;
+  /** JSON. */
+  readonly data: string;
+  readonly shape: JobShape;
+}
+
+/** A script that stores jobs: with BullMQ's own Lua, or with the fast writer. */
+export type Writer = 'BullMQ' | 'fast';
 
 /**
- * Lua: the jobs of a request, as `encodeRequest()` has laid them out. ARGV[1] is the request as JSON, with the lists of
- * keys that its jobs share; then, per job, the name of BullMQ's script, which list of keys, the job's key, its kind,
- * and the three arguments of BullMQ's script. `storeJob(i)` adds the i-th of them as BullMQ does; it returns why that
- * failed, or nil. An error must not end the script: what it has stored before would not be counted.
+ * Lua: the jobs of a request, as `encodeRequest()` has laid them out. ARGV[1] is the request as JSON; then, per shape,
+ * which of `request.forms` it has, and the first and last argument of BullMQ's add script; then, per job, its id and
+ * its data. `request.runs` says how many jobs in a row have which shape; without it, each job has its own.
  */
-export const LUA_JOBS = `
+const LUA_JOBS = `
 local request = cjson.decode(ARGV[1])
-local jobCount = (#ARGV - 1) / ${JOB_SIZE}
+local firstJob = 2 + 3 * request.shapes
+local jobCount = (#ARGV - firstJob + 1) / 2
+local shapes, shapeOf = {}, {}
+for i = 1, request.shapes do
+  shapes[i] = { form = request.forms[tonumber(ARGV[3 * i - 1])], args = ARGV[3 * i], opts = ARGV[3 * i + 1] }
+  shapeOf[i] = not request.runs and shapes[i] or nil
+end
+local runs = request.runs or {}
+for i = 1, #runs, 2 do
+  for _ = 1, runs[i + 1] do
+    shapeOf[#shapeOf + 1] = shapes[runs[i]]
+  end
+end
+local function jobIdAt(i)
+  return ARGV[firstJob + 2 * i - 2]
+end
 local function jobKeyAt(i)
-  return ARGV[${JOB_SIZE} * i - ${JOB_SIZE - 4}]
+  return shapeOf[i].form.queue .. jobIdAt(i)
 end
 local function jobKindAt(i)
-  return ARGV[${JOB_SIZE} * i - ${JOB_SIZE - 5}]
+  return shapeOf[i].form.kind
 end
+`;
+
+/**
+ * Lua: `storeJob(i)` adds the i-th job as BullMQ does; it returns why that failed, or nil. An error must not end the
+ * script: what it has stored before would not be counted. `storeJobs(list)` adds those at these positions, and returns
+ * how many it has added, the position of the one that failed, and why.
+ */
+const LUA_BULLMQ_WRITER = `
 local function storeJob(i)
-  local at = ${JOB_SIZE} * (i - 1) + 1
-  local keys = request.keySets[tonumber(ARGV[at + 2])]
-  local isDone, reply = pcall(bullmq[ARGV[at + 1]], keys, { ARGV[at + 5], ARGV[at + 6], ARGV[at + 7] })
+  local shape = shapeOf[i]
+  local isDone, reply = pcall(bullmq[shape.form.name], shape.form.keys, { shape.args, ARGV[firstJob + 2 * i - 1],
+    shape.opts })
   if not isDone then
     return type(reply) == 'table' and reply.err or tostring(reply)
   end
   if type(reply) == 'number' and reply < 0 then
     return 'BullMQ returned ' .. reply
   end
+end
+local function storeJobs(list)
+  for n, i in ipairs(list) do
+    local failure = storeJob(i)
+    if failure then
+      return n - 1, i, failure
+    end
+  end
+  return #list
 end
 `;
 
@@ -86,36 +130,72 @@ local function countMembers(batchKey, added)
 end
 `;
 
-/** The arguments of a script that uses LUA_JOBS. */
-export function encodeRequest(request: object, jobs: readonly NewJob[], client: ScriptClient): ScriptArgument[] {
-  const keySets = new Map<string, { readonly index: number; readonly keys: readonly string[] }>();
-  const encoded = jobs.flatMap(({ key, kind, command: { name, args } }) => {
-    const { numberOfKeys } = bullmqScript(client, name);
-    const keys = args.slice(0, numberOfKeys) as string[];
-    const id = `${numberOfKeys}${keys[0]}${name}`;
-    const known = keySets.get(id) ?? { index: keySets.size + 1, keys };
-    keySets.set(id, known);
-    return [name, known.index, key, kind, ...args.slice(numberOfKeys)];
-  });
-  return [JSON.stringify({ ...request, keySets: [...keySets.values()].map(({ keys }) => keys) }), ...encoded];
+/** The arguments of a script that stores jobs. */
+export function encodeRequest(request: object, jobs: readonly NewJob[]): ScriptArgument[] {
+  const forms = new Forms();
+  const shapes = new Map<JobShape, number>();
+  const described: ScriptArgument[] = [];
+  const runs: number[] = [];
+  const own: string[] = [];
+  let last: JobShape | undefined;
+  for (const { id, data, shape } of jobs) {
+    own.push(id, data);
+    if (shape === last) {
+      (runs[runs.length - 1] as number)++;
+      continue;
+    }
+    last = shape;
+    let index = shapes.get(shape);
+    if (index === undefined) {
+      index = shapes.size + 1;
+      shapes.set(shape, index);
+      const { args } = shape.command;
+      described.push(forms.indexOf(shape), args.at(-3) as Buffer, args.at(-1) as Buffer);
+    }
+    runs.push(index, 1);
+  }
+  const head = { ...request, forms: forms.all, shapes: shapes.size, ...(shapes.size < jobs.length ? { runs } : {}) };
+  return [JSON.stringify(head), ...described, ...own];
+}
+
+/** What shapes have in common: the same script of BullMQ's, with the same keys. */
+class Forms {
+  readonly all: { name: string; keys: readonly unknown[]; queue: string; kind: string }[] = [];
+  readonly #known = new Map<string, number>();
+
+  indexOf({ command: { name, args }, queueKey, kind }: JobShape): number {
+    const id = `${name} ${kind} ${queueKey}`;
+    let index = this.#known.get(id);
+    if (index === undefined) {
+      index = this.all.push({ name, keys: args.slice(0, -3), queue: queueKey, kind });
+      this.#known.set(id, index);
+    }
+    return index;
+  }
 }
 
 const built = new WeakMap<ScriptClient, Map<string, Script>>();
 
-/** The script with those of BullMQ's scripts in it that these jobs are added by; `bullmq` holds them by name. */
-export function embedding(template: Script, jobs: readonly NewJob[], client: ScriptClient): Script {
-  const names = [...new Set(jobs.map(({ command }) => command.name))].sort();
-  const id = [template.name, ...names].join(' ');
+/** The script with what stores these jobs in it: the fast writer, or those of BullMQ's scripts that add them. */
+export function embedding(template: Script, jobs: readonly NewJob[], client: ScriptClient, writer: Writer): Script {
+  const names = writer === 'fast' ? [] : [...new Set(jobs.map(({ shape }) => shape.command.name))].sort();
+  const id = [template.name, writer, ...names].join(' ');
   const scripts = built.get(client) ?? new Map<string, Script>();
   built.set(client, scripts);
   const known = scripts.get(id);
   if (known !== undefined) {
     return known;
   }
+  const store = writer === 'fast' ? LUA_FAST_WRITER : bullmqWriter(names, client);
+  const made = script(template.plainName, template.keys, `${LUA_JOBS}${store}${template.lua}`);
+  scripts.set(id, made);
+  return made;
+}
+
+/** BullMQ's scripts as functions, in a table by name. */
+function bullmqWriter(names: readonly string[], client: ScriptClient): string {
   const functions = names.map(
     (name) => `bullmq['${name}'] = function(KEYS, ARGV)\n${bullmqScript(client, name).lua}\nend\n`,
   );
-  const made = script(template.plainName, template.keys, `local bullmq = {}\n${functions.join('')}${template.lua}`);
-  scripts.set(id, made);
-  return made;
+  return `local bullmq = {}\n${functions.join('')}${LUA_BULLMQ_WRITER}`;
 }

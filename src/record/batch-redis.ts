@@ -1,6 +1,7 @@
 import type { BatchesPlace } from '../model/place.js';
 import { embedding, encodeRequest, type NewJob } from './adding-lua.js';
 import type { ScriptClient } from './client.js';
+import { writingFor } from './fast-writer.js';
 import { run, type Script, type ScriptArgument } from './script.js';
 
 /** One Redis, prefix and queue of batches, as the scripts need them. */
@@ -15,10 +16,16 @@ export class BatchRedis implements BatchesPlace {
     this.batchesQueue = batchesQueue;
   }
 
-  /** Runs a script that stores jobs with BullMQ's own scripts inside of it. */
+  /** Runs a script that stores jobs, with BullMQ's own scripts or the fast writer inside of it. */
   runAdding(template: Script, jobs: readonly NewJob[], keys: readonly string[], request: object): Promise<unknown> {
-    const script = embedding(template, jobs, this.#client);
-    return this.run(script, [...keys, ...encodeRequest(request, jobs, this.#client)]);
+    const { writer, pausedList } = writingFor(this.#client, jobs);
+    const script = embedding(template, jobs, this.#client, writer);
+    return this.run(script, [...keys, ...encodeRequest({ ...request, pausedList }, jobs)]);
+  }
+
+  /** Whether these jobs are stored by the fast writer. */
+  writesFast(jobs: readonly NewJob[]): boolean {
+    return writingFor(this.#client, jobs).writer === 'fast';
   }
 
   run(script: Script, args: readonly ScriptArgument[]): Promise<unknown> {

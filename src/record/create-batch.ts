@@ -1,8 +1,7 @@
 import type { BatchDefinition, FailurePolicy } from '../model/definition.js';
 import { type AttachmentLink, type BatchLife, flatLinks, type Refusal } from './add-members.js';
-import { LUA_COUNT_MEMBERS, LUA_JOBS, LUA_REFUSAL } from './adding-lua.js';
+import { LUA_COUNT_MEMBERS, LUA_REFUSAL, type NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
-import type { AddCommand } from './bullmq-commands.js';
 import { type KeptElsewhere, keptElsewhere, LUA_CLAIM } from './claim-queue.js';
 import { batchesQueueKey, batchKeys, FIELD, needsKey } from './keys.js';
 import { LUA_NEED, type Need } from './needs.js';
@@ -27,7 +26,7 @@ export type BatchCreated =
  *
  * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of
  *       needs; the name of the batches queue.
- * ARGV: as LUA_JOBS, for one job. The request is { id, nonce, definition, openTimeout, keep, policy?, needs, prefix,
+ * ARGV: the job, see encodeRequest(). The request is { id, nonce, definition, openTimeout, keep, policy?, needs, prefix,
  *       queue (that of the batches), parent?: { nonce, links } }.
  * Returns definition (as it is stored), revived (the parent, 0 or 1) | refused (why) | keptElsewhere, … as LUA_CLAIM |
  * error.
@@ -35,7 +34,7 @@ export type BatchCreated =
 const CREATE_BATCH = script(
   'createBatch',
   7,
-  `${LUA_NOW}${LUA_JOBS}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}${LUA_CLAIM}
+  `${LUA_NOW}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}${LUA_CLAIM}
 local elsewhere = claimQueue(KEYS[7], request.prefix, request.queue)
 if elsewhere then
   return elsewhere
@@ -82,7 +81,7 @@ return { 'definition', request.definition, 'revived', parent and countMembers(KE
 export async function createBatchJob(
   redis: BatchRedis,
   definition: BatchDefinition,
-  { command, needs, parent }: { command: AddCommand; needs: readonly Need[]; parent: ParentOfBatch | undefined },
+  { batchJob, needs, parent }: { batchJob: NewJob; needs: readonly Need[]; parent: ParentOfBatch | undefined },
 ): Promise<BatchCreated> {
   const { id, nonce } = definition;
   const { job } = batchKeys(redis, id);
@@ -90,7 +89,7 @@ export async function createBatchJob(
   const reply = named(
     await redis.runAdding(
       CREATE_BATCH,
-      [{ key: job, kind: 'batch', command }],
+      [batchJob],
       [
         job,
         above.job,

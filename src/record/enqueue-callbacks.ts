@@ -1,5 +1,5 @@
 import type { BatchLife } from './add-members.js';
-import { LUA_JOBS, type NewJob } from './adding-lua.js';
+import type { NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
 import { named, script } from './script.js';
@@ -20,7 +20,7 @@ export interface Enqueuing {
  * only if it vanished before it ran: no trace of it is left in the batch, and no job.
  *
  * KEYS: batch job, its dependencies, processed, failed.
- * ARGV: as LUA_JOBS; the request is { nonce, token, version }. The kind of a job is 'firm' when its event, once it has
+ * ARGV: the jobs, see encodeRequest(); the request is { nonce, token, version }. The kind of a job is 'firm' when its event, once it has
  *       happened, stays so, else 'fragile': due only in the batch as the snapshot has seen it.
  * Returns state: 'enqueued' | 'not found' (no such life of the batch) | 'lock lost' | 'changed' (nothing was done) |
  *         'failed', and then error.
@@ -28,7 +28,7 @@ export interface Enqueuing {
 const ENQUEUE_CALLBACKS = script(
   'enqueueCallbacks',
   4,
-  `${LUA_JOBS}
+  `
 local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.enqueued}', '${FIELD.total}',
   '${FIELD.cancelledAt}')
 if batch[1] ~= request.nonce or batch[2] then
