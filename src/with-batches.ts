@@ -10,7 +10,7 @@ import {
   type MemberQueue,
   memberQueueOf,
 } from './batch/home.js';
-import { type BatchJobs, checkIterable, checkJobs, type Opener } from './batch/job.js';
+import { type BatchJobs, type CheckedJob, checkIterable, checkJobs, type Opener } from './batch/job.js';
 import { type BatchCounts, batchOf, getBatchCounts, getBatches, type ListedState } from './batch/lookup.js';
 import type { JobLike, QueueLike } from './batch/queue-like.js';
 import { enclosing } from './context.js';
@@ -151,11 +151,9 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
     async addBatch(options, jobs) {
       checkIterable('addBatch', jobs);
       checkBatchOptions(options);
-      if (Array.isArray(jobs)) {
-        checkJobs(jobs, await opener(), options.id);
-      }
+      const source = Array.isArray(jobs) ? checkJobs(jobs, await opener(), options.id) : jobs;
       const batch = await create(options);
-      await fill(batch, jobs, options.id !== undefined);
+      await fill(batch, source, options.id !== undefined);
       return batch;
     },
     async getBatch(id) {
@@ -171,9 +169,13 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
 /**
  * Fills and seals a batch; one that cannot be filled is removed if it was created for it, so that it calls nobody back.
  */
-async function fill<Q extends QueueLike>(batch: Batch<Q>, jobs: BatchJobs<Q>, isRepeatable: boolean): Promise<void> {
+async function fill<Q extends QueueLike>(
+  batch: Batch<Q>,
+  jobs: BatchJobs<Q> | readonly CheckedJob[],
+  isRepeatable: boolean,
+): Promise<void> {
   try {
-    await batch.addChecked(jobs, isRepeatable);
+    await batch.addSource(jobs, isRepeatable);
     await batch.seal();
   } catch (error) {
     if (batch.created && !isLost(error)) {

@@ -143,19 +143,16 @@ export class Batch<Q extends QueueLike = QueueLike> {
    */
   async addBulk(jobs: BatchJobs<Q>): Promise<BulkAdded> {
     checkIterable('addBulk', jobs);
-    if (Array.isArray(jobs)) {
-      checkJobs(jobs, this.#opener, this.id);
-    }
-    return this.addChecked(jobs, false);
+    return this.addSource(Array.isArray(jobs) ? checkJobs(jobs, this.#opener, this.id) : jobs, false);
   }
 
   /**
-   * Adds jobs from a source that was checked as far as it can be.
+   * Adds jobs from a source: an array of jobs that were checked, or others, which are checked one by one.
    *
    * @param isRepeatable whether the jobs get ids that are the same when the same source is read again.
    * @internal
    */
-  async addChecked(jobs: BatchJobs<Q>, isRepeatable: boolean): Promise<BulkAdded> {
+  async addSource(jobs: BatchJobs<Q> | readonly CheckedJob[], isRepeatable: boolean): Promise<BulkAdded> {
     const { nonce } = this.#definition;
     return this.#addStream(jobs, isRepeatable ? repeatableIds(this.id, nonce) : freshIds(nonce), !isRepeatable);
   }
@@ -182,12 +179,17 @@ export class Batch<Q extends QueueLike = QueueLike> {
     return this.#traced(() => addFlow(this.#destination, flow));
   }
 
-  async #addStream(jobs: BatchJobs<Q>, nextId: () => string, freshIfUnnamed: boolean): Promise<BulkAdded> {
+  async #addStream(
+    jobs: BatchJobs<Q> | readonly CheckedJob[],
+    nextId: () => string,
+    freshIfUnnamed: boolean,
+  ): Promise<BulkAdded> {
     let [added, known, position] = [0, 0, 0];
+    const check = Array.isArray(jobs)
+      ? (job: unknown) => job as CheckedJob
+      : (job: unknown) => checkJob(`job ${position++}`, job, this.#opener, this.id);
     const add = async (chunk: unknown[]) => {
-      const members = chunk.map((job) =>
-        this.#member(checkJob(`job ${position++}`, job, this.#opener, this.id), nextId),
-      );
+      const members = chunk.map((job) => this.#member(check(job), nextId));
       const isFresh = freshIfUnnamed && !members.some(({ isNamed }) => isNamed);
       const done = await this.#traced(() => countMembers(this.#destination, members, isFresh));
       added += done.added;
@@ -242,10 +244,11 @@ export class Batch<Q extends QueueLike = QueueLike> {
     return { jobs: added };
   }
 
-  #member({ queue, name, data, opts }: CheckedJob, nextId: () => string): Member {
+  #member({ queue, name, data, opts, json }: CheckedJob, nextId: () => string): Member {
     const id = nextId();
-    const jobId = opts?.jobId;
-    return { queue, name, data, opts: opts as JobsOptions | undefined, id: jobId ?? id, isNamed: jobId !== undefined };
+    const own = opts as JobsOptions | undefined;
+    const jobId = own?.jobId;
+    return { queue, name, data, json, opts: own, id: jobId ?? id, isNamed: jobId !== undefined };
   }
 
   /** What is added is a part of the batch's trace, whatever is being traced where it is added. */

@@ -130,8 +130,13 @@ local function countMembers(batchKey, added)
 end
 `;
 
-/** The arguments of a script that stores jobs. */
-export function encodeRequest(request: object, jobs: readonly NewJob[]): ScriptArgument[] {
+/**
+ * The arguments of a script that stores jobs. For the fast writer all of them are strings, which ioredis sends at half
+ * the cost: its Lua undoes what UTF-8 makes of bytes above 127.
+ */
+export function encodeRequest(request: object, jobs: readonly NewJob[], writer: Writer): ScriptArgument[] {
+  const packed = (bytes: string | Buffer | undefined) =>
+    writer === 'fast' ? (bytes as Buffer).toString('latin1') : (bytes as Buffer);
   const forms = new Forms();
   const shapes = new Map<JobShape, number>();
   const described: ScriptArgument[] = [];
@@ -150,7 +155,7 @@ export function encodeRequest(request: object, jobs: readonly NewJob[]): ScriptA
       index = shapes.size + 1;
       shapes.set(shape, index);
       const { args } = shape.command;
-      described.push(forms.indexOf(shape), args.at(-3) as Buffer, args.at(-1) as Buffer);
+      described.push(forms.indexOf(shape), packed(args.at(-3)), packed(args.at(-1)));
     }
     runs.push(index, 1);
   }

@@ -20,7 +20,7 @@ export class BatchRedis implements BatchesPlace {
   runAdding(template: Script, jobs: readonly NewJob[], keys: readonly string[], request: object): Promise<unknown> {
     const { writer, pausedList } = writingFor(this.#client, jobs);
     const script = embedding(template, jobs, this.#client, writer);
-    return this.run(script, [...keys, ...encodeRequest({ ...request, pausedList }, jobs)]);
+    return this.run(script, [...keys, ...encodeRequest({ ...request, pausedList }, jobs, writer)]);
   }
 
   /** Whether these jobs are stored by the fast writer. */

@@ -15,134 +15,116 @@ import { PROVED } from './proved-scripts.js';
  * of its dependencies, and the parent.
  */
 export const LUA_FAST_WRITER = `
+local call = redis.call
+local function bytesOf(text)
+  return (string.gsub(text, '[\\194\\195][\\128-\\191]', function(pair)
+    local first, second = string.byte(pair, 1, 2)
+    return string.char((first - 192) * 64 + second - 128)
+  end))
+end
 local function numberText(number)
   return number == math.floor(number) and math.abs(number) < 1e15 and string.format('%d', number) or number
 end
-local function isPausedOrMaxed(queue)
-  local meta = redis.call('HMGET', queue.meta, 'paused', 'concurrency')
-  if meta[1] then
-    return true, true
-  end
-  return meta[2] and redis.call('LLEN', queue.active) >= tonumber(meta[2]) or false, false
-end
-local function maxEventsOf(meta)
-  local maxEvents = redis.call('HGET', meta, 'opts.maxLenEvents')
-  if not maxEvents then
-    maxEvents = 10000
-    redis.call('HSET', meta, 'opts.maxLenEvents', maxEvents)
-  end
-  return maxEvents
-end
 local queues = {}
-local function queueOf(form)
-  local queue = queues[form.queue]
+local function queueOf(prefix)
+  local queue = queues[prefix]
   if not queue then
-    queue = { count = 0, wait = {}, lifo = {}, prioritized = {}, delayed = {}, dependencies = {}, latest = {} }
-    for _, name in ipairs({ 'active', 'delayed', 'events', 'id', 'marker', 'meta', 'pc', 'prioritized' }) do
-      queue[name .. 'Key'] = form.queue .. name
-    end
-    queue.meta, queue.active, queue.events = queue.metaKey, queue.activeKey, queue.eventsKey
-    queues[form.queue] = queue
+    queue = { count = 0, ranked = 0, latest = {}, wait = {}, lifo = {}, prioritized = {}, delayed = {}, members = {} }
+    queues[prefix] = queue
   end
   return queue
 end
 local function prepare(shape)
-  local args, opts = cmsgpack.unpack(shape.args), cmsgpack.unpack(shape.opts)
-  shape.name, shape.parentKey, shape.dependencies = args[3], args[5], args[6]
+  local args, opts = cmsgpack.unpack(bytesOf(shape.args)), cmsgpack.unpack(bytesOf(shape.opts))
+  local delay, priority = opts['delay'] or 0, opts['priority'] or 0
+  shape.name, shape.timestamp, shape.parentKey, shape.dependencies = args[3], numberText(args[4]), args[5], args[6]
   shape.parent, shape.json = cjson.encode(args[7]), cjson.encode(opts)
-  shape.at, shape.ms = tonumber(args[4]), tonumber(opts['delay'] or 0)
-  shape.timestamp = numberText(args[4])
-  shape.delay, shape.priority = numberText(opts['delay'] or 0), numberText(opts['priority'] or 0)
-  shape.number = opts['priority'] or 0
-  local name = string.match(shape.form.name, '^%a+')
-  shape.list = name == 'addDelayedJob' and 'delayed' or name == 'addPrioritizedJob' and 'prioritized'
+  shape.delay, shape.priority, shape.rank = numberText(delay), numberText(priority), priority
+  shape.delayedAt = delay > 0 and args[4] + delay or args[4]
+  shape.prefix, shape.queue = shape.form.queue, queueOf(shape.form.queue)
+  local command = string.match(shape.form.name, '^%a+')
+  shape.list = command == 'addDelayedJob' and 'delayed' or command == 'addPrioritizedJob' and 'prioritized'
     or opts['lifo'] and 'lifo' or 'wait'
-  shape.queue = queueOf(shape.form)
-  shape.isReady = true
+end
+-- Reads what BullMQ looks at, and raises the counters. A key of another type is an error here, before the first job.
+local function openQueue(prefix, queue)
+  local meta = call('HMGET', prefix .. 'meta', 'paused', 'concurrency', 'opts.maxLenEvents')
+  queue.isHeld = meta[1] or meta[2] and call('LLEN', prefix .. 'active') >= tonumber(meta[2])
+  queue.waitKey, queue.events = prefix .. (meta[1] and request.pausedList or 'wait'), prefix .. 'events'
+  call('LLEN', queue.waitKey)
+  call('XLEN', queue.events)
+  for _, name in ipairs({ 'marker', 'delayed', 'prioritized' }) do
+    call('ZCARD', prefix .. name)
+  end
+  queue.rank = queue.ranked > 0 and call('INCRBY', prefix .. 'pc', queue.ranked) - queue.ranked
+  call('INCRBY', prefix .. 'id', queue.count)
+  queue.maxEvents = meta[3] or 10000
+  if not meta[3] then
+    call('HSET', prefix .. 'meta', 'opts.maxLenEvents', queue.maxEvents)
+  end
 end
 -- BullMQ's score for a delayed job: up to 4,096 of the same millisecond stay in order.
-local function delayedScore(queue, delayedAt)
+local function delayedScore(prefix, latest, delayedAt)
   local least, most = delayedAt * 0x1000, (delayedAt + 1) * 0x1000 - 1
-  local latest = queue.latest[delayedAt]
-  if not latest then
-    local found = redis.call('ZREVRANGEBYSCORE', queue.delayedKey, most, least, 'WITHSCORES', 'LIMIT', 0, 1)
-    latest = tonumber(found[2])
+  local last = latest[delayedAt]
+  if not last then
+    last = tonumber(call('ZREVRANGEBYSCORE', prefix .. 'delayed', most, least, 'WITHSCORES', 'LIMIT', 0, 1)[2])
   end
-  local score = not latest and least or latest >= most and most or latest + 1
-  queue.latest[delayedAt] = score
-  return score
-end
-local function prepareQueues(list)
-  for _, i in ipairs(list) do
-    local shape = shapeOf[i]
-    if not shape.isReady then
-      prepare(shape)
-    end
-    shape.queue.count = shape.queue.count + 1
-    shape.queue.dependenciesKey = shape.dependencies
-    if shape.list == 'prioritized' then
-      shape.queue.toBePrioritized = (shape.queue.toBePrioritized or 0) + 1
-    end
-  end
-  for prefix, queue in pairs(queues) do
-    local isHeld, isPaused = isPausedOrMaxed(queue)
-    queue.isHeld = isHeld
-    queue.waitKey = prefix .. (isPaused and request.pausedList or 'wait')
-    -- A key of another type is an error here, before the first job is written.
-    redis.call('LLEN', queue.waitKey)
-    redis.call('XLEN', queue.eventsKey)
-    for _, name in ipairs({ 'marker', 'delayed', 'prioritized' }) do
-      redis.call('ZCARD', queue[name .. 'Key'])
-    end
-    queue.maxEvents = maxEventsOf(queue.meta)
-    if queue.toBePrioritized then
-      queue.priorityCounter = redis.call('INCRBY', queue.pcKey, queue.toBePrioritized) - queue.toBePrioritized
-    end
-    redis.call('INCRBY', queue.idKey, queue.count)
-  end
+  latest[delayedAt] = last and math.min(last + 1, most) or least
+  return latest[delayedAt]
 end
 local function push(command, key, values)
   if #values > 0 then
-    redis.call(command, key, unpack(values))
+    call(command, key, unpack(values))
   end
 end
 local function storeJobs(list)
-  prepareQueues(list)
   for _, i in ipairs(list) do
-    local shape, id = shapeOf[i], jobIdAt(i)
-    local queue, key, into = shape.queue, shape.form.queue .. id, shape.list
-    redis.call('HSET', key, 'name', shape.name, 'data', ARGV[firstJob + 2 * i - 1], 'opts', shape.json,
+    local shape = shapeOf[i]
+    if not shape.queue then
+      prepare(shape)
+    end
+    local queue = shape.queue
+    queue.count, queue.dependencies = queue.count + 1, shape.dependencies
+    queue.ranked = queue.ranked + (shape.list == 'prioritized' and 1 or 0)
+  end
+  for prefix, queue in pairs(queues) do
+    openQueue(prefix, queue)
+  end
+  for _, i in ipairs(list) do
+    local shape, id = shapeOf[i], ARGV[firstJob + 2 * i - 2]
+    local queue, key, into = shape.queue, shape.prefix .. id, shape.list
+    local events, values = queue.events, queue[into]
+    call('HSET', key, 'name', shape.name, 'data', ARGV[firstJob + 2 * i - 1], 'opts', shape.json,
       'timestamp', shape.timestamp, 'delay', shape.delay, 'priority', shape.priority,
       'parentKey', shape.parentKey, 'parent', shape.parent)
-    redis.call('XADD', queue.events, '*', 'event', 'added', 'jobId', id, 'name', shape.name)
-    queue.dependencies[#queue.dependencies + 1] = key
-    local values = queue[into]
+    call('XADD', events, '*', 'event', 'added', 'jobId', id, 'name', shape.name)
     if into == 'delayed' then
-      local delayedAt = shape.ms > 0 and shape.at + shape.ms or shape.at
-      values[#values + 1] = delayedScore(queue, delayedAt)
-      redis.call('XADD', queue.events, 'MAXLEN', '~', queue.maxEvents, '*', 'event', 'delayed', 'jobId', id,
-        'delay', delayedAt)
+      values[#values + 1] = delayedScore(shape.prefix, queue.latest, shape.delayedAt)
+      call('XADD', events, 'MAXLEN', '~', queue.maxEvents, '*', 'event', 'delayed', 'jobId', id,
+        'delay', shape.delayedAt)
     else
       if into == 'prioritized' then
-        queue.priorityCounter = queue.priorityCounter + 1
-        values[#values + 1] = shape.number * 0x100000000 + queue.priorityCounter % 0x100000000
+        queue.rank = queue.rank + 1
+        values[#values + 1] = shape.rank * 0x100000000 + queue.rank % 0x100000000
       end
-      redis.call('XADD', queue.events, 'MAXLEN', '~', queue.maxEvents, '*', 'event', 'waiting', 'jobId', id)
+      call('XADD', events, 'MAXLEN', '~', queue.maxEvents, '*', 'event', 'waiting', 'jobId', id)
     end
     values[#values + 1] = id
+    queue.members[#queue.members + 1] = key
   end
-  for _, queue in pairs(queues) do
+  for prefix, queue in pairs(queues) do
     push('LPUSH', queue.waitKey, queue.wait)
     push('RPUSH', queue.waitKey, queue.lifo)
-    push('ZADD', queue.prioritizedKey, queue.prioritized)
-    push('ZADD', queue.delayedKey, queue.delayed)
-    push('SADD', queue.dependenciesKey, queue.dependencies)
+    push('ZADD', prefix .. 'prioritized', queue.prioritized)
+    push('ZADD', prefix .. 'delayed', queue.delayed)
+    push('SADD', queue.dependencies, queue.members)
     if not queue.isHeld and #queue.wait + #queue.lifo + #queue.prioritized > 0 then
-      redis.call('ZADD', queue.markerKey, 0, '0')
+      call('ZADD', prefix .. 'marker', 0, '0')
     end
     if #queue.delayed > 0 then
-      local first = redis.call('ZRANGE', queue.delayedKey, 0, 0, 'WITHSCORES')
-      redis.call('ZADD', queue.markerKey, tonumber(first[2]) / 0x1000, '1')
+      local first = call('ZRANGE', prefix .. 'delayed', 0, 0, 'WITHSCORES')
+      call('ZADD', prefix .. 'marker', tonumber(first[2]) / 0x1000, '1')
     end
   end
   return #list
