@@ -1,7 +1,7 @@
 import type { BatchesPlace } from '../model/place.js';
-import { embedding, encodeRequest, type NewJob } from './adding-lua.js';
+import { embedding, encodeRequest, type NewJob, type Writer } from './adding-lua.js';
 import type { ScriptClient } from './client.js';
-import { writingFor } from './fast-writer.js';
+import { writingFor, writingOf } from './fast-writer.js';
 import { run, type Script, type ScriptArgument } from './script.js';
 
 /** One Redis, prefix and queue of batches, as the scripts need them. */
@@ -21,6 +21,11 @@ export class BatchRedis implements BatchesPlace {
     const { writer, pausedList } = writingFor(this.#client, jobs);
     const script = embedding(template, jobs, this.#client, writer);
     return this.run(script, [...keys, ...encodeRequest({ ...request, pausedList }, jobs, writer)]);
+  }
+
+  /** How plain members are stored with the installed BullMQ. */
+  get writer(): Writer {
+    return writingOf(this.#client, 'addStandardJob').writer;
   }
 
   /** Whether these jobs are stored by the fast writer. */

@@ -1,8 +1,9 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { afterEach, describe } from 'vitest';
+import type { NewJob } from '../../src/record/adding-lua.js';
 import { bullmqScript } from '../../src/record/bullmq-commands.js';
-import { rawClientOf, scriptClientOf } from '../../src/record/client.js';
-import { pausedListOf } from '../../src/record/fast-writer.js';
+import { rawClientOf, type ScriptClient, scriptClientOf } from '../../src/record/client.js';
+import { arePlain, pausedListOf, writingFor } from '../../src/record/fast-writer.js';
 import { PROVED } from '../../src/record/proved-scripts.js';
 import { type AnyQueue, type Bench, expect, keysOf, test, withBench } from '../support/test.js';
 
@@ -189,6 +190,27 @@ test('the installed BullMQ is one that the fast writer is proved for', async ({ 
     expect(lines.filter(([sha, list]) => PROVED.get(sha) !== list)).toEqual([]);
   } else {
     console.log(lines.map(([sha, list]) => `VERIFIED ['${sha}', '${list}'],`).join('\n'));
+  }
+});
+
+test('a script that is not proved adds jobs itself, and so do all with a job that is not plain', () => {
+  const client = (lua: string): ScriptClient => ({
+    defineCommand: () => {},
+    runCommand: async () => null,
+    scriptsSet: { 'addStandardJob:9.0.0': { numberOfKeys: 9, lua } },
+  });
+  const jobs = (...plain: boolean[]): NewJob[] =>
+    plain.map((isPlain) => {
+      const command = { name: 'addStandardJob:9.0.0', args: [] };
+      return { id: 'a', data: '1', shape: { queueKey: 'bull:users:', kind: 'member', command, isPlain } };
+    });
+  const installed = bullmqScript(client(''), 'addStandardJob:shipped').lua;
+  expect(writingFor(client(installed), jobs(true, true)).writer).toBe('fast');
+  expect(writingFor(client(installed), jobs(true, false)).writer).toBe('BullMQ');
+  expect(writingFor(client(`${installed} `), jobs(true)).writer).toBe('BullMQ');
+  expect(arePlain({ attempts: 3, delay: 5, tenant: 7 })).toBe(true);
+  for (const opts of [{ sizeLimit: 5 }, { delay: 0.5 }, { deduplication: { id: 'a' } }, { repeat: { every: 5 } }]) {
+    expect(arePlain(opts)).toBe(false);
   }
 });
 
