@@ -18,8 +18,7 @@ export function notAdded(cause: unknown, { batchId, jobIds, others = '' }: Addin
     const what = jobIds.length === 1 ? 'whether 1 job was' : `which of ${jobIds.length} jobs were`;
     return new BatchMemberError(
       `It is not known ${what} added to batch '${batchId}': ${because(cause)}. Add them again with the same jobIds: ` +
-        'what is ' +
-        'there already is not added twice.',
+        'what is there already is not added twice.',
       { batchId, jobIds, cause },
     );
   }

@@ -2,6 +2,7 @@ import type { BatchDefinition, FailurePolicy } from '../model/definition.js';
 import { type AttachmentLink, type BatchLife, flatLinks, type Refusal } from './add-members.js';
 import { LUA_COUNT_MEMBERS, LUA_REFUSAL, type NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
+import { LUA_LIST_CHILD } from './children.js';
 import { type KeptElsewhere, keptElsewhere, LUA_CLAIM } from './claim-queue.js';
 import { batchesQueueKey, batchKeys, FIELD, needsKey } from './keys.js';
 import { LUA_NEED, type Need } from './needs.js';
@@ -34,7 +35,7 @@ export type BatchCreated =
 const CREATE_BATCH = script(
   'createBatch',
   7,
-  `${LUA_NOW}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}${LUA_CLAIM}
+  `${LUA_NOW}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}${LUA_CLAIM}${LUA_LIST_CHILD}
 local elsewhere = claimQueue(KEYS[7], request.prefix, request.queue)
 if elsewhere then
   return elsewhere
@@ -74,6 +75,9 @@ if request.policy then
   redis.call('HSET', KEYS[1], '${FIELD.policy}', request.policy)
 end
 need(KEYS[1], KEYS[6], request.id, needs)
+if parent and not wasLost then
+  listChild(KEYS[2], request.id)
+end
 return { 'definition', request.definition, 'revived', parent and countMembers(KEYS[2], wasLost and 0 or 1) or 0 }`,
 );
 
