@@ -165,19 +165,21 @@ function checkUnchanged({ name }: QueueLike, before: string, wanted = before): v
 
 function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMethods<Q> {
   const opener = async (): Promise<Opener> => ({ own, home: await homeOf(queue) });
-  const create = async (options: BatchOptions = {}) => {
+  const create = async (options: BatchOptions = {}, members: readonly CheckedJob[] = []) => {
     checkBatchOptions(options);
     const parent = options.parent ?? enclosingBatch();
-    return createBatch<Q>(await opener(), parent === undefined ? options : { ...options, parent });
+    return createBatch<Q>(await opener(), parent === undefined ? options : { ...options, parent }, members);
   };
   return {
-    createBatch: create,
+    createBatch: (options) => create(options),
     async addBatch(options, jobs) {
       checkIterable('addBatch', jobs);
       checkBatchOptions(options);
-      const source = Array.isArray(jobs) ? checkJobs(jobs, await opener(), options.id) : jobs;
-      const batch = await create(options);
-      await fill(batch, source, options.id !== undefined);
+      const members = Array.isArray(jobs) ? checkJobs(jobs, await opener(), options.id) : undefined;
+      const batch = await create(options, members);
+      if (!batch.isFilled) {
+        await fill(batch, members ?? jobs, options.id !== undefined);
+      }
       return batch;
     },
     async getBatch(id) {

@@ -1,4 +1,4 @@
-import type { Job, JobsOptions } from 'bullmq';
+import type { Job } from 'bullmq';
 import { runInside } from '../context.js';
 import { BatchError, BatchNotFoundError, BatchOptionsError } from '../errors.js';
 import { type BatchDefinition, type BatchEvent, EVENTS } from '../model/definition.js';
@@ -27,7 +27,7 @@ import {
   type Opener,
 } from './job.js';
 import { addCallback } from './late.js';
-import type { Member } from './member-jobs.js';
+import { memberOf } from './member-jobs.js';
 import { addMembers, countMembers, type Destination } from './members.js';
 import type { DataOf, JobOf, NameOf, QueueLike, ResultOf } from './queue-like.js';
 import { removeBatch } from './remove.js';
@@ -82,6 +82,12 @@ export class Batch<Q extends QueueLike = QueueLike> {
   readonly id: string;
   /** False when `createBatch` found a batch with this id, or when the handle comes from a look-up. */
   readonly created: boolean;
+  /**
+   * Whether it was created with all of its members, and sealed.
+   *
+   * @internal
+   */
+  readonly isFilled: boolean;
   readonly #opener: Opener;
   readonly #definition: BatchDefinition;
   readonly #standing: Standing;
@@ -97,11 +103,13 @@ export class Batch<Q extends QueueLike = QueueLike> {
     opener: Opener;
     definition: BatchDefinition;
     created?: boolean;
+    isFilled?: boolean;
     standing?: Standing;
     parent?: Batch | undefined;
   }) {
     this.id = parts.id;
     this.created = parts.created ?? false;
+    this.isFilled = parts.isFilled ?? false;
     this.#opener = parts.opener;
     this.#definition = parts.definition;
     this.#standing = parts.standing ?? OUTSIDE;
@@ -199,7 +207,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
       ? (job: unknown) => job as CheckedJob
       : (job: unknown) => checkJob(`job ${position++}`, job, this.#opener, this.id);
     const add = async (chunk: unknown[]) => {
-      const members = chunk.map((job) => this.#member(check(job), nextId));
+      const members = chunk.map((job) => memberOf(check(job), nextId));
       const isFresh = freshIfUnnamed && !members.some(({ isNamed }) => isNamed);
       const done = await this.#traced(() => countMembers(this.#destination, members, isFresh));
       added += done.added;
@@ -242,7 +250,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
     checkSameBatches(`Batch '${this.id}'`, queue, this.#opener.home);
     const nextId = freshIds(this.#definition.nonce);
     const members = jobs.map((job, i) =>
-      this.#member(checkMember(jobs.length === 1 ? 'the job' : `job ${i}`, queue, job, this.id), nextId),
+      memberOf(checkMember(jobs.length === 1 ? 'the job' : `job ${i}`, queue, job, this.id), nextId),
     );
     const fresh = !members.some(({ isNamed }) => isNamed);
     const added: Job[] = [];
@@ -251,13 +259,6 @@ export class Batch<Q extends QueueLike = QueueLike> {
       added.push(...(await this.#traced(() => addMembers(this.#destination, some, fresh))));
     }
     return { jobs: added };
-  }
-
-  #member({ queue, name, data, opts, json }: CheckedJob, nextId: () => string): Member {
-    const id = nextId();
-    const own = opts as JobsOptions | undefined;
-    const jobId = own?.jobId;
-    return { queue, name, data, json, opts: own, id: jobId ?? id, isNamed: jobId !== undefined };
   }
 
   /** What is added is a part of the batch's trace, whatever is being traced where it is added. */
@@ -316,9 +317,13 @@ export class Batch<Q extends QueueLike = QueueLike> {
    *
    * @internal
    */
-  async createChild<C extends QueueLike>(opener: Opener, options: BatchOptions): Promise<Batch<C>> {
+  async createChild<C extends QueueLike>(
+    opener: Opener,
+    options: BatchOptions,
+    members: readonly CheckedJob[] = [],
+  ): Promise<Batch<C>> {
     checkSameBatches(`A child of batch '${this.id}'`, opener.own, this.#opener.home);
-    const defined = await this.#traced(() => defineBatch(opener, options, this.#destination));
+    const defined = await this.#traced(() => defineBatch(opener, options, this.#destination, members));
     return new Batch<C>({ ...defined, opener, parent: this });
   }
 
@@ -611,19 +616,27 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 }
 
-/** Creates a batch, or finds the one that has the id. */
-export async function createBatch<Q extends QueueLike>(opener: Opener, options: BatchOptions): Promise<Batch<Q>> {
+/**
+ * Creates a batch, or finds the one that has the id.
+ *
+ * @param members all of its members, with which it is created and sealed at once if that can be one step.
+ */
+export async function createBatch<Q extends QueueLike>(
+  opener: Opener,
+  options: BatchOptions,
+  members: readonly CheckedJob[] = [],
+): Promise<Batch<Q>> {
   checkBatchOptions(options);
   const { parent } = options;
   if (parent === undefined) {
-    return new Batch<Q>({ ...(await defineBatch(opener, options, undefined)), opener });
+    return new Batch<Q>({ ...(await defineBatch(opener, options, undefined, members)), opener });
   }
   if (!(parent instanceof Batch)) {
     throw new BatchOptionsError(
       `'parent' must be a Batch, not ${describe(parent)}: pass what createBatch() or getBatch() returned.`,
     );
   }
-  return parent.createChild<Q>(opener, options);
+  return parent.createChild<Q>(opener, options, members);
 }
 
 /** The handle of a batch that exists. */

@@ -18,13 +18,15 @@ import {
   type MemberDefaults,
 } from '../validation.js';
 import { type Callbacks, storeCallbacks } from './callbacks.js';
+import { type FirstMembers, firstMembers } from './first-members.js';
 import { checkNotBatches, type Home } from './home.js';
 import { newBatchId, newNonce } from './ids.js';
-import type { Opener } from './job.js';
+import type { CheckedJob, Opener } from './job.js';
 import { newEntry, newJob, withTrace } from './member-jobs.js';
-import { type Destination, refusal } from './members.js';
+import { type Destination, refusal, reportFailed, takenError } from './members.js';
 import { otherQueue } from './other-queue.js';
 import type { QueueLike } from './queue-like.js';
+import { removeBatch } from './remove.js';
 import { revive } from './retry.js';
 import { startTrace } from './trace.js';
 
@@ -134,6 +136,8 @@ export interface DefinedBatch {
   readonly id: string;
   readonly definition: BatchDefinition;
   readonly created: boolean;
+  /** Whether it was created with all of its members, and sealed. */
+  readonly isFilled: boolean;
 }
 
 /** Creates the batch, or finds the one that has this id, in one atomic step. */
@@ -141,16 +145,20 @@ export async function defineBatch(
   opener: Opener,
   options: BatchOptions,
   parent: Destination | undefined,
+  jobs: readonly CheckedJob[],
 ): Promise<DefinedBatch> {
   const { home } = opener;
   const wanted = definitionOf(opener, options, parent);
+  const members = await firstMembers(opener, wanted, jobs, options.id !== undefined);
   return startTrace(home.telemetry, wanted.id, async (trace) => {
     const definition = trace === undefined ? wanted : { ...wanted, trace };
-    const stored = await store(opener, definition, parent);
+    const stored = await store(opener, definition, parent, members);
+    const created = stored.nonce === definition.nonce;
     return {
       id: definition.id,
       definition: agree(definition.id, stored, definition),
-      created: stored.nonce === definition.nonce,
+      created,
+      isFilled: created && members.entries.length > 0,
     };
   });
 }
@@ -181,12 +189,15 @@ async function store(
   { home }: Opener,
   definition: BatchDefinition,
   parent: Destination | undefined,
+  { members, entries, isFresh }: FirstMembers,
 ): Promise<BatchDefinition> {
   for (let tries = 0; ; tries++) {
     const created = await createBatchJob(home.redis, definition, {
-      batchJob: batchEntry(home, definition, parent),
+      batchJob: batchEntry(home, definition, parent, entries.length > 0),
       needs: needsOf(eventsOf(definition.on), definition.policy),
       parent: parent && { ...parent.batch, links: parent.links },
+      members: entries,
+      isFresh,
     }).catch((cause: unknown) => {
       throw notCreated(definition.id, cause);
     });
@@ -194,7 +205,15 @@ async function store(
       if (created.isParentToBeRevived && parent !== undefined) {
         await revive(home, parent.batch.id);
       }
+      if (created.filled?.failed !== undefined) {
+        // It must not call anybody back with only a part of its members.
+        await removeBatch(home, definition, { force: true, members: true }).catch(() => {});
+        reportFailed(created.filled.failed, members, { batchId: definition.id });
+      }
       return created.definition;
+    }
+    if ('taken' in created) {
+      throw takenError(definition.id, members, created.taken);
     }
     if ('keptElsewhere' in created) {
       throw otherQueue('withBatches()', home.redis, created.keptElsewhere);
@@ -241,17 +260,25 @@ function refusedBatch(
   }
 }
 
-/** The batch job as BullMQ adds it: delayed, because an open batch is a delayed job. */
-function batchEntry(home: Home, definition: BatchDefinition, parent: Destination | undefined): NewJob {
+/**
+ * The batch job as BullMQ adds it: delayed, because an open batch is a delayed job; one that has its members waits for
+ * them at once.
+ */
+function batchEntry(
+  home: Home,
+  definition: BatchDefinition,
+  parent: Destination | undefined,
+  isFilled: boolean,
+): NewJob {
   const { id, description, queue, openTimeout } = definition;
   const batches = { queue: home.batches as unknown as QueueLike };
   const job = newJob(batches, description ?? `batch of ${queue}`, definition, {
     ...withTrace(STEP_OPTIONS, definition.trace),
     jobId: id,
-    delay: openTimeout,
+    ...(isFilled ? {} : { delay: openTimeout }),
     ...(parent === undefined ? {} : { parent: { id: parent.batch.id, queue: home.batches.qualifiedName } }),
   });
-  const options = { queue: home.batches.name, id, kind: 'batch' };
+  const options = { queue: home.batches.name, id, kind: 'batch', isParent: isFilled };
   return newEntry(home, job, options, 'of the batch', { batchId: id, jobIds: [id] });
 }
 

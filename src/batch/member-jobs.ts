@@ -2,9 +2,10 @@ import { Job, type JobsOptions } from 'bullmq';
 import type { BatchLife } from '../record/add-members.js';
 import type { JobShape, NewJob } from '../record/adding-lua.js';
 import { recordAdd } from '../record/bullmq-commands.js';
-import { arePlain } from '../record/fast-writer.js';
 import { jobKey } from '../record/keys.js';
+import { arePlain } from '../record/writing.js';
 import type { Home, MemberQueue } from './home.js';
+import type { CheckedJob } from './job.js';
 import { type Adding, notAdded } from './not-added.js';
 
 /** A job on its way into a batch. */
@@ -19,6 +20,14 @@ export interface Member {
   readonly id: string;
   /** Whether the caller gave the id, so that a job may have it already. */
   readonly isNamed: boolean;
+}
+
+/** A job that was checked, on its way into a batch. */
+export function memberOf({ queue, name, data, opts, json }: CheckedJob, nextId: () => string): Member {
+  const id = nextId();
+  const own = opts as JobsOptions | undefined;
+  const jobId = own?.jobId;
+  return { queue, name, data, json, opts: own, id: jobId ?? id, isNamed: jobId !== undefined };
 }
 
 /** Where members go, and what their options are if they have none of their own. */

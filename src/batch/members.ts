@@ -98,7 +98,9 @@ async function addSlice(
 ): Promise<number> {
   const adding = addingOf(to, members);
   const result = await send(to, entries, isFresh, adding);
-  refuseTaken(to.batch.id, members, result.taken);
+  if (result.taken.length > 0) {
+    throw takenError(to.batch.id, members, result.taken);
+  }
   reportFailed(result.failed, members, adding);
   return result.known.size;
 }
@@ -107,13 +109,13 @@ async function addSlice(
  * How much of users' data one step takes at most, unless one job has more: Redis copies a megabyte in some
  * milliseconds.
  */
-const BYTES_AT_ONCE = 256 * 1024;
+export const BYTES_AT_ONCE = 256 * 1024;
 
 /** About what a job is beside its data: its other fields, its events, its places in lists. */
 const BYTES_PER_JOB = 300;
 
 /** How many jobs BullMQ's own script adds in one step: 30 µs each. */
-const BULLMQ_AT_ONCE = 200;
+export const BULLMQ_AT_ONCE = 200;
 
 /** Divides jobs into stretches, [from, to), that are small enough for one step. */
 function slicesOf(entries: readonly NewJob[], atOnce: number): [from: number, to: number][] {
@@ -194,26 +196,29 @@ export function refusal(batchId: string, refused: Refusal): BatchError {
   }
 }
 
-function refuseTaken(batchId: string, members: readonly Member[], positions: readonly number[]): void {
+/** Says which ids are taken by jobs that are not in the batch. */
+export function takenError(
+  batchId: string,
+  members: readonly Member[],
+  positions: readonly number[],
+): BatchMemberError {
   const taken = positions.flatMap((position) => members[position] ?? []);
   const [first] = taken;
-  if (first !== undefined) {
-    throw new BatchMemberError(
-      `${jobsWere(taken.length)} not added to batch '${batchId}', nor was any other of the same chunk: a job with the ` +
-        `id '${first.id}' exists in queue '${first.queue.name}' that is not in this batch. Give members ids of their ` +
-        'own, or remove that job first.',
-      { batchId, jobIds: taken.map(({ id }) => id) },
-    );
-  }
+  return new BatchMemberError(
+    `${jobsWere(taken.length)} not added to batch '${batchId}', nor was any other of the same chunk: a job with the ` +
+      `id '${first?.id}' exists in queue '${first?.queue.name}' that is not in this batch. Give members ids of their ` +
+      'own, or remove that job first.',
+    { batchId, jobIds: taken.map(({ id }) => id) },
+  );
 }
 
 /**
  * BullMQ's own script refuses nothing that was checked before; if it fails all the same, the jobs before are stored.
  */
-function reportFailed(
+export function reportFailed(
   failed: Extract<MembersAdded, { known: unknown }>['failed'],
   members: readonly Member[],
-  { batchId }: Adding,
+  { batchId }: Pick<Adding, 'batchId'>,
 ): void {
   if (failed !== undefined) {
     const jobIds = members.slice(failed.position).map(({ id }) => id);

@@ -139,7 +139,7 @@ export async function addToBatch(
 ): Promise<MembersAdded> {
   const { job, dependencies, processed, failed } = batchKeys(redis, batch.id);
   const request = { nonce: batch.nonce, fresh, links: flatLinks(links) };
-  const reply = named(await redis.runAdding(ADD_MEMBERS, jobs, [job, dependencies, processed, failed], request));
+  const reply = named(await redis.runAdding(ADD_MEMBERS, jobs, [job, dependencies, processed, failed], request, jobs));
   if (reply.refused !== undefined) {
     return { refused: reply.refused as Refusal };
   }

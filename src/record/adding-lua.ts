@@ -29,7 +29,7 @@ export interface NewJob {
   readonly shape: JobShape;
 }
 
-/** A script that stores jobs: with BullMQ's own Lua, or with the fast writer. */
+/** What stores the members in a script: BullMQ's own Lua, or the fast writer. */
 export type Writer = 'BullMQ' | 'fast';
 
 /**
@@ -61,18 +61,27 @@ end
 local function jobKindAt(i)
   return shapeOf[i].form.kind
 end
+-- Bytes that were sent as text.
+local function bytesOf(text)
+  return (string.gsub(text, '[\\194\\195][\\128-\\191]', function(pair)
+    local first, second = string.byte(pair, 1, 2)
+    return string.char((first - 192) * 64 + second - 128)
+  end))
+end
 `;
 
 /**
  * Lua: `storeJob(i)` adds the i-th job as BullMQ does; it returns why that failed, or nil. An error must not end the
- * script: what it has stored before would not be counted. `storeJobs(list)` adds those at these positions, and returns
- * how many it has added, the position of the one that failed, and why.
+ * script: what it has stored before would not be counted.
  */
-const LUA_BULLMQ_WRITER = `
+const LUA_STORE_JOB = `
 local function storeJob(i)
   local shape = shapeOf[i]
-  local isDone, reply = pcall(bullmq[shape.form.name], shape.form.keys, { shape.args, ARGV[firstJob + 2 * i - 1],
-    shape.opts })
+  local args, opts = shape.args, shape.opts
+  if request.isText then
+    args, opts = bytesOf(args), bytesOf(opts)
+  end
+  local isDone, reply = pcall(bullmq[shape.form.name], shape.form.keys, { args, ARGV[firstJob + 2 * i - 1], opts })
   if not isDone then
     return type(reply) == 'table' and reply.err or tostring(reply)
   end
@@ -80,6 +89,13 @@ local function storeJob(i)
     return 'BullMQ returned ' .. reply
   end
 end
+`;
+
+/**
+ * Lua: `storeJobs(list)` adds the members at these positions, one by one; it returns how many it has added, the position
+ * of the one that failed, and why. The fast writer does the same at once.
+ */
+const LUA_STORE_ONE_BY_ONE = `
 local function storeJobs(list)
   for n, i in ipairs(list) do
     local failure = storeJob(i)
@@ -159,7 +175,14 @@ export function encodeRequest(request: object, jobs: readonly NewJob[], writer: 
     }
     runs.push(index, 1);
   }
-  const head = { ...request, forms: forms.all, shapes: shapes.size, ...(shapes.size < jobs.length ? { runs } : {}) };
+  const isText = writer === 'fast';
+  const head = {
+    ...request,
+    isText,
+    forms: forms.all,
+    shapes: shapes.size,
+    ...(shapes.size < jobs.length ? { runs } : {}),
+  };
   return [JSON.stringify(head), ...described, ...own];
 }
 
@@ -181,9 +204,10 @@ class Forms {
 
 const built = new WeakMap<ScriptClient, Map<string, Script>>();
 
-/** The script with what stores these jobs in it: the fast writer, or those of BullMQ's scripts that add them. */
+/** The script with what stores these jobs in it: BullMQ's scripts that add them, and for plain ones the fast writer. */
 export function embedding(template: Script, jobs: readonly NewJob[], client: ScriptClient, writer: Writer): Script {
-  const names = writer === 'fast' ? [] : [...new Set(jobs.map(({ shape }) => shape.command.name))].sort();
+  const own = writer === 'fast' ? jobs.filter(({ shape }) => !shape.isPlain) : jobs;
+  const names = [...new Set(own.map(({ shape }) => shape.command.name))].sort();
   const id = [template.name, writer, ...names].join(' ');
   const scripts = built.get(client) ?? new Map<string, Script>();
   built.set(client, scripts);
@@ -191,16 +215,12 @@ export function embedding(template: Script, jobs: readonly NewJob[], client: Scr
   if (known !== undefined) {
     return known;
   }
-  const store = writer === 'fast' ? LUA_FAST_WRITER : bullmqWriter(names, client);
-  const made = script(template.plainName, template.keys, `${LUA_JOBS}${store}${template.lua}`);
-  scripts.set(id, made);
-  return made;
-}
-
-/** BullMQ's scripts as functions, in a table by name. */
-function bullmqWriter(names: readonly string[], client: ScriptClient): string {
   const functions = names.map(
     (name) => `bullmq['${name}'] = function(KEYS, ARGV)\n${bullmqScript(client, name).lua}\nend\n`,
   );
-  return `local bullmq = {}\n${functions.join('')}${LUA_BULLMQ_WRITER}`;
+  const storeJobs = writer === 'fast' ? LUA_FAST_WRITER : LUA_STORE_ONE_BY_ONE;
+  const lua = ['local bullmq = {}\n', ...functions, LUA_JOBS, LUA_STORE_JOB, storeJobs, template.lua].join('');
+  const made = script(template.plainName, template.keys, lua);
+  scripts.set(id, made);
+  return made;
 }

@@ -3,8 +3,8 @@ import { afterEach, describe } from 'vitest';
 import type { NewJob } from '../../src/record/adding-lua.js';
 import { bullmqScript } from '../../src/record/bullmq-commands.js';
 import { rawClientOf, type ScriptClient, scriptClientOf } from '../../src/record/client.js';
-import { arePlain, pausedListOf, writingFor } from '../../src/record/fast-writer.js';
 import { PROVED } from '../../src/record/proved-scripts.js';
+import { arePlain, pausedListOf, writingFor } from '../../src/record/writing.js';
 import { type AnyQueue, type Bench, expect, keysOf, test, withBench } from '../support/test.js';
 
 /*
