@@ -28,20 +28,21 @@ export async function enqueueDue(home: Home, batchId: string, event: BatchEvent)
  *
  * @param token the lock token of the batch job, for the BatchWorker that holds it: without the lock nothing is
  * enqueued.
+ * @returns whether all of them have been enqueued now, or were before.
  */
 export async function enqueueCallbacks(
   home: Home,
   snapshot: Snapshot,
   due: readonly CallbackSnapshot[],
   token = '',
-): Promise<void> {
+): Promise<boolean> {
   if (due.length === 0) {
-    return;
+    return true;
   }
   const { definition, version } = snapshot;
   const callbacks = due.map((callback) => ({ ...callback, queue: home.queueNamed(callback.queue) }));
   const queues = [...new Set(callbacks.map(({ queue }) => queue))];
-  await inTrace(home.telemetry, definition.trace, () =>
+  return inTrace(home.telemetry, definition.trace, () =>
     inProducerSpans(queues, callbacks, async (traceOf) => {
       const jobs = due.map((callback, i) =>
         newCallback(home, snapshot, callback, traceOf(callbacks[i]?.queue as never)),
@@ -54,6 +55,7 @@ export async function enqueueCallbacks(
           { batchId: definition.id },
         );
       }
+      return enqueued === 'enqueued';
     }),
   );
 }
