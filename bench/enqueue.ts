@@ -23,7 +23,7 @@ export const enqueue: Scenario = {
 export const enqueueMixed: Scenario = {
   name: 'enqueue-mixed',
   title: 'adds jobs with priorities, delays and ids of their own to three queues',
-  jobs: 50_000,
+  jobs: 30_000,
   runs: 5,
   measure: (setting) =>
     compare(setting, {

@@ -17,7 +17,7 @@ const names = { plain: 'FlowProducer', batch: 'batches' };
 export const small: Scenario = {
   name: 'small',
   title: `batches of ${MEMBERS} with one callback, against FlowProducer trees of the same shape: created, and worked off`,
-  jobs: 20_000,
+  jobs: 10_000,
   runs: 5,
   measure: async (setting) => {
     const { redis, jobs } = setting;

@@ -1,8 +1,8 @@
-/** How many jobs go to Redis in one step: enough to pay for the round trip, few enough not to keep Redis busy (4 ms). */
-export const CHUNK_SIZE = 500;
+/** How many jobs go to Redis in one step: enough to pay for the round trip, few enough not to keep Redis busy (2 ms). */
+export const CHUNK_SIZE = 250;
 
 /** How many chunks are in memory at the same time: while Redis works at some, the next one is made. */
-const CHUNKS_IN_FLIGHT = 4;
+const CHUNKS_IN_FLIGHT = 8;
 
 /**
  * Reads a source in chunks and hands each to `work`, in order; stops reading while so many are under way. After an

@@ -55,15 +55,18 @@ end
 local function jobIdAt(i)
   return ARGV[firstJob + 2 * i - 2]
 end
+local function jobDataAt(i)
+  return ARGV[firstJob + 2 * i - 1]
+end
 local function jobKeyAt(i)
   return shapeOf[i].form.queue .. jobIdAt(i)
 end
 local function jobKindAt(i)
   return shapeOf[i].form.kind
 end
--- Bytes that were sent as text.
+-- Bytes, which may have been sent as text.
 local function bytesOf(text)
-  return (string.gsub(text, '[\\194\\195][\\128-\\191]', function(pair)
+  return not request.isText and text or (string.gsub(text, '[\\194\\195][\\128-\\191]', function(pair)
     local first, second = string.byte(pair, 1, 2)
     return string.char((first - 192) * 64 + second - 128)
   end))
@@ -77,11 +80,8 @@ end
 const LUA_STORE_JOB = `
 local function storeJob(i)
   local shape = shapeOf[i]
-  local args, opts = shape.args, shape.opts
-  if request.isText then
-    args, opts = bytesOf(args), bytesOf(opts)
-  end
-  local isDone, reply = pcall(bullmq[shape.form.name], shape.form.keys, { args, ARGV[firstJob + 2 * i - 1], opts })
+  local own = { bytesOf(shape.args), jobDataAt(i), bytesOf(shape.opts) }
+  local isDone, reply = pcall(bullmq[shape.form.name], shape.form.keys, own)
   if not isDone then
     return type(reply) == 'table' and reply.err or tostring(reply)
   end
@@ -146,14 +146,18 @@ local function countMembers(batchKey, added)
 end
 `;
 
+/** How many jobs there are at least for each of their shapes, for the shapes to be sent as text. */
+const TEXT_FROM = 50;
+
 /**
- * The arguments of a script that stores jobs. For the fast writer all of them are strings, which ioredis sends at half
- * the cost: its Lua undoes what UTF-8 makes of bytes above 127.
+ * The arguments of a script that stores jobs. Where many jobs share a shape, all of them are strings, which ioredis
+ * sends at two thirds of the cost; the script has to undo what UTF-8 makes of bytes above 127, once for each shape.
  */
 export function encodeRequest(request: object, jobs: readonly NewJob[], writer: Writer): ScriptArgument[] {
+  const isText = jobs.length >= TEXT_FROM * new Set(jobs.map(({ shape }) => shape)).size;
   const packed = (bytes: string | Buffer | undefined) =>
-    writer === 'fast' ? (bytes as Buffer).toString('latin1') : (bytes as Buffer);
-  const forms = new Forms();
+    isText ? (bytes as Buffer).toString('latin1') : (bytes as Buffer);
+  const forms = new Forms(writer);
   const shapes = new Map<JobShape, number>();
   const described: ScriptArgument[] = [];
   const runs: number[] = [];
@@ -175,7 +179,6 @@ export function encodeRequest(request: object, jobs: readonly NewJob[], writer: 
     }
     runs.push(index, 1);
   }
-  const isText = writer === 'fast';
   const head = {
     ...request,
     isText,
@@ -188,14 +191,21 @@ export function encodeRequest(request: object, jobs: readonly NewJob[], writer: 
 
 /** What shapes have in common: the same script of BullMQ's, with the same keys. */
 class Forms {
-  readonly all: { name: string; keys: readonly unknown[]; queue: string; kind: string }[] = [];
+  readonly all: { name: string; keys: readonly unknown[] | undefined; queue: string; kind: string }[] = [];
   readonly #known = new Map<string, number>();
+  readonly #writer: Writer;
 
-  indexOf({ command: { name, args }, queueKey, kind }: JobShape): number {
+  constructor(writer: Writer) {
+    this.#writer = writer;
+  }
+
+  indexOf({ command: { name, args }, queueKey, kind, isPlain }: JobShape): number {
     const id = `${name} ${kind} ${queueKey}`;
     let index = this.#known.get(id);
     if (index === undefined) {
-      index = this.all.push({ name, keys: args.slice(0, -3), queue: queueKey, kind });
+      // The fast writer derives the keys from the queue's prefix.
+      const keys = this.#writer === 'fast' && isPlain ? undefined : args.slice(0, -3);
+      index = this.all.push({ name, keys, queue: queueKey, kind });
       this.#known.set(id, index);
     }
     return index;

@@ -43,12 +43,12 @@ export interface Filled {
  *
  * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of
  *       needs; the name of the batches queue.
- * ARGV: the batch job and its members, see encodeRequest(). The request is { id, nonce, definition, openTimeout, keep, policy?, needs, prefix,
- *       queue (that of the batches), parent?: { nonce, links }, fresh (no job can have
- *       the id of a member) }.
- * Returns definition (as it is stored), revived (the parent, 0 or 1), and of a new one with members known (how many),
- * failed (position, or 0) and error | taken (positions) | refused (why) | keptElsewhere, … as LUA_CLAIM |
- * error.
+ * ARGV: the batch job, whose data is the definition, and its members, see encodeRequest(). The request is { id, nonce,
+ *       openTimeout, keep, policy?, needs, prefix, queue (that of the batches), parent?: { nonce, links }, fresh (no
+ *       job can have the id of a member) }.
+ * Returns definition (as it is stored), revived (the parent, 0 or 1), and of a new one known (how many members had the
+ * id of another), failed (position, or 0) and error | taken (positions) | refused (why) | keptElsewhere, … as LUA_CLAIM
+ * | error.
  */
 const CREATE_BATCH = script(
   'createBatch',
@@ -105,7 +105,7 @@ local failure = storeJob(1)
 if failure then
   return { 'error', failure }
 end
-redis.call('HSET', KEYS[1], '${FIELD.nonce}', request.nonce, '${FIELD.definition}', request.definition,
+redis.call('HSET', KEYS[1], '${FIELD.nonce}', request.nonce, '${FIELD.definition}', jobDataAt(1),
   '${FIELD.openTimeout}', request.openTimeout, '${FIELD.keep}', request.keep)
 if request.policy then
   redis.call('HSET', KEYS[1], '${FIELD.policy}', request.policy)
@@ -123,7 +123,7 @@ if #members > 0 then
     redis.call('HSET', KEYS[1], '${FIELD.sealedAt}', now())
   end
 end
-return { 'definition', request.definition, 'revived', revived, 'known', jobCount - 1 - #members,
+return { 'definition', jobDataAt(1), 'revived', revived, 'known', jobCount - 1 - #members,
   'failed', (failed or 1) - 1, 'error', problem or '' }`,
 );
 
@@ -153,7 +153,6 @@ export async function createBatchJob(
     queue: redis.batchesQueue,
     id,
     nonce,
-    definition: JSON.stringify(definition),
     openTimeout: String(definition.openTimeout),
     keep: `${definition.keep.age ?? ''},${definition.keep.count ?? ''}`,
     ...policyField(definition.policy),
