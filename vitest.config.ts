@@ -13,11 +13,16 @@ const ONCE = [
   'test/readme.test.ts',
   'test/docs.test.ts',
   'test/model/rules.test.ts',
+  'test/model/reason-pattern.test.ts',
   'test/batch/stream.test.ts',
   'test/batch/node-redis.test.ts',
   'test/batch/callbacks.test.ts',
   'test/surfaces/page/text.test.ts',
   'test/surfaces/page/readings.test.ts',
+  'test/surfaces/page/chart.test.ts',
+  'test/surfaces/page/history.test.ts',
+  'test/surfaces/page/nesting.test.ts',
+  'test/surfaces/page/pace.test.ts',
 ];
 
 /** The folder of a version of BullMQ that the fast writer is to be proved for, by `npm run verify-bullmq`. */

@@ -1,11 +1,18 @@
 import type { BatchDefinition } from '../model/definition.js';
 import type { NewJob } from '../record/adding-lua.js';
 import { homeOf, type MemberQueue } from './home.js';
-import { freshIds, repeatableIds } from './ids.js';
+import type { NextId } from './ids.js';
 import type { CheckedJob, Opener } from './job.js';
-import { type Member, memberEntries, memberOf } from './member-jobs.js';
+import { type Member, memberEntries, memberOf, optionsOf } from './member-jobs.js';
 import { BULLMQ_AT_ONCE, BYTES_AT_ONCE } from './members.js';
 import { CHUNK_SIZE } from './stream.js';
+
+/** Jobs that a batch is to be created with, if that can be one step. */
+export interface MembersToBe {
+  readonly members: readonly CheckedJob[];
+  /** Makes the ids of the members of this batch. */
+  nextIds(definition: BatchDefinition): NextId;
+}
 
 /** All members of a new batch, with which it is created and sealed in one step. */
 export interface FirstMembers {
@@ -24,8 +31,7 @@ const NONE: FirstMembers = { members: [], entries: [], isFresh: true };
 export async function firstMembers(
   opener: Opener,
   definition: BatchDefinition,
-  jobs: readonly CheckedJob[],
-  isRepeatable: boolean,
+  { members: jobs, nextIds }: MembersToBe,
 ): Promise<FirstMembers> {
   const { home } = opener;
   const queues = [...new Set(jobs.map(({ queue }) => queue))];
@@ -33,11 +39,10 @@ export async function firstMembers(
   if (jobs.length === 0 || !isSmall(jobs, CHUNK_SIZE) || !areAtHome.every(Boolean)) {
     return NONE;
   }
-  const { id, nonce, jobOptions } = definition;
-  const nextId = isRepeatable ? repeatableIds(id, nonce) : freshIds(nonce);
+  const nextId = nextIds(definition);
   const members = jobs.map((job) => memberOf(job, nextId));
-  const adding = { batchId: id, jobIds: members.map((member) => member.id) };
-  const to = { home, batch: definition, defaults: jobOptions };
+  const adding = { batchId: definition.id, jobIds: members.map(({ id }) => id) };
+  const to = { home, batch: definition, options: optionsOf(definition) };
   const entries = memberEntries(to, members, () => undefined, adding);
   if (!home.redis.writesFast(entries) && !isSmall(jobs, BULLMQ_AT_ONCE)) {
     return NONE;

@@ -1,10 +1,12 @@
 import { Job, type JobsOptions } from 'bullmq';
+import type { BatchDefinition } from '../model/definition.js';
 import type { BatchLife } from '../record/add-members.js';
 import type { JobShape, NewJob } from '../record/adding-lua.js';
 import { recordAdd } from '../record/bullmq-commands.js';
 import { jobKey } from '../record/keys.js';
 import { arePlain } from '../record/writing.js';
 import type { Home, MemberQueue } from './home.js';
+import type { NextId } from './ids.js';
 import type { CheckedJob } from './job.js';
 import { type Adding, notAdded } from './not-added.js';
 
@@ -23,18 +25,31 @@ export interface Member {
 }
 
 /** A job that was checked, on its way into a batch. */
-export function memberOf({ queue, name, data, opts, json }: CheckedJob, nextId: () => string): Member {
-  const id = nextId();
+export function memberOf({ queue, name, data, opts, json }: CheckedJob, nextId: NextId): Member {
+  const id = nextId({ queue: queue.name, name, data });
   const own = opts as JobsOptions | undefined;
   const jobId = own?.jobId;
   return { queue, name, data, json, opts: own, id: jobId ?? id, isNamed: jobId !== undefined };
 }
 
-/** Where members go, and what their options are if they have none of their own. */
+/** Where members go, and what of their options the batch decides. */
 export interface MembersOf {
   readonly home: Home;
   readonly batch: BatchLife;
-  readonly defaults?: JobsOptions | undefined;
+  readonly options: BatchsOptions;
+}
+
+/** The options of all members of a batch. */
+interface BatchsOptions {
+  /** Those that a member's own take precedence over. */
+  readonly defaults: JobsOptions | undefined;
+  /** Those that take precedence over a member's own. */
+  readonly fixed: JobsOptions;
+}
+
+/** What a batch decides of its members' options. */
+export function optionsOf({ jobOptions, keep }: BatchDefinition): BatchsOptions {
+  return { defaults: jobOptions, fixed: keep.members ? { removeOnFail: false } : {} };
 }
 
 type TraceOf = (queue: MemberQueue) => string | undefined;
@@ -94,11 +109,15 @@ function serialise({ name, data, id }: Member, adding: Adding): string {
   }
 }
 
-function memberJob({ home, batch, defaults }: MembersOf, member: Member, trace: string | undefined): Job {
+function memberJob(
+  { home, batch, options: { defaults, fixed } }: MembersOf,
+  member: Member,
+  trace: string | undefined,
+): Job {
   const { queue, name, data, opts, id } = member;
   const job = newJob(queue, name, data, {
     ...queue.queue.defaultJobOptions,
-    ...withTrace({ ...defaults, ...opts }, trace),
+    ...withTrace({ ...defaults, ...opts, ...fixed }, trace),
     jobId: id,
     parent: { id: batch.id, queue: home.batches.qualifiedName },
     ignoreDependencyOnFailure: true,

@@ -21,7 +21,7 @@ import type { QueueLike } from './queue-like.js';
 import { revive } from './retry.js';
 import { inProducerSpans } from './trace.js';
 
-/** The batch that members are added to, and what entitles the caller to do so once it is sealed. */
+/** The batch that members are added to, and the links that entitle the caller to add once it is sealed. */
 export interface Destination extends MembersOf {
   readonly links: readonly AttachmentLink[];
 }
@@ -33,8 +33,8 @@ export interface Added {
 }
 
 /**
- * Adds members to a batch in one atomic step: all of them, or, with an error that says why, none. Members with much
- * data are added in several such steps.
+ * Adds members to a batch in one atomic step: all of them or, with an error that says why, none. Members with much data
+ * take several such steps.
  *
  * @param isFresh whether all ids were made for this call, so that none of them can be known.
  * @returns a job for each, in the same order, as BullMQ's own `addBulk`.
@@ -89,7 +89,7 @@ async function store(
   return { added: members.length - known, known };
 }
 
-/** Adds members in one step; returns how many were members already. */
+/** Adds members in one step. Returns how many were members already. */
 async function addSlice(
   to: Destination,
   members: readonly Member[],
@@ -106,8 +106,7 @@ async function addSlice(
 }
 
 /**
- * How much of users' data one step takes at most, unless one job has more: Redis copies a megabyte in some
- * milliseconds.
+ * How many bytes of data one step takes at most, unless one job has more: Redis copies a megabyte in some milliseconds.
  */
 export const BYTES_AT_ONCE = 256 * 1024;
 
@@ -117,7 +116,7 @@ const BYTES_PER_JOB = 300;
 /** How many jobs BullMQ's own script adds in one step: 30 µs each. */
 export const BULLMQ_AT_ONCE = 200;
 
-/** Divides jobs into stretches, [from, to), that are small enough for one step. */
+/** Divides jobs into ranges [from, to) that are small enough for one step. */
 function slicesOf(entries: readonly NewJob[], atOnce: number): [from: number, to: number][] {
   const slices: [number, number][] = [];
   let [from, bytes] = [0, 0];
@@ -132,22 +131,19 @@ function slicesOf(entries: readonly NewJob[], atOnce: number): [from: number, to
   return [...slices, [from, entries.length]];
 }
 
-/** The queues that were seen to be in the Redis of their batches. */
+/** The queues that were found to be in the Redis of their batches. */
 const sharing = new WeakMap<Home, WeakSet<MemberQueue>>();
 
-/** Jobs are stored in the Redis of their batch: workers of a queue that is in another one would never see them. */
+/**
+ * Refuses a queue in another Redis. Jobs are stored in the Redis of their batch, where the workers of such a queue
+ * would never see them.
+ */
 async function refuseElsewhere(
   { home, batch }: Destination,
   queue: MemberQueue,
   members: readonly Member[],
 ): Promise<void> {
-  const known = sharing.get(home) ?? new WeakSet();
-  if (known.has(queue)) {
-    return;
-  }
-  const other = await homeOf(queue.queue, home.redis.batchesQueue);
-  const isThere = (redis: Home['redis']) => isBatchThere(redis, batch);
-  if (other !== home && !(await isThere(other.redis)) && (await isThere(home.redis))) {
+  if (await isElsewhere({ home, batch }, queue)) {
     const jobIds = members.flatMap((member) => (member.queue === queue ? member.id : []));
     throw new BatchMemberError(
       `${jobsWere(jobIds.length)} not added to batch '${batch.id}': queue '${queue.name}' is in another Redis, or ` +
@@ -155,10 +151,30 @@ async function refuseElsewhere(
       { batchId: batch.id, jobIds },
     );
   }
-  sharing.set(home, known.add(queue));
 }
 
-/** Sends jobs to the batch, and lets it run again when it had failed because it was abandoned. */
+/**
+ * Whether a queue is in another Redis than an existing batch. Redis is asked once per queue; a queue elsewhere is asked
+ * again.
+ */
+export async function isElsewhere(
+  { home, batch }: Pick<Destination, 'home' | 'batch'>,
+  queue: MemberQueue,
+): Promise<boolean> {
+  const known = sharing.get(home) ?? new WeakSet();
+  if (known.has(queue)) {
+    return false;
+  }
+  const other = await homeOf(queue.queue, home.redis.batchesQueue);
+  const isThere = (redis: Home['redis']) => isBatchThere(redis, batch);
+  if (other !== home && !(await isThere(other.redis)) && (await isThere(home.redis))) {
+    return true;
+  }
+  sharing.set(home, known.add(queue));
+  return false;
+}
+
+/** Adds jobs to the batch, and lets the batch run again if it had failed because it was abandoned. */
 export async function send(
   { home, batch, links }: Destination,
   jobs: readonly NewJob[],
@@ -213,7 +229,7 @@ export function takenError(
 }
 
 /**
- * BullMQ's own script refuses nothing that was checked before; if it fails all the same, the jobs before are stored.
+ * Throws when BullMQ's own script has failed although the jobs were checked; the jobs before the failed one are stored.
  */
 export function reportFailed(
   failed: Extract<MembersAdded, { known: unknown }>['failed'],
@@ -230,7 +246,7 @@ export function reportFailed(
   }
 }
 
-/** BullMQ's queues say so when one job was added. */
+/** Emits BullMQ's 'waiting' event, as its queues do when one job was added. */
 function emitWaiting({ queue }: Member, job: Job): void {
   (queue.queue as QueueLike & { emit?(event: string, job: Job): void }).emit?.('waiting', job);
 }

@@ -45,7 +45,12 @@ export interface BatchDefinition {
   /** Ms without a sign of life of the producer after which an open batch is abandoned. */
   readonly openTimeout: number;
   /** How long a finished batch is kept: `age` in seconds, `count` for the latest so many. */
-  readonly keep: { readonly age?: number; readonly count?: number };
+  readonly keep: { readonly age?: number; readonly count?: number; readonly members?: boolean };
+  /** What its users keep with it; small. */
+  readonly metadata?: Readonly<Record<string, unknown>>;
+  readonly tags?: readonly string[];
+  /** By when it is to have finished, in ms since the epoch by the clock of the process that created it. */
+  readonly deadline?: number;
   /** The trace context in which the batch was created, if there was one. */
   readonly trace?: string;
   /** A random text that tells this life of the id from an earlier batch with the same id. */

@@ -108,8 +108,8 @@ end
 `;
 
 /**
- * Lua: why nothing may be added to a batch, or nil. `links` are pairs of a dependencies key and a member key, all of
- * which must hold for a caller who adds to a sealed batch.
+ * Lua: refusalOf(batchKey, nonce, links) returns why nothing may be added to a batch, or nil. `links` are pairs of a
+ * dependencies key and a member key; for a caller who adds to a sealed batch all of them must hold.
  */
 export const LUA_REFUSAL = `
 local function refusalOf(batchKey, nonce, links)
@@ -134,8 +134,8 @@ end
 `;
 
 /**
- * Lua: counts members that have been stored, which is a sign of life of the batch's producer. Returns 1 when the batch
- * had been abandoned and has failed for it: it is open again, and its job must be retried.
+ * Lua: counts members that were stored, which is a sign of life of the producer. Returns 1 when the batch had been
+ * abandoned and had failed because of it: it is open again, and its job must be retried.
  */
 export const LUA_COUNT_MEMBERS = `
 local function countMembers(batchKey, added)

@@ -8,13 +8,15 @@ import { batchesQueueKey, batchKeys, FIELD, needsKey } from './keys.js';
 import { LUA_NEED, type Need } from './needs.js';
 import { LUA_NOW, named, script } from './script.js';
 
-/** The batch that a new one becomes a member of, and what entitles the caller to add to it once it is sealed. */
+/**
+ * The batch that a new one becomes a member of, and the links that entitle the caller to add to it once it is sealed.
+ */
 export interface ParentOfBatch extends BatchLife {
   readonly links: readonly AttachmentLink[];
 }
 
 export type BatchCreated =
-  /** What is stored under this id now: the given definition, or that of the batch that existed. */
+  /** What is stored under this id now: the given definition, or the one of the batch that existed. */
   | {
       readonly definition: BatchDefinition;
       readonly isParentToBeRevived: boolean;
@@ -23,7 +25,10 @@ export type BatchCreated =
     }
   /** Jobs with the ids of these members exist: there is no batch. */
   | { readonly taken: readonly number[] }
-  /** `taken`: a job that is no batch has the id; `used`: the parent has had this member before, which was removed. */
+  /**
+   * `taken`: the id belongs to a job that is not a batch; `used`: the parent had this member before, and it was
+   * removed.
+   */
   | { readonly refused: Refusal | 'being removed' | 'taken' | 'used' }
   | { readonly keptElsewhere: KeptElsewhere }
   | { readonly error: string };
@@ -37,15 +42,15 @@ export interface Filled {
 }
 
 /**
- * Creates a batch, or finds the one that has the id, in one step: its batch job, stored by BullMQ's own script as a
- * delayed job, with everything that the batch is beside it, and its place among the members of its parent. With all of
- * its members, it is sealed in the same step, and its job waits for its children from the start.
+ * Creates a batch, or finds the one that has the id, in one step. BullMQ's own script stores the batch job as a delayed
+ * job; this script adds the fields of the batch, and its place among the members of its parent. With all of its
+ * members, it is sealed in the same step, and its job waits for its children from the start.
  *
  * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of
- *       needs; the name of the batches queue.
+ * needs; the name of the batches queue.
  * ARGV: the batch job, whose data is the definition, and its members, see encodeRequest(). The request is { id, nonce,
- *       openTimeout, keep, policy?, needs, prefix, queue (that of the batches), parent?: { nonce, links }, fresh (no
- *       job can have the id of a member) }.
+ *       openTimeout, keep, policy?, needs, prefix, queue (that of the batches), deadlineIn? (ms) or deadline?,
+ *       parent?: { nonce, links }, fresh (no job can have the id of a member) }.
  * Returns definition (as it is stored), revived (the parent, 0 or 1), and of a new one known (how many members had the
  * id of another), failed (position, or 0) and error | taken (positions) | refused (why) | keptElsewhere, … as LUA_CLAIM
  * | error.
@@ -110,6 +115,10 @@ redis.call('HSET', KEYS[1], '${FIELD.nonce}', request.nonce, '${FIELD.definition
 if request.policy then
   redis.call('HSET', KEYS[1], '${FIELD.policy}', request.policy)
 end
+if request.deadlineIn or request.deadline then
+  local deadline = request.deadlineIn and now() + request.deadlineIn or request.deadline
+  redis.call('HSET', KEYS[1], '${FIELD.deadline}', string.format('%d', deadline))
+end
 need(KEYS[1], KEYS[6], request.id, needs)
 if parent and not wasLost then
   listChild(KEYS[2], request.id)
@@ -117,7 +126,11 @@ end
 local revived = parent and countMembers(KEYS[2], wasLost and 0 or 1) or 0
 local stored, failed, problem = 0, nil, nil
 if #members > 0 then
-  stored, failed, problem = storeJobs(members)
+  local isDone
+  isDone, stored, failed, problem = pcall(storeJobs, members)
+  if not isDone then
+    stored, failed, problem = 0, members[1], type(stored) == 'table' and stored.err or tostring(stored)
+  end
   redis.call('HSET', KEYS[1], '${FIELD.total}', stored, '${FIELD.registeredAt}', now())
   if not failed then
     redis.call('HSET', KEYS[1], '${FIELD.sealedAt}', now())
@@ -131,6 +144,8 @@ return { 'definition', jobDataAt(1), 'revived', revived, 'known', jobCount - 1 -
 export interface BatchParts {
   readonly batchJob: NewJob;
   readonly needs: readonly Need[];
+  /** Ms from now, by Redis's clock, where the deadline was given so. */
+  readonly deadlineIn: number | undefined;
   readonly parent: ParentOfBatch | undefined;
   /** All of its members, if it is to be sealed with them at once. */
   readonly members: readonly NewJob[];
@@ -142,7 +157,7 @@ export interface BatchParts {
 export async function createBatchJob(
   redis: BatchRedis,
   definition: BatchDefinition,
-  { batchJob, needs, parent, members, isFresh }: BatchParts,
+  { batchJob, needs, deadlineIn, parent, members, isFresh }: BatchParts,
 ): Promise<BatchCreated> {
   const { id, nonce } = definition;
   const { job } = batchKeys(redis, id);
@@ -154,7 +169,9 @@ export async function createBatchJob(
     id,
     nonce,
     openTimeout: String(definition.openTimeout),
-    keep: `${definition.keep.age ?? ''},${definition.keep.count ?? ''}`,
+    keep: `${definition.keep.age ?? ''},${definition.keep.count ?? ''}${definition.keep.members ? ',members' : ''}`,
+    deadlineIn,
+    deadline: definition.deadline,
     ...policyField(definition.policy),
     needs: needs.join(' '),
     ...(parent === undefined ? {} : { parent: { nonce: parent.nonce, links: flatLinks(parent.links) } }),
@@ -190,7 +207,7 @@ function filledOf({ known, failed, error }: ReturnType<typeof named>): Filled | 
   return { known: Number(known), ...failure };
 }
 
-/** What failures do to the batch, as maintenance reads it: see FIELD.policy. */
+/** Returns the failure policy in the form that maintenance reads: see FIELD.policy. */
 function policyField(policy: FailurePolicy | undefined): { readonly policy?: string } {
   const { cancelAfter = '', cancelAtPercent = '', succeedIfPercent = '' } = policy ?? {};
   return policy === undefined ? {} : { policy: `${cancelAfter},${cancelAtPercent},${succeedIfPercent}` };
