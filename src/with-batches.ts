@@ -321,7 +321,7 @@ async function fill<Q extends QueueLike>(
   isRepeatable: boolean,
 ): Promise<void> {
   try {
-    await batch.addSource(jobs, isRepeatable);
+    await batch.addChecked(jobs, isRepeatable);
     await batch.seal();
   } catch (error) {
     if (batch.created && !isLost(error)) {

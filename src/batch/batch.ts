@@ -197,7 +197,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    */
   async addBulk(jobs: BatchJobs<Q>): Promise<BulkAdded> {
     checkIterable('addBulk', jobs);
-    return this.addSource(Array.isArray(jobs) ? checkJobs(jobs, this.#opener, this.id) : jobs, false);
+    return this.addChecked(Array.isArray(jobs) ? checkJobs(jobs, this.#opener, this.id) : jobs, false);
   }
 
   /**
@@ -206,7 +206,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * @param isRepeatable whether the jobs get the same ids when the same source is read again.
    * @internal
    */
-  async addSource(jobs: BatchJobs<Q> | readonly CheckedJob[], isRepeatable: boolean): Promise<BulkAdded> {
+  async addChecked(jobs: BatchJobs<Q> | readonly CheckedJob[], isRepeatable: boolean): Promise<BulkAdded> {
     const { nonce } = this.#definition;
     return isRepeatable
       ? this.#addStream(jobs, repeatableIds(this.id, nonce), false)
