@@ -26,6 +26,20 @@ const ONCE = [
   'test/surfaces/page/pace.test.ts',
 ];
 
+/** The folder of a version of BullMQ that the fast writer is to be proved for, by `npm run verify-bullmq`. */
+const { VERIFY_BULLMQ } = process.env;
+
+const verify =
+  VERIFY_BULLMQ === undefined
+    ? []
+    : [
+        {
+          extends: true as const,
+          resolve: { alias: [{ find: /^bullmq$/, replacement: VERIFY_BULLMQ }] },
+          test: { name: 'verify', include: ['test/record/fast-writer.test.ts'] },
+        },
+      ];
+
 export default defineConfig({
   test: {
     globalSetup: 'test/support/global-setup.ts',
@@ -41,6 +55,7 @@ export default defineConfig({
         resolve: { alias: [{ find: /^bullmq$/, replacement: 'bullmq5' }] },
         test: { name: 'bullmq 5', include: ['test/**/*.test.ts'], exclude: ONCE, env: { BULLMQ: 'bullmq5' } },
       },
+      ...verify,
     ],
   },
 });

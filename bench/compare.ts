@@ -20,10 +20,12 @@ export interface Comparison {
   readonly conditions: string;
   /** The least acceptable jobs/s of the batch side, as a multiple of the plain side's. */
   readonly target: number;
+  /** What is compared with what, where it is not plain BullMQ and a batch. */
+  readonly names?: Readonly<Record<Side, string>>;
 }
 
 /** Both sides in turn, so that what else the machine does meets both alike. */
-export async function compare(setting: Setting, { prepare, conditions, target }: Comparison): Promise<Outcome> {
+export async function compare(setting: Setting, { prepare, ...rest }: Comparison): Promise<Outcome> {
   const { redis, jobs, runs, say } = setting;
   const measured: Record<Side, Measured[]> = { plain: [], batch: [] };
   for (let round = 0; round <= runs; round++) {
@@ -36,7 +38,7 @@ export async function compare(setting: Setting, { prepare, conditions, target }:
       say(`${isWarmUp ? 'warm-up' : `run ${round} of ${runs}`}, ${side}: ${count(jobs / run.seconds)} jobs/s`);
     }
   }
-  return outcomeOf(measured, jobs, conditions, target);
+  return outcomeOf(measured, jobs, rest);
 }
 
 /** Measures time, and what Redis and this process spend on it. */
@@ -62,8 +64,7 @@ async function runOnce(redis: BenchRedis, prepare: () => Promise<Run>): Promise<
 function outcomeOf(
   measured: Record<Side, readonly Measured[]>,
   jobs: number,
-  conditions: string,
-  target: number,
+  { conditions, target, names = { plain: 'plain', batch: 'batch' } }: Omit<Comparison, 'prepare'>,
 ): Outcome {
   const sides = { plain: summaryOf(measured.plain, jobs), batch: summaryOf(measured.batch, jobs) };
   const ratio = sides.batch.jobsPerSecond.median / sides.plain.jobsPerSecond.median;
@@ -72,7 +73,7 @@ function outcomeOf(
   return {
     conditions,
     table: SIDES.map((side) => ({
-      side,
+      side: names[side],
       'jobs/s: min': count(sides[side].jobsPerSecond.min),
       median: count(sides[side].jobsPerSecond.median),
       max: count(sides[side].jobsPerSecond.max),
@@ -80,10 +81,25 @@ function outcomeOf(
       'Node µs/job': sides[side].nodeMicrosPerJob.toFixed(1),
     })),
     verdict:
-      `batch ÷ plain, ratio of the medians: ${ratio.toFixed(3)} (pairs: ${pairs.min.toFixed(3)} to ` +
+      `${names.batch} ÷ ${names.plain}, ratio of the medians: ${ratio.toFixed(3)} (pairs: ${pairs.min.toFixed(3)} to ` +
       `${pairs.max.toFixed(3)})`,
     target: { text: `≥ ${target.toFixed(2)}`, met },
     figures: { sides, ratio, pairs, target: { atLeast: target, met } },
+  };
+}
+
+/** Several measurements as one scenario: the figures of each are under its name. */
+export function combined(parts: Readonly<Record<string, Outcome>>): Outcome {
+  const all = Object.entries(parts);
+  return {
+    conditions: all.map(([name, { conditions }]) => `${name}: ${conditions}`).join('\n'),
+    table: all.flatMap(([name, { table }]) => table.map((row) => ({ ...row, side: `${name}, ${row.side}` }))),
+    verdict: all.map(([name, { verdict }]) => `${name}: ${verdict}`).join('\n'),
+    target: {
+      text: all.map(([name, { target }]) => `${name} ${target.text}`).join(', '),
+      met: all.every(([, { target }]) => target.met),
+    },
+    figures: Object.fromEntries(all.map(([name, { figures }]) => [name, figures])),
   };
 }
 

@@ -11,15 +11,15 @@ const CONCURRENCY = 200;
 export const drain: Scenario = {
   name: 'drain',
   title: 'works jobs off: a sealed batch, up to the end of its callback, against the same jobs without a batch',
-  jobs: 50_000,
-  runs: 7,
+  jobs: 20_000,
+  runs: 5,
   measure: (setting) =>
     compare(setting, {
       conditions:
         `timed: from the start of a worker (concurrency ${CONCURRENCY}, in this process, jobs that do nothing) to ` +
         `the completion of the last job (plain), or of the complete callback's job (batch, with a BatchWorker in ` +
         'this process)',
-      target: 0.9,
+      target: 0.95,
       prepare: (side, prefix) => prepare(side, { connection: setting.redis.connection, prefix }, setting.jobs),
     }),
 };

@@ -1,13 +1,17 @@
 import { startPrivateRedis } from '../test/support/private-redis.js';
 import { drain } from './drain.js';
-import { enqueue } from './enqueue.js';
+import { enqueue, enqueueMixed } from './enqueue.js';
 import { environmentOf } from './environment.js';
+import { huge } from './huge.js';
+import { latency } from './latency.js';
 import { memory } from './memory.js';
+import { nested } from './nested.js';
 import { HELP, help, type Options, readOptions, UsageError } from './options.js';
 import { BenchRedis } from './redis.js';
 import { jsonReport, textReport } from './report.js';
+import { small } from './small.js';
 
-const SCENARIOS = [enqueue, drain, memory];
+const SCENARIOS = [enqueue, enqueueMixed, drain, small, latency, nested, memory, huge];
 
 try {
   const options = readOptions(process.argv.slice(2), SCENARIOS);
@@ -22,16 +26,26 @@ try {
   process.exit(1);
 }
 
-async function run(options: Options): Promise<void> {
-  const { scenario, jobs, runs, json, check } = options;
+async function run({ scenarios, json, check, ...wanted }: Options): Promise<void> {
   const server = await startPrivateRedis({ say });
   const redis = new BenchRedis(server.url);
+  const reports: object[] = [];
   try {
     const environment = await environmentOf(redis, server.how);
-    const outcome = await scenario.measure({ redis, jobs, runs, say });
-    console.log((json ? jsonReport : textReport)(options, environment, outcome));
-    if (check && !outcome.target.met) {
-      process.exitCode = 1;
+    for (const scenario of scenarios) {
+      const amount = { jobs: wanted.jobs ?? scenario.jobs, runs: wanted.runs ?? scenario.runs };
+      say(`${scenario.name}:`);
+      const outcome = await scenario.measure({ redis, ...amount, say });
+      reports.push(jsonReport(scenario, amount, environment, outcome));
+      if (!json) {
+        console.log(`${textReport(scenario, amount, environment, outcome)}\n`);
+      }
+      if (check && !outcome.target.met) {
+        process.exitCode = 1;
+      }
+    }
+    if (json) {
+      console.log(JSON.stringify(reports.length === 1 ? reports[0] : { scenarios: reports }));
     }
   } finally {
     await redis.close();
@@ -40,7 +54,7 @@ async function run(options: Options): Promise<void> {
 }
 
 function whatThereIs(): string {
-  return `Scenarios are: ${SCENARIOS.map(({ name }) => name).join(', ')}. --help lists the options.`;
+  return `Scenarios are: ${SCENARIOS.map(({ name }) => name).join(', ')}; all. --help lists the options.`;
 }
 
 /** Standard output is for the result alone. */

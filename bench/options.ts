@@ -2,9 +2,11 @@ import { parseArgs } from 'node:util';
 import type { Scenario } from './scenario.js';
 
 export interface Options {
-  readonly scenario: Scenario;
-  readonly jobs: number;
-  readonly runs: number;
+  /** One of the scenarios, or, for 'all', each of them. */
+  readonly scenarios: readonly Scenario[];
+  /** As the command line says; else each scenario has its own. */
+  readonly jobs: number | undefined;
+  readonly runs: number | undefined;
   readonly json: boolean;
   readonly check: boolean;
 }
@@ -14,6 +16,9 @@ export class UsageError extends Error {}
 
 export const HELP = 'help';
 
+/** The name of all scenarios, one after another. */
+const ALL = 'all';
+
 /** Reads the command line; `HELP` when that is what was asked for. */
 export function readOptions(args: readonly string[], scenarios: readonly Scenario[]): Options | typeof HELP {
   const { values, positionals } = parse(args);
@@ -21,8 +26,8 @@ export function readOptions(args: readonly string[], scenarios: readonly Scenari
     return HELP;
   }
   const [name, ...others] = positionals;
-  const scenario = scenarios.find((known) => known.name === name);
-  if (scenario === undefined) {
+  const chosen = scenarios.filter((known) => name === ALL || known.name === name);
+  if (chosen.length === 0) {
     const mistake = name === undefined ? 'No scenario was given' : `There is no scenario '${name}'`;
     throw new UsageError(`${mistake}.`);
   }
@@ -30,9 +35,9 @@ export function readOptions(args: readonly string[], scenarios: readonly Scenari
     throw new UsageError(`One scenario at a time, not also '${others.join("', '")}'.`);
   }
   return {
-    scenario,
-    jobs: positive('--jobs', values.jobs) ?? scenario.jobs,
-    runs: positive('--runs', values.runs) ?? scenario.runs,
+    scenarios: chosen,
+    jobs: positive('--jobs', values.jobs),
+    runs: positive('--runs', values.runs),
     json: values.json ?? false,
     check: values.check ?? false,
   };
@@ -42,7 +47,7 @@ export function help(scenarios: readonly Scenario[]): string {
   const width = Math.max(...scenarios.map(({ name }) => name.length));
   return `Compares batches with plain BullMQ doing the same jobs, on the same Redis.
 
-  npm run bench -- ${scenarios.map(({ name }) => name).join('|')} [options]
+  npm run bench -- ${scenarios.map(({ name }) => name).join('|')}|${ALL} [options]
 
 Scenarios:
 ${scenarios.map(({ name, title }) => `  ${name.padEnd(width)}  ${title}`).join('\n')}
@@ -55,7 +60,8 @@ Options:
   --help     print this
 
 Redis: REDIS_URL, or else a private one that is started for the time of the measurement. On a shared server, Redis's own
-figures include what others do there. What is written has the prefix 'bench-…', and is removed after each run.`;
+figures include what others do there. What is written has a random prefix of four
+characters, and is removed after each run.`;
 }
 
 function parse(args: readonly string[]) {

@@ -36,6 +36,11 @@ export class BenchRedis {
     return Number((await this.#info('memory')).used_memory);
   }
 
+  /** What a look at one command of Redis's needs: other clients may run it while the measurement goes on. */
+  get client(): Redis {
+    return this.#client;
+  }
+
   async version(): Promise<string> {
     const { server_name: name = 'redis', redis_version, valkey_version } = await this.#info('server');
     return `${name} ${valkey_version ?? redis_version}`;
@@ -43,10 +48,10 @@ export class BenchRedis {
 
   /**
    * Runs `fn` with a prefix that nobody else has, and removes what it has written. A batch stores it with every member:
-   * it is short.
+   * it is as long as BullMQ's own, 'bull'.
    */
   async withPrefix<T>(fn: (prefix: string) => Promise<T>): Promise<T> {
-    const prefix = `bench-${randomBytes(4).toString('hex')}`;
+    const prefix = randomBytes(2).toString('hex');
     try {
       return await fn(prefix);
     } finally {

@@ -1,14 +1,23 @@
 import { count } from './compare.js';
 import type { Environment } from './environment.js';
 import { DATA_BYTES } from './jobs.js';
-import type { Options } from './options.js';
-import type { Outcome, Row } from './scenario.js';
+import type { Amount, Outcome, Row, Scenario } from './scenario.js';
 
-export function jsonReport({ scenario, jobs, runs }: Options, environment: Environment, { figures }: Outcome): string {
-  return JSON.stringify({ scenario: scenario.name, jobs, dataBytes: DATA_BYTES, runs, environment, ...figures });
+export function jsonReport(
+  { name }: Scenario,
+  { jobs, runs }: Amount,
+  environment: Environment,
+  { figures }: Outcome,
+): object {
+  return { scenario: name, jobs, dataBytes: DATA_BYTES, runs, environment, ...figures };
 }
 
-export function textReport({ scenario, jobs, runs }: Options, environment: Environment, outcome: Outcome): string {
+export function textReport(
+  scenario: Scenario,
+  { jobs, runs }: Amount,
+  environment: Environment,
+  outcome: Outcome,
+): string {
   const { node, bullmq, redis, redisFrom, cpus, cpuModel } = environment;
   const { conditions, table, verdict, target } = outcome;
   return [

@@ -9,6 +9,12 @@ export interface Setting {
   say(line: string): void;
 }
 
+/** What was measured, and how often. */
+export interface Amount {
+  readonly jobs: number;
+  readonly runs: number;
+}
+
 /** One of the things that can be measured. */
 export interface Scenario {
   readonly name: string;

@@ -11,7 +11,8 @@ import {
   type MemberQueue,
   memberQueueOf,
 } from './batch/home.js';
-import { type BatchJobs, checkIterable, checkJobs, type Opener } from './batch/job.js';
+
+import { type BatchJobs, type CheckedJob, checkIterable, checkJobs, type Opener } from './batch/job.js';
 import {
   type BatchCounts,
   type BatchQuery,
@@ -21,6 +22,7 @@ import {
   getBatches,
   type ListedState,
 } from './batch/lookup.js';
+
 import type { JobLike, QueueLike } from './batch/queue-like.js';
 import { signalOf } from './batch/signal.js';
 import { enclosing, notedBatchId, noteJob } from './context.js';
@@ -235,26 +237,27 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
     home: await homeOf(queue),
     callbackNames: callbackNames.get(queue),
   });
-  const create = async (options: BatchOptions = {}) => {
+  const create = async (options: BatchOptions = {}, members: readonly CheckedJob[] = []) => {
     checkOwnQueue(options, own);
     checkBatchOptions(options);
     const parent = options.parent ?? enclosingBatch();
     if (parent === undefined) {
       warnWithoutParent(own);
     }
-    return createBatch<Q>(await opener(), parent === undefined ? options : { ...options, parent });
+    return createBatch<Q>(await opener(), parent === undefined ? options : { ...options, parent }, members);
   };
   return {
-    createBatch: create,
+    createBatch: (options) => create(options),
     async addBatch(options, jobs) {
       checkIterable('addBatch', jobs);
       checkOwnQueue(options, own);
       checkBatchOptions(options);
-      if (Array.isArray(jobs)) {
-        checkJobs(jobs, await opener(), options.id === undefined ? undefined : escapedId(options.id));
+      const batchId = options.id === undefined ? undefined : escapedId(options.id);
+      const members = Array.isArray(jobs) ? checkJobs(jobs, await opener(), batchId) : undefined;
+      const batch = await create(options, members);
+      if (!batch.isFilled) {
+        await fill(batch, members ?? jobs, options.id !== undefined);
       }
-      const batch = await create(options);
-      await fill(batch, jobs, options.id !== undefined);
       return batch;
     },
     async getBatch(id) {
@@ -312,9 +315,13 @@ function warnWithoutParent({ name }: MemberQueue): void {
 /**
  * Fills and seals a batch. If that fails, a batch that this call has created is removed, so that no callback runs.
  */
-async function fill<Q extends QueueLike>(batch: Batch<Q>, jobs: BatchJobs<Q>, isRepeatable: boolean): Promise<void> {
+async function fill<Q extends QueueLike>(
+  batch: Batch<Q>,
+  jobs: BatchJobs<Q> | readonly CheckedJob[],
+  isRepeatable: boolean,
+): Promise<void> {
   try {
-    await batch.addChecked(jobs, isRepeatable);
+    await batch.addSource(jobs, isRepeatable);
     await batch.seal();
   } catch (error) {
     if (batch.created && !isLost(error)) {

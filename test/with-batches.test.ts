@@ -124,7 +124,7 @@ describe('createBatch', () => {
       on: { complete: { name: 'done', queue: 'mail' }, success: [{ name: 'a' }, { name: 'b' }] },
     });
     expect(batch).toMatchObject({ created: true, description: 'Import of ACME', parentId: undefined });
-    expect(batch.id).toMatch(/^\w{20}$/);
+    expect(batch.id).toMatch(/^\w{12}$/);
     const again = await users.getBatch(batch.id);
     expect(again).toMatchObject({ id: batch.id, created: false, description: 'Import of ACME' });
     expect(

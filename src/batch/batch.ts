@@ -1,4 +1,4 @@
-import type { Job, JobsOptions } from 'bullmq';
+import type { Job } from 'bullmq';
 import { runInside } from '../context.js';
 import { BatchError, BatchNotFoundError, BatchOptionsError } from '../errors.js';
 import { type BatchDefinition, type BatchEvent, EVENTS } from '../model/definition.js';
@@ -36,8 +36,9 @@ import {
   type Opener,
 } from './job.js';
 import { addCallback } from './late.js';
+import { memberOf, optionsOf } from './member-jobs.js';
 import { type BatchMembersPage, type MembersPageOptions, membersPage } from './member-pages.js';
-import { type Added, addMembers, type Destination, type Member } from './members.js';
+import { addMembers, countMembers, type Destination } from './members.js';
 import { updateMetadata } from './metadata.js';
 import { orderedResults } from './ordered.js';
 import type { DataOf, JobOf, NamedQueue, NameOf, QueueLike, ResultOf } from './queue-like.js';
@@ -102,6 +103,12 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   readonly id: string;
   /** False when `createBatch` found a batch with this id, or when the handle comes from a look-up. */
   readonly created: boolean;
+  /**
+   * Whether it was created with all of its members, and sealed.
+   *
+   * @internal
+   */
+  readonly isFilled: boolean;
   readonly #opener: Opener;
   readonly #definition: BatchDefinition;
   readonly #standing: Standing;
@@ -117,11 +124,13 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     opener: Opener;
     definition: BatchDefinition;
     created?: boolean;
+    isFilled?: boolean;
     standing?: Standing;
     parent?: Batch | undefined;
   }) {
     this.id = parts.id;
     this.created = parts.created ?? false;
+    this.isFilled = parts.isFilled ?? false;
     this.#opener = parts.opener;
     this.#definition = parts.definition;
     this.#standing = parts.standing ?? OUTSIDE;
@@ -146,6 +155,11 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   /** What `createBatch` was given for people to read in lists; undefined if there was none. */
   get description(): string | undefined {
     return this.#definition.description;
+  }
+
+  /** The tags that `createBatch` was given; an empty list if there were none. */
+  get tags(): readonly string[] {
+    return this.#definition.tags ?? [];
   }
 
   /**
@@ -183,19 +197,16 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    */
   async addBulk(jobs: BatchJobs<Q>): Promise<BulkAdded> {
     checkIterable('addBulk', jobs);
-    if (Array.isArray(jobs)) {
-      checkJobs(jobs, this.#opener, this.id);
-    }
-    return this.addChecked(jobs, false);
+    return this.addSource(Array.isArray(jobs) ? checkJobs(jobs, this.#opener, this.id) : jobs, false);
   }
 
   /**
-   * Adds jobs from a source that was checked as far as possible without reading a stream.
+   * Adds jobs from a source: an array of jobs that were checked, or others, which are checked one by one.
    *
    * @param isRepeatable whether the jobs get the same ids when the same source is read again.
    * @internal
    */
-  async addChecked(jobs: BatchJobs<Q>, isRepeatable: boolean): Promise<BulkAdded> {
+  async addSource(jobs: BatchJobs<Q> | readonly CheckedJob[], isRepeatable: boolean): Promise<BulkAdded> {
     const { nonce } = this.#definition;
     return isRepeatable
       ? this.#addStream(jobs, repeatableIds(this.id, nonce), false)
@@ -233,18 +244,22 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    */
   async addFlow(flow: Flow): Promise<FlowNode> {
     const { repetition } = this.#standing;
-    const kept = this.#definition.keep.members ? { ...flow, opts: { ...flow?.opts, removeOnFail: false } } : flow;
-    return this.#traced(() => addFlow(this.#destination, this.#definition.jobOptions, kept, repetition));
+    return this.#traced(() => addFlow(this.#destination, flow, repetition));
   }
 
-  async #addStream(jobs: BatchJobs<Q>, nextId: NextId, freshIfUnnamed: boolean): Promise<BulkAdded> {
+  async #addStream(
+    jobs: BatchJobs<Q> | readonly CheckedJob[],
+    nextId: NextId,
+    freshIfUnnamed: boolean,
+  ): Promise<BulkAdded> {
     let [added, known, position] = [0, 0, 0];
+    const check = Array.isArray(jobs)
+      ? (job: unknown) => job as CheckedJob
+      : (job: unknown) => checkJob(`job ${position++}`, job, this.#opener, this.id);
     const add = async (chunk: unknown[]) => {
-      const members = chunk.map((job) =>
-        this.#member(checkJob(`job ${position++}`, job, this.#opener, this.id), nextId),
-      );
+      const members = chunk.map((job) => memberOf(check(job), nextId));
       const isFresh = freshIfUnnamed && !members.some(({ isNamed }) => isNamed);
-      const done = await this.#traced(() => addMembers(this.#destination, members, isFresh));
+      const done = await this.#traced(() => countMembers(this.#destination, members, isFresh));
       added += done.added;
       known += done.known;
     };
@@ -274,7 +289,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   async addTo(
     queue: MemberQueue,
     jobs: readonly { name: string; data: unknown; opts?: unknown }[],
-  ): Promise<Pick<Added, 'jobs'>> {
+  ): Promise<{ readonly jobs: readonly Job[] }> {
     if (queue.prefix !== this.#opener.own.prefix) {
       throw new BatchOptionsError(
         `Queue '${queue.name}' has the prefix '${queue.prefix}', batch '${this.id}' has ` +
@@ -285,24 +300,15 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     checkSameBatches(`Batch '${this.id}'`, queue, this.#opener.home);
     const nextId = this.#newIds();
     const members = jobs.map((job, i) =>
-      this.#member(checkMember(jobs.length === 1 ? 'the job' : `job ${i}`, queue, job, this.id), nextId),
+      memberOf(checkMember(jobs.length === 1 ? 'the job' : `job ${i}`, queue, job, this.id), nextId),
     );
     const fresh = this.#makesFreshIds && !members.some(({ isNamed }) => isNamed);
     const added: Job[] = [];
     for (let from = 0; from < members.length; from += CHUNK_SIZE) {
       const some = members.slice(from, from + CHUNK_SIZE);
-      added.push(...(await this.#traced(() => addMembers(this.#destination, some, fresh))).jobs);
+      added.push(...(await this.#traced(() => addMembers(this.#destination, some, fresh))));
     }
     return { jobs: added };
-  }
-
-  #member({ queue, name, data, opts = {} }: CheckedJob, nextId: NextId): Member {
-    const { jobOptions } = this.#definition;
-    const { jobId, ...own } = opts;
-    const id = nextId({ queue: queue.name, name, data });
-    const isNamed = jobId !== undefined;
-    const kept = this.#definition.keep.members ? { removeOnFail: false } : {};
-    return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions), ...kept }, id: jobId ?? id, isNamed };
   }
 
   /** Runs `work` in the trace of the batch, whatever trace is active where the job is added. */
@@ -311,7 +317,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   }
 
   get #destination(): Destination {
-    return { home: this.#opener.home, batch: this.#definition, links: this.#standing.links };
+    const batch = this.#definition;
+    return { home: this.#opener.home, batch, options: optionsOf(batch), links: this.#standing.links };
   }
 
   /**
@@ -369,14 +376,22 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    *
    * @internal
    */
-  async createChild<C extends QueueLike>(opener: Opener, options: BatchOptions): Promise<Batch<C>> {
+  async createChild<C extends QueueLike>(
+    opener: Opener,
+    options: BatchOptions,
+    members: readonly CheckedJob[] = [],
+  ): Promise<Batch<C>> {
     checkSameBatches(`A child of batch '${this.id}'`, opener.own, this.#opener.home);
     const { repetition } = this.#standing;
     const named =
       repetition === undefined || options.id !== undefined
         ? options
         : { ...options, id: this.#childId(opener, options, repetition) };
-    const defined = await this.#traced(() => defineBatch(opener, named, this.#destination));
+    const nextIds = ({ id, nonce }: BatchDefinition) =>
+      repetition === undefined || options.id !== undefined
+        ? firstIds(id, nonce, options.id !== undefined)
+        : derivedIds(nonce, repetition);
+    const defined = await this.#traced(() => defineBatch(opener, named, this.#destination, { members, nextIds }));
     return new Batch<C>({ ...defined, opener, parent: this, standing: { ...OUTSIDE, repetition } });
   }
 
@@ -756,22 +771,32 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   }
 }
 
-/** Creates a batch, or returns the one that has the id. */
+function firstIds(batchId: string, nonce: string, isRepeatable: boolean): NextId {
+  return isRepeatable ? repeatableIds(batchId, nonce) : freshIds(nonce);
+}
+
+/**
+ * Creates a batch, or returns the one that has the id.
+ *
+ * @param members all of its members, with which it is created and sealed at once if that can be one step.
+ */
 export async function createBatch<Q extends QueueLike, Names extends string = string>(
   opener: Opener,
   options: BatchOptions<Names>,
+  members: readonly CheckedJob[] = [],
 ): Promise<Batch<Q, Names>> {
   checkBatchOptions(options);
   const { parent } = options;
   if (parent === undefined) {
-    return new Batch<Q, Names>({ ...(await defineBatch(opener, options, undefined)), opener });
+    const nextIds = ({ id, nonce }: BatchDefinition) => firstIds(id, nonce, options.id !== undefined);
+    return new Batch<Q, Names>({ ...(await defineBatch(opener, options, undefined, { members, nextIds })), opener });
   }
   if (!(parent instanceof Batch)) {
     throw new BatchOptionsError(
       `'parent' must be a Batch, not ${describe(parent)}: pass what createBatch() or getBatch() returned.`,
     );
   }
-  return parent.createChild<Q>(opener, options);
+  return parent.createChild<Q>(opener, options, members);
 }
 
 /**

@@ -10,7 +10,7 @@ import {
 } from '../errors.js';
 import { type BatchDefinition, EVENTS, eventsOf } from '../model/definition.js';
 import { type OnFailure, policyOf } from '../model/failure-policy.js';
-import type { AddCommand } from '../record/bullmq-commands.js';
+import type { NewJob } from '../record/adding-lua.js';
 import { isConnectionError } from '../record/connection-error.js';
 import { type BatchCreated, createBatchJob } from '../record/create-batch.js';
 import { needsOf } from '../record/needs.js';
@@ -26,10 +26,12 @@ import {
   type MemberDefaults,
 } from '../validation.js';
 import { type Callbacks, storeCallbacks } from './callbacks.js';
+import { type FirstMembers, firstMembers, type MembersToBe } from './first-members.js';
 import { checkNotBatches, type Home } from './home.js';
 import { newBatchId, newNonce } from './ids.js';
 import type { Opener } from './job.js';
-import { commandOf, type Destination, newJob, refusal, withTrace } from './members.js';
+import { newEntry, newJob, withTrace } from './member-jobs.js';
+import { type Destination, refusal, reportFailed, takenError } from './members.js';
 import { otherQueue } from './other-queue.js';
 import type { QueueLike } from './queue-like.js';
 import { removeBatch } from './remove.js';
@@ -224,6 +226,8 @@ export interface DefinedBatch {
   readonly id: string;
   readonly definition: BatchDefinition;
   readonly created: boolean;
+  /** Whether it was created with all of its members, and sealed. */
+  readonly isFilled: boolean;
 }
 
 /** Creates the batch, or finds the one that has this id, in one atomic step. */
@@ -231,6 +235,7 @@ export async function defineBatch(
   opener: Opener,
   options: BatchOptions,
   parent: Destination | undefined,
+  first: MembersToBe,
 ): Promise<DefinedBatch> {
   const { home } = opener;
   const wanted = definitionOf(opener, options, parent);
@@ -239,14 +244,20 @@ export async function defineBatch(
       `ifExists: 'replace' is not for a child batch: batch '${parent.batch.id}' would count the one before as missing.`,
     );
   }
+  const members = await firstMembers(opener, wanted, first);
   return startTrace(home.telemetry, wanted.id, async (trace) => {
     const definition = trace === undefined ? wanted : { ...wanted, trace };
     const deadlineIn = typeof options.deadline === 'number' ? options.deadline : undefined;
-    const stored = await storeOr(options.ifExists ?? 'join', { opener, definition, parent, deadlineIn });
+    const stored = await storeOr(options.ifExists ?? 'join', {
+      ...{ opener, definition, parent, deadlineIn },
+      first: members,
+    });
+    const created = stored.nonce === definition.nonce;
     return {
       id: definition.id,
       definition: agree(definition.id, stored, definition),
-      created: stored.nonce === definition.nonce,
+      created,
+      isFilled: created && members.entries.length > 0,
     };
   });
 }
@@ -281,6 +292,8 @@ interface Wanted {
   readonly parent: Destination | undefined;
   /** The deadline, by Redis's clock, where it was given in ms. */
   readonly deadlineIn: number | undefined;
+  /** The members that it is created with. */
+  readonly first: FirstMembers;
 }
 
 /** Stores the batch; another one that has the id is returned, refused, or removed first. */
@@ -306,16 +319,19 @@ async function storeOr(ifExists: NonNullable<BatchOptions['ifExists']>, wanted: 
 }
 
 /** Stores the batch; what is returned is the batch that has the id then, which may be another one. */
-async function store({ opener: { home }, definition, parent, deadlineIn }: Wanted): Promise<BatchDefinition> {
+async function store({ opener: { home }, definition, parent, deadlineIn, first }: Wanted): Promise<BatchDefinition> {
+  const { members, entries, isFresh } = first;
   for (let tries = 0; ; tries++) {
     const created = await createBatchJob(home.redis, definition, {
-      command: batchCommand(home, definition, parent),
+      batchJob: batchEntry(home, definition, parent, entries.length > 0),
       needs: [
         ...needsOf(eventsOf(definition.on), definition.policy),
         ...(definition.deadline === undefined ? [] : ['deadline' as const]),
       ],
       deadlineIn,
       parent: parent && { ...parent.batch, links: parent.links },
+      members: entries,
+      isFresh,
     }).catch((cause: unknown) => {
       throw notCreated(definition.id, cause);
     });
@@ -323,7 +339,15 @@ async function store({ opener: { home }, definition, parent, deadlineIn }: Wante
       if (created.isParentToBeRevived && parent !== undefined) {
         await revive(home, parent.batch.id);
       }
+      if (created.filled?.failed !== undefined) {
+        // It must not call anybody back with only a part of its members.
+        await removeBatch(home, definition, { force: true, members: true }).catch(() => {});
+        reportFailed(created.filled.failed, members, { batchId: definition.id });
+      }
       return created.definition;
+    }
+    if ('taken' in created) {
+      throw takenError(definition.id, members, created.taken);
     }
     if ('keptElsewhere' in created) {
       throw otherQueue('withBatches()', home.redis, created.keptElsewhere);
@@ -373,17 +397,26 @@ function refusedBatch(
   }
 }
 
-/** Returns the command with which BullMQ adds the batch job: delayed, because the batch is open. */
-function batchCommand(home: Home, definition: BatchDefinition, parent: Destination | undefined): AddCommand {
+/**
+ * The batch job as BullMQ adds it: delayed, because an open batch is a delayed job; one that has its members waits for
+ * them at once.
+ */
+function batchEntry(
+  home: Home,
+  definition: BatchDefinition,
+  parent: Destination | undefined,
+  isFilled: boolean,
+): NewJob {
   const { id, description, queue, openTimeout } = definition;
   const batches = { queue: home.batches as unknown as QueueLike };
   const job = newJob(batches, description ?? `batch of ${queue}`, definition, {
     ...withTrace(STEP_OPTIONS, definition.trace),
     jobId: id,
-    delay: openTimeout,
+    ...(isFilled ? {} : { delay: openTimeout }),
     ...(parent === undefined ? {} : { parent: { id: parent.batch.id, queue: home.batches.qualifiedName } }),
   });
-  return commandOf(job, 'of the batch', { batchId: id, jobIds: [id] });
+  const options = { queue: home.batches.name, id, kind: 'batch', isParent: isFilled };
+  return newEntry(home, job, options, 'of the batch', { batchId: id, jobIds: [id] });
 }
 
 function notCreated(batchId: string, cause: unknown): BatchMemberError {

@@ -5,11 +5,10 @@ import { dueOf } from '../model/rules.js';
 import type { CallbackSnapshot, Snapshot } from '../model/snapshot.js';
 import type { NewJob } from '../record/adding-lua.js';
 import { enqueueInBatch } from '../record/enqueue-callbacks.js';
-import { jobKey } from '../record/keys.js';
 import { readSnapshot } from '../record/snapshot.js';
 import { callbackJob } from './callbacks.js';
 import type { Home } from './home.js';
-import { commandOf, newJob, withTrace } from './members.js';
+import { newEntry, newJob, withTrace } from './member-jobs.js';
 import { inProducerSpans, inTrace } from './trace.js';
 
 /** Enqueues the callbacks of this event that are due and not enqueued yet. Any process may call it at any time. */
@@ -29,20 +28,21 @@ export async function enqueueDue(home: Home, batchId: string, event: BatchEvent)
  *
  * @param token the lock token of the batch job, for the BatchWorker that holds it: without the lock nothing is
  * enqueued.
+ * @returns whether all of them have been enqueued now, or were before.
  */
 export async function enqueueCallbacks(
   home: Home,
   snapshot: Snapshot,
   due: readonly CallbackSnapshot[],
   token = '',
-): Promise<void> {
+): Promise<boolean> {
   if (due.length === 0) {
-    return;
+    return true;
   }
   const { definition, version } = snapshot;
   const callbacks = due.map((callback) => ({ ...callback, queue: home.queueNamed(callback.queue) }));
   const queues = [...new Set(callbacks.map(({ queue }) => queue))];
-  await inTrace(home.telemetry, definition.trace, () =>
+  return inTrace(home.telemetry, definition.trace, () =>
     inProducerSpans(queues, callbacks, async (traceOf) => {
       const jobs = due.map((callback, i) =>
         newCallback(home, snapshot, callback, traceOf(callbacks[i]?.queue as never)),
@@ -55,6 +55,7 @@ export async function enqueueCallbacks(
           { batchId: definition.id },
         );
       }
+      return enqueued === 'enqueued';
     }),
   );
 }
@@ -74,9 +75,7 @@ function newCallback(home: Home, snapshot: Snapshot, due: CallbackSnapshot, trac
     removeOnFail: false,
   };
   const job = newJob(queue, name, data, options);
-  return {
-    key: jobKey(home.redis.prefix, due.queue, due.jobId),
-    kind: due.event === 'success' ? 'fragile' : 'firm',
-    command: commandOf(job, `of callback '${name}'`, { batchId: definition.id, jobIds: [due.jobId] }),
-  };
+  const kind = due.event === 'success' ? 'fragile' : 'firm';
+  const adding = { batchId: definition.id, jobIds: [due.jobId] };
+  return newEntry(home, job, { queue: due.queue, id: due.jobId, kind }, `of callback '${name}'`, adding);
 }

@@ -5,7 +5,9 @@ import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type M
 import { type Home, type MemberQueue, wrappedQueue } from './home.js';
 import { freshIds } from './ids.js';
 import { checkData } from './job.js';
-import { type Adding, commandOf, type Destination, markNamed, newJob, notAdded, send, withTrace } from './members.js';
+import { asMember, newEntry, newJob, withTrace } from './member-jobs.js';
+import { type Destination, send } from './members.js';
+import { type Adding, notAdded } from './not-added.js';
 import type { Repetition } from './repetition.js';
 import { inProducerSpans } from './trace.js';
 
@@ -74,15 +76,13 @@ interface Node {
 }
 
 /** Adds a tree of jobs to a batch, of which the root becomes a member: all of it, in one step, or nothing. */
-export async function addFlow(
-  to: Destination,
-  defaults: JobsOptions | undefined,
-  flow: unknown,
-  repetition: Repetition | undefined,
-): Promise<FlowNode> {
-  const { home, batch } = to;
+export async function addFlow(to: Destination, flow: unknown, repetition: Repetition | undefined): Promise<FlowNode> {
+  const { home, batch, options } = to;
   const root = checkFlow(flow, to, repetition);
-  const own = { ...root, opts: { ...defaults, ...root.opts, ignoreDependencyOnFailure: true } };
+  const own = {
+    ...root,
+    opts: { ...options.defaults, ...root.opts, ...options.fixed, ignoreDependencyOnFailure: true },
+  };
   const nodes = withQueueDefaults(to, nodesOf(own));
   const adding: Adding = { batchId: batch.id, jobIds: [root.id], others: 'Nor was any other job of its flow.' };
   const queues = nodes.map(({ node }) => home.queueNamed(node.queueName));
@@ -92,11 +92,11 @@ export async function addFlow(
     async (traceOf) => {
       const trace = traceOf(queues[0] as MemberQueue);
       const jobs = nodes.map((placed, i) => flowJob(home, batch.id, placed, queues[i] as MemberQueue, trace));
-      const entries = nodes.map(({ node, above }, i) => ({
-        key: node.key,
-        kind: above === undefined ? 'member' : 'below',
-        command: commandOf(jobs[i] as Job, `of job '${node.name}'`, adding, node.children.length > 0),
-      }));
+      const entries = nodes.map(({ node: { name, queueName, id, children }, above }, i) => {
+        const kind = above === undefined ? 'member' : 'below';
+        const options = { queue: queueName, id, kind, isParent: children.length > 0 };
+        return newEntry(home, jobs[i] as Job, options, `of job '${name}'`, adding);
+      });
       const { taken, known, failed } = await send(to, entries, !root.isNamed && repetition === undefined, adding);
       refuseTaken(
         batch.id,
@@ -151,7 +151,7 @@ function flowJob(
       : { id: above.id, queue: home.queueNamed(above.queueName).queue.qualifiedName };
   const opts = { ...withTrace(node.opts, trace), jobId: node.id, parent } as JobsOptions;
   const job = newJob(queue, node.name, node.data, opts);
-  return above === undefined && node.isNamed ? markNamed(job) : job;
+  return above === undefined ? asMember(job) : job;
 }
 
 /**

@@ -43,6 +43,8 @@ export interface CheckedJob {
   readonly name: string;
   readonly data: unknown;
   readonly opts: MemberOptions | undefined;
+  /** The data as JSON, where the check needed it. */
+  readonly json?: string;
 }
 
 const JOB_KEYS = ['name', 'data', 'opts', 'queue'];
@@ -55,24 +57,25 @@ export function checkJob(what: string, job: unknown, { own, home }: Opener, batc
 }
 
 /** Checks a whole list of jobs, before any of them is added. */
-export function checkJobs(jobs: readonly unknown[], opener: Opener, batchId?: string): void {
-  jobs.forEach((job, i) => {
-    const { name, data } = checkJob(`job ${i}`, job, opener, batchId);
-    checkData(`job ${i} ('${name}')`, data);
+export function checkJobs(jobs: readonly unknown[], opener: Opener, batchId?: string): CheckedJob[] {
+  return jobs.map((job, i) => {
+    const checked = checkJob(`job ${i}`, job, opener, batchId);
+    return { ...checked, json: checkData(`job ${i} ('${checked.name}')`, checked.data) };
   });
 }
 
-/** Refuses data that JSON cannot carry. */
-export function checkData(what: string, data: unknown): void {
+/** The data as BullMQ stores it; refuses what JSON cannot carry. */
+export function checkData(what: string, data: unknown): string {
   let json: string | undefined;
   try {
-    json = JSON.stringify(data ?? null);
+    json = JSON.stringify(data === undefined ? {} : data);
   } catch (cause) {
     throw new BatchOptionsError(`The data of ${what} is not JSON: ${(cause as Error).message}.`, { cause });
   }
   if (json === undefined) {
     throw new BatchOptionsError(`The data of ${what} is not JSON: it is ${describe(data)}.`);
   }
+  return json;
 }
 
 /** Checks a job whose queue is known. */

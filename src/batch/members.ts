@@ -1,62 +1,35 @@
-import { Job, type JobsOptions } from 'bullmq';
+import type { Job } from 'bullmq';
 import {
   type BatchError,
   BatchFinishedError,
   BatchMemberError,
   BatchNotFoundError,
   BatchSealedError,
-  because,
 } from '../errors.js';
 import {
   type AttachmentLink,
   addToBatch,
-  type BatchLife,
   isBatchThere,
   type MembersAdded,
   type Refusal,
 } from '../record/add-members.js';
 import type { NewJob } from '../record/adding-lua.js';
-import { recordAdd } from '../record/bullmq-commands.js';
-import { isConnectionError } from '../record/connection-error.js';
-import { jobKey } from '../record/keys.js';
 import { type Home, homeOf, type MemberQueue } from './home.js';
+import { type Member, type MembersOf, memberEntries, memberJobs } from './member-jobs.js';
+import { type Adding, jobsWere, notAdded } from './not-added.js';
 import type { QueueLike } from './queue-like.js';
 import { revive } from './retry.js';
 import { inProducerSpans } from './trace.js';
 
-/** A job on its way into a batch. */
-export interface Member {
-  readonly queue: MemberQueue;
-  readonly name: string;
-  readonly data: unknown;
-  /** The member's own options over the batch's defaults. The defaults of the queue are added later. */
-  readonly opts: JobsOptions;
-  readonly id: string;
-  /** Whether the caller gave the id, so that a job may have it already. */
-  readonly isNamed: boolean;
-}
-
 /** The batch that members are added to, and the links that entitle the caller to add once it is sealed. */
-export interface Destination {
-  readonly home: Home;
-  readonly batch: BatchLife;
+export interface Destination extends MembersOf {
   readonly links: readonly AttachmentLink[];
 }
 
 export interface Added {
-  /** One job per member, in the same order, as BullMQ's own `addBulk` returns them. */
-  readonly jobs: readonly Job[];
   readonly added: number;
   /** How many were members already, and were left alone. */
   readonly known: number;
-}
-
-/** The parts of a message about jobs that could not be added. */
-export interface Adding {
-  readonly batchId: string;
-  readonly jobIds: readonly string[];
-  /** The end of the sentence: what became of other jobs. */
-  readonly others?: string;
 }
 
 /**
@@ -64,24 +37,56 @@ export interface Adding {
  * take several such steps.
  *
  * @param isFresh whether all ids were made for this call, so that none of them can be known.
+ * @returns a job for each, in the same order, as BullMQ's own `addBulk`.
  */
-export async function addMembers(to: Destination, members: readonly Member[], isFresh: boolean): Promise<Added> {
-  const { home, batch } = to;
-  const adding = { batchId: batch.id, jobIds: members.map(({ id }) => id) };
-  const queues = [...new Set(members.map(({ queue }) => queue))];
-  await Promise.all(queues.map((queue) => refuseElsewhere(to, queue, members)));
-  return inProducerSpans(queues, members, async (traceOf) => {
-    const jobs = members.map((member) => memberJob(home, batch.id, member, traceOf(member.queue)));
-    const entries = jobs.map((job, i) => entryOf(home, members[i] as Member, job, adding));
-    let known = 0;
-    for (const slice of slicesByBytes(entries)) {
-      known += await addSlice(to, members.slice(...slice), entries.slice(...slice), isFresh);
-    }
+export async function addMembers(to: Destination, members: readonly Member[], isFresh: boolean): Promise<Job[]> {
+  return inSpans(to, members, async (traceOf, adding) => {
+    const { jobs, entries } = memberJobs(to, members, traceOf, adding);
+    const { known } = await store(to, members, entries, isFresh);
     if (members.length === 1 && known === 0) {
       emitWaiting(members[0] as Member, jobs[0] as Job);
     }
-    return { jobs, added: members.length - known, known };
+    return jobs;
   });
+}
+
+/** Adds members as addMembers() does, for a caller who wants no more than to know how many they were. */
+export async function countMembers(to: Destination, members: readonly Member[], isFresh: boolean): Promise<Added> {
+  return inSpans(to, members, (traceOf, adding) =>
+    store(to, members, memberEntries(to, members, traceOf, adding), isFresh),
+  );
+}
+
+async function inSpans<T>(
+  to: Destination,
+  members: readonly Member[],
+  add: (traceOf: (queue: MemberQueue) => string | undefined, adding: Adding) => Promise<T>,
+): Promise<T> {
+  const queues = [...new Set(members.map(({ queue }) => queue))];
+  await Promise.all(queues.map((queue) => refuseElsewhere(to, queue, members)));
+  return inProducerSpans(queues, members, (traceOf) => add(traceOf, addingOf(to, members)));
+}
+
+function addingOf({ batch }: Destination, members: readonly Member[]): Adding {
+  return {
+    batchId: batch.id,
+    get jobIds() {
+      return members.map(({ id }) => id);
+    },
+  };
+}
+
+async function store(
+  to: Destination,
+  members: readonly Member[],
+  entries: readonly NewJob[],
+  isFresh: boolean,
+): Promise<Added> {
+  let known = 0;
+  for (const slice of slicesOf(entries, to.home.redis.writesFast(entries) ? entries.length : BULLMQ_AT_ONCE)) {
+    known += await addSlice(to, members.slice(...slice), entries.slice(...slice), isFresh);
+  }
+  return { added: members.length - known, known };
 }
 
 /** Adds members in one step. Returns how many were members already. */
@@ -91,10 +96,11 @@ async function addSlice(
   entries: readonly NewJob[],
   isFresh: boolean,
 ): Promise<number> {
-  const batchId = to.batch.id;
-  const adding = { batchId, jobIds: members.map(({ id }) => id) };
+  const adding = addingOf(to, members);
   const result = await send(to, entries, isFresh, adding);
-  refuseTaken(batchId, members, result.taken);
+  if (result.taken.length > 0) {
+    throw takenError(to.batch.id, members, result.taken);
+  }
   reportFailed(result.failed, members, adding);
   return result.known.size;
 }
@@ -102,15 +108,21 @@ async function addSlice(
 /**
  * How many bytes of data one step takes at most, unless one job has more: Redis copies a megabyte in some milliseconds.
  */
-const BYTES_AT_ONCE = 256 * 1024;
+export const BYTES_AT_ONCE = 256 * 1024;
+
+/** About what a job is beside its data: its other fields, its events, its places in lists. */
+const BYTES_PER_JOB = 300;
+
+/** How many jobs BullMQ's own script adds in one step: 30 µs each. */
+export const BULLMQ_AT_ONCE = 200;
 
 /** Divides jobs into ranges [from, to) that are small enough for one step. */
-function slicesByBytes(entries: readonly NewJob[]): [from: number, to: number][] {
+function slicesOf(entries: readonly NewJob[], atOnce: number): [from: number, to: number][] {
   const slices: [number, number][] = [];
   let [from, bytes] = [0, 0];
-  entries.forEach(({ command }, i) => {
-    const size = command.args.reduce((sum, arg) => sum + arg.length, 0);
-    if (i > from && bytes + size > BYTES_AT_ONCE) {
+  entries.forEach(({ data }, i) => {
+    const size = data.length + BYTES_PER_JOB;
+    if (i > from && (bytes + size > BYTES_AT_ONCE || i - from >= atOnce)) {
       slices.push([from, i]);
       [from, bytes] = [i, 0];
     }
@@ -134,7 +146,7 @@ async function refuseElsewhere(
   if (await isElsewhere({ home, batch }, queue)) {
     const jobIds = members.flatMap((member) => (member.queue === queue ? member.id : []));
     throw new BatchMemberError(
-      `${count(jobIds.length)} not added to batch '${batch.id}': queue '${queue.name}' is in another Redis, or ` +
+      `${jobsWere(jobIds.length)} not added to batch '${batch.id}': queue '${queue.name}' is in another Redis, or ` +
         'another database of it. A batch and its members share one.',
       { batchId: batch.id, jobIds },
     );
@@ -200,120 +212,41 @@ export function refusal(batchId: string, refused: Refusal): BatchError {
   }
 }
 
-function refuseTaken(batchId: string, members: readonly Member[], positions: readonly number[]): void {
+/** Says which ids are taken by jobs that are not in the batch. */
+export function takenError(
+  batchId: string,
+  members: readonly Member[],
+  positions: readonly number[],
+): BatchMemberError {
   const taken = positions.flatMap((position) => members[position] ?? []);
   const [first] = taken;
-  if (first !== undefined) {
-    throw new BatchMemberError(
-      `${count(taken.length)} not added to batch '${batchId}', nor was any other of the same chunk: a job with the ` +
-        `id '${first.id}' exists in queue '${first.queue.name}' that is not in this batch. Give members ids of their ` +
-        'own, or remove that job first.',
-      { batchId, jobIds: taken.map(({ id }) => id) },
-    );
-  }
+  return new BatchMemberError(
+    `${jobsWere(taken.length)} not added to batch '${batchId}', nor was any other of the same chunk: a job with the ` +
+      `id '${first?.id}' exists in queue '${first?.queue.name}' that is not in this batch. Give members ids of their ` +
+      'own, or remove that job first.',
+    { batchId, jobIds: taken.map(({ id }) => id) },
+  );
 }
 
 /**
  * Throws when BullMQ's own script has failed although the jobs were checked; the jobs before the failed one are stored.
  */
-function reportFailed(
+export function reportFailed(
   failed: Extract<MembersAdded, { known: unknown }>['failed'],
   members: readonly Member[],
-  { batchId }: Adding,
+  { batchId }: Pick<Adding, 'batchId'>,
 ): void {
   if (failed !== undefined) {
     const jobIds = members.slice(failed.position).map(({ id }) => id);
     throw new BatchMemberError(
-      `${count(jobIds.length)} not added to batch '${batchId}': BullMQ could not store job '${jobIds[0]}': ` +
+      `${jobsWere(jobIds.length)} not added to batch '${batchId}': BullMQ could not store job '${jobIds[0]}': ` +
         `${failed.error}. The jobs before it in the same call stay in the batch.`,
       { batchId, jobIds },
     );
   }
 }
 
-/** Makes the job of a member, as BullMQ's own `add` would. */
-function memberJob(home: Home, batchId: string, member: Member, trace: string | undefined): Job {
-  const { queue, name, data, opts, id, isNamed } = member;
-  const job = newJob(queue, name, data, {
-    ...queue.queue.defaultJobOptions,
-    ...withTrace(opts, trace),
-    jobId: id,
-    parent: { id: batchId, queue: home.batches.qualifiedName },
-    ignoreDependencyOnFailure: true,
-  });
-  return isNamed ? markNamed(job) : job;
-}
-
-/** Marks a member whose id the caller gave: the mark tells it from a job that is attached to the batch job by hand. */
-export function markNamed(job: Job): Job {
-  job.parent = { ...job.parent, b: 1 } as unknown as NonNullable<Job['parent']>;
-  return job;
-}
-
-/** Makes a job that is not added yet, of the queue's own version of BullMQ. */
-export function newJob({ queue }: Pick<MemberQueue, 'queue'>, name: string, data: unknown, opts: JobsOptions): Job {
-  const OwnJob = (queue as { readonly Job?: typeof Job }).Job ?? Job;
-  return new OwnJob(queue as unknown as ConstructorParameters<typeof Job>[0], name, data, opts, opts.jobId);
-}
-
-function entryOf(home: Home, { queue, name, id }: Member, job: Job, adding: Adding): NewJob {
-  const key = jobKey(home.redis.prefix, queue.name, id);
-  return { key, kind: 'member', command: commandOf(job, `of job '${name}' (${id})`, adding) };
-}
-
-/** BullMQ's command to add the job, or an error that says what is wrong with it. */
-export function commandOf(job: Job, what: string, adding: Adding, isParent = false): NewJob['command'] {
-  try {
-    return recordAdd(job, { isParent });
-  } catch (cause) {
-    throw notAdded(cause, adding, isJson(job.data) ? '' : ` The data ${what} is not JSON.`);
-  }
-}
-
-function isJson(data: unknown): boolean {
-  try {
-    JSON.stringify(data);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** The job carries the trace of the span in which it is added, unless its options say otherwise. */
-export function withTrace<Options extends object>(opts: Options, trace: string | undefined): Options {
-  const given = (opts as { readonly telemetry?: { readonly metadata?: string; readonly omitContext?: boolean } })
-    .telemetry;
-  return trace === undefined || given?.omitContext || given?.metadata !== undefined
-    ? opts
-    : { ...opts, telemetry: { metadata: trace } };
-}
-
 /** Emits BullMQ's 'waiting' event, as its queues do when one job was added. */
 function emitWaiting({ queue }: Member, job: Job): void {
   (queue.queue as QueueLike & { emit?(event: string, job: Job): void }).emit?.('waiting', job);
-}
-
-/**
- * Makes the error that says that jobs were not added. After an error of the connection it says that this is not known:
- * Redis may have got the command, or may still get it.
- */
-export function notAdded(cause: unknown, { batchId, jobIds, others = '' }: Adding, hint = ''): BatchMemberError {
-  if (isConnectionError(cause)) {
-    const what = jobIds.length === 1 ? 'whether 1 job was' : `which of ${jobIds.length} jobs were`;
-    return new BatchMemberError(
-      `It is not known ${what} added to batch '${batchId}': ${because(cause)}. Add them again with the same jobIds: ` +
-        'what is there already is not added twice.',
-      { batchId, jobIds, cause },
-    );
-  }
-  const tail = `${hint}${others === '' ? '' : ` ${others}`}`;
-  return new BatchMemberError(`${count(jobIds.length)} not added to batch '${batchId}': ${because(cause)}.${tail}`, {
-    batchId,
-    jobIds,
-    cause,
-  });
-}
-
-function count(jobs: number): string {
-  return jobs === 1 ? '1 job was' : `${jobs} jobs were`;
 }

@@ -1,10 +1,8 @@
-/**
- * How many jobs go to Redis in one step: enough to pay for the round trip, few enough not to keep Redis busy (6 ms).
- */
-export const CHUNK_SIZE = 200;
+/** How many jobs go to Redis in one step: enough to pay for the round trip, few enough not to keep Redis busy (2 ms). */
+export const CHUNK_SIZE = 250;
 
 /** How many chunks are in memory at the same time: while Redis works on some, the next ones are made. */
-const CHUNKS_IN_FLIGHT = 10;
+const CHUNKS_IN_FLIGHT = 8;
 
 /**
  * Reads a source in chunks and hands each to `work`, in order. It stops reading while CHUNKS_IN_FLIGHT of them are
@@ -31,25 +29,50 @@ export async function inChunks<T>(
     }
   };
   try {
-    let chunk: T[] = [];
-    for await (const item of Symbol.asyncIterator in source ? until(failed.signal, source) : source) {
-      chunk.push(item);
-      if (chunk.length >= size) {
+    for await (const chunk of Symbol.asyncIterator in source
+      ? chunksOf(until(failed.signal, source), size)
+      : syncChunksOf(source, size)) {
+      if (!failed.signal.aborted) {
         await start(chunk);
-        chunk = [];
-        if (failed.signal.aborted) {
-          break;
-        }
       }
-    }
-    if (chunk.length > 0 && !failed.signal.aborted) {
-      await start(chunk);
+      if (failed.signal.aborted) {
+        break;
+      }
     }
   } finally {
     await Promise.all(underWay);
   }
   if (failures.length > 0) {
     throw failures[0];
+  }
+}
+
+async function* chunksOf<T>(source: AsyncIterable<T>, size: number): AsyncGenerator<T[], void> {
+  let chunk: T[] = [];
+  for await (const item of source) {
+    chunk.push(item);
+    if (chunk.length >= size) {
+      yield chunk;
+      chunk = [];
+    }
+  }
+  if (chunk.length > 0) {
+    yield chunk;
+  }
+}
+
+/** As chunksOf(), without waiting for each item. */
+function* syncChunksOf<T>(source: Iterable<T>, size: number): Generator<T[], void> {
+  let chunk: T[] = [];
+  for (const item of source) {
+    chunk.push(item);
+    if (chunk.length >= size) {
+      yield chunk;
+      chunk = [];
+    }
+  }
+  if (chunk.length > 0) {
+    yield chunk;
   }
 }
 

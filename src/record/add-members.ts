@@ -1,4 +1,4 @@
-import { LUA_COUNT_MEMBERS, LUA_JOBS, LUA_REFUSAL, type NewJob } from './adding-lua.js';
+import { LUA_COUNT_MEMBERS, LUA_REFUSAL, type NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
 import { LUA_NOW, named, script } from './script.js';
@@ -39,21 +39,21 @@ export type MembersAdded =
 
 /**
  * Adds members to a batch. In one step it decides whether the caller may add, finds out which of the jobs are members
- * already, stores the others with BullMQ's own scripts, and counts them. One id that is taken, or one new member where
+ * already, stores the others, and counts them. One id that is taken, or one new member where
  * nothing may be added, refuses all of them before anything is written. Known ids are always accepted, so that a
  * producer that resumes after a crash may send them to a finished batch. A dependency whose job was deleted is stored
  * again without being counted again: it cannot have run to its end.
  *
  * KEYS: batch job, its dependencies, processed, failed.
- * ARGV: as LUA_JOBS; the kind of a job is 'member', or 'below' in a flow, of which the root comes first. The request is
- * { nonce, links, fresh }: `fresh` ids were made for this call, so that they can be known
- * only if the call is sent a second time, after its reply was lost; then all of them are.
+ * ARGV: the jobs, see encodeRequest(); the kind of a job is 'member', or 'below' in a flow, of which the root comes
+ * first. The request is { nonce, links, fresh }: `fresh` ids were made for this call, so that they can be known only if
+ * the call is sent a second time, after its reply was lost; then all of them are.
  * Returns refused (why) | taken (positions) | known (positions), revived (0 or 1), failed (position, or 0), error.
  */
 const ADD_MEMBERS = script(
   'addMembers',
   4,
-  `${LUA_NOW}${LUA_JOBS}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}
+  `${LUA_NOW}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}
 local function isMember(key)
   return redis.call('HEXISTS', KEYS[3], key) == 1 or redis.call('HEXISTS', KEYS[4], key) == 1
 end
@@ -70,7 +70,15 @@ if request.fresh and (isStored(jobKeyAt(1)) or isLastMember and isStored(jobKeyA
 end
 local known, taken, wanted, lost, seen = {}, {}, {}, {}, {}
 local isRootKnown = false
-for i = 1, jobCount do
+-- Where the last one is a member, all are: new ones, whose ids nobody else makes.
+local areNew = request.fresh and isLastMember
+if areNew and refusal then
+  return { 'refused', refusal }
+end
+for i = 1, areNew and jobCount or 0 do
+  wanted[i] = i
+end
+for i = 1, areNew and 0 or jobCount do
   local key = jobKeyAt(i)
   if jobKindAt(i) == 'below' then
     if not isRootKnown then
@@ -114,19 +122,16 @@ end
 if #taken > 0 then
   return { 'taken', taken }
 end
-local added, failed, failure = 0, 0, nil
-for _, i in ipairs(wanted) do
-  failure = storeJob(i)
-  if failure then
-    failed = i
-    break
-  end
+local stored, failed, failure = storeJobs(wanted)
+local added = 0
+for n = 1, stored do
+  local i = wanted[n]
   if jobKindAt(i) ~= 'below' and not lost[i] then
     added = added + 1
   end
 end
 local revived = #wanted > 0 and countMembers(KEYS[1], added) or 0
-return { 'known', known, 'revived', revived, 'failed', failed, 'error', failure or '' }`,
+return { 'known', known, 'revived', revived, 'failed', failed or 0, 'error', failure or '' }`,
 );
 
 export async function addToBatch(
@@ -136,7 +141,7 @@ export async function addToBatch(
 ): Promise<MembersAdded> {
   const { job, dependencies, processed, failed } = batchKeys(redis, batch.id);
   const request = { nonce: batch.nonce, fresh, links: flatLinks(links) };
-  const reply = named(await redis.runAdding(ADD_MEMBERS, jobs, [job, dependencies, processed, failed], request));
+  const reply = named(await redis.runAdding(ADD_MEMBERS, jobs, [job, dependencies, processed, failed], request, jobs));
   if (reply.refused !== undefined) {
     return { refused: reply.refused as Refusal };
   }

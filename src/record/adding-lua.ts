@@ -1,49 +1,109 @@
 import { type AddCommand, bullmqScript } from './bullmq-commands.js';
 import type { ScriptClient } from './client.js';
+import { LUA_FAST_WRITER } from './fast-writer.js';
 import { FIELD } from './keys.js';
 import { type Script, type ScriptArgument, script } from './script.js';
 
 /*
- * What the scripts share that add jobs to a batch. They run BullMQ's own Lua, which stores the jobs, so that deciding,
- * counting and storing are one atomic step.
+ * What the scripts share through which jobs come into a batch: the jobs are stored inside of our script, by BullMQ's own
+ * Lua or by the fast writer, so that deciding, counting and storing are one atomic step.
  */
 
-/** A job as an adding script gets it: its key, its kind, and how BullMQ adds it. */
-export interface NewJob {
-  readonly key: string;
-  /** What the job is, in a word that the adding script defines. */
+/** What jobs have in common that differ in nothing but their id and data. */
+export interface JobShape {
+  /** The key prefix of the queue. */
+  readonly queueKey: string;
+  /** A word for the script that stores the job. */
   readonly kind: string;
+  /** How BullMQ adds one of them. */
   readonly command: AddCommand;
+  /** Whether BullMQ does nothing with them but store them. */
+  readonly isPlain: boolean;
 }
 
-/** How many arguments describe one job. */
-const JOB_SIZE = 7;
+/** A job on its way into a batch's script. BullMQ's own Lua needs a shape per job, because the command names the id. */
+export interface NewJob {
+  readonly id: string;
+  /** JSON. */
+  readonly data: string;
+  readonly shape: JobShape;
+}
+
+/** What stores the members in a script: BullMQ's own Lua, or the fast writer. */
+export type Writer = 'BullMQ' | 'fast';
 
 /**
- * Lua: the jobs of a request, as `encodeRequest()` has laid them out. ARGV[1] is the request as JSON, with the lists of
- * keys that its jobs share; then, per job, the name of BullMQ's script, which list of keys, the job's key, its kind,
- * and the three arguments of BullMQ's script. `storeJob(i)` adds the i-th of them as BullMQ does; it returns why that
- * failed, or nil. An error must not end the script: what it has stored before would not be counted.
+ * Lua: the jobs of a request, as `encodeRequest()` has laid them out. ARGV[1] is the request as JSON; then, per shape,
+ * which of `request.forms` it has, and the first and last argument of BullMQ's add script; then, per job, its id and
+ * its data. `request.runs` says how many jobs in a row have which shape; without it, each job has its own.
  */
-export const LUA_JOBS = `
+const LUA_JOBS = `
 local request = cjson.decode(ARGV[1])
-local jobCount = (#ARGV - 1) / ${JOB_SIZE}
+local firstJob = 2 + 3 * request.shapes
+local jobCount = (#ARGV - firstJob + 1) / 2
+local shapes, shapeOf = {}, {}
+for i = 1, request.shapes do
+  shapes[i] = { form = request.forms[tonumber(ARGV[3 * i - 1])], args = ARGV[3 * i], opts = ARGV[3 * i + 1] }
+  shapeOf[i] = not request.runs and shapes[i] or nil
+end
+local runs = request.runs or {}
+for i = 1, #runs, 2 do
+  for _ = 1, runs[i + 1] do
+    shapeOf[#shapeOf + 1] = shapes[runs[i]]
+  end
+end
+local function jobIdAt(i)
+  return ARGV[firstJob + 2 * i - 2]
+end
+local function jobDataAt(i)
+  return ARGV[firstJob + 2 * i - 1]
+end
 local function jobKeyAt(i)
-  return ARGV[${JOB_SIZE} * i - ${JOB_SIZE - 4}]
+  return shapeOf[i].form.queue .. jobIdAt(i)
 end
 local function jobKindAt(i)
-  return ARGV[${JOB_SIZE} * i - ${JOB_SIZE - 5}]
+  return shapeOf[i].form.kind
 end
+-- Bytes, which may have been sent as text.
+local function bytesOf(text)
+  return not request.isText and text or (string.gsub(text, '[\\194\\195][\\128-\\191]', function(pair)
+    local first, second = string.byte(pair, 1, 2)
+    return string.char((first - 192) * 64 + second - 128)
+  end))
+end
+`;
+
+/**
+ * Lua: `storeJob(i)` adds the i-th job as BullMQ does; it returns why that failed, or nil. An error must not end the
+ * script: what it has stored before would not be counted.
+ */
+const LUA_STORE_JOB = `
 local function storeJob(i)
-  local at = ${JOB_SIZE} * (i - 1) + 1
-  local keys = request.keySets[tonumber(ARGV[at + 2])]
-  local isDone, reply = pcall(bullmq[ARGV[at + 1]], keys, { ARGV[at + 5], ARGV[at + 6], ARGV[at + 7] })
+  local shape = shapeOf[i]
+  local own = { bytesOf(shape.args), jobDataAt(i), bytesOf(shape.opts) }
+  local isDone, reply = pcall(bullmq[shape.form.name], shape.form.keys, own)
   if not isDone then
     return type(reply) == 'table' and reply.err or tostring(reply)
   end
   if type(reply) == 'number' and reply < 0 then
     return 'BullMQ returned ' .. reply
   end
+end
+`;
+
+/**
+ * Lua: `storeJobs(list)` adds the members at these positions, one by one; it returns how many it has added, the position
+ * of the one that failed, and why. The fast writer does the same at once.
+ */
+const LUA_STORE_ONE_BY_ONE = `
+local function storeJobs(list)
+  for n, i in ipairs(list) do
+    local failure = storeJob(i)
+    if failure then
+      return n - 1, i, failure
+    end
+  end
+  return #list
 end
 `;
 
@@ -86,26 +146,79 @@ local function countMembers(batchKey, added)
 end
 `;
 
-/** Returns the arguments of a script that uses LUA_JOBS. */
-export function encodeRequest(request: object, jobs: readonly NewJob[], client: ScriptClient): ScriptArgument[] {
-  const keySets = new Map<string, { readonly index: number; readonly keys: readonly string[] }>();
-  const encoded = jobs.flatMap(({ key, kind, command: { name, args } }) => {
-    const { numberOfKeys } = bullmqScript(client, name);
-    const keys = args.slice(0, numberOfKeys) as string[];
-    const id = `${numberOfKeys}${keys[0]}${name}`;
-    const known = keySets.get(id) ?? { index: keySets.size + 1, keys };
-    keySets.set(id, known);
-    return [name, known.index, key, kind, ...args.slice(numberOfKeys)];
-  });
-  return [JSON.stringify({ ...request, keySets: [...keySets.values()].map(({ keys }) => keys) }), ...encoded];
+/** How many jobs there are at least for each of their shapes, for the shapes to be sent as text. */
+const TEXT_FROM = 50;
+
+/**
+ * The arguments of a script that stores jobs. Where many jobs share a shape, all of them are strings, which ioredis
+ * sends at two thirds of the cost; the script has to undo what UTF-8 makes of bytes above 127, once for each shape.
+ */
+export function encodeRequest(request: object, jobs: readonly NewJob[], writer: Writer): ScriptArgument[] {
+  const isText = jobs.length >= TEXT_FROM * new Set(jobs.map(({ shape }) => shape)).size;
+  const packed = (bytes: string | Buffer | undefined) =>
+    isText ? (bytes as Buffer).toString('latin1') : (bytes as Buffer);
+  const forms = new Forms(writer);
+  const shapes = new Map<JobShape, number>();
+  const described: ScriptArgument[] = [];
+  const runs: number[] = [];
+  const own: string[] = [];
+  let last: JobShape | undefined;
+  for (const { id, data, shape } of jobs) {
+    own.push(id, data);
+    if (shape === last) {
+      (runs[runs.length - 1] as number)++;
+      continue;
+    }
+    last = shape;
+    let index = shapes.get(shape);
+    if (index === undefined) {
+      index = shapes.size + 1;
+      shapes.set(shape, index);
+      const { args } = shape.command;
+      described.push(forms.indexOf(shape), packed(args.at(-3)), packed(args.at(-1)));
+    }
+    runs.push(index, 1);
+  }
+  const head = {
+    ...request,
+    isText,
+    forms: forms.all,
+    shapes: shapes.size,
+    ...(shapes.size < jobs.length ? { runs } : {}),
+  };
+  return [JSON.stringify(head), ...described, ...own];
+}
+
+/** What shapes have in common: the same script of BullMQ's, with the same keys. */
+class Forms {
+  readonly all: { name: string; keys: readonly unknown[] | undefined; queue: string; kind: string }[] = [];
+  readonly #known = new Map<string, number>();
+  readonly #writer: Writer;
+
+  constructor(writer: Writer) {
+    this.#writer = writer;
+  }
+
+  indexOf({ command: { name, args }, queueKey, kind, isPlain }: JobShape): number {
+    const id = `${name} ${kind} ${queueKey}`;
+    let index = this.#known.get(id);
+    if (index === undefined) {
+      // The fast writer derives the keys from the queue's prefix.
+      const keys = this.#writer === 'fast' && isPlain ? undefined : args.slice(0, -3);
+      index = this.all.push({ name, keys, queue: queueKey, kind });
+      this.#known.set(id, index);
+    }
+    return index;
+  }
 }
 
 const built = new WeakMap<ScriptClient, Map<string, Script>>();
 
-/** Returns the script with the BullMQ scripts embedded that add these jobs; its Lua finds them by name in `bullmq`. */
-export function embedding(template: Script, jobs: readonly NewJob[], client: ScriptClient): Script {
-  const names = [...new Set(jobs.map(({ command }) => command.name))].sort();
-  const id = [template.name, ...names].join(' ');
+/** The script with what stores these jobs in it: BullMQ's scripts that add them, and for plain ones the fast writer. */
+export function embedding(template: Script, jobs: readonly NewJob[], client: ScriptClient, writer: Writer): Script {
+  const own = writer === 'fast' ? jobs.filter(({ shape }) => !shape.isPlain) : jobs;
+  const names = [...new Set(own.map(({ shape }) => shape.command.name))].sort();
+  const id = [template.name, writer, ...names].join(' ');
   const scripts = built.get(client) ?? new Map<string, Script>();
   built.set(client, scripts);
   const known = scripts.get(id);
@@ -115,7 +228,9 @@ export function embedding(template: Script, jobs: readonly NewJob[], client: Scr
   const functions = names.map(
     (name) => `bullmq['${name}'] = function(KEYS, ARGV)\n${bullmqScript(client, name).lua}\nend\n`,
   );
-  const made = script(template.plainName, template.keys, `local bullmq = {}\n${functions.join('')}${template.lua}`);
+  const storeJobs = writer === 'fast' ? LUA_FAST_WRITER : LUA_STORE_ONE_BY_ONE;
+  const lua = ['local bullmq = {}\n', ...functions, LUA_JOBS, LUA_STORE_JOB, storeJobs, template.lua].join('');
+  const made = script(template.plainName, template.keys, lua);
   scripts.set(id, made);
   return made;
 }

@@ -1,7 +1,8 @@
 import type { BatchesPlace } from '../model/place.js';
-import { embedding, encodeRequest, type NewJob } from './adding-lua.js';
+import { embedding, encodeRequest, type NewJob, type Writer } from './adding-lua.js';
 import type { ScriptClient } from './client.js';
 import { run, type Script, type ScriptArgument, script } from './script.js';
+import { writingFor, writingOf } from './writing.js';
 
 /** KEYS: the key of a command. ARGV: the command's name, and its other arguments. Returns its reply. */
 const COMMAND = script('command', 1, 'return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))');
@@ -18,10 +19,31 @@ export class BatchRedis implements BatchesPlace {
     this.batchesQueue = batchesQueue;
   }
 
-  /** Runs a script that stores jobs with BullMQ's own scripts inside of it. */
-  runAdding(template: Script, jobs: readonly NewJob[], keys: readonly string[], request: object): Promise<unknown> {
-    const script = embedding(template, jobs, this.#client);
-    return this.run(script, [...keys, ...encodeRequest(request, jobs, this.#client)]);
+  /**
+   * Runs a script that stores jobs, with BullMQ's own scripts or the fast writer inside of it.
+   *
+   * @param members those of the jobs that the fast writer may store, if it can store all of them.
+   */
+  runAdding(
+    template: Script,
+    jobs: readonly NewJob[],
+    keys: readonly string[],
+    request: object,
+    members: readonly NewJob[] = [],
+  ): Promise<unknown> {
+    const { writer, pausedList } = writingFor(this.#client, members);
+    const script = embedding(template, jobs, this.#client, writer);
+    return this.run(script, [...keys, ...encodeRequest({ ...request, pausedList }, jobs, writer)]);
+  }
+
+  /** How plain members are stored with the installed BullMQ. */
+  get writer(): Writer {
+    return writingOf(this.#client, 'addStandardJob').writer;
+  }
+
+  /** Whether these jobs are stored by the fast writer. */
+  writesFast(jobs: readonly NewJob[]): boolean {
+    return writingFor(this.#client, jobs).writer === 'fast';
   }
 
   /** Runs one command of Redis on one key: clients of different libraries name their methods differently. */

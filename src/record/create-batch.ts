@@ -1,8 +1,7 @@
 import type { BatchDefinition, FailurePolicy } from '../model/definition.js';
 import { type AttachmentLink, type BatchLife, flatLinks, type Refusal } from './add-members.js';
-import { LUA_COUNT_MEMBERS, LUA_JOBS, LUA_REFUSAL } from './adding-lua.js';
+import { LUA_COUNT_MEMBERS, LUA_REFUSAL, type NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
-import type { AddCommand } from './bullmq-commands.js';
 import { LUA_LIST_CHILD } from './children.js';
 import { type KeptElsewhere, keptElsewhere, LUA_CLAIM } from './claim-queue.js';
 import { batchesQueueKey, batchKeys, FIELD, needsKey } from './keys.js';
@@ -18,7 +17,14 @@ export interface ParentOfBatch extends BatchLife {
 
 export type BatchCreated =
   /** What is stored under this id now: the given definition, or the one of the batch that existed. */
-  | { readonly definition: BatchDefinition; readonly isParentToBeRevived: boolean }
+  | {
+      readonly definition: BatchDefinition;
+      readonly isParentToBeRevived: boolean;
+      /** What became of the members that it was to be created with; undefined for a batch that existed. */
+      readonly filled: Filled | undefined;
+    }
+  /** Jobs with the ids of these members exist: there is no batch. */
+  | { readonly taken: readonly number[] }
   /**
    * `taken`: the id belongs to a job that is not a batch; `used`: the parent had this member before, and it was
    * removed.
@@ -27,28 +33,44 @@ export type BatchCreated =
   | { readonly keptElsewhere: KeptElsewhere }
   | { readonly error: string };
 
+/** What became of the members that a batch was created with, by their positions. */
+export interface Filled {
+  /** How many had the id of one before them. */
+  readonly known: number;
+  /** The job at which BullMQ's own script failed: the jobs before it were added, and the batch is open. */
+  readonly failed?: { readonly position: number; readonly error: string };
+}
+
 /**
  * Creates a batch, or finds the one that has the id, in one step. BullMQ's own script stores the batch job as a delayed
- * job; this script adds the fields of the batch, and its place among the members of its parent.
+ * job; this script adds the fields of the batch, and its place among the members of its parent. With all of its
+ * members, it is sealed in the same step, and its job waits for its children from the start.
  *
  * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of
  * needs; the name of the batches queue.
- * ARGV: as LUA_JOBS, for one job. The request is { id, nonce, definition, openTimeout, keep, policy?, needs, prefix,
- *       queue (that of the batches), deadlineIn? (ms) or deadline?, parent?: { nonce, links } }.
- * Returns definition (as it is stored), revived (the parent, 0 or 1) | refused (why) | keptElsewhere, … as LUA_CLAIM |
- * error.
+ * ARGV: the batch job, whose data is the definition, and its members, see encodeRequest(). The request is { id, nonce,
+ *       openTimeout, keep, policy?, needs, prefix, queue (that of the batches), deadlineIn? (ms) or deadline?,
+ *       parent?: { nonce, links }, fresh (no job can have the id of a member) }.
+ * Returns definition (as it is stored), revived (the parent, 0 or 1), and of a new one known (how many members had the
+ * id of another), failed (position, or 0) and error | taken (positions) | refused (why) | keptElsewhere, … as LUA_CLAIM
+ * | error.
  */
 const CREATE_BATCH = script(
   'createBatch',
   7,
-  `${LUA_NOW}${LUA_JOBS}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}${LUA_CLAIM}${LUA_LIST_CHILD}
+  `${LUA_NOW}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}${LUA_CLAIM}${LUA_LIST_CHILD}
 local elsewhere = claimQueue(KEYS[7], request.prefix, request.queue)
 if elsewhere then
   return elsewhere
 end
-local existing = redis.call('HMGET', KEYS[1], '${FIELD.definition}', '${FIELD.removal}')
+local existing = redis.call('HMGET', KEYS[1], '${FIELD.definition}', '${FIELD.removal}', '${FIELD.nonce}',
+  '${FIELD.sealedAt}')
 if existing[2] then
   return { 'refused', 'being removed' }
+elseif existing[1] and existing[3] == request.nonce and jobCount > 1 then
+  -- The command was sent again, because its reply was lost.
+  return { 'definition', existing[1], 'revived', 0, 'known', 0, 'failed', existing[4] and 0 or 1,
+    'error', 'the reply was lost' }
 elseif existing[1] then
   return { 'definition', existing[1], 'revived', 0 }
 elseif redis.call('EXISTS', KEYS[1]) == 1 then
@@ -68,6 +90,19 @@ if parent then
     needs = needs .. ' death'
   end
 end
+local members, taken, seen = {}, {}, {}
+for i = 2, jobCount do
+  local key = jobKeyAt(i)
+  if request.fresh or not seen[key] and redis.call('EXISTS', key) == 0 then
+    members[#members + 1] = i
+  elseif not seen[key] then
+    taken[#taken + 1] = i - 1
+  end
+  seen[key] = true
+end
+if #taken > 0 then
+  return { 'taken', taken }
+end
 local wasLost = parent and redis.call('SISMEMBER', KEYS[3], KEYS[1]) == 1
 -- Left over when only the hash of an earlier batch was deleted by hand.
 redis.call('UNLINK', KEYS[1] .. ':dependencies', KEYS[1] .. ':processed', KEYS[1] .. ':failed', KEYS[1] .. ':logs')
@@ -75,7 +110,7 @@ local failure = storeJob(1)
 if failure then
   return { 'error', failure }
 end
-redis.call('HSET', KEYS[1], '${FIELD.nonce}', request.nonce, '${FIELD.definition}', request.definition,
+redis.call('HSET', KEYS[1], '${FIELD.nonce}', request.nonce, '${FIELD.definition}', jobDataAt(1),
   '${FIELD.openTimeout}', request.openTimeout, '${FIELD.keep}', request.keep)
 if request.policy then
   redis.call('HSET', KEYS[1], '${FIELD.policy}', request.policy)
@@ -88,58 +123,65 @@ need(KEYS[1], KEYS[6], request.id, needs)
 if parent and not wasLost then
   listChild(KEYS[2], request.id)
 end
-return { 'definition', request.definition, 'revived', parent and countMembers(KEYS[2], wasLost and 0 or 1) or 0 }`,
+local revived = parent and countMembers(KEYS[2], wasLost and 0 or 1) or 0
+local stored, failed, problem = 0, nil, nil
+if #members > 0 then
+  local isDone
+  isDone, stored, failed, problem = pcall(storeJobs, members)
+  if not isDone then
+    stored, failed, problem = 0, members[1], type(stored) == 'table' and stored.err or tostring(stored)
+  end
+  redis.call('HSET', KEYS[1], '${FIELD.total}', stored, '${FIELD.registeredAt}', now())
+  if not failed then
+    redis.call('HSET', KEYS[1], '${FIELD.sealedAt}', now())
+  end
+end
+return { 'definition', jobDataAt(1), 'revived', revived, 'known', jobCount - 1 - #members,
+  'failed', (failed or 1) - 1, 'error', problem or '' }`,
 );
+
+/** What a batch is created from. */
+export interface BatchParts {
+  readonly batchJob: NewJob;
+  readonly needs: readonly Need[];
+  /** Ms from now, by Redis's clock, where the deadline was given so. */
+  readonly deadlineIn: number | undefined;
+  readonly parent: ParentOfBatch | undefined;
+  /** All of its members, if it is to be sealed with them at once. */
+  readonly members: readonly NewJob[];
+  /** Whether the ids of all members were made for this batch. */
+  readonly isFresh: boolean;
+}
 
 /** Creates the batch, or finds the one that has its id. */
 export async function createBatchJob(
   redis: BatchRedis,
   definition: BatchDefinition,
-  {
-    command,
-    needs,
-    deadlineIn,
-    parent,
-  }: {
-    command: AddCommand;
-    needs: readonly Need[];
-    /** Ms from now, by Redis's clock, where the deadline was given so. */
-    deadlineIn: number | undefined;
-    parent: ParentOfBatch | undefined;
-  },
+  { batchJob, needs, deadlineIn, parent, members, isFresh }: BatchParts,
 ): Promise<BatchCreated> {
   const { id, nonce } = definition;
   const { job } = batchKeys(redis, id);
   const above = batchKeys(redis, parent?.id ?? id);
-  const reply = named(
-    await redis.runAdding(
-      CREATE_BATCH,
-      [{ key: job, kind: 'batch', command }],
-      [
-        job,
-        above.job,
-        above.dependencies,
-        above.processed,
-        above.failed,
-        needsKey(redis),
-        batchesQueueKey(redis.prefix),
-      ],
-      {
-        prefix: redis.prefix,
-        queue: redis.batchesQueue,
-        id,
-        nonce,
-        definition: JSON.stringify(definition),
-        openTimeout: String(definition.openTimeout),
-        keep: `${definition.keep.age ?? ''},${definition.keep.count ?? ''}${definition.keep.members ? ',members' : ''}`,
-        deadlineIn,
-        deadline: definition.deadline,
-        ...policyField(definition.policy),
-        needs: needs.join(' '),
-        ...(parent === undefined ? {} : { parent: { nonce: parent.nonce, links: flatLinks(parent.links) } }),
-      },
-    ),
-  );
+  const keys = [job, above.job, above.dependencies, above.processed, above.failed];
+  const request = {
+    prefix: redis.prefix,
+    queue: redis.batchesQueue,
+    id,
+    nonce,
+    openTimeout: String(definition.openTimeout),
+    keep: `${definition.keep.age ?? ''},${definition.keep.count ?? ''}${definition.keep.members ? ',members' : ''}`,
+    deadlineIn,
+    deadline: definition.deadline,
+    ...policyField(definition.policy),
+    needs: needs.join(' '),
+    ...(parent === undefined ? {} : { parent: { nonce: parent.nonce, links: flatLinks(parent.links) } }),
+    fresh: isFresh,
+  };
+  const allKeys = [...keys, needsKey(redis), batchesQueueKey(redis.prefix)];
+  return parse(named(await redis.runAdding(CREATE_BATCH, [batchJob, ...members], allKeys, request, members)));
+}
+
+function parse(reply: ReturnType<typeof named>): BatchCreated {
   const elsewhere = keptElsewhere(reply);
   if (elsewhere !== undefined) {
     return { keptElsewhere: elsewhere };
@@ -147,9 +189,22 @@ export async function createBatchJob(
   if (reply.refused !== undefined) {
     return { refused: reply.refused as Refusal };
   }
-  return reply.error === undefined
-    ? { definition: JSON.parse(String(reply.definition)), isParentToBeRevived: reply.revived === 1 }
-    : { error: String(reply.error) };
+  if (reply.taken !== undefined) {
+    return { taken: (reply.taken as number[]).map((position) => position - 1) };
+  }
+  if (reply.definition === undefined) {
+    return { error: String(reply.error) };
+  }
+  const definition = JSON.parse(String(reply.definition));
+  return { definition, isParentToBeRevived: reply.revived === 1, filled: filledOf(reply) };
+}
+
+function filledOf({ known, failed, error }: ReturnType<typeof named>): Filled | undefined {
+  if (known === undefined) {
+    return undefined;
+  }
+  const failure = failed === 0 ? {} : { failed: { position: Number(failed) - 1, error: String(error) } };
+  return { known: Number(known), ...failure };
 }
 
 /** Returns the failure policy in the form that maintenance reads: see FIELD.policy. */

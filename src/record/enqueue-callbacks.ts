@@ -1,5 +1,5 @@
 import type { BatchLife } from './add-members.js';
-import { LUA_JOBS, type NewJob } from './adding-lua.js';
+import type { NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
 import { named, script } from './script.js';
@@ -18,15 +18,15 @@ export interface Enqueuing {
  * before it ran: then neither a trace in the batch nor a job is left.
  *
  * KEYS: batch job, its dependencies, processed, failed.
- * ARGV: as LUA_JOBS; the request is { nonce, token, version }. The kind of a job is 'firm' when its event, once it has
- * happened, stays so, else 'fragile': due only in the batch as the snapshot has seen it.
+ * ARGV: the jobs, see encodeRequest(); the request is { nonce, token, version }. The kind of a job is 'firm' when its
+ * event, once it has happened, stays so, else 'fragile': due only in the batch as the snapshot has seen it.
  * Returns state: 'enqueued' | 'not found' (no such life of the batch) | 'lock lost' | 'changed' (nothing was done) |
  * 'failed', and then error.
  */
 const ENQUEUE_CALLBACKS = script(
   'enqueueCallbacks',
   4,
-  `${LUA_JOBS}
+  `
 local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.enqueued}', '${FIELD.total}',
   '${FIELD.cancelledAt}')
 if batch[1] ~= request.nonce or batch[2] then

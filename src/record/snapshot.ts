@@ -122,7 +122,8 @@ return batch and told(batch)`,
  *
  * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
  * ARGV: batch id, lock token or '', key prefix of all queues, key prefix of the batches queue.
- * Returns nil without a batch, 'lock lost', 'no batch' for a job that is none, 'search' or, for the failures of a
+ * Returns nil without a batch, 'lock lost', 'waiting' for a holder of a batch with anything outstanding, 'no batch' for
+ * a job that is none, 'search' or, for the failures of a
  * cancelled batch, 'sort' (nothing was decided), or what told() says, with openFor (ms), and with anyFailure (why a
  * member failed) when all are settled.
  */
@@ -133,6 +134,9 @@ const DECIDE = script(
 local id, token, prefix, batchesKey = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= token then
   return redis.call('EXISTS', KEYS[1]) == 1 and 'lock lost' or nil
+end
+if token ~= '' and redis.call('SCARD', KEYS[2]) > 0 then
+  return 'waiting'
 end
 local batch = readBatch(KEYS, id)
 if not batch then
@@ -246,7 +250,7 @@ export async function decideSnapshot(
   redis: BatchRedis,
   batchId: string,
   token: string,
-): Promise<Snapshot | 'lock lost' | 'no batch' | undefined> {
+): Promise<Snapshot | 'lock lost' | 'waiting' | 'no batch' | undefined> {
   const args = [...snapshotKeys(redis, batchId), batchId, token, redis.prefix, batchesKey(redis, '')];
   let isSorted = false;
   for (;;) {
@@ -261,7 +265,7 @@ export async function decideSnapshot(
       await sortCancelled(redis, batchId);
       isSorted = true;
     } else if (typeof reply === 'string') {
-      return reply as 'lock lost' | 'no batch';
+      return reply as 'lock lost' | 'waiting' | 'no batch';
     } else {
       return reply === null ? undefined : parseSnapshot(redis, named(reply));
     }

@@ -22,6 +22,6 @@ local function isStranger(key, prefix, batchesKey, id, nonce)
   end
   -- A job that has been given the id of a member later belongs elsewhere, and says nothing of the member.
   local job = redis.call('HMGET', key, 'parentKey', 'parent')
-  return job[1] == batchesKey .. id and not string.find(job[2] or '', '"b":1', 1, true)
+  return job[1] == batchesKey .. id and not string.find(job[2] or '', '"idof":1', 1, true)
 end
 `;

@@ -209,7 +209,8 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
 
   /**
    * Writes metrics in Prometheus's text format, in the form of BullMQ's `queue.exportPrometheusMetrics()`: how many
-   * batches there are by state, and how many this BatchWorker has seen finish, and has mended, since it started.
+   * batches there are by state, how many this BatchWorker has seen finish, and has mended, since it started, and how
+   * members are added with the installed BullMQ.
    *
    * @param labels to be added to each of them, e.g. `{ app: 'shop' }`.
    * @throws BatchOptionsError for labels that Prometheus would not read.
@@ -220,7 +221,7 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   async exportPrometheusMetrics(labels: Readonly<Record<string, string>> = {}): Promise<string> {
     checkLabels(labels);
     const home = await this.#home;
-    const done = { finished: this.#finished, repairs: this.#repairs };
+    const done = { finished: this.#finished, repairs: this.#repairs, writer: home.redis.writer };
     return prometheusMetrics(home.redis.prefix, await getBatchCounts({ home }), done, labels);
   }
 

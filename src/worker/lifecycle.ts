@@ -7,7 +7,7 @@ import { refreshRow, writeRow } from '../batch/row.js';
 import { type BatchStatus, statusOf } from '../batch/status.js';
 import { BatchError } from '../errors.js';
 import { isFailedByCancel, nextStep, type Step } from '../model/rules.js';
-import type { Snapshot } from '../model/snapshot.js';
+import type { CallbackSnapshot, Snapshot } from '../model/snapshot.js';
 import { wakeIfClosed } from '../record/seal.js';
 import { decideSnapshot } from '../record/snapshot.js';
 
@@ -28,11 +28,11 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
   const batchId = job.id ?? '';
   let previous: Step['kind'] | undefined;
   for (;;) {
-    if (await job.moveToWaitingChildren(token)) {
-      await show(refreshRow(home, batchId));
-      throw new WaitingChildrenError();
-    }
     const snapshot = await decide(home, batchId, token);
+    if (snapshot === 'waiting') {
+      await waitForChildren(home, job, token);
+      continue;
+    }
     const step = nextStep(snapshot);
     switch (step.kind) {
       case 'await seal':
@@ -49,7 +49,9 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
         await announceDeath(home, batchId);
         break;
       case 'enqueue':
-        await enqueueCallbacks(home, snapshot, step.due, token);
+        if (await enqueueCallbacks(home, snapshot, step.due, token)) {
+          await waitForChildren(home, job, token, withEnqueued(snapshot, step.due));
+        }
         break;
       case 'succeed': {
         const finished = ended(snapshot, 'completed');
@@ -67,7 +69,34 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
   }
 }
 
-async function decide(home: Home, batchId: string, token: string): Promise<Snapshot> {
+/**
+ * Ends the run if anything is outstanding, and brings the row up to date.
+ *
+ * @param snapshot the batch as it is now, if that is known: the row is sent together with the move, before it, because
+ * the move gives the lock away.
+ */
+async function waitForChildren(home: Home, job: Job, token: string, snapshot?: Snapshot): Promise<void> {
+  const batchId = job.id ?? '';
+  const shown = snapshot && show(writeRow(home, batchId, snapshot, token));
+  const isWaiting = await job.moveToWaitingChildren(token);
+  await shown;
+  if (isWaiting) {
+    if (snapshot === undefined) {
+      await show(refreshRow(home, batchId));
+    }
+    throw new WaitingChildrenError();
+  }
+}
+
+function withEnqueued(snapshot: Snapshot, due: readonly CallbackSnapshot[]): Snapshot {
+  const isDue = new Set(due.map(({ jobId }) => jobId));
+  const callbacks = snapshot.callbacks.map((callback) =>
+    isDue.has(callback.jobId) ? { ...callback, state: 'enqueued' as const } : callback,
+  );
+  return { ...snapshot, callbacks };
+}
+
+async function decide(home: Home, batchId: string, token: string): Promise<Snapshot | 'waiting'> {
   const snapshot = await decideSnapshot(home.redis, batchId, token);
   switch (snapshot) {
     case 'no batch':

@@ -1,18 +1,21 @@
 import type { BatchCounts } from '../batch/lookup.js';
 import { BatchOptionsError } from '../errors.js';
+import type { Writer } from '../record/adding-lua.js';
 import { checkObject, describe } from '../validation.js';
 
 /** What one BatchWorker has done since it started. */
 export interface WorkDone {
   readonly finished: { readonly succeeded: number; readonly failed: number };
   readonly repairs: { readonly missing: number; readonly settled: number; readonly woken: number };
+  /** How members are added with the installed BullMQ. */
+  readonly writer: Writer;
 }
 
 /**
  * The labels that tell the samples of one metric apart. A label of the user with such a name would make two samples
  * equal, and Prometheus would refuse them all.
  */
-const OWN_LABELS = ['state', 'outcome', 'kind'];
+const OWN_LABELS = ['state', 'outcome', 'kind', 'writer'];
 
 export function checkLabels(labels: unknown): asserts labels is Readonly<Record<string, string>> {
   checkObject('exportPrometheusMetrics(labels): labels', labels);
@@ -33,7 +36,7 @@ export function checkLabels(labels: unknown): asserts labels is Readonly<Record<
 export function prometheusMetrics(
   prefix: string,
   counts: BatchCounts,
-  { finished, repairs }: WorkDone,
+  { finished, repairs, writer }: WorkDone,
   labels: Readonly<Record<string, string>>,
 ): string {
   const metric = (name: string, type: 'gauge' | 'counter', help: string, label: string, values: object) => [
@@ -59,6 +62,13 @@ export function prometheusMetrics(
       'Number of repairs by this BatchWorker: members found missing, members settled late, batches woken',
       'kind',
       repairs,
+    ),
+    ...metric(
+      'bullmq_batch_writer',
+      'gauge',
+      'How members are added with the installed BullMQ: 1 for the fast writer, or for BullMQ itself',
+      'writer',
+      { fast: Number(writer === 'fast'), bullmq: Number(writer !== 'fast') },
     ),
   ].join('\n');
 }

@@ -71,7 +71,7 @@ describe('adding members', () => {
     await expect(batch.addBulk(source())).rejects.toThrow('The name of job 1500 must be a non-empty string');
     expect(closed).toBe(true);
     expect(read).toBeLessThan(4000);
-    expect(await batch.status()).toMatchObject({ total: 1400, pending: 1400 });
+    expect(await batch.status()).toMatchObject({ total: 1500, pending: 1500 });
   });
 
   test('an error of the source reaches the caller, and what was read before is settled', async ({ bench }) => {

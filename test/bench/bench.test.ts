@@ -19,7 +19,7 @@ test.each(['enqueue', 'drain'])('%s compares the jobs per second of both sides',
     sides: { plain: side, batch: side },
     ratio: positive,
     pairs: { min: positive, median: positive, max: positive },
-    target: { atLeast: { enqueue: 0.65, drain: 0.9 }[scenario], met: expect.any(Boolean) },
+    target: { atLeast: { enqueue: 4, drain: 0.95 }[scenario], met: expect.any(Boolean) },
   });
   expect(code).toBe(0);
 });
@@ -44,17 +44,29 @@ test('memory reports what the producer of each side has grown by', async () => {
     dataBytes: 100,
     runs: 1,
     environment,
-    sides: { plain: side, batch: side },
-    target: { belowMB: 150, met: true },
+    producer: { sides: { plain: side, batch: side }, target: { belowMB: 150, met: true } },
+    bytes: {
+      pending: [10, 100].map((size) => ({ size, plain: positive, batch: positive, ratio: positive })),
+      left: expect.any(Number),
+      target: { most: { 10: 2.2, 100: 1.25 }, mostLeft: 1500, met: expect.any(Boolean) },
+    },
   });
   expect(code).toBe(0);
+});
+
+test.each(['small', 'nested'])('%s compares two situations', async (scenario) => {
+  const { json } = await bench(scenario, '--jobs', '400', '--runs', '1', '--json');
+  const parts = { small: ['created', 'worked'], nested: ['wide', 'deep'] }[scenario] ?? [];
+  for (const part of parts) {
+    expect(json).toHaveProperty(`${part}.ratio`, positive);
+  }
 });
 
 test('people get a table that says whether the target was met', async () => {
   const { stdout } = await bench('enqueue', '--jobs', '100', '--runs', '1');
 
   expect(stdout).toMatch(/^plain +\d.*\nbatch +\d/m);
-  expect(stdout).toMatch(/^target: ≥ 0\.65 — (met|NOT met)$/m);
+  expect(stdout).toMatch(/^target: ≥ 4\.00 — (met|NOT met)$/m);
 });
 
 test.each([
@@ -66,7 +78,7 @@ test.each([
   const { code, stdout, stderr } = await bench(...args);
 
   expect(stderr).toContain(mistake);
-  expect(stderr).toContain('Scenarios are: enqueue, drain, memory.');
+  expect(stderr).toContain('Scenarios are: enqueue, enqueue-mixed, drain, small, latency, nested, memory, huge; all.');
   expect(stdout).toBe('');
   expect(code).toBe(1);
 });

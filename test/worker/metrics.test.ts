@@ -33,6 +33,11 @@ describe('exportPrometheusMetrics', () => {
       ...['missing', 'settled', 'woken'].map(
         (kind) => `bullmq_batch_repairs_total{prefix="${bench.prefix}", kind="${kind}"} 0`,
       ),
+      '# HELP bullmq_batch_writer How members are added with the installed BullMQ: 1 for the fast writer, or for ' +
+        'BullMQ itself',
+      '# TYPE bullmq_batch_writer gauge',
+      `bullmq_batch_writer{prefix="${bench.prefix}", writer="fast"} 1`,
+      `bullmq_batch_writer{prefix="${bench.prefix}", writer="bullmq"} 0`,
     ];
     await eventually(async () => {
       expect(await batchWorker.exportPrometheusMetrics()).toBe(expected.join('\n'));

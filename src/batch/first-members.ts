@@ -1,0 +1,64 @@
+import type { BatchDefinition } from '../model/definition.js';
+import type { NewJob } from '../record/adding-lua.js';
+import { homeOf, type MemberQueue } from './home.js';
+import type { NextId } from './ids.js';
+import type { CheckedJob, Opener } from './job.js';
+import { type Member, memberEntries, memberOf, optionsOf } from './member-jobs.js';
+import { BULLMQ_AT_ONCE, BYTES_AT_ONCE } from './members.js';
+import { CHUNK_SIZE } from './stream.js';
+
+/** Jobs that a batch is to be created with, if that can be one step. */
+export interface MembersToBe {
+  readonly members: readonly CheckedJob[];
+  /** Makes the ids of the members of this batch. */
+  nextIds(definition: BatchDefinition): NextId;
+}
+
+/** All members of a new batch, with which it is created and sealed in one step. */
+export interface FirstMembers {
+  readonly members: readonly Member[];
+  readonly entries: readonly NewJob[];
+  /** Whether their ids were made for this batch. */
+  readonly isFresh: boolean;
+}
+
+const NONE: FirstMembers = { members: [], entries: [], isFresh: true };
+
+/**
+ * The members that a batch is created with; none of them when they are too many for one step, or when more has to be
+ * done than to store them: then they are added afterwards.
+ */
+export async function firstMembers(
+  opener: Opener,
+  definition: BatchDefinition,
+  { members: jobs, nextIds }: MembersToBe,
+): Promise<FirstMembers> {
+  const { home } = opener;
+  const queues = [...new Set(jobs.map(({ queue }) => queue))];
+  const areAtHome = await Promise.all(queues.map((queue) => isAtHome(queue, opener)));
+  if (jobs.length === 0 || !isSmall(jobs, CHUNK_SIZE) || !areAtHome.every(Boolean)) {
+    return NONE;
+  }
+  const nextId = nextIds(definition);
+  const members = jobs.map((job) => memberOf(job, nextId));
+  const adding = { batchId: definition.id, jobIds: members.map(({ id }) => id) };
+  const to = { home, batch: definition, options: optionsOf(definition) };
+  const entries = memberEntries(to, members, () => undefined, adding);
+  if (!home.redis.writesFast(entries) && !isSmall(jobs, BULLMQ_AT_ONCE)) {
+    return NONE;
+  }
+  return { members, entries, isFresh: !members.some(({ isNamed }) => isNamed) };
+}
+
+function isSmall(jobs: readonly CheckedJob[], most: number): boolean {
+  return jobs.length <= most && jobs.reduce((bytes, { json = '' }) => bytes + json.length, 0) <= BYTES_AT_ONCE;
+}
+
+/** Whether the queue is in the batch's own Redis, and nothing is traced. */
+async function isAtHome(queue: MemberQueue, { own, home }: Opener): Promise<boolean> {
+  const { telemetry } = queue.queue.opts as { readonly telemetry?: unknown };
+  if (telemetry !== undefined || home.telemetry !== undefined) {
+    return false;
+  }
+  return queue === own || queue === home.queueNamed(queue.name) || (await homeOf(queue.queue)) === home;
+}
