@@ -6,6 +6,7 @@ export type { BatchJob, BatchJobs } from './batch/job.js';
 export type { BatchCounts, ListedState } from './batch/lookup.js';
 export type { DataOf, JobLike, JobOf, NameOf, QueueLike, ResultOf } from './batch/queue-like.js';
 export type { BatchFailure, BatchFailuresPage, BatchResult, FailuresPageOptions } from './batch/settled.js';
+export type { StageStatus } from './batch/stages.js';
 export type { BatchStatus, CallbackStatus } from './batch/status.js';
 export type { BatchTree, TreeJobs } from './batch/tree.js';
 export {
@@ -32,7 +33,17 @@ export type { OnFailure, Percentage } from './model/failure-policy.js';
 export type { JobState } from './model/job-facts.js';
 export type { BatchState } from './model/rules.js';
 export type { CallbackState } from './model/snapshot.js';
+export type { When } from './model/workflow.js';
 export type { CallbackJobOptions, MemberDefaults, MemberOptions } from './validation.js';
 export { type BatchMethods, type BatchQueue, type WithBatchesOptions, withBatches } from './with-batches.js';
 export { BatchWorker, type BatchWorkerEvents, type BatchWorkerOptions } from './worker/batch-worker.js';
 export type { BatchRepair } from './worker/maintenance/service.js';
+export type { RunStatus, WorkflowRun } from './workflow/run.js';
+export type { AnyStage, StageJob, Stages } from './workflow/stage-options.js';
+export {
+  defineWorkflow,
+  type StartOptions,
+  type Workflow,
+  type WorkflowContext,
+  type WorkflowOptions,
+} from './workflow/workflow.js';

@@ -233,7 +233,8 @@ export function describe(value: unknown): string {
   return typeof value === 'string' ? `'${value}'` : `a ${typeof value}`;
 }
 
-function nearest(key: string, known: readonly string[]): string | undefined {
+/** What may have been meant by a name that is none of the known ones. */
+export function nearest(key: string, known: readonly string[]): string | undefined {
   const [best] = known
     .map((candidate) => ({ candidate, distance: editDistance(key.toLowerCase(), candidate.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance);

@@ -40,6 +40,7 @@ import {
   failuresPage,
   resultsOf,
 } from './settled.js';
+import { type StageStatus, stagesOf } from './stages.js';
 import { type BatchStatus, statusOf } from './status.js';
 import { CHUNK_SIZE, inChunks } from './stream.js';
 import { inTrace } from './trace.js';
@@ -102,6 +103,15 @@ export class Batch<Q extends QueueLike = QueueLike> {
     this.#definition = parts.definition;
     this.#standing = parts.standing ?? OUTSIDE;
     this.#parent = parts.parent;
+  }
+
+  /**
+   * What the batch was created as.
+   *
+   * @internal
+   */
+  get definition(): BatchDefinition {
+    return this.#definition;
   }
 
   get parentId(): string | undefined {
@@ -178,7 +188,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * });
    */
   async addFlow(flow: Flow): Promise<FlowNode> {
-    return this.#traced(() => addFlow(this.#destination, this.#definition.jobOptions, flow));
+    return this.#traced(() => addFlow(this.destination, this.#definition.jobOptions, flow));
   }
 
   async #addStream(jobs: BatchJobs<Q>, nextId: () => string, freshIfUnnamed: boolean): Promise<BulkAdded> {
@@ -188,7 +198,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
         this.#member(checkJob(`job ${position++}`, job, this.#opener, this.id), nextId),
       );
       const isFresh = freshIfUnnamed && !members.some(({ isNamed }) => isNamed);
-      const done = await this.#traced(() => addMembers(this.#destination, members, isFresh));
+      const done = await this.#traced(() => addMembers(this.destination, members, isFresh));
       added += done.added;
       known += done.known;
     };
@@ -236,7 +246,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
     const added: Job[] = [];
     for (let from = 0; from < members.length; from += CHUNK_SIZE) {
       const some = members.slice(from, from + CHUNK_SIZE);
-      added.push(...(await this.#traced(() => addMembers(this.#destination, some, fresh))).jobs);
+      added.push(...(await this.#traced(() => addMembers(this.destination, some, fresh))).jobs);
     }
     return { jobs: added };
   }
@@ -254,7 +264,12 @@ export class Batch<Q extends QueueLike = QueueLike> {
     return inTrace(this.#opener.home.telemetry, this.#definition.trace, work);
   }
 
-  get #destination(): Destination {
+  /**
+   * Where members are added, with what entitles this handle to do so.
+   *
+   * @internal
+   */
+  get destination(): Destination {
     return { home: this.#opener.home, batch: this.#definition, links: this.#standing.links };
   }
 
@@ -300,7 +315,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    */
   async createChild<C extends QueueLike>(opener: Opener, options: BatchOptions): Promise<Batch<C>> {
     checkSameBatches(`A child of batch '${this.id}'`, opener.own, this.#opener.home);
-    const defined = await this.#traced(() => defineBatch(opener, options, this.#destination));
+    const defined = await this.#traced(() => defineBatch(opener, options, this.destination));
     return new Batch<C>({ ...defined, opener, parent: this });
   }
 
@@ -459,12 +474,15 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Reads where the batch stands, in one round trip and in the same time for a batch of any size.
+   * Reads where the batch stands, in one round trip and in the same time for a batch of any size. Of a run of a
+   * workflow, also where its `stages` stand, in one more.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    */
-  async status(): Promise<BatchStatus> {
-    return statusOf(this.id, await this.#snapshot());
+  async status(): Promise<BatchStatus & { readonly stages?: readonly StageStatus[] }> {
+    const snapshot = await this.#snapshot();
+    const stages = await stagesOf(this.#opener.home, snapshot);
+    return { ...statusOf(this.id, snapshot), ...(stages === undefined ? {} : { stages }) };
   }
 
   async #snapshot(): Promise<Snapshot> {
@@ -565,11 +583,15 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * @throws BatchTimeoutError when `ttl` has passed; a connection that is lost meanwhile, and comes back, is no error.
    * @throws BatchNotFoundError when the batch has been removed.
    */
-  async waitUntilFinished(ttl?: number): Promise<BatchStatus> {
+  async waitUntilFinished(ttl?: number): Promise<BatchStatus & { readonly stages?: readonly StageStatus[] }> {
     if (ttl !== undefined && !(typeof ttl === 'number' && ttl >= 0)) {
       throw new BatchOptionsError(`waitUntilFinished(ttl): ttl is a number of milliseconds, not ${describe(ttl)}.`);
     }
-    return waitUntilFinished(this, ttl);
+    const { id } = this;
+    // Its stages are read once, in the end.
+    const status = await waitUntilFinished({ id, status: async () => statusOf(id, await this.#snapshot()) }, ttl);
+    const stages = await stagesOf(this.#opener.home, { definition: this.#definition });
+    return { ...status, ...(stages === undefined ? {} : { stages }) };
   }
 }
 

@@ -3,9 +3,10 @@ import type { JobsOptions } from 'bullmq';
 import { BatchConflictError, type BatchError, BatchMemberError, BatchOptionsError, because } from '../errors.js';
 import { type BatchDefinition, EVENTS, eventsOf } from '../model/definition.js';
 import { type OnFailure, policyOf } from '../model/failure-policy.js';
+import type { StoredRun, StoredStage } from '../model/workflow.js';
 import type { AddCommand } from '../record/bullmq-commands.js';
 import { isConnectionError } from '../record/connection-error.js';
-import { type BatchCreated, createBatchJob } from '../record/create-batch.js';
+import { type BatchCreated, createBatchJob, type PlaceInRun } from '../record/create-batch.js';
 import { needsOf } from '../record/needs.js';
 import {
   checkBatchId,
@@ -37,6 +38,17 @@ const STEP_OPTIONS = {
   stackTraceLimit: 3,
   ignoreDependencyOnFailure: true,
 } satisfies JobsOptions;
+
+/** What is to be done for the batch job of a part of a workflow before it waits for its members. */
+export type Preparation = 'begin' | 'fill';
+
+/** An option of the batch job: BullMQ keeps those that it does not know, and people do not edit them as they do data. */
+const PREPARATION = 'batchPreparation';
+
+/** What is to be done for a batch job before it waits for its members, if anything. */
+export function preparationOf({ opts }: { readonly opts: object }): Preparation | undefined {
+  return (opts as { readonly [PREPARATION]?: Preparation })[PREPARATION];
+}
 
 /** A batch as the option `parent` takes it: the `Batch` that `createBatch()` or `getBatch()` returned. */
 export interface ParentBatch {
@@ -120,6 +132,14 @@ function checkKeep(keep: unknown): void {
   }
 }
 
+/** What a batch is in a workflow: a run of it, a stage of a run, or, a workflow as a stage of another, both. */
+export interface WorkflowPart {
+  readonly run?: StoredRun;
+  readonly stage?: StoredStage;
+  readonly place: PlaceInRun;
+  readonly preparation?: Preparation | undefined;
+}
+
 /** A batch as it is stored. */
 export interface DefinedBatch {
   readonly id: string;
@@ -132,12 +152,13 @@ export async function defineBatch(
   opener: Opener,
   options: BatchOptions,
   parent: Destination | undefined,
+  part?: WorkflowPart,
 ): Promise<DefinedBatch> {
   const { home } = opener;
-  const wanted = definitionOf(opener, options, parent);
+  const wanted = definitionOf(opener, options, parent, part);
   return startTrace(home.telemetry, wanted.id, async (trace) => {
     const definition = trace === undefined ? wanted : { ...wanted, trace };
-    const stored = await store(opener, definition, parent);
+    const stored = await store(opener, definition, parent, part);
     return {
       id: definition.id,
       definition: agree(definition.id, stored, definition),
@@ -150,6 +171,7 @@ function definitionOf(
   { home, own }: Opener,
   { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS, keep = KEEP, onFailure }: BatchOptions,
   parent: Destination | undefined,
+  { run, stage }: Pick<WorkflowPart, 'run' | 'stage'> = {},
 ): BatchDefinition {
   checkNotBatches(own.name, home.batches.name);
   const policy = policyOf(onFailure);
@@ -163,6 +185,8 @@ function definitionOf(
     ...(jobOptions === undefined ? {} : { jobOptions: jobOptions as JobsOptions }),
     openTimeout,
     keep,
+    ...(run === undefined ? {} : { run }),
+    ...(stage === undefined ? {} : { stage }),
     nonce: newNonce(),
   };
 }
@@ -172,12 +196,14 @@ async function store(
   { home }: Opener,
   definition: BatchDefinition,
   parent: Destination | undefined,
+  part: WorkflowPart | undefined,
 ): Promise<BatchDefinition> {
   for (let tries = 0; ; tries++) {
     const created = await createBatchJob(home.redis, definition, {
-      command: batchCommand(home, definition, parent),
+      command: batchCommand(home, definition, parent, part?.preparation),
       needs: needsOf(eventsOf(definition.on), definition.policy),
       parent: parent && { ...parent.batch, links: parent.links },
+      place: part?.place,
     }).catch((cause: unknown) => {
       throw notCreated(definition.id, cause);
     });
@@ -234,11 +260,17 @@ function refusedBatch(
 }
 
 /** The command with which BullMQ adds the batch job: delayed, because an open batch is a delayed job. */
-function batchCommand(home: Home, definition: BatchDefinition, parent: Destination | undefined): AddCommand {
+function batchCommand(
+  home: Home,
+  definition: BatchDefinition,
+  parent: Destination | undefined,
+  preparation: Preparation | undefined,
+): AddCommand {
   const { id, description, queue, openTimeout } = definition;
   const batches = { queue: home.batches as unknown as QueueLike };
   const job = newJob(batches, description ?? `batch of ${queue}`, definition, {
     ...withTrace(STEP_OPTIONS, definition.trace),
+    ...(preparation === undefined ? {} : { [PREPARATION]: preparation }),
     jobId: id,
     delay: openTimeout,
     ...(parent === undefined ? {} : { parent: { id: parent.batch.id, queue: home.batches.qualifiedName } }),
@@ -264,6 +296,12 @@ function agree(batchId: string, existing: BatchDefinition, wanted: BatchDefiniti
       { batchId },
     );
   }
+  if (shapeOf(existing) !== shapeOf(wanted)) {
+    throw new BatchConflictError(
+      `Batch '${batchId}' exists as ${shapeOf(existing)}, and was now asked for as ${shapeOf(wanted)}. Use another id.`,
+      { batchId },
+    );
+  }
   for (const event of EVENTS) {
     const names = [existing, wanted].map(({ on }) =>
       (on[event] ?? [])
@@ -280,6 +318,15 @@ function agree(batchId: string, existing: BatchDefinition, wanted: BatchDefiniti
     }
   }
   return existing;
+}
+
+/** What a batch is in a workflow, in words. */
+function shapeOf({ run, stage }: BatchDefinition): string {
+  const what = [
+    ...(stage === undefined ? [] : [`the stage '${stage.name}'`]),
+    ...(run === undefined ? [] : [`a run of '${run.workflow}' with the stages ${run.stages.join(', ')}`]),
+  ];
+  return what.length === 0 ? 'a batch without a workflow' : what.join(', ');
 }
 
 function parentName({ parentId }: BatchDefinition): string {

@@ -67,12 +67,10 @@ export interface Adding {
  */
 export async function addMembers(to: Destination, members: readonly Member[], isFresh: boolean): Promise<Added> {
   const { home, batch } = to;
-  const adding = { batchId: batch.id, jobIds: members.map(({ id }) => id) };
   const queues = [...new Set(members.map(({ queue }) => queue))];
   await Promise.all(queues.map((queue) => refuseElsewhere(to, queue, members)));
   return inProducerSpans(queues, members, async (traceOf) => {
-    const jobs = members.map((member) => memberJob(home, batch.id, member, traceOf(member.queue)));
-    const entries = jobs.map((job, i) => entryOf(home, members[i] as Member, job, adding));
+    const { jobs, entries } = newMembers(home, batch.id, members, traceOf);
     let known = 0;
     for (const slice of slicesByBytes(entries)) {
       known += await addSlice(to, members.slice(...slice), entries.slice(...slice), isFresh);
@@ -82,6 +80,18 @@ export async function addMembers(to: Destination, members: readonly Member[], is
     }
     return { jobs, added: members.length - known, known };
   });
+}
+
+/** The jobs of members, and how a script stores them. */
+export function newMembers(
+  home: Home,
+  batchId: string,
+  members: readonly Member[],
+  traceOf: (queue: MemberQueue) => string | undefined,
+): { readonly jobs: Job[]; readonly entries: NewJob[] } {
+  const adding = { batchId, jobIds: members.map(({ id }) => id) };
+  const jobs = members.map((member) => memberJob(home, batchId, member, traceOf(member.queue)));
+  return { jobs, entries: jobs.map((job, i) => entryOf(home, members[i] as Member, job, adding)) };
 }
 
 /** Adds members in one step; returns how many were members already. */

@@ -9,7 +9,10 @@ import type { CallbackState, Snapshot } from '../model/snapshot.js';
 export interface BatchStatus {
   readonly id: string;
   readonly description: string | undefined;
-  /** `open` → `running` → `finishing` (callbacks outstanding) → `succeeded`, `failed` or `cancelled`. */
+  /**
+   * `open` → `running` → `finishing` (callbacks outstanding) → `succeeded`, `failed` or `cancelled`. A stage of a
+   * workflow is `waiting` before it runs, and ends `skipped` when it cannot start.
+   */
   readonly state: BatchState;
   readonly sealed: boolean;
   /** `total` is always `pending + succeeded + failed + cancelled + missing`. */
@@ -43,6 +46,8 @@ export interface BatchStatus {
   readonly recovered: boolean;
   /** Why the batch failed, in a sentence. */
   readonly failedReason: string | undefined;
+  /** Which stage of its parent, a run of a workflow, it is. */
+  readonly stage?: string;
 }
 
 export interface CallbackStatus {
@@ -73,6 +78,7 @@ export function statusOf(id: string, snapshot: Snapshot): BatchStatus {
     cancelReason: snapshot.cancelReason,
     recovered: ended === 'completed' && hadFailures(snapshot),
     failedReason: ended === 'failed' ? snapshot.failedReason : undefined,
+    ...(definition.stage === undefined ? {} : { stage: definition.stage.name }),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { JobsOptions } from 'bullmq';
+import type { StoredRun, StoredStage } from './workflow.js';
 
 /** The events of a batch; the last two fire in this order, the others before them. */
 export const EVENTS = ['death', 'attempted', 'complete', 'success'] as const;
@@ -46,6 +47,9 @@ export interface BatchDefinition {
   readonly openTimeout: number;
   /** For how long, in seconds, and among how many, a finished batch is kept. */
   readonly keep: { readonly age?: number; readonly count?: number };
+  /** What it is a run of, and which stage of the batch above it is. */
+  readonly run?: StoredRun;
+  readonly stage?: StoredStage;
   /** By which the trace that it was created in is found, when there is one. */
   readonly trace?: string;
   /** Tells this batch from an earlier one with the same id. */

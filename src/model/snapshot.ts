@@ -45,6 +45,9 @@ export interface Snapshot {
   readonly anyFailure?: string | undefined;
   readonly cancelledAt: number | undefined;
   readonly cancelReason: string | undefined;
+  /** Of a stage: when it was released, and when it was found that it can never start, unless something is retried. */
+  readonly startedAt?: number | undefined;
+  readonly skippedAt?: number | undefined;
   /** When it was found that a member has failed for good, here or further down; that every member has run. */
   readonly diedAt: number | undefined;
   readonly attemptedAt: number | undefined;

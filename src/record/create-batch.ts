@@ -1,16 +1,27 @@
 import type { BatchDefinition, FailurePolicy } from '../model/definition.js';
+import type { When } from '../model/workflow.js';
 import { type AttachmentLink, type BatchLife, flatLinks, type Refusal } from './add-members.js';
 import { LUA_COUNT_MEMBERS, LUA_JOBS, LUA_REFUSAL } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import type { AddCommand } from './bullmq-commands.js';
 import { type KeptElsewhere, keptElsewhere, LUA_CLAIM } from './claim-queue.js';
-import { batchesQueueKey, batchKeys, FIELD, needsKey } from './keys.js';
+import { batchesQueueKey, batchKeys, FIELD, needsKey, planKey } from './keys.js';
 import { LUA_NEED, type Need } from './needs.js';
 import { LUA_NOW, named, script } from './script.js';
 
 /** The batch that a new one becomes a member of, and what entitles the caller to add to it once it is sealed. */
 export interface ParentOfBatch extends BatchLife {
   readonly links: readonly AttachmentLink[];
+}
+
+/** What the scripts that lead a run from stage to stage need of it, and of its stages; see record/stages.ts. */
+export interface PlaceInRun {
+  /** Of a run: the ids of its first stages. */
+  readonly roots?: readonly string[];
+  /** Of a stage: when it starts, how many it waits for, and the ids of those that wait for it. */
+  readonly stage?: { readonly when: When; readonly awaited: number; readonly next: readonly string[] };
+  /** The first of the stage's jobs, as JSON. */
+  readonly plan?: readonly string[];
 }
 
 export type BatchCreated =
@@ -26,16 +37,25 @@ export type BatchCreated =
  * delayed job, with everything that the batch is beside it, and its place among the members of its parent.
  *
  * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of
- *       needs; the name of the batches queue.
+ *       needs; the name of the batches queue; the batch's plan, if it is a stage.
  * ARGV: as LUA_JOBS, for one job. The request is { id, nonce, definition, openTimeout, keep, policy?, needs, prefix,
- *       queue (that of the batches), parent?: { nonce, links } }.
+ *       queue (that of the batches), parent?: { nonce, links }, place?: { roots?, when?, next?, plan? } }.
  * Returns definition (as it is stored), revived (the parent, 0 or 1) | refused (why) | keptElsewhere, … as LUA_CLAIM |
  * error.
  */
 const CREATE_BATCH = script(
   'createBatch',
-  7,
+  8,
   `${LUA_NOW}${LUA_JOBS}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}${LUA_CLAIM}
+local function placeInRun(place)
+  for field, value in pairs({ ['${FIELD.roots}'] = place.roots, ['${FIELD.when}'] = place.when,
+    ['${FIELD.next}'] = place.next }) do
+    redis.call('HSET', KEYS[1], field, value)
+  end
+  if place.plan and #place.plan > 0 then
+    redis.call('RPUSH', KEYS[8], unpack(place.plan))
+  end
+end
 local elsewhere = claimQueue(KEYS[7], request.prefix, request.queue)
 if elsewhere then
   return elsewhere
@@ -64,7 +84,7 @@ if parent then
 end
 local wasLost = parent and redis.call('SISMEMBER', KEYS[3], KEYS[1]) == 1
 -- Left over when only the hash of an earlier batch was deleted by hand.
-redis.call('UNLINK', KEYS[1] .. ':dependencies', KEYS[1] .. ':processed', KEYS[1] .. ':failed', KEYS[1] .. ':logs')
+redis.call('UNLINK', KEYS[1] .. ':dependencies', KEYS[1] .. ':processed', KEYS[1] .. ':failed', KEYS[1] .. ':logs', KEYS[8])
 local failure = storeJob(1)
 if failure then
   return { 'error', failure }
@@ -74,6 +94,9 @@ redis.call('HSET', KEYS[1], '${FIELD.nonce}', request.nonce, '${FIELD.definition
 if request.policy then
   redis.call('HSET', KEYS[1], '${FIELD.policy}', request.policy)
 end
+if request.place then
+  placeInRun(request.place)
+end
 need(KEYS[1], KEYS[6], request.id, needs)
 return { 'definition', request.definition, 'revived', parent and countMembers(KEYS[2], wasLost and 0 or 1) or 0 }`,
 );
@@ -82,7 +105,17 @@ return { 'definition', request.definition, 'revived', parent and countMembers(KE
 export async function createBatchJob(
   redis: BatchRedis,
   definition: BatchDefinition,
-  { command, needs, parent }: { command: AddCommand; needs: readonly Need[]; parent: ParentOfBatch | undefined },
+  {
+    command,
+    needs,
+    parent,
+    place,
+  }: {
+    command: AddCommand;
+    needs: readonly Need[];
+    parent: ParentOfBatch | undefined;
+    place: PlaceInRun | undefined;
+  },
 ): Promise<BatchCreated> {
   const { id, nonce } = definition;
   const { job } = batchKeys(redis, id);
@@ -99,6 +132,7 @@ export async function createBatchJob(
         above.failed,
         needsKey(redis),
         batchesQueueKey(redis.prefix),
+        planKey(redis, id),
       ],
       {
         prefix: redis.prefix,
@@ -110,6 +144,7 @@ export async function createBatchJob(
         keep: `${definition.keep.age ?? ''},${definition.keep.count ?? ''}`,
         ...policyField(definition.policy),
         needs: needs.join(' '),
+        ...(place === undefined ? {} : { place: placeFields(place) }),
         ...(parent === undefined ? {} : { parent: { nonce: parent.nonce, links: flatLinks(parent.links) } }),
       },
     ),
@@ -124,6 +159,14 @@ export async function createBatchJob(
   return reply.error === undefined
     ? { definition: JSON.parse(String(reply.definition)), isParentToBeRevived: reply.revived === 1 }
     : { error: String(reply.error) };
+}
+
+function placeFields({ roots, stage, plan }: PlaceInRun): object {
+  return {
+    ...(roots === undefined ? {} : { roots: roots.join('\n') }),
+    ...(stage === undefined ? {} : { when: `${stage.when} ${stage.awaited}`, next: stage.next.join('\n') }),
+    ...(plan === undefined ? {} : { plan }),
+  };
 }
 
 /** What failures do to the batch, as maintenance reads it: see FIELD.policy. */

@@ -15,6 +15,8 @@ const SIGNS: Readonly<Record<BatchState, string>> = {
   succeeded: '✓',
   failed: '✕',
   cancelled: '⊘',
+  waiting: '…',
+  skipped: '↷',
 };
 
 export function badge(state: BatchState): Html {
@@ -55,4 +57,4 @@ export function titleOf({ id, description }: Pick<BatchStatus, 'id' | 'descripti
 }
 
 export const isUnfinished = (state: BatchState): boolean =>
-  state === 'open' || state === 'running' || state === 'finishing';
+  state === 'open' || state === 'waiting' || state === 'running' || state === 'finishing';

@@ -1,0 +1,64 @@
+import { progressOf, stateOf } from '../model/rules.js';
+import type { Snapshot } from '../model/snapshot.js';
+import { stageId, type When } from '../model/workflow.js';
+import { readSnapshot } from '../record/snapshot.js';
+import type { Home } from './home.js';
+import type { BatchStatus } from './status.js';
+
+/** Where one stage of a run stands: a child batch of it. */
+export interface StageStatus
+  extends Pick<
+    BatchStatus,
+    | 'id'
+    | 'state'
+    | 'total'
+    | 'pending'
+    | 'succeeded'
+    | 'failed'
+    | 'cancelled'
+    | 'missing'
+    | 'progress'
+    | 'failedReason'
+    | 'finishedAt'
+  > {
+  readonly name: string;
+  /** The stages that it comes after, and how they must have finished. */
+  readonly after: readonly string[];
+  readonly when: When;
+  /** When its members were, or began to be, added. */
+  readonly startedAt: number | undefined;
+}
+
+/** The stages of a run, in the order of its definition; one that is gone is left out. */
+export async function stagesOf(
+  home: Home,
+  { definition }: Pick<Snapshot, 'definition'>,
+): Promise<StageStatus[] | undefined> {
+  const { id, run } = definition;
+  if (run === undefined) {
+    return undefined;
+  }
+  const stages = await Promise.all(run.stages.map((name) => readSnapshot(home.redis, stageId(id, name))));
+  return stages.flatMap((snapshot) => (snapshot === undefined ? [] : stageStatus(snapshot)));
+}
+
+function stageStatus(snapshot: Snapshot): StageStatus[] {
+  const { definition, counts, ended, finishedAt, startedAt, failedReason } = snapshot;
+  const { id, stage } = definition;
+  return stage === undefined
+    ? []
+    : [
+        {
+          name: stage.name,
+          id,
+          state: stateOf(snapshot),
+          after: stage.after,
+          when: stage.when,
+          ...counts,
+          progress: progressOf(counts, ended !== undefined),
+          startedAt,
+          finishedAt,
+          failedReason: ended === 'failed' ? failedReason : undefined,
+        },
+      ];
+}

@@ -1,0 +1,99 @@
+import type { BatchOptions } from '../batch/create.js';
+import type { DataOf, NameOf, QueueLike, ResultOf } from '../batch/queue-like.js';
+import type { When } from '../model/workflow.js';
+import type { MemberOptions } from '../validation.js';
+
+/*
+ * What a stage may be, for the compiler: names, data and results flow from the queues.
+ */
+
+/** A job of a stage. */
+export interface StageJob<Q extends QueueLike | string | undefined = QueueLike | string | undefined> {
+  /** Default: the queue of the stage. */
+  readonly queue?: Q;
+  readonly name: NameIn<Q>;
+  /** Default: `{}`. */
+  readonly data?: DataIn<Q>;
+  readonly opts?: MemberOptions;
+}
+
+type NameIn<Q> = Q extends QueueLike ? NameOf<Q> : string;
+type DataIn<Q> = Q extends QueueLike ? DataOf<Q> : unknown;
+
+/** What each stage may have, whatever its members are. */
+export interface StageBasics extends Pick<BatchOptions, 'description' | 'on' | 'jobOptions' | 'onFailure'> {
+  /** The stages that must have finished first. Default: none, it starts at once. */
+  readonly after?: string | readonly string[];
+  /**
+   * How they must have finished: `success`, all of them with success; `complete`, in any way, skipped ones too;
+   * `failure`, in any way and at least one of them with failures. Default: `success`.
+   */
+  readonly when?: When;
+}
+
+/** Any stage, before the names that it mentions are checked. */
+export interface AnyStage extends StageBasics {
+  readonly queue?: QueueLike | string;
+  readonly name?: string;
+  readonly data?: ((input: never) => unknown) | object | string | number | boolean | null;
+  readonly opts?: MemberOptions;
+  readonly jobs?: readonly object[] | ((input: never) => Iterable<object>);
+  readonly forEach?: string;
+  readonly workflow?: AnyWorkflow;
+  readonly input?: ((input: never) => unknown) | object | string | number | boolean | null;
+}
+
+/** A workflow as a stage of another sees it. */
+export interface AnyWorkflow {
+  readonly name: string;
+  /** For the compiler: what `start()` takes, and what the output stage returns. */
+  readonly types?: { readonly input: unknown; readonly output: unknown };
+}
+
+export type Stages = Readonly<Record<string, AnyStage>>;
+
+/** What the jobs of a stage return. */
+export type StageResult<S> = S extends { readonly workflow: { readonly types?: { readonly output: infer Output } } }
+  ? Output
+  : S extends { readonly jobs: readonly (infer Job)[] }
+    ? Job extends { readonly queue: infer Q extends QueueLike }
+      ? ResultOf<Q>
+      : ResultIn<S>
+    : ResultIn<S>;
+
+type ResultIn<S> = S extends { readonly queue: infer Q extends QueueLike } ? ResultOf<Q> : unknown;
+
+type QueueIn<S> = S extends { readonly queue: infer Q extends QueueLike } ? Q : undefined;
+
+/** The stages of which `Name` can make one member per result: those whose results its queue takes as data. */
+type SourceFor<All, Name extends keyof All> = {
+  [Other in Exclude<keyof All, Name>]: StageResult<All[Other]> extends DataIn<QueueIn<All[Name]>> ? Other : never;
+}[Exclude<keyof All, Name>];
+
+/** The stages as they may be written: what they mention exists, and fits. */
+export type Checked<All> = {
+  readonly [Name in keyof All]: {
+    readonly after?: Exclude<keyof All, Name> | readonly Exclude<keyof All, Name>[];
+    readonly forEach?: SourceFor<All, Name>;
+    readonly name?: NameIn<QueueIn<All[Name]>>;
+    readonly data?: DataIn<QueueIn<All[Name]>> | ((input: never) => DataIn<QueueIn<All[Name]>>);
+    readonly jobs?: readonly StageJob[] | ((input: never) => Iterable<StageJob>);
+  };
+};
+
+type Taken<F> = F extends (input: infer Input) => unknown ? Input : never;
+
+/** What the functions of the stages take, one below the other; never without any. */
+type TakenBy<All> = {
+  [Name in keyof All]:
+    | Taken<All[Name] extends { readonly data: infer F } ? F : never>
+    | Taken<All[Name] extends { readonly jobs: infer F } ? F : never>
+    | Taken<All[Name] extends { readonly input: infer F } ? F : never>;
+}[keyof All];
+
+type Both<Union> = (Union extends unknown ? (value: Union) => void : never) extends (value: infer All) => void
+  ? All
+  : never;
+
+/** The input of a workflow, from what the functions of its stages take. */
+export type InputOf<All> = [TakenBy<All>] extends [never] ? unknown : Both<TakenBy<All>>;
