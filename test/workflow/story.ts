@@ -43,3 +43,11 @@ export function healing() {
 /** The states of a run's stages by their names. */
 export const statesOf = ({ stages }: { readonly stages: readonly { name: string; state: string }[] }) =>
   Object.fromEntries(stages.map(({ name, state }) => [name, state]));
+
+export async function all<T>(source: AsyncIterable<T>): Promise<T[]> {
+  const items: T[] = [];
+  for await (const item of source) {
+    items.push(item);
+  }
+  return items;
+}
