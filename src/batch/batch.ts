@@ -481,7 +481,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    */
   async status(): Promise<BatchStatus & { readonly stages?: readonly StageStatus[] }> {
     const snapshot = await this.#snapshot();
-    const stages = await stagesOf(this.#opener.home, snapshot);
+    const stages = await stagesOf(this.#opener.home, snapshot.definition);
     return { ...statusOf(this.id, snapshot), ...(stages === undefined ? {} : { stages }) };
   }
 
@@ -590,7 +590,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
     const { id } = this;
     // Its stages are read once, in the end.
     const status = await waitUntilFinished({ id, status: async () => statusOf(id, await this.#snapshot()) }, ttl);
-    const stages = await stagesOf(this.#opener.home, { definition: this.#definition });
+    const stages = await stagesOf(this.#opener.home, this.#definition);
     return { ...status, ...(stages === undefined ? {} : { stages }) };
   }
 }

@@ -1,3 +1,4 @@
+import type { BatchDefinition } from '../model/definition.js';
 import { progressOf, stateOf } from '../model/rules.js';
 import type { Snapshot } from '../model/snapshot.js';
 import { stageId, type When } from '../model/workflow.js';
@@ -30,11 +31,7 @@ export interface StageStatus
 }
 
 /** The stages of a run, in the order of its definition; one that is gone is left out. */
-export async function stagesOf(
-  home: Home,
-  { definition }: Pick<Snapshot, 'definition'>,
-): Promise<StageStatus[] | undefined> {
-  const { id, run } = definition;
+export async function stagesOf(home: Home, { id, run }: BatchDefinition): Promise<StageStatus[] | undefined> {
   if (run === undefined) {
     return undefined;
   }

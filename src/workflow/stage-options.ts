@@ -70,8 +70,10 @@ type SourceFor<All, Name extends keyof All> = {
   [Other in Exclude<keyof All, Name>]: StageResult<All[Other]> extends DataIn<QueueIn<All[Name]>> ? Other : never;
 }[Exclude<keyof All, Name>];
 
-/** The stages as they may be written: what they mention exists, and fits. */
-export type Checked<All> = {
+/** The stages as they may be written: what they mention exists, and fits. Names made at run time are checked then. */
+export type Checked<All> = string extends keyof All ? unknown : CheckedStages<All>;
+
+type CheckedStages<All> = {
   readonly [Name in keyof All]: {
     readonly after?: Exclude<keyof All, Name> | readonly Exclude<keyof All, Name>[];
     readonly forEach?: SourceFor<All, Name>;
