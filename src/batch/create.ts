@@ -201,7 +201,10 @@ async function store(
   for (let tries = 0; ; tries++) {
     const created = await createBatchJob(home.redis, definition, {
       command: batchCommand(home, definition, parent, part?.preparation),
-      needs: needsOf(eventsOf(definition.on), definition.policy),
+      needs: [
+        ...needsOf(eventsOf(definition.on), definition.policy),
+        ...(definition.run === undefined ? [] : ['stages' as const]),
+      ],
       parent: parent && { ...parent.batch, links: parent.links },
       place: part?.place,
     }).catch((cause: unknown) => {

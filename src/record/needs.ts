@@ -19,9 +19,10 @@ import { LUA_LOOK_AT, LUA_NOW, script } from './script.js';
  * - `attempted`: that it is noted when every member has run;
  * - `callbacks`: that callbacks are enqueued that no wake of the batch job enqueues, and that `complete` is seen while
  *   some run;
+ * - `stages`: of a run, that a stage is skipped whose predecessor is gone, and tells it nothing any more;
  * - `cancel`: that its pending members go; `removal`: that it goes itself.
  */
-export type Need = 'death' | 'policy' | 'attempted' | 'callbacks' | 'cancel' | 'removal';
+export type Need = 'death' | 'policy' | 'attempted' | 'callbacks' | 'stages' | 'cancel' | 'removal';
 
 /** The sets, and what their batches need; first failures and policies are seen in one look. */
 const INDEX_OF = {
@@ -29,6 +30,7 @@ const INDEX_OF = {
   policy: 'failures',
   attempted: 'attempted',
   callbacks: 'callbacks',
+  stages: 'stages',
   cancel: 'cancels',
   removal: 'removals',
 } as const satisfies Record<Need, string>;

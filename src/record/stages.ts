@@ -142,6 +142,43 @@ redis.call('HSET', KEYS[1], '${FIELD.begun}', outcome)
 return { 'state', 'begun', 'startable', tell(ARGV[2], roots, begun or nil, outcome, isOver) }`,
 );
 
+/**
+ * Skips a stage that waits for one that is gone: removed by hand, it has told nobody what it has come to, and is missing
+ * in the run. Idempotent.
+ *
+ * KEYS: the stage's batch job; its run's dependencies, processed, failed. ARGV: its id, key prefix of the batches queue,
+ * the ids of the stages that it comes after.
+ * Returns 1 when the stage was skipped, else 0.
+ */
+const SKIP_ORPHAN = script(
+  'skipOrphan',
+  4,
+  `${LUA_TELL}
+local isGone = false
+for i = 3, #ARGV do
+  local key = ARGV[2] .. ARGV[i]
+  isGone = isGone or redis.call('EXISTS', key) == 0 and redis.call('SISMEMBER', KEYS[2], key) == 0
+    and redis.call('HEXISTS', KEYS[3], key) == 0 and redis.call('HEXISTS', KEYS[4], key) == 0
+end
+local rule, isRemoved, isCancelled, isStarted, isSkipped = unpack(redis.call('HMGET', KEYS[1], '${FIELD.when}',
+  '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', '${FIELD.skippedAt}'))
+if not isGone or not rule or isRemoved or isCancelled or isStarted or isSkipped then
+  return 0
+end
+skip(ARGV[2], KEYS[1], ARGV[1])
+return 1`,
+);
+
+/** Skips a stage if one that it comes after is gone; whether it did. */
+export async function skipOrphan(
+  redis: BatchRedis,
+  { id, runId, after }: { readonly id: string; readonly runId: string; readonly after: readonly string[] },
+): Promise<boolean> {
+  const { dependencies, processed, failed } = batchKeys(redis, runId);
+  const keys = [batchKeys(redis, id).job, dependencies, processed, failed];
+  return (await redis.run(SKIP_ORPHAN, [...keys, id, batchesKey(redis, ''), ...after])) === 1;
+}
+
 export type Told = 'changed' | readonly StartableStage[];
 
 export async function tellNext(
