@@ -15,6 +15,7 @@ const ONCE = [
   'test/batch/stream.test.ts',
   'test/batch/node-redis.test.ts',
   'test/batch/callbacks.test.ts',
+  'test/workflow/graph.test.ts',
   'test/surfaces/page/text.test.ts',
   'test/surfaces/page/readings.test.ts',
 ];

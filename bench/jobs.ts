@@ -42,13 +42,13 @@ export async function producerFor(side: Side, queue: BenchQueue): Promise<Produc
 }
 
 /** Makes the jobs one by one as they are asked for, the same ones for both sides. */
-function* makeJobs(count: number): Generator<BenchJob> {
+export function* makeJobs(count: number): Generator<BenchJob> {
   for (let n = 0; n < count; n++) {
     yield { name: 'job', data: { text: String(n).padStart(TEXT_LENGTH, '.') } };
   }
 }
 
-async function addInChunks(queue: BenchQueue, jobs: Iterable<BenchJob>): Promise<void> {
+export async function addInChunks(queue: BenchQueue, jobs: Iterable<BenchJob>): Promise<void> {
   let chunk: BenchJob[] = [];
   for (const job of jobs) {
     chunk.push(job);

@@ -6,8 +6,9 @@ import { memory } from './memory.js';
 import { HELP, help, type Options, readOptions, UsageError } from './options.js';
 import { BenchRedis } from './redis.js';
 import { jsonReport, textReport } from './report.js';
+import { workflow } from './workflow.js';
 
-const SCENARIOS = [enqueue, drain, memory];
+const SCENARIOS = [enqueue, drain, memory, workflow];
 
 try {
   const options = readOptions(process.argv.slice(2), SCENARIOS);
