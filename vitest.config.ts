@@ -11,6 +11,7 @@ const ONCE = [
   'test/validation.test.ts',
   'test/public-api.test.ts',
   'test/readme.test.ts',
+  'test/docs.test.ts',
   'test/model/rules.test.ts',
   'test/batch/stream.test.ts',
   'test/batch/node-redis.test.ts',

@@ -17,9 +17,8 @@ export const drain: Scenario = {
     compare(setting, {
       conditions:
         `timed: from the start of a worker (concurrency ${CONCURRENCY}, in this process, jobs that do nothing) to ` +
-        'the ' +
-        `completion of the last job (plain), or of the complete callback's job (batch, with a BatchWorker in this ` +
-        'process)',
+        `the completion of the last job (plain), or of the complete callback's job (batch, with a BatchWorker in ` +
+        'this process)',
       target: 0.9,
       prepare: (side, prefix) => prepare(side, { connection: setting.redis.connection, prefix }, setting.jobs),
     }),

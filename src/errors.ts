@@ -8,6 +8,7 @@ export interface BatchErrorDetails {
 
 /** The base of all errors that this library makes. Errors of Redis and BullMQ reach you as they are, or as `cause`. */
 export class BatchError extends Error {
+  /** The name of the error's class, e.g. 'BatchSealedError'. */
   override readonly name: string = 'BatchError';
   /** The batch that the error is about, where there is one. */
   readonly batchId: string | undefined;
@@ -59,8 +60,8 @@ export class BatchFinishedError extends BatchError {
   constructor(batchId: string, why: 'finished' | 'cancelled' = 'finished') {
     super(
       `Batch '${batchId}' ${why === 'finished' ? 'has finished' : 'was cancelled'}: nothing can be added to it. ` +
-        'Follow-up ' +
-        `work goes into its parent, from a callback, with (await batchOf(job)).parent(), or into a new batch.`,
+        'Follow-up work goes into its parent, from a callback, with (await batchOf(job)).parent(), or into a new ' +
+        'batch.',
       { batchId },
     );
   }

@@ -1,3 +1,9 @@
+/**
+ * Batches of BullMQ jobs with callbacks: `withBatches()` gives a queue its batch methods, `BatchWorker` drives batches.
+ *
+ * @module bullmq-batches
+ */
+
 export type { Batch, BulkAdded } from './batch/batch.js';
 export type { Callback, CallbackBatch, Callbacks } from './batch/callbacks.js';
 export type { BatchOptions, ParentBatch } from './batch/create.js';

@@ -20,6 +20,7 @@ import { checkBackend } from './record/client.js';
 import { isConnectionError } from './record/connection-error.js';
 import { checkBatchesQueue, checkKeys, checkName, checkObject, describe } from './validation.js';
 
+/** Options of `withBatches()`. */
 export interface WithBatchesOptions {
   /**
    * The queue that holds the batches, for an application that has a queue `batches` of its own. It is the same for all
@@ -34,6 +35,7 @@ export interface BatchMethods<Q extends QueueLike> {
   /**
    * Creates an open batch: add its members, then `seal()` it.
    *
+   * @param options everything is optional; an `id` that exists returns that batch, with `created: false`.
    * @throws BatchOptionsError for bad options, before anything is written.
    * @throws BatchConflictError when `id` exists with another parent or other callbacks.
    *
@@ -46,17 +48,24 @@ export interface BatchMethods<Q extends QueueLike> {
    * Creates a batch, adds its members and seals it. With an `id` it can be run again after a crash: the source must
    * then yield the same sequence, and what is there already is left alone.
    *
+   * @param options as of `createBatch()`.
+   * @param jobs as of `batch.addBulk()`.
    * @throws as `createBatch` and `batch.addBulk`.
    *
    * @example
-   * await images.addBatch({ on: { success: { name: 'mark-visible' } } }, files.map((file) => ({ name: 'upload', data: { file } })));
+   * const uploads = files.map((file) => ({ name: 'upload', data: { file } }));
+   * await images.addBatch({ on: { success: { name: 'mark-visible' } } }, uploads);
    */
   addBatch(options: BatchOptions, jobs: BatchJobs<Q>): Promise<Batch<Q>>;
 
   /**
-   * Returns the handle of a batch that exists.
+   * Returns the handle of a batch that exists in this Redis and prefix, whichever queue it was created from.
    *
-   * @throws BatchNotFoundError
+   * @param id the id of the batch.
+   * @throws BatchNotFoundError when there is no such batch.
+   *
+   * @example
+   * const { state } = await (await users.getBatch('import-42')).status();
    */
   getBatch(id: string): Promise<Batch<Q>>;
 
@@ -64,6 +73,8 @@ export interface BatchMethods<Q extends QueueLike> {
    * Returns the batch that a job belongs to, as a member or as a callback, or undefined. The handle carries the job's
    * right to add: a running member may add to its batch, also when it is sealed; a callback to `parent()`.
    *
+   * @param job the job that a processor was given. Of a job inside of a flow, the batch of the flow's root is returned.
+   * @throws BatchOptionsError for what is not a job.
    * @example
    * new Worker('users', async (job) => {
    *   const batch = await users.batchOf(job);
@@ -73,14 +84,25 @@ export interface BatchMethods<Q extends QueueLike> {
   batchOf(job: JobLike): Promise<Batch<Q> | undefined>;
 
   /**
-   * Lists the batches of this Redis and prefix by state, newest first; `start` and `end` are inclusive, as in BullMQ.
+   * Lists the batches of this Redis and prefix by state, newest first.
+   *
+   * @param states one state or several: 'open', 'running' (with finishing), 'succeeded', 'failed' (with cancelled).
+   * Default: all.
+   * @param start the first position, counted from 0 in each state. Default: 0.
+   * @param end the last position, inclusive, as in BullMQ; -1 is the end of the list. Default: -1.
+   * @throws BatchOptionsError for an unknown state, and for positions that are no such integers.
    *
    * @example
    * const [latest] = await users.getBatches('failed', 0, 0);
    */
   getBatches(states?: ListedState | readonly ListedState[], start?: number, end?: number): Promise<Batch<Q>[]>;
 
-  /** Counts the batches of this Redis and prefix by state. */
+  /**
+   * Counts the batches of this Redis and prefix by state.
+   *
+   * @example
+   * const { open, running, succeeded, failed } = await users.getBatchCounts();
+   */
   getBatchCounts(): Promise<BatchCounts>;
 }
 
@@ -92,6 +114,9 @@ export type BatchQueue<Q extends QueueLike> = Q & BatchMethods<Q>;
  * them (`batches`, or another `batchesQueue`), to which nothing can be added. It stays the same object: jobs that are
  * added outside of `batch.jobs()` are added as before, and wrapping it again does nothing.
  *
+ * @param queue a BullMQ `Queue`, of version 5 or 6.
+ * @param options `batchesQueue`, if the queue that holds the batches is not called 'batches'.
+ * @returns the same queue.
  * @throws BatchOptionsError when it is not a queue, or one that cannot hold batches (PostgreSQL; Redis Cluster without
  * a hash tag in the prefix); for bad options, and for another `batchesQueue` than the queue was wrapped with before.
  *
@@ -133,8 +158,7 @@ function checkUnchanged({ name }: QueueLike, before: string, wanted = before): v
   if (wanted !== before) {
     throw new BatchOptionsError(
       `Queue '${name}' was wrapped with the batchesQueue '${before}' before, and now with '${wanted}'. Give ` +
-        'withBatches() the ' +
-        'same batchesQueue everywhere.',
+        'withBatches() the same batchesQueue everywhere.',
     );
   }
 }

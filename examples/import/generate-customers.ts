@@ -28,8 +28,7 @@ const ORGANIZATIONS: readonly (readonly [name: string, weight: number])[] = [
 
 const FIRST_NAMES = (
   'Ada José Zoë Łukasz Anna Björn Chloé Dmitri Élodie Fatima Grace Hiroshi Inês Jürgen Katarzyna Liam Marta Noor ' +
-  'Olga ' +
-  'Paul Quentin Renée Søren Tomáš Ursula Víctor Wanjiru Xavier Yusuf Zuzanna'
+  'Olga Paul Quentin Renée Søren Tomáš Ursula Víctor Wanjiru Xavier Yusuf Zuzanna'
 ).split(' ');
 const LAST_NAMES = (
   "Lovelace García Müller Nowak Ødegård D'Angelo Fernández Háček Ivanov Jørgensen Kim Łuczak Martin Núñez O'Neill Petrov " +

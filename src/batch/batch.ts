@@ -47,9 +47,11 @@ import { inTrace } from './trace.js';
 import { type BatchTree, treeOf } from './tree.js';
 import { waitUntilFinished, watch } from './wait.js';
 
-/** What `addBulk` did: `known` jobs were members already, and were left alone. */
+/** What `batch.addBulk()` did. */
 export interface BulkAdded {
+  /** How many jobs were added as members. */
   readonly added: number;
+  /** How many jobs were members already, by their `jobId`, and were left alone. */
   readonly known: number;
 }
 
@@ -76,6 +78,7 @@ const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
  * await batch.seal();
  */
 export class Batch<Q extends QueueLike = QueueLike> {
+  /** The id of the batch: your own, or a generated one of 20 characters. */
   readonly id: string;
   /** False when `createBatch` found a batch with this id, or when the handle comes from a look-up. */
   readonly created: boolean;
@@ -114,10 +117,12 @@ export class Batch<Q extends QueueLike = QueueLike> {
     return this.#definition;
   }
 
+  /** The id of the parent batch; undefined for a batch without a parent. */
   get parentId(): string | undefined {
     return this.#definition.parentId;
   }
 
+  /** What `createBatch` was given for people to read in lists; undefined if there was none. */
   get description(): string | undefined {
     return this.#definition.description;
   }
@@ -128,6 +133,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * Anyone may add while the batch is open. Once it is sealed, only what is itself outstanding in it: a running member
    * through `queue.batchOf(job)`, and the callback of a child batch through `batchOf(job).parent()`.
    *
+   * @param name the name of the job.
+   * @param data the data of the job, which JSON must be able to carry.
+   * @param opts BullMQ's job options; they win over the batch's `jobOptions`. With a `jobId`, adding again adds nothing.
    * @throws BatchSealedError, BatchFinishedError when adding has ended for the caller; nothing was added.
    * @throws BatchMemberError when the job could not be stored.
    * @throws BatchOptionsError for options that break batches, e.g. `repeat` or another `parent`.
@@ -144,8 +152,10 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * Adds many jobs as members, from an array, an iterable or an async iterable. The source is read as fast as Redis
    * takes it: at most 2,000 of its jobs are in memory, however long it is.
    *
+   * @param jobs each `{ name, data, opts?, queue? }`; `queue` is a queue or its name, by default the batch's own.
    * @returns how many were added, and how many `known` were members already (ids given with `opts.jobId`).
-   * @throws as `add`; what was stored before the error stays in the batch.
+   * @throws as `add`. An array is checked as a whole before anything is written; of a stream, what was stored before
+   * the error stays in the batch.
    *
    * @example
    * await batch.addBulk(rows.map((row) => ({ name: 'import-row', data: row })));
@@ -232,8 +242,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
     if (queue.prefix !== this.#opener.own.prefix) {
       throw new BatchOptionsError(
         `Queue '${queue.name}' has the prefix '${queue.prefix}', batch '${this.id}' has ` +
-          `'${this.#opener.own.prefix}'. A batch, ` +
-          `its members and its callbacks share one prefix.`,
+          `'${this.#opener.own.prefix}'. A batch, its members and its callbacks share one prefix.`,
       );
     }
     checkNotBatches(queue.name, this.#opener.home.batches.name);
@@ -275,7 +284,11 @@ export class Batch<Q extends QueueLike = QueueLike> {
 
   /**
    * Runs `fn`, in which `add` and `addBulk` of any wrapped queue add to this batch, and `createBatch` creates a child
-   * of it: existing code becomes a batch without being rewritten. Returns what `fn` returns. Seal the batch afterwards.
+   * of it: existing code becomes a batch without being rewritten. Seal the batch afterwards.
+   *
+   * @param fn may be async: all that it awaits is inside.
+   * @returns what `fn` returns.
+   * @throws what `fn` throws; BatchOptionsError when it is not a function.
    *
    * @example
    * await batch.jobs(() => importCustomers(file));   // code that calls users.add(…)
@@ -291,8 +304,10 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Creates a child batch: it is one member of this batch, and settles when its own callbacks have run.
+   * Creates a child batch: it is one member of this batch, and settles when its own callbacks have run. To create it on
+   * another queue: `otherQueue.createBatch({ parent: batch })`.
    *
+   * @param options as of `queue.createBatch()`, without another `parent`.
    * @throws as `add` and `queue.createBatch`.
    *
    * @example
@@ -324,6 +339,10 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * batch calls back at once.
    *
    * @throws BatchNotFoundError when the batch has been removed.
+   *
+   * @example
+   * await batch.addBulk(rows);
+   * await batch.seal();
    */
   async seal(): Promise<void> {
     const { home } = this.#opener;
@@ -351,7 +370,10 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * @example
    * const { retried } = await (await users.getBatch(id)).retry();
    */
-  async retry(): Promise<{ readonly retried: number }> {
+  async retry(): Promise<{
+    /** How many jobs run again. */
+    readonly retried: number;
+  }> {
     const snapshot = await this.#snapshot();
     if (snapshot.cancelledAt !== undefined) {
       throw new BatchError(
@@ -414,6 +436,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * Registers one more callback. When its event is past, it is enqueued at once. Each call adds one: it is not
    * idempotent.
    *
+   * @param event 'complete', 'success', 'death' or 'attempted'.
+   * @param callback `{ name, data?, queue?, opts? }`, as in `createBatch({ on })`.
    * @throws BatchOptionsError for a callback that `createBatch` would refuse, and for the 101st of a batch.
    * @throws BatchNotFoundError when the batch has been removed.
    *
@@ -437,6 +461,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * does not wait: its callbacks do not run, members that are running end outside of any batch, and a parent counts it
    * as missing.
    * @throws BatchError when the batch has not finished, BatchNotFoundError when there is none.
+   *
+   * @example
+   * await (await users.getBatch('november')).remove({ members: true });
    */
   async remove(options: { readonly members?: boolean; readonly force?: boolean } = {}): Promise<void> {
     checkObject('The options of remove', options);
@@ -478,6 +505,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * workflow, also where its `stages` stand, in one more.
    *
    * @throws BatchNotFoundError when the batch has been removed.
+   *
+   * @example
+   * const { state, succeeded, total, progress } = await batch.status();
    */
   async status(): Promise<BatchStatus & { readonly stages?: readonly StageStatus[] }> {
     const snapshot = await this.#snapshot();
@@ -498,7 +528,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * oldest of each kind, queues that are paused or have no worker, a missing BatchWorker, a missing seal. `reasons`
    * says the same in sentences, most important first, with what to do. Of a finished batch it says how it ended.
    *
-   * Looks at every outstanding member, 500 per command: for people and alarms; for a progress bar there is `status()`.
+   * Looks at up to 2,000 outstanding members, 500 per command. Of a larger batch these are a sample: `sampled` says how
+   * many they were, the counts of `members` are estimates, and sentences say "about"; child batches are counted exactly.
+   * For people and alarms; for a progress bar there is `status()`.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    *
@@ -515,7 +547,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * not count. While it is running, the numbers of different batches may be moments apart. A child that is removed
    * meanwhile is left out.
    *
-   * Looks for child batches among all members, 500 per command, and holds only the batches in memory.
+   * Takes about two commands for each batch, however many jobs there are, and holds only the batches in memory.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    *
@@ -582,6 +614,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * @param ttl how many milliseconds to wait at most; without it, as long as it takes.
    * @throws BatchTimeoutError when `ttl` has passed; a connection that is lost meanwhile, and comes back, is no error.
    * @throws BatchNotFoundError when the batch has been removed.
+   *
+   * @example
+   * const { state, failedReason } = await batch.waitUntilFinished(60_000);
    */
   async waitUntilFinished(ttl?: number): Promise<BatchStatus & { readonly stages?: readonly StageStatus[] }> {
     if (ttl !== undefined && !(typeof ttl === 'number' && ttl >= 0)) {

@@ -34,15 +34,21 @@ export type Callbacks = { readonly [event in BatchEvent]?: Callback | readonly C
 
 /** What the job of a callback finds in `job.data.batch`. */
 export interface CallbackBatch {
+  /** The id of the batch that calls back. */
   readonly id: string;
+  /** The event that has happened. */
   readonly event: BatchEvent;
+  /** The description of the batch, if it has one. */
   readonly description?: string;
+  /** The id of the parent batch, if there is one. */
   readonly parentId?: string;
   /** Members, jobs and child batches alike, as they stood when the event happened. */
   readonly total: number;
   /** Not settled yet: 0, but for `death` and `attempted`. */
   readonly pending: number;
+  /** Members that have succeeded. */
   readonly succeeded: number;
+  /** Members that have failed for good: no attempts are left. */
   readonly failed: number;
   /** Members that `cancel()` removed. */
   readonly cancelled: number;

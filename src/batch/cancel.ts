@@ -42,6 +42,11 @@ async function emptyTree(home: Home, batch: CancelledBatch): Promise<void> {
   while (!emptying.isDone) {
     await emptying.goOn();
   }
+  await removeDropped(home);
+}
+
+/** Removes the jobs that were dropped, by a cancel or a removal, from the lists of their queues. */
+export async function removeDropped(home: Home): Promise<void> {
   for (let state = await removeDroppedSlice(home); state !== 'done'; ) {
     state = await removeDroppedSlice(home, state);
   }

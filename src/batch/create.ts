@@ -52,8 +52,11 @@ export function preparationOf({ opts }: { readonly opts: object }): Preparation 
 
 /** A batch as the option `parent` takes it: the `Batch` that `createBatch()` or `getBatch()` returned. */
 export interface ParentBatch {
+  /** The id of the parent batch. */
   readonly id: string;
+  /** The id of the batch above the parent, if there is one. */
   readonly parentId: string | undefined;
+  /** Seals the parent batch: see `Batch.seal`. */
   seal(): Promise<void>;
 }
 
@@ -61,7 +64,7 @@ export interface ParentBatch {
 export interface BatchOptions {
   /**
    * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. No ':' and no '~', not an
-   * integer, and no word under which BullMQ keeps something of a queue, e.g. 'meta' or 'failed' (see the README).
+   * integer, and no word under which BullMQ keeps something of a queue, e.g. 'meta' or 'failed' (docs/guarantees.md).
    * Default: a generated one.
    */
   readonly id?: string;
@@ -84,7 +87,12 @@ export interface BatchOptions {
    * seconds, `count` for the latest so many of its state. Then it goes, with its child batches and the jobs of its
    * callbacks; its members' jobs are yours. A child stays as long as its parent. Default: `{ age: 604800 }`, 7 days.
    */
-  readonly keep?: { readonly age?: number; readonly count?: number };
+  readonly keep?: {
+    /** For how many seconds a finished batch stays readable. */
+    readonly age?: number;
+    /** How many of the batches that have finished in the same state stay readable: the latest ones. */
+    readonly count?: number;
+  };
   /** What failures do to the batch: see {@link OnFailure}. Default: `'continue'`, they are counted. */
   readonly onFailure?: OnFailure;
 }
@@ -252,9 +260,8 @@ function refusedBatch(
       );
     case 'used':
       return new BatchConflictError(
-        `Batch '${batchId}' was a member of batch '${parent?.batch.id}' before, and has been removed: its outcome ` +
-          'is counted ' +
-          'there. Use another id.',
+        `Batch '${batchId}' was a member of batch '${parent?.batch.id}' before, and has been removed: its outcome is ` +
+          'counted there. Use another id.',
         { batchId },
       );
     default:

@@ -12,6 +12,7 @@ import { reasonsFor, reasonsOfFinished } from '../model/reasons.js';
 import { dueOf, isSettled, stateOf } from '../model/rules.js';
 import type { Snapshot } from '../model/snapshot.js';
 import { readDefinition } from '../record/change-definition.js';
+import { childrenOf } from '../record/children.js';
 import { isConnectionError } from '../record/connection-error.js';
 import { batchKeys, callbackKeys, jobKey, memberName } from '../record/keys.js';
 import { jobFacts, OLDEST, type OutstandingGroup, outstandingPage } from '../record/outstanding.js';
@@ -34,7 +35,7 @@ export async function explain(home: Home, batchId: string): Promise<BatchExplana
     createdAt: snapshot.createdAt,
   };
   const stages = await stagesAround(home, snapshot);
-  const { groups, strangers } = await outstandingGroups(home, batchId, snapshot);
+  const { groups, strangers, sampled } = await findOutstanding(home, batchId, snapshot);
   const callbacks = outstandingCallbacks(snapshot);
   const { prefix } = home.redis;
   const batchJob = batchKeys(home.redis, batchId).job;
@@ -47,6 +48,7 @@ export async function explain(home: Home, batchId: string): Promise<BatchExplana
     ...what,
     lastSignOfLifeAt: facts.get(batchJob)?.registeredAt,
     strangers,
+    sampled,
     callbacks: callbacks.map((callback) =>
       callbackOf(callback, facts.get(jobKey(prefix, callback.queue, callback.jobId))),
     ),
@@ -68,7 +70,7 @@ export async function explain(home: Home, batchId: string): Promise<BatchExplana
   const held = {
     ...about,
     members: groups.flatMap((group) => (isOfChildren(group) ? [] : membersOf(prefix, group, facts))),
-    children: await Promise.all(groups.filter(isOfChildren).map((group) => childrenOf(home, group))),
+    children: await Promise.all(groups.filter(isOfChildren).map((group) => explainChildren(home, group))),
     queues: await queuesOf(home, [...groups, ...callbacks]),
   };
   return { ...held, reasons: reasonsFor(held, snapshot, facts.get(batchJob), home.redis, stages) };
@@ -90,31 +92,75 @@ const STATES: readonly OutstandingGroup['state'][] = [
   ...(['open', 'running'] as const),
 ];
 
-/** All that is outstanding, by queue and state, without the batch's own callbacks. */
-async function outstandingGroups(
-  home: Home,
-  batchId: string,
-  { definition }: Snapshot,
-): Promise<{ groups: OutstandingGroup[]; strangers: string[] }> {
+/** How many outstanding members are looked at, at most: in a larger batch they are a sample. */
+const MOST_LOOKED_AT = 2000;
+
+interface Outstanding {
+  readonly groups: readonly OutstandingGroup[];
+  readonly strangers: readonly string[];
+  readonly sampled: number | undefined;
+}
+
+/** Finds what is outstanding, by queue and state, without the batch's own callbacks. */
+async function findOutstanding(home: Home, batchId: string, { definition, counts }: Snapshot): Promise<Outstanding> {
   const groups = new Map<string, OutstandingGroup>();
   const strangers = new Set<string>();
   const callbacks = callbackKeys(home.redis.prefix, batchId, definition);
-  let cursor = '0';
+  const part = { count: PAGE_SIZE, most: MOST_LOOKED_AT, callbackKeys: callbacks };
+  let [cursor, looked] = ['0', 0];
   do {
-    const page = await outstandingPage(home.redis, batchId, { cursor, count: PAGE_SIZE, callbackKeys: callbacks });
+    const page = await outstandingPage(home.redis, batchId, { ...part, cursor });
     for (const group of page.groups) {
       const name = `${group.queue}:${group.state}`;
       const known = groups.get(name);
       groups.set(name, known === undefined ? group : merge(known, group));
+      looked += group.count;
     }
     for (const key of page.strangers) {
       strangers.add(key);
     }
     cursor = page.cursor;
-  } while (cursor !== '0');
+  } while (cursor !== '0' && looked < MOST_LOOKED_AT);
+  const isSample = cursor !== '0';
+  const found = isSample ? await estimated(home, batchId, [...groups.values()], counts.pending) : [...groups.values()];
   const rank = ({ state }: OutstandingGroup) => STATES.indexOf(state);
-  const sorted = [...groups.values()].sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b));
-  return { groups: sorted, strangers: [...strangers].sort() };
+  return {
+    groups: found.sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b)),
+    strangers: [...strangers].sort(),
+    sampled: isSample ? looked : undefined,
+  };
+}
+
+/** Concludes from a sample of the members that are jobs; child batches are listed apart, and counted. */
+async function estimated(
+  home: Home,
+  batchId: string,
+  sample: readonly OutstandingGroup[],
+  pending: number,
+): Promise<OutstandingGroup[]> {
+  const children = await groupsOfChildren(home, batchId);
+  const jobs = sample.filter((group) => !isOfChildren(group));
+  const looked = jobs.reduce((sum, { count }) => sum + count, 0);
+  const all = pending - children.reduce((sum, { count }) => sum + count, 0);
+  const share = (count: number) => Math.round((count / looked) * Math.max(all, looked));
+  return [
+    ...jobs.map((group) => ({ ...group, count: share(group.count), failing: share(group.failing) })),
+    ...children,
+  ];
+}
+
+async function groupsOfChildren(home: Home, batchId: string): Promise<OutstandingGroup[]> {
+  const groups = new Map<OutstandingGroup['state'], OutstandingGroup>();
+  for await (const { id, collection, isClosed, createdAt } of childrenOf(home.redis, batchId)) {
+    if (collection === 'dependencies') {
+      const state = isClosed ? 'running' : 'open';
+      const oldest = [{ key: batchKeys(home.redis, id).job, timestamp: createdAt }];
+      const group = { queue: home.batches.name, state, count: 1, failing: 0, oldest } as const;
+      const known = groups.get(state);
+      groups.set(state, known === undefined ? group : merge(known, group));
+    }
+  }
+  return [...groups.values()];
 }
 
 function merge(a: OutstandingGroup, b: OutstandingGroup): OutstandingGroup {
@@ -147,7 +193,7 @@ function membersOf(
   };
 }
 
-async function childrenOf(home: Home, { state, count, oldest }: ChildrenGroup): Promise<OutstandingChildren> {
+async function explainChildren(home: Home, { state, count, oldest }: ChildrenGroup): Promise<OutstandingChildren> {
   const children = await Promise.all(
     oldest.map(async ({ key }) => {
       const { id } = memberName(home.redis.prefix, key);

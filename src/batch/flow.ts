@@ -20,13 +20,17 @@ export type FlowChildOptions = MemberOptions & Pick<JobsOptions, FailureOption>;
 
 /** A tree of jobs in the form of BullMQ's `FlowProducer`: each job runs when the jobs below it have. */
 export interface Flow<Options = MemberOptions> {
+  /** The name of the job. */
   readonly name: string;
   /** The name of the job's queue. */
   readonly queueName: string;
+  /** The data of the job, which JSON must be able to carry. */
   readonly data?: unknown;
   /** The prefix of the job's queue. Default, and only value: that of the batch. */
   readonly prefix?: string;
+  /** BullMQ's options of the job. */
   readonly opts?: Options;
+  /** The jobs that must have run before this one does. */
   readonly children?: readonly FlowChild[];
 }
 
@@ -35,7 +39,9 @@ export type FlowChild = Flow<FlowChildOptions>;
 
 /** The jobs of a flow as they were added: BullMQ's `JobNode`. */
 export interface FlowNode {
+  /** The job of this node. */
   job: Job;
+  /** The nodes below it; absent for a job without children. */
   children?: FlowNode[];
 }
 
@@ -229,8 +235,7 @@ function childOptions(what: string, opts: unknown = {}): Record<string, unknown>
   if (chosen.length === 0 && opts.failParentOnFailure === false) {
     throw new BatchOptionsError(
       `The options of ${what} switch 'failParentOnFailure' off: the flow would wait for ever for a job that has ` +
-        'failed. ' +
-        `Set 'ignoreDependencyOnFailure' to go on without it.`,
+        `failed. Set 'ignoreDependencyOnFailure' to go on without it.`,
     );
   }
   return { ...own, [chosen[0] ?? 'failParentOnFailure']: true };

@@ -81,8 +81,7 @@ export function checkNotBatches(name: string, batchesQueue: string): void {
   if (name === batchesQueue) {
     throw new BatchOptionsError(
       `The queue '${batchesQueue}' holds the batches themselves: BullMQ deletes a parent that shares a queue with ` +
-        'its ' +
-        `children when that queue is drained. Take a queue of another name for members and callbacks.`,
+        'its children when that queue is drained. Take a queue of another name for members and callbacks.',
     );
   }
 }

@@ -6,14 +6,21 @@ import type { DataOf, NameOf, QueueLike } from './queue-like.js';
 /** A job to be added as a member: to the queue that the batch was opened through, or to the one that it names. */
 export type BatchJob<Q extends QueueLike = QueueLike> =
   | {
+      /** The name of the job. */
       readonly name: NameOf<Q>;
+      /** The data of the job, which JSON must be able to carry. */
       readonly data: DataOf<Q>;
+      /** BullMQ's options of the job; they win over the batch's `jobOptions`. */
       readonly opts?: MemberOptions;
+      /** Absent: the job goes to the queue that the batch was opened through. */
       readonly queue?: undefined;
     }
   | {
+      /** The name of the job. */
       readonly name: string;
+      /** The data of the job, which JSON must be able to carry. */
       readonly data: unknown;
+      /** BullMQ's options of the job; they win over the batch's `jobOptions`. */
       readonly opts?: MemberOptions;
       /** A queue's name (BullMQ's default job options apply), or the queue itself (its own do). */
       readonly queue: string | QueueLike;

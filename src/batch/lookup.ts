@@ -13,6 +13,7 @@ import type { JobLike, QueueLike } from './queue-like.js';
 /** The states by which batches can be listed and counted, as BullMQ keeps them; `running` includes `finishing`. */
 export type ListedState = 'open' | 'running' | 'succeeded' | 'failed';
 
+/** How many batches there are in each state. */
 export type BatchCounts = Readonly<Record<ListedState, number>>;
 
 const JOB_STATES: Readonly<Record<ListedState, readonly JobType[]>> = {

@@ -149,8 +149,7 @@ async function refuseElsewhere(
     const jobIds = members.flatMap((member) => (member.queue === queue ? member.id : []));
     throw new BatchMemberError(
       `${count(jobIds.length)} not added to batch '${batch.id}': queue '${queue.name}' is in another Redis, or ` +
-        'another ' +
-        'database of it. A batch and its members share one.',
+        'another database of it. A batch and its members share one.',
       { batchId: batch.id, jobIds },
     );
   }
@@ -201,10 +200,8 @@ function refuseTaken(batchId: string, members: readonly Member[], positions: rea
   if (first !== undefined) {
     throw new BatchMemberError(
       `${count(taken.length)} not added to batch '${batchId}', nor was any other of the same chunk: a job with the ` +
-        'id ' +
-        `'${first.id}' exists in queue '${first.queue.name}' that is not in this batch. Give members ids of their ` +
-        'own, ' +
-        `or remove that job first.`,
+        `id '${first.id}' exists in queue '${first.queue.name}' that is not in this batch. Give members ids of their ` +
+        'own, or remove that job first.',
       { batchId, jobIds: taken.map(({ id }) => id) },
     );
   }
@@ -222,8 +219,7 @@ function reportFailed(
     const jobIds = members.slice(failed.position).map(({ id }) => id);
     throw new BatchMemberError(
       `${count(jobIds.length)} not added to batch '${batchId}': BullMQ could not store job '${jobIds[0]}': ` +
-        `${failed.error}. ` +
-        'The jobs before it in the same call stay in the batch.',
+        `${failed.error}. The jobs before it in the same call stay in the batch.`,
       { batchId, jobIds },
     );
   }
@@ -300,8 +296,7 @@ export function notAdded(cause: unknown, { batchId, jobIds, others = '' }: Addin
     const what = jobIds.length === 1 ? 'whether 1 job was' : `which of ${jobIds.length} jobs were`;
     return new BatchMemberError(
       `It is not known ${what} added to batch '${batchId}': ${because(cause)}. Add them again with the same jobIds: ` +
-        'what is ' +
-        'there already is not added twice.',
+        'what is there already is not added twice.',
       { batchId, jobIds, cause },
     );
   }

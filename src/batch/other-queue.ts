@@ -11,9 +11,7 @@ export function otherQueue(
   const why = batchId === undefined ? 'a BatchWorker is running for it' : `e.g. '${batchId}'`;
   return new BatchOptionsError(
     `Batches of the prefix '${prefix}' are kept in the queue '${queue}' (${why}), and ${who} was given ` +
-      `'${batchesQueue}'. ` +
-      'Give withBatches() and BatchWorker the same batchesQueue everywhere; another one can be taken when that ' +
-      'queue has no ' +
-      'batches and no BatchWorker any more.',
+      `'${batchesQueue}'. Give withBatches() and BatchWorker the same batchesQueue everywhere; another one can be ` +
+      'taken when that queue has no batches and no BatchWorker any more.',
   );
 }

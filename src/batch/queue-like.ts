@@ -1,11 +1,18 @@
 import type { JobsOptions } from 'bullmq';
 import type { ClientOwner } from '../record/client.js';
 
-/** A BullMQ queue, of version 5 or 6, with whatever types it was declared with. */
+/**
+ * A BullMQ `Queue`, of version 5 or 6, with whatever types it was declared with. It is described by what it has, so
+ * that the queues of every copy and version of BullMQ fit.
+ */
 export interface QueueLike extends ClientOwner {
+  /** The queue's prefix and name, e.g. 'bull:users'. */
   readonly qualifiedName: string;
+  /** The options that the queue gives to each job. */
   readonly defaultJobOptions: JobsOptions;
+  /** Adds a job to the queue. */
   add(name: never, data: never, opts?: never): Promise<unknown>;
+  /** Adds several jobs to the queue. */
   addBulk(jobs: never): Promise<unknown>;
 }
 
@@ -22,9 +29,19 @@ export type JobOf<Q> = AddOf<Q>['job'];
 /** What this queue's jobs return. */
 export type ResultOf<Q> = JobOf<Q> extends { returnvalue: infer Result } ? Result : unknown;
 
-/** What we need of a job, in a processor: BullMQ's `Job`. */
+/** A BullMQ `Job`, of version 5 or 6, as a processor gets it. */
 export interface JobLike {
+  /** The id of the job. */
   readonly id?: string | undefined;
+  /** The prefix and name of its queue, e.g. 'bull:users'. */
   readonly queueQualifiedName: string;
-  readonly parent?: { readonly id?: string | undefined; readonly queueKey?: string | undefined } | undefined;
+  /** The job above it in BullMQ: for a member, the job of its batch. */
+  readonly parent?:
+    | {
+        /** The id of the job above. */
+        readonly id?: string | undefined;
+        /** The prefix and name of the queue of the job above. */
+        readonly queueKey?: string | undefined;
+      }
+    | undefined;
 }

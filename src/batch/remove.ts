@@ -1,6 +1,7 @@
 import { BatchError, BatchNotFoundError } from '../errors.js';
-import type { BatchLife } from '../record/add-members.js';
-import { type Extent, isLife } from '../record/removal.js';
+import { type BatchLife, isBatchThere } from '../record/add-members.js';
+import type { Extent } from '../record/removal.js';
+import { removeDropped } from './cancel.js';
 import type { Home } from './home.js';
 import { type Removed, Remover } from './remover.js';
 
@@ -12,16 +13,20 @@ const SLICES_PER_TURN = 25;
  * removed it: another call may have been faster, and the reply to a command of this one may have been lost.
  */
 export async function removeBatch(home: Home, { id: batchId, nonce }: BatchLife, extent: Extent): Promise<void> {
-  if (!(await isLife(home.redis, batchId, nonce))) {
+  if (!(await isBatchThere(home.redis, { id: batchId, nonce }))) {
     throw new BatchNotFoundError(batchId);
   }
-  const removed = await new Remover(home).remove(batchId, { how: 'remove', nonce, extent });
+  const remover = new Remover(home);
+  const removed = await remover.remove(batchId, { how: 'remove', nonce, extent });
   if (removed === 'not finished') {
     throw new BatchError(
       `Batch '${batchId}' has not finished: wait for it with waitUntilFinished(), or pass { force: true } to cancel ` +
         'it first.',
       { batchId },
     );
+  }
+  if (remover.hasDropped) {
+    await removeDropped(home);
   }
 }
 

@@ -13,7 +13,6 @@ import {
   renewRemoval,
 } from '../record/removal.js';
 import { FIRST_PLACE, type FoundChild, LAST_PLACE, takeApart } from '../record/take-apart.js';
-import { takeFromList, WAITING_LISTS } from '../record/take-from-list.js';
 import type { Home } from './home.js';
 import { newNonce } from './ids.js';
 
@@ -57,6 +56,7 @@ export class Remover {
   readonly #holder = newNonce();
   readonly #mayWait: boolean;
   #slices: number;
+  #hasDropped = false;
 
   /**
    * @param slices how many commands it may take, and one for each level of a tree; without a number, any, and it waits
@@ -66,6 +66,11 @@ export class Remover {
     this.#home = home;
     this.#mayWait = slices === undefined;
     this.#slices = slices ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Whether it has taken jobs from a batch that are still in the lists of their queues, where no worker runs them. */
+  get hasDropped(): boolean {
+    return this.#hasDropped;
   }
 
   /** Removes a batch, or goes on with its removal; or says why not. */
@@ -127,6 +132,7 @@ export class Remover {
       this.#slices -= 1;
       await this.#renewAbove(level.above);
       const slice = await takeApart(this.#home.redis, level, place, level.callbackKeys);
+      this.#hasDropped ||= slice.hasDropped;
       if (slice.outcome === 'done' || slice.outcome === 'lost') {
         return slice.outcome;
       }
@@ -135,8 +141,7 @@ export class Remover {
         if (removed !== 'done') {
           return removed;
         }
-        const isSearched = await this.#takeFromLists(slice.queues, level);
-        place = { at: slice.at, cursor: slice.cursor, searchesLists: isSearched };
+        place = slice;
       } else if (this.#mayWait) {
         locked += 1;
         await this.#awaitUnlock(level.batchId, locked);
@@ -170,34 +175,6 @@ export class Remover {
       }
     }
     return removed.has('lost') ? 'lost' : removed.has('more') || removed.has('held') ? 'more' : 'done';
-  }
-
-  /**
-   * Takes pending jobs out of the long lists of these queues. Returns true when none was there, in spite of what was
-   * found: then they are to be searched for one by one.
-   */
-  async #takeFromLists(queueKeys: readonly string[], level: Level): Promise<boolean> {
-    let total = 0;
-    for (const queueKey of queueKeys) {
-      for (const list of WAITING_LISTS) {
-        for (let isAtEnd = false; !isAtEnd; ) {
-          this.#slices -= 1;
-          await this.#renewAbove(level.above);
-          const { outcome, taken } = await takeFromList(
-            this.#home.redis,
-            level,
-            { queueKey, list },
-            level.callbackKeys,
-          );
-          total += taken;
-          isAtEnd = outcome !== 'again';
-          if (!isAtEnd && this.#slices <= 0) {
-            return false;
-          }
-        }
-      }
-    }
-    return queueKeys.length > 0 && total === 0;
   }
 
   /** A large child batch takes longer than the lease of those above it, which nobody else need take over meanwhile. */

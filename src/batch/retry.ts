@@ -69,8 +69,7 @@ function refuseStuck(batchId: string, retried: number, [first, ...others]: reado
     const more = others.length === 0 ? '' : ` The same goes for ${others.length} more.`;
     throw new BatchError(
       `Nothing of batch '${batchId}' can run again: the job '${first.key}' failed because of '${first.removed}' ` +
-        'below it in ' +
-        `its flow, which has been removed since.${more} Add the flow again, to a new batch.`,
+        `below it in its flow, which has been removed since.${more} Add the flow again, to a new batch.`,
       { batchId },
     );
   }

@@ -10,25 +10,50 @@ import type { BatchStatus } from './status.js';
 
 /** A member that succeeded: a job with what it returned, or a child batch with its final status. */
 export type BatchResult<Result = unknown> =
-  | { readonly id: string; readonly queue: string; readonly value: Result; readonly isBatch: false }
-  | { readonly id: string; readonly queue: string; readonly value: BatchStatus; readonly isBatch: true };
+  | {
+      /** The id of the job. */
+      readonly id: string;
+      /** The name of the job's queue. */
+      readonly queue: string;
+      /** What the job has returned. */
+      readonly value: Result;
+      /** False: the member is a job. */
+      readonly isBatch: false;
+    }
+  | {
+      /** The id of the child batch. */
+      readonly id: string;
+      /** The name of the queue that holds the batches. */
+      readonly queue: string;
+      /** The final status of the child batch. */
+      readonly value: BatchStatus;
+      /** True: the member is a child batch. */
+      readonly isBatch: true;
+    };
 
-/** A member that failed for good; `data` while its job exists. For a child batch `reason` says what failed in it. */
+/** A member that failed for good. */
 export interface BatchFailure<Data = unknown> {
+  /** The id of the job, or of the child batch. */
   readonly id: string;
+  /** The name of the job's queue; for a child batch, of the queue that holds the batches. */
   readonly queue: string;
+  /** The message of the last attempt's error; for a child batch, what failed in it. */
   readonly reason: string;
+  /** The job's data; absent for a child batch, and when the job has been removed. */
   readonly data?: Data;
+  /** Whether the member is a child batch. */
   readonly isBatch: boolean;
 }
 
-/** A page of `failures()`. */
+/** One page of the failures of a batch, as `batch.failuresPage()` returns it. */
 export interface BatchFailuresPage<Data = unknown> {
+  /** The failures of this page, in no particular order. */
   readonly failures: readonly BatchFailure<Data>[];
   /** Where the next page begins; undefined after the last one. */
   readonly cursor: string | undefined;
 }
 
+/** Which page of the failures `batch.failuresPage()` reads. */
 export interface FailuresPageOptions {
   /** The `cursor` of the page before; without it, the first page. */
   readonly cursor?: string | undefined;

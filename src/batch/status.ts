@@ -7,17 +7,22 @@ import type { CallbackState, Snapshot } from '../model/snapshot.js';
  * are ms since the epoch.
  */
 export interface BatchStatus {
+  /** The id of the batch. */
   readonly id: string;
+  /** What `createBatch` was given for people to read in lists. */
   readonly description: string | undefined;
   /**
    * `open` → `running` → `finishing` (callbacks outstanding) → `succeeded`, `failed` or `cancelled`. A stage of a
    * workflow is `waiting` before it runs, and ends `skipped` when it cannot start.
    */
   readonly state: BatchState;
+  /** Whether `seal()` was called: only a sealed batch can succeed. */
   readonly sealed: boolean;
-  /** `total` is always `pending + succeeded + failed + cancelled + missing`. */
+  /** How many members there are: always `pending + succeeded + failed + cancelled + missing`. */
   readonly total: number;
+  /** Members that have not settled: they wait, run, or will be tried again. */
   readonly pending: number;
+  /** Members that have succeeded. */
   readonly succeeded: number;
   /** Members that failed for good; one with attempts left is pending. */
   readonly failed: number;
@@ -27,22 +32,26 @@ export interface BatchStatus {
   readonly missing: number;
   /** Settled ÷ total in whole percent; 100 only when the batch has finished. */
   readonly progress: number;
+  /** The id of the parent batch, if there is one. */
   readonly parentId: string | undefined;
+  /** When the batch was created. */
   readonly createdAt: number;
+  /** When the batch was sealed. */
   readonly sealedAt: number | undefined;
   /** When the last member was settled: when `complete` became due. */
   readonly completedAt: number | undefined;
-  /** When its callbacks were settled too. */
+  /** When the batch ended: its callbacks were settled too. */
   readonly finishedAt: number | undefined;
+  /** The callbacks of the batch, each with its state. */
   readonly callbacks: readonly CallbackStatus[];
   /**
-   * It was never sealed and its producer gave no sign of life for `openTimeout`; sealing it, or adding to it, revives
-   * it.
+   * Whether the batch was given up because it was never sealed and its producer gave no sign of life for
+   * `openTimeout`. Sealing it, or adding to it, revives it.
    */
   readonly abandoned: boolean;
   /** What `cancel(reason)` was given, or the failure policy's reason. */
   readonly cancelReason: string | undefined;
-  /** It had finished with failures, and has succeeded since: after a retry of what had failed. */
+  /** Whether the batch had finished with failures and has succeeded since, after a retry of what had failed. */
   readonly recovered: boolean;
   /** Why the batch failed, in a sentence. */
   readonly failedReason: string | undefined;
@@ -50,10 +59,15 @@ export interface BatchStatus {
   readonly stage?: string;
 }
 
+/** One callback of a batch, and how far it is. */
 export interface CallbackStatus {
+  /** The event that it is registered for. */
   readonly event: BatchEvent;
+  /** The name of the queue that its job goes to. */
   readonly queue: string;
+  /** The name of its job. */
   readonly name: string;
+  /** The id of its job. */
   readonly jobId: string;
   /** `pending`: its event has not happened; `enqueued`: waiting, running or retrying. */
   readonly state: CallbackState;

@@ -1,7 +1,7 @@
 import { BatchNotFoundError } from '../errors.js';
 import { progressOf } from '../model/rules.js';
 import type { Counts, Snapshot } from '../model/snapshot.js';
-import { COLLECTIONS, type Collection, childrenPage } from '../record/children.js';
+import { COLLECTIONS, type Collection, childrenOf } from '../record/children.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { Home } from './home.js';
 import { type BatchStatus, statusOf } from './status.js';
@@ -37,8 +37,6 @@ export interface BatchTree
   readonly children: readonly BatchTree[];
 }
 
-const PAGE_SIZE = 500;
-
 /** How many batches are read at the same time. */
 const CONCURRENCY = 10;
 
@@ -70,16 +68,8 @@ export async function treeOf(home: Home, rootId: string): Promise<BatchTree> {
 
 async function readNode(home: Home, id: string): Promise<Node | undefined> {
   const children = new Map<string, Collection>();
-  for (const collection of Object.keys(COLLECTIONS) as Collection[]) {
-    let cursor = '0';
-    do {
-      const page = await childrenPage(home.redis, id, { collection, cursor, count: PAGE_SIZE });
-      for (const child of page.ids) {
-        // A child that settles while we look is found twice: what it has become counts.
-        children.set(child, collection);
-      }
-      cursor = page.cursor;
-    } while (cursor !== '0');
+  for await (const child of childrenOf(home.redis, id)) {
+    children.set(child.id, child.collection);
   }
   const snapshot = await readSnapshot(home.redis, id);
   return snapshot === undefined ? undefined : { id, snapshot, children };

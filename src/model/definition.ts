@@ -10,15 +10,15 @@ export const EVENTS = ['death', 'attempted', 'complete', 'success'] as const;
  */
 export type BatchEvent = (typeof EVENTS)[number];
 
-/** A callback as it is stored: everything resolved, so that any BatchWorker can enqueue it. */
+/** A callback as it is stored, with all defaults filled in, so that any BatchWorker can enqueue it. */
 export interface StoredCallback {
   readonly queue: string;
   readonly name: string;
   readonly data?: Readonly<Record<string, unknown>>;
   readonly opts?: JobsOptions;
   /**
-   * The token of the `on()` that registered it after the batch was created: no part of what another `createBatch` with
-   * this id must agree with.
+   * The token of the `on()` call that registered the callback after the batch was created. A later `createBatch` with
+   * this id need not name such callbacks.
    */
   readonly late?: string;
 }
@@ -31,10 +31,10 @@ export interface FailurePolicy {
 }
 
 /**
- * What a batch is: the data of its batch job, written once when the batch is created, and kept from being edited there.
+ * What a batch is: written with the batch job when the batch is created, and not changed by edits of the job's data.
  */
 export interface BatchDefinition {
-  /** Of the batch that it was made for: a copy of the batch job under another id is no batch. */
+  /** The id of the batch. In a copy of the batch job, whose id differs, it shows that the copy is not a batch. */
   readonly id: string;
   readonly description?: string;
   readonly parentId?: string;
@@ -43,16 +43,16 @@ export interface BatchDefinition {
   readonly on: { readonly [event in BatchEvent]?: readonly StoredCallback[] };
   readonly jobOptions?: JobsOptions;
   readonly policy?: FailurePolicy;
-  /** Ms without a sign of life after which an open batch is abandoned. */
+  /** Ms without a sign of life of the producer after which an open batch is abandoned. */
   readonly openTimeout: number;
-  /** For how long, in seconds, and among how many, a finished batch is kept. */
+  /** How long a finished batch is kept: `age` in seconds, `count` for the latest so many. */
   readonly keep: { readonly age?: number; readonly count?: number };
   /** What it is a run of, and which stage of the batch above it is. */
   readonly run?: StoredRun;
   readonly stage?: StoredStage;
-  /** By which the trace that it was created in is found, when there is one. */
+  /** The trace context in which the batch was created, if there was one. */
   readonly trace?: string;
-  /** Tells this batch from an earlier one with the same id. */
+  /** A random text that tells this life of the id from an earlier batch with the same id. */
   readonly nonce: string;
 }
 
@@ -63,13 +63,14 @@ export interface CallbackName {
   readonly jobId: string;
 }
 
-/** The events that callbacks are registered for. */
+/** Returns the events for which callbacks are registered. */
 export function eventsOf(on: BatchDefinition['on']): BatchEvent[] {
   return EVENTS.filter((event) => on[event] !== undefined);
 }
 
 /**
- * Deterministic, so that a callback is enqueued once whoever enqueues it; the Lua of snapshot.ts builds the same ids.
+ * Returns the id of a callback's job. It is deterministic, so that a callback is enqueued once, whichever process does
+ * it. The Lua of record/snapshot.ts builds the same ids.
  */
 export function callbackJobId(batchId: string, event: BatchEvent, index: number, nonce: string): string {
   return `${batchId}~${event}~${index}~${nonce}`;
@@ -86,7 +87,10 @@ export function callbacksOf(batchId: string, { on, nonce }: BatchDefinition): Ca
   );
 }
 
-/** What the ids of a batch's callbacks begin with, by event; members' ids never do. */
+/**
+ * Returns what the ids of a batch's callback jobs begin with, by event. The ids of members are refused when they begin
+ * so.
+ */
 export function callbackIdStarts(batchId: string): string[] {
   return EVENTS.map((event) => `${batchId}~${event}~`);
 }

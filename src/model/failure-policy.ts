@@ -18,9 +18,14 @@ export type Percentage = `${number}%`;
 export type OnFailure =
   | 'continue'
   | 'cancel'
-  | { readonly cancelAfter?: number | Percentage; readonly succeedIf?: Percentage };
+  | {
+      /** How many failed members, or which share of all members, cancel the rest. */
+      readonly cancelAfter?: number | Percentage;
+      /** Which share of the members must have succeeded for the batch to succeed. */
+      readonly succeedIf?: Percentage;
+    };
 
-/** As it is stored; undefined when failures are only counted. */
+/** Returns the policy as it is stored; undefined when failures are only counted. */
 export function policyOf(onFailure: unknown): FailurePolicy | undefined {
   if (onFailure === undefined || onFailure === 'continue') {
     return undefined;

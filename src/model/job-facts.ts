@@ -9,14 +9,14 @@ export type JobState =
   | 'failed'
   | 'no job';
 
-/** What people want to know of one job. */
+/** What `explain()` tells of one job. */
 export interface JobFacts {
   readonly state: JobState;
   readonly name: string | undefined;
   readonly timestamp: number | undefined;
   readonly attemptsMade: number;
-  /** Why its last attempt failed; the beginning of it, if it is long. */
+  /** Why its last attempt failed, shortened if it is long. */
   readonly failedReason: string | undefined;
-  /** Of a batch job: when its producer last gave a sign of life. */
+  /** For a batch job: when the producer of the batch last gave a sign of life. */
   readonly registeredAt: number | undefined;
 }

@@ -12,10 +12,13 @@ import type { CallbackSnapshot, Snapshot } from './snapshot.js';
 import { reasonOfStage, reasonsOfStages, type StageFacts } from './stage-reasons.js';
 
 /*
- * What holds a batch, said to people. No Redis here: sentences are a function of what was found.
+ * Sentences for people about what holds a batch, as a function of what was found. Nothing here asks Redis.
  */
 
-/** What is said first: without a BatchWorker nothing else matters, and what is under way needs nobody. */
+/**
+ * The order of the sentences. A missing BatchWorker comes first, because nothing else matters without one; what is
+ * under way comes last, because it needs no action.
+ */
 const URGENCY = {
   'no batch goes on': 0,
   'a queue stands still': 1,
@@ -39,10 +42,10 @@ export function reasonsFor(
   const named = batchesQueue === DEFAULT_BATCHES_QUEUE ? given : [...given, `batchesQueue: '${batchesQueue}'`];
   const reasons = [
     ...ofBatchWorkers(held.queues, `{ ${named.join(', ')} }`, batchesQueue),
-    ...held.queues.flatMap((queue) => ofQueue(queue, held.members, options)),
+    ...held.queues.flatMap((queue) => ofQueue(queue, held, options)),
     ...(isOpenStage(snapshot) ? ofOpenStage(snapshot, stages) : ofSeal(held, snapshot)),
     ...ofBatchJob(held, snapshot, batchJob),
-    ...held.members.flatMap((group) => ofMembers(group, isClosed(snapshot), batchesQueue)),
+    ...held.members.flatMap((group) => ofMembers(group, about(held), isClosed(snapshot), batchesQueue)),
     ...(snapshot.definition.run === undefined || isOpenStage(snapshot)
       ? held.children.flatMap(ofChildren)
       : ofStages(stages)),
@@ -104,7 +107,10 @@ function skippedStages({ definition }: Snapshot, stages: readonly StageFacts[]):
     .map((stage) => reasonOfStage(stage, stages));
 }
 
-/** Callbacks that were registered when their event was past, and failed: the batch's outcome does not tell of them. */
+/**
+ * Returns the callbacks that were registered after their event and have failed: the outcome of the batch does not show
+ * them.
+ */
 function lateFailures({ ended, definition, callbacks }: Snapshot): CallbackSnapshot[] {
   return callbacks.filter(
     ({ event, index, state }) =>
@@ -147,7 +153,7 @@ function ofBatchWorkers(queues: readonly OutstandingQueue[], options: string, ba
   ];
 }
 
-/** What a group of members does, for one and for many. */
+/** What a group of members does, as a verb for one and for many. */
 const DOING: Readonly<Partial<Record<JobState, string>>> = {
   active: 'running',
   waiting: 'waiting',
@@ -156,18 +162,27 @@ const DOING: Readonly<Partial<Record<JobState, string>>> = {
   'waiting-children': 'waiting for jobs below them in their flow',
 };
 
-function ofQueue(queue: OutstandingQueue, members: readonly OutstandingMembers[], options: string): Reason[] {
-  const groups = members.filter((group) => group.queue === queue.name && DOING[group.state] !== undefined);
+/** What a sentence begins with whose numbers are estimates. */
+function about({ sampled }: Pick<BatchExplanation, 'sampled'>): string {
+  return sampled === undefined ? '' : 'About ';
+}
+
+function ofQueue(
+  queue: OutstandingQueue,
+  held: Pick<BatchExplanation, 'members' | 'sampled'>,
+  options: string,
+): Reason[] {
+  const groups = held.members.filter((group) => group.queue === queue.name && DOING[group.state] !== undefined);
   if (groups.length === 0) {
     return [];
   }
   const parts = groups.map(
     ({ state, count }, i) => `${i === 0 ? countMembers(count) : count} ${are(count)} ${DOING[state]}`,
   );
-  return [inQueue(list(parts), queue, options)];
+  return [inQueue(`${about(held)}${list(parts)}`, queue, options)];
 }
 
-/** A sentence about something in a queue, and what keeps the queue from going on. */
+/** Makes a sentence about something in a queue, with what keeps the queue from going on. */
 function inQueue(what: string, { name, workers, paused }: OutstandingQueue, options: string): Reason {
   const where = `${what} in queue '${name}'`;
   if (workers === 0) {
@@ -212,8 +227,7 @@ function ofSeal(
       [
         'not sealed',
         `It was abandoned at ${iso(abandonedAt)}: it was never sealed, and its producer gave no sign of life. It ` +
-          'fails ' +
-          `when its callbacks have run; adding to it, or seal(), revives it.`,
+          'fails when its callbacks have run; adding to it, or seal(), revives it.',
       ],
     ];
   }
@@ -260,18 +274,18 @@ function ofStrangers(keys: readonly string[]): Reason[] {
     [
       'goes wrong',
       `${what} attached to it by hand, e.g. '${first}', and it waits for ${keys.length === 1 ? 'it' : 'them'}: add ` +
-        'jobs with ' +
-        'batch.add(), and let go of this one with its removeChildDependency().',
+        'jobs with batch.add(), and let go of this one with its removeChildDependency().',
     ],
   ];
 }
 
 function ofMembers(
   { queue, state, count, failing, oldest }: OutstandingMembers,
+  begin: string,
   closed: boolean,
   batchesQueue: string,
 ): Reason[] {
-  const what = queue === batchesQueue ? plural(count, 'child batch', 'child batches') : countMembers(count);
+  const what = `${begin}${queue === batchesQueue ? plural(count, 'child batch', 'child batches') : countMembers(count)}`;
   const has = count === 1 ? 'has' : 'have';
   const mender = closed ? 'a BatchWorker' : 'once the batch is sealed, a BatchWorker';
   switch (state) {
@@ -279,9 +293,8 @@ function ofMembers(
       return [
         [
           'goes wrong',
-          `${what} in queue '${queue}' ${has} no job, e.g. '${oldest[0]?.id}': removed, or never stored. Add what ` +
-            'is lost again, with ' +
-            `the same ids, or ${mender} counts it as missing after 'missingAfter'.`,
+          `${what} in queue '${queue}' ${has} no job, e.g. '${oldest[0]?.id}': removed, or never stored. Add what is ` +
+            `lost again, with the same ids, or ${mender} counts it as missing after 'missingAfter'.`,
         ],
       ];
     case 'completed':
@@ -294,7 +307,7 @@ function ofMembers(
         ],
       ];
     default:
-      return failing === 0 ? [] : [['goes wrong', ofFailing(queue, state, failing, oldest)]];
+      return failing === 0 ? [] : [['goes wrong', `${begin}${ofFailing(queue, state, failing, oldest)}`]];
   }
 }
 
@@ -332,8 +345,7 @@ function ofCallback(
       [
         'goes wrong',
         `${what} in queue '${queue}' has failed: ${sentencePart(failedReason)}. The batch fails when it finishes; ` +
-          'batch.retry() then ' +
-          `runs the callback again.`,
+          'batch.retry() then runs the callback again.',
       ],
     ];
   }

@@ -2,8 +2,8 @@ import type { BatchEvent, FailurePolicy } from './definition.js';
 import type { CallbackSnapshot, Counts, Snapshot } from './snapshot.js';
 
 /*
- * What a batch is, and what has to happen next, as functions of one snapshot. No Redis here: these are the rules that
- * the promises rest on, and rules.test.ts is their table.
+ * What state a batch is in and what has to happen next, as functions of one snapshot. Nothing here asks Redis. The
+ * promises of the library rest on these rules; test/model/rules.test.ts has a table of them.
  */
 
 /**
@@ -39,7 +39,7 @@ export type Standing = Pick<
   | 'skippedAt'
 > & { readonly definition: Pick<Snapshot['definition'], 'parentId' | 'policy' | 'stage'> };
 
-/** Settled members in whole percent; 100 is said of a finished batch only. */
+/** Returns the share of settled members in whole percent; 100 only for a finished batch. */
 export function progressOf(counts: Counts, isFinished: boolean): number {
   if (isFinished) {
     return 100;
@@ -70,7 +70,10 @@ export function stateOf(
   return counts.pending > 0 ? 'running' : 'finishing';
 }
 
-/** No more members are waited for: it is sealed, or nobody will seal it. Scripts say it as LUA_IS_CLOSED. */
+/**
+ * Whether the batch takes no more members from outside: it was sealed, abandoned or cancelled. LUA_IS_CLOSED is the
+ * same rule for scripts.
+ */
 export function isClosed({
   sealedAt,
   abandonedAt,
@@ -79,7 +82,7 @@ export function isClosed({
   return sealedAt !== undefined || abandonedAt !== undefined || cancelledAt !== undefined;
 }
 
-/** Nothing is waited for any more but callbacks. */
+/** Whether all members are settled and no more can come: only callbacks can be outstanding. */
 export function isSettled(standing: Pick<Standing, 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'counts'>): boolean {
   return isClosed(standing) && standing.counts.pending === 0;
 }
@@ -88,7 +91,10 @@ function isAbandoned({ sealedAt, abandonedAt }: Pick<Standing, 'sealedAt' | 'aba
   return sealedAt === undefined && abandonedAt !== undefined;
 }
 
-/** Whether these members make a success: all of them, or as many as the batch asks for and none missing. */
+/**
+ * Whether the members make the batch a success: all of them succeeded, or as many as `succeedIf` asks for and none is
+ * missing.
+ */
 export function isGoodEnough(counts: Counts, policy: FailurePolicy | undefined): boolean {
   const { total, succeeded, cancelled } = counts;
   if (counts.missing > 0 || cancelled > 0) {
@@ -97,7 +103,7 @@ export function isGoodEnough(counts: Counts, policy: FailurePolicy | undefined):
   return succeeded === total || succeeded * 100 >= (policy?.succeedIfPercent ?? Number.POSITIVE_INFINITY) * total;
 }
 
-/** Whether nothing about its members speaks against the success of a batch. */
+/** Whether the batch may succeed as far as its members are concerned; callbacks are not looked at. */
 function deservesSuccess(
   standing: Pick<Standing, 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'counts' | 'definition'>,
 ) {
@@ -122,16 +128,16 @@ export function isToBeCancelled({
   if (ended !== undefined || cancelledAt !== undefined || (sealedAt !== undefined && pending === 0)) {
     return false;
   }
-  // A share of the members is known when all of them are.
+  // A share of the members can be judged only when all of them are known.
   return failed >= cancelAfter || (sealedAt !== undefined && failed > 0 && failed * 100 >= cancelAtPercent * total);
 }
 
-/** Why a batch cancels itself, in a sentence. */
+/** Returns why a failure policy cancels the batch, in a sentence. */
 export function policyReason({ counts }: Pick<Standing, 'counts'>): string {
   return `onFailure: ${counts.failed} of ${plural(counts.total, 'member')} failed`;
 }
 
-/** Whether an event has happened: what is registered for it is due. */
+/** Whether an event has happened, so that its callbacks are due. */
 export function hasHappened(event: BatchEvent, standing: Standing): boolean {
   const { counts, callbacks } = standing;
   if (standing.skippedAt !== undefined) {
@@ -160,7 +166,7 @@ export function hasHappened(event: BatchEvent, standing: Standing): boolean {
   }
 }
 
-/** The callbacks that are due and have not been enqueued. */
+/** Returns the callbacks that are due and have not been enqueued. */
 export function dueOf(standing: Standing): CallbackSnapshot[] {
   return standing.callbacks.filter(({ event, state }) => state === 'pending' && hasHappened(event, standing));
 }
@@ -176,9 +182,9 @@ export type Step =
   | { readonly kind: 'fail'; readonly reason: string };
 
 /**
- * Says what a batch needs. `success` comes after the callbacks of the other events have succeeded, and only when no
- * member failed or is missing; a callback that failed for good fails the batch, and so holds back the `success` of its
- * ancestors. A batch that was abandoned, or cancelled, goes the same way, without `success`.
+ * Returns what the batch needs next. `success` comes after the callbacks of the other events have succeeded, and only
+ * when no member failed or is missing. A callback that failed for good fails the batch, and so holds back the `success`
+ * of its ancestors. A batch that was abandoned or cancelled takes the same steps, without `success`.
  */
 export function nextStep(standing: Standing): Step {
   const { counts, callbacks } = standing;
@@ -205,9 +211,7 @@ export function nextStep(standing: Standing): Step {
   return isSuccess ? { kind: 'succeed' } : { kind: 'fail', reason: failureReason(standing) };
 }
 
-/**
- * Whether a batch that has failed would not fail now: members run again, or nothing speaks against success any more.
- */
+/** Whether a failed batch would not fail now: members run again, or nothing stands against its success any more. */
 export function isToBeRevived(standing: Standing): boolean {
   const { ended, cancelledAt, counts } = standing;
   if (ended !== 'failed' || cancelledAt !== undefined) {
@@ -217,7 +221,8 @@ export function isToBeRevived(standing: Standing): boolean {
 }
 
 /**
- * A batch whose only failures are child batches that were cancelled, or failed for that reason: no death to its parent.
+ * Whether the batch failed only because of a cancel: it was cancelled itself, or its failed members are child batches
+ * that were. Such a failure is no `death` for its parent.
  */
 export function isFailedByCancel(standing: Standing): boolean {
   const { cancelledAt, counts, deaths } = standing;
@@ -231,12 +236,15 @@ export function isFailedByCancel(standing: Standing): boolean {
   );
 }
 
-/** A first death is told to the batch's own callbacks and to all batches above. */
+/** Whether a first failure has to be announced: to the batch's own `death` callbacks, or to the batches above. */
 function concernsAnybody({ definition, callbacks }: Standing): boolean {
   return definition.parentId !== undefined || callbacks.some(({ event }) => event === 'death');
 }
 
-/** A sentence for people, e.g. "2 of 30 members failed: no e-mail, …; 1 of 30 members is missing". */
+/**
+ * Returns why a batch failed, as a sentence for people, e.g. "2 of 30 members failed: no e-mail, …; 1 of 30 members is
+ * missing".
+ */
 export function failureReason(
   standing: Pick<
     Standing,
@@ -262,19 +270,22 @@ export function failureReason(
   return reasons.join('; ');
 }
 
-/** Of a batch that was cancelled it is known: its members were. */
+/**
+ * Returns the reason of one failed member, as the end of a sentence. A cancelled batch gives no reason: its members
+ * failed because of the cancel.
+ */
 function why({ anyFailure, cancelledAt, counts }: Pick<Standing, 'anyFailure' | 'cancelledAt' | 'counts'>): string {
   if (anyFailure === undefined || cancelledAt !== undefined) {
     return '';
   }
-  // That of a child batch may say itself that there are more.
+  // The reason of a child batch may end with ", …" itself.
   const one = sentencePart(anyFailure).replace(/, …$/, '');
   return `: ${one}${counts.failed > 1 ? ', …' : ''}`;
 }
 
 const LONGEST = 200;
 
-/** The first line of an error's message, to be read inside of a sentence. */
+/** Returns the first line of an error's message, shortened so that it can stand inside of a sentence. */
 export function sentencePart(reason = 'no reason was given'): string {
   const [line = ''] = reason.split('\n');
   return line.length > LONGEST ? `${line.slice(0, LONGEST)}…` : line.replace(/\.$/, '');

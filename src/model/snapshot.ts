@@ -2,9 +2,13 @@ import type { BatchDefinition, BatchEvent } from './definition.js';
 
 /** The members of a batch by how they stand; the batch's own callbacks are in none of them. */
 export interface Counts {
+  /** All of them: the sum of the other counts. */
   readonly total: number;
+  /** Not settled: they wait, run, or will be tried again. */
   readonly pending: number;
+  /** Succeeded. */
   readonly succeeded: number;
+  /** Failed for good: no attempts are left. */
   readonly failed: number;
   /** Removed by `cancel()`. */
   readonly cancelled: number;
@@ -25,40 +29,45 @@ export interface CallbackSnapshot {
   readonly failedReason: string | undefined;
 }
 
-/** Everything that is known of one batch at one instant. */
+/** One batch at one instant, as one atomic script reads it. */
 export interface Snapshot {
   readonly definition: BatchDefinition;
   readonly createdAt: number;
   readonly sealedAt: number | undefined;
   readonly completedAt: number | undefined;
-  /** The counts when `complete` became due: what its callbacks are told. */
+  /** The counts at the moment when `complete` became due, which its callbacks are given; undefined before. */
   readonly completedCounts: Counts | undefined;
   readonly finishedAt: number | undefined;
   /** How the batch job ended in BullMQ. */
   readonly ended: 'completed' | 'failed' | undefined;
-  /** When the batch was given up because its producer was: its members settle, and it fails. */
+  /**
+   * When the batch was abandoned, because its producer gave no sign of life; it fails when its members have settled.
+   */
   readonly abandonedAt: number | undefined;
-  /** Ms for which it may stay open without a sign of life. */
+  /** For how many ms the batch may stay open from now on without a sign of life. */
   readonly openFor: number;
   readonly failedReason: string | undefined;
-  /** Why one of its members failed: read when the batch is judged. */
+  /** Why one of the failed members failed; read only when the batch is judged. */
   readonly anyFailure?: string | undefined;
   readonly cancelledAt: number | undefined;
   readonly cancelReason: string | undefined;
   /** Of a stage: when it was released, and when it was found that it can never start, unless something is retried. */
   readonly startedAt?: number | undefined;
   readonly skippedAt?: number | undefined;
-  /** When it was found that a member has failed for good, here or further down; that every member has run. */
+  /** When it was noted that a member of this batch or of one below has failed for good. */
   readonly diedAt: number | undefined;
   readonly attemptedAt: number | undefined;
-  /** How many members failed for good, child batches that were cancelled apart; 0 while that `isToBeSorted`. */
+  /** How many members failed for good, not counting child batches that were cancelled. 0 while `isToBeSorted`. */
   readonly deaths: number;
-  /** Members that BullMQ fails for the sake of a cancel may be among those that have failed; see sortCancelled(). */
+  /**
+   * Whether members that BullMQ fails because of a cancel may be among the failed ones; sortCancelled() tells them
+   * apart.
+   */
   readonly isToBeSorted?: boolean;
   readonly counts: Counts;
   readonly callbacks: readonly CallbackSnapshot[];
   /**
-   * The keys of jobs that were attached to the batch job by hand: they are no members, but the batch waits for them.
+   * The keys of jobs that were attached to the batch job by hand: they are not members, but the batch waits for them.
    */
   readonly strangers: readonly string[];
   /** Two snapshots with the same version have the same members in the same collections. */

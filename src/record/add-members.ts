@@ -154,10 +154,7 @@ export function flatLinks(links: readonly AttachmentLink[]): string[] {
   return links.flatMap(({ dependencies, memberKey }) => [dependencies, memberKey]);
 }
 
-/** KEYS: batch job. ARGV: nonce. Returns 1 when this life of the batch is here. */
-const IS_THERE = script('isThere', 1, `return redis.call('HGET', KEYS[1], '${FIELD.nonce}') == ARGV[1] and 1 or 0`);
-
-/** Whether this Redis has the batch. */
+/** Whether this life of a batch is in this Redis, or what is left of it. */
 export async function isBatchThere(redis: BatchRedis, { id, nonce }: BatchLife): Promise<boolean> {
-  return (await redis.run(IS_THERE, [batchKeys(redis, id).job, nonce])) === 1;
+  return (await redis.command('HGET', batchKeys(redis, id).job, FIELD.nonce)) === nonce;
 }

@@ -1,7 +1,10 @@
 import type { BatchesPlace } from '../model/place.js';
 import { embedding, encodeRequest, type NewJob } from './adding-lua.js';
 import type { ScriptClient } from './client.js';
-import { run, type Script, type ScriptArgument } from './script.js';
+import { run, type Script, type ScriptArgument, script } from './script.js';
+
+/** KEYS: the key of a command. ARGV: the command's name, and its other arguments. Returns its reply. */
+const COMMAND = script('command', 1, 'return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))');
 
 /** One Redis, prefix and queue of batches, as the scripts need them. */
 export class BatchRedis implements BatchesPlace {
@@ -19,6 +22,11 @@ export class BatchRedis implements BatchesPlace {
   runAdding(template: Script, jobs: readonly NewJob[], keys: readonly string[], request: object): Promise<unknown> {
     const script = embedding(template, jobs, this.#client);
     return this.run(script, [...keys, ...encodeRequest(request, jobs, this.#client)]);
+  }
+
+  /** Runs one command of Redis on one key: clients of different libraries name their methods differently. */
+  command(name: string, key: string, ...args: readonly ScriptArgument[]): Promise<unknown> {
+    return this.run(COMMAND, [key, name, ...args]);
   }
 
   run(script: Script, args: readonly ScriptArgument[]): Promise<unknown> {

@@ -66,9 +66,8 @@ export function bullmqScript(client: ScriptClient, name: string): DefinedScript 
   const found = client.scriptsSet?.[name] ?? shippedScripts().get(command);
   if (found === undefined) {
     throw new BatchError(
-      `Batches add jobs with BullMQ's own script '${name}', whose text this Redis client does not show: use ` +
-        'ioredis, or a ' +
-        `version of BullMQ that is supported.`,
+      `Batches add jobs with BullMQ's own script '${name}', whose text this Redis client does not show: use ioredis, ` +
+        'or a version of BullMQ that is supported.',
     );
   }
   return found;

@@ -1,5 +1,6 @@
 import type { BatchLife } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
+import { LUA_CHILDREN_ON } from './children.js';
 import { batchesKey, batchKeys, FIELD, needsKey } from './keys.js';
 import { LUA_NEED } from './needs.js';
 import { LUA_LISTED_AS_ACTIVE } from './outstanding.js';
@@ -108,30 +109,28 @@ export async function markCancelled(
   return named(reply) as unknown as Marked;
 }
 
-/** How much of a tree one command marks: about so many dependencies, of which a child batch counts for several. */
+/** How much of a tree one command marks, in entries of lists looked at, and what it costs to mark a child. */
 const TREE_BUDGET = 1000;
-const TREE_PAGE = 250;
 const COST_OF_A_CHILD = 8;
 
 /**
  * Marks the child batches of cancelled batches, as far as one command goes.
  *
  * KEYS: what the keys of the sets of needs begin with. ARGV: key prefix of the batches queue, key prefix of all queues,
- *       then per batch id, nonce, and the cursor in its dependencies.
+ *       then per batch id, nonce, and the page in the list of its children.
  * Returns cursors, of as many batches as it came to; children: ids and nonces, of those too that were cancelled before.
  */
 const MARK_CHILDREN = script(
   'markChildren',
   1,
-  `${LUA_FREES_MEMORY}${LUA_MARK_CANCELLED}
+  `${LUA_FREES_MEMORY}${LUA_MARK_CANCELLED}${LUA_CHILDREN_ON}
 local queueKey, prefix, needsKey = ARGV[1], ARGV[2], KEYS[1]
 local used, cursors, children = 0, {}, {}
 local function markPage(batchKey, cursor, reason)
-  local page = redis.call('SSCAN', batchKey .. ':dependencies', cursor, 'COUNT', ${TREE_PAGE})
-  used = used + #page[2]
-  for _, key in ipairs(page[2]) do
-    if string.sub(key, 1, #queueKey) == queueKey then
-      local id = string.sub(key, #queueKey + 1)
+  local ids, following = childrenOn(batchKey, cursor)
+  for _, id in ipairs(ids) do
+    used = used + 1
+    if redis.call('SISMEMBER', batchKey .. ':dependencies', queueKey .. id) == 1 then
       local isMarked, outcome, nonce = pcall(mark, queueKey, prefix, needsKey, id, '', reason)
       used = used + ${COST_OF_A_CHILD}
       if isMarked and (outcome == 'cancelled' or outcome == 'cancelled before') then
@@ -140,7 +139,7 @@ local function markPage(batchKey, cursor, reason)
       end
     end
   end
-  return page[1]
+  return following
 end
 for i = 3, #ARGV, 3 do
   if used >= ${TREE_BUDGET} then

@@ -5,9 +5,6 @@ import { batchKeys, FIELD, needsKey } from './keys.js';
 import { LUA_NEED, type Need } from './needs.js';
 import { script } from './script.js';
 
-/** KEYS: batch job. Returns the definition, as it is stored, or nil; also of a batch that is being removed. */
-const READ_DEFINITION = script('readDefinition', 1, `return redis.call('HGET', KEYS[1], '${FIELD.definition}')`);
-
 /**
  * KEYS: batch job, the index of needs. ARGV: batch id, the definition that was read, the new one, which people see in
  *       the job's data, what the batch needs from now on.
@@ -31,7 +28,7 @@ return 1`,
 
 /** What a batch is, also when it is being removed; undefined when it is gone, or no batch. */
 export async function readDefinition(redis: BatchRedis, batchId: string): Promise<BatchDefinition | undefined> {
-  const stored = (await redis.run(READ_DEFINITION, [batchKeys(redis, batchId).job])) as string | null;
+  const stored = (await redis.command('HGET', batchKeys(redis, batchId).job, FIELD.definition)) as string | null;
   return stored === null ? undefined : JSON.parse(stored);
 }
 
@@ -49,7 +46,7 @@ export async function changeDefinition(
 ): Promise<boolean> {
   const { job } = batchKeys(redis, id);
   for (;;) {
-    const stored = (await redis.run(READ_DEFINITION, [job])) as string | null;
+    const stored = (await redis.command('HGET', job, FIELD.definition)) as string | null;
     const before: BatchDefinition | undefined = stored === null ? undefined : JSON.parse(stored);
     if (stored === null || before?.nonce !== nonce) {
       return false;

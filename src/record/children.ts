@@ -1,51 +1,108 @@
 import type { BatchRedis } from './batch-redis.js';
-import { batchesKey, batchKeys } from './keys.js';
-import { script } from './script.js';
+import { batchesKey, batchKeys, FIELD } from './keys.js';
+import { LUA_IS_CLOSED, named, script } from './script.js';
+
+/*
+ * The child batches of a batch are listed in its hash, apart from its other members, in the order in which they were
+ * created: nothing that asks for them looks at a million jobs. The lists vanish with the batch; a child that is removed
+ * stays listed, and readers leave it out.
+ */
+
+/** How many children one field lists: a longer field costs each new child more, more fields cost each wake more. */
+const PER_FIELD = 100;
+
+/** Lua: listChild(parentKey, id) puts a new child at the end of its parent's list. */
+export const LUA_LIST_CHILD = `
+local function listChild(parentKey, id)
+  local count = redis.call('HINCRBY', parentKey, '${FIELD.childCount}', 1)
+  local field = '${FIELD.children}' .. math.floor((count - 1) / ${PER_FIELD})
+  local list = redis.call('HGET', parentKey, field)
+  redis.call('HSET', parentKey, field, list and list .. '\\n' .. id or id)
+end
+`;
+
+/**
+ * Lua: childrenOn(parentKey, page) returns the ids listed on a page, as a list, and the number of the next page; '0'
+ * after the last one.
+ */
+export const LUA_CHILDREN_ON = `
+local function childrenOn(parentKey, page)
+  local list, ids = redis.call('HGET', parentKey, '${FIELD.children}' .. page) or '', {}
+  for id in string.gmatch(list, '[^\\n]+') do
+    ids[#ids + 1] = id
+  end
+  local isLast = redis.call('HEXISTS', parentKey, '${FIELD.children}' .. page + 1) == 0
+  return ids, isLast and '0' or tostring(page + 1)
+end
+`;
 
 /** The collections of a batch that its members are in, and how a member in it is counted. */
 export const COLLECTIONS = { dependencies: 'pending', processed: 'succeeded', failed: 'failed' } as const;
 
-const PAGE_SIZE = 500;
-
 export type Collection = keyof typeof COLLECTIONS;
 
+export interface ListedChild {
+  readonly id: string;
+  /** Where it is among the members of its parent. */
+  readonly collection: Collection;
+  /** It is sealed, abandoned or cancelled. */
+  readonly isClosed: boolean;
+  /** When it was created, in ms since the epoch. */
+  readonly createdAt: number;
+}
+
 /**
- * KEYS: dependencies, processed or failed. ARGV: cursor, count, what the keys of batch jobs begin with.
- * Returns { cursor, keys of child batches }.
+ * KEYS: batch job, its dependencies, processed, failed. ARGV: number of a page, key prefix of the batches queue.
+ * Returns next (page, '0' after the last one); children: id, collection, '1' for one that is closed, and timestamp of
+ * each that is a member still.
  */
 const CHILDREN = script(
   'children',
-  1,
-  `
-local isSet = redis.call('TYPE', KEYS[1]).ok == 'set'
-local page = redis.call(isSet and 'SSCAN' or 'HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+  4,
+  `${LUA_CHILDREN_ON}${LUA_IS_CLOSED}
+local function collectionOf(key)
+  if redis.call('SISMEMBER', KEYS[2], key) == 1 then
+    return 'dependencies'
+  end
+  return redis.call('HEXISTS', KEYS[3], key) == 1 and 'processed'
+    or redis.call('HEXISTS', KEYS[4], key) == 1 and 'failed'
+end
+local ids, following = childrenOn(KEYS[1], ARGV[1])
 local children = {}
-for i = 1, #page[2], isSet and 1 or 2 do
-  if string.sub(page[2][i], 1, #ARGV[3]) == ARGV[3] then
-    children[#children + 1] = page[2][i]
+for _, id in ipairs(ids) do
+  local key = ARGV[2] .. id
+  local collection = collectionOf(key)
+  if collection then
+    local timestamp = redis.call('HGET', key, 'timestamp') or '0'
+    for _, value in ipairs({ id, collection, isClosed(key) and '1' or '0', timestamp }) do
+      children[#children + 1] = value
+    end
   end
 end
-return { page[1], children }`,
+return { 'next', following, 'children', children }`,
 );
 
-/** The child batches in a page of one collection: only their ids leave Redis. A page may repeat what another had. */
-export async function childrenPage(
-  redis: BatchRedis,
-  batchId: string,
-  { collection, cursor, count }: { collection: Collection; cursor: string; count: number },
-): Promise<{ readonly cursor: string; readonly ids: readonly string[] }> {
-  const begin = batchesKey(redis, '');
-  const args = [batchKeys(redis, batchId)[collection], cursor, count, begin];
-  const [next, keys] = (await redis.run(CHILDREN, args)) as [string, string[]];
-  return { cursor: next, ids: keys.map((key) => key.slice(begin.length)) };
+/** Yields the child batches of a batch, in the order of their creation. */
+export async function* childrenOf(redis: BatchRedis, batchId: string): AsyncGenerator<ListedChild, void> {
+  const { job, dependencies, processed, failed } = batchKeys(redis, batchId);
+  let page = '0';
+  do {
+    const reply = named(await redis.run(CHILDREN, [job, dependencies, processed, failed, page, batchesKey(redis, '')]));
+    const flat = reply.children as readonly string[];
+    for (let i = 0; i + 3 < flat.length; i += 4) {
+      const [id = '', collection, isClosed, timestamp] = flat.slice(i, i + 4);
+      const createdAt = Number(timestamp);
+      yield { id, collection: collection as Collection, isClosed: isClosed === '1', createdAt };
+    }
+    page = String(reply.next);
+  } while (page !== '0');
 }
 
-/** All child batches that are outstanding in a batch, page by page. */
+/** Yields the ids of the child batches that are outstanding in a batch. */
 export async function* outstandingChildren(redis: BatchRedis, batchId: string): AsyncGenerator<string, void> {
-  let cursor = '0';
-  do {
-    const page = await childrenPage(redis, batchId, { collection: 'dependencies', cursor, count: PAGE_SIZE });
-    yield* page.ids;
-    cursor = page.cursor;
-  } while (cursor !== '0');
+  for await (const { id, collection } of childrenOf(redis, batchId)) {
+    if (collection === 'dependencies') {
+      yield id;
+    }
+  }
 }

@@ -17,13 +17,20 @@ export interface DefinedScript {
 
 /** What a BullMQ queue or worker, 5 or 6, may offer to get at its Redis client. */
 export interface ClientOwner {
+  /** The name of the queue. */
   readonly name: string;
+  /** The options that the queue was made with. */
   readonly opts: {
+    /** The prefix of its keys; BullMQ's default is 'bull'. */
     readonly prefix?: string | undefined;
+    /** BullMQ's connection: options, or a client. */
     readonly connection?: unknown;
+    /** BullMQ's telemetry, if it is used. */
     readonly telemetry?: unknown;
   };
+  /** BullMQ 6: returns the backend, which has the client. */
   getBackend?(): object;
+  /** BullMQ 5: the client. */
   readonly client?: Promise<unknown>;
 }
 
@@ -67,9 +74,8 @@ export function checkBackend(owner: ClientOwner): void {
   if (backend !== undefined && !('client' in backend)) {
     throw new BatchOptionsError(
       `Queue '${owner.name}' does not use BullMQ's Redis backend. Batches rest on Redis scripts: on PostgreSQL, ` +
-        'BullMQ ' +
-        'releases a parent too early when an ignored child is retried. Use a Redis connection for the queues with ' +
-        'batches.',
+        'BullMQ releases a parent too early when an ignored child is retried. Use a Redis connection for the queues ' +
+        'with batches.',
     );
   }
   const prefix = owner.opts.prefix ?? DEFAULT_PREFIX;
@@ -80,9 +86,8 @@ export function checkBackend(owner: ClientOwner): void {
     const example = prefix.replace(/[{}]/g, '') || DEFAULT_PREFIX;
     throw new BatchOptionsError(
       `Queue '${owner.name}' is on a Redis Cluster with the prefix '${prefix}': a batch, its members and its ` +
-        'callbacks ' +
-        'must be in one slot. Give all queues of an application the same prefix with a hash tag, e.g. { prefix: ' +
-        `'{${example}}' }.`,
+        'callbacks must be in one slot. Give all queues of an application the same prefix with a hash tag, e.g. { ' +
+        `prefix: '{${example}}' }.`,
     );
   }
 }

@@ -4,6 +4,7 @@ import { type AttachmentLink, type BatchLife, flatLinks, type Refusal } from './
 import { LUA_COUNT_MEMBERS, LUA_JOBS, LUA_REFUSAL } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import type { AddCommand } from './bullmq-commands.js';
+import { LUA_LIST_CHILD } from './children.js';
 import { type KeptElsewhere, keptElsewhere, LUA_CLAIM } from './claim-queue.js';
 import { batchesQueueKey, batchKeys, FIELD, needsKey, planKey } from './keys.js';
 import { LUA_NEED, type Need } from './needs.js';
@@ -46,7 +47,7 @@ export type BatchCreated =
 const CREATE_BATCH = script(
   'createBatch',
   8,
-  `${LUA_NOW}${LUA_JOBS}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}${LUA_CLAIM}
+  `${LUA_NOW}${LUA_JOBS}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}${LUA_CLAIM}${LUA_LIST_CHILD}
 local function placeInRun(place)
   for field, value in pairs({ ['${FIELD.roots}'] = place.roots, ['${FIELD.when}'] = place.when,
     ['${FIELD.next}'] = place.next }) do
@@ -98,6 +99,9 @@ if request.place then
   placeInRun(request.place)
 end
 need(KEYS[1], KEYS[6], request.id, needs)
+if parent and not wasLost then
+  listChild(KEYS[2], request.id)
+end
 return { 'definition', request.definition, 'revived', parent and countMembers(KEYS[2], wasLost and 0 or 1) or 0 }`,
 );
 

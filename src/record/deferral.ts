@@ -59,7 +59,9 @@ end
 `;
 
 /**
- * Lua: cancelJob(key, queueKey, id, ownerKey, deferral) takes a pending job out of the dependencies of its owner, a
+ * Lua: isJobRunning(key, queueKey, id) says whether a worker has a job, or had it when it died.
+ *
+ * cancelJob(key, queueKey, id, ownerKey, deferral) takes a pending job out of the dependencies of its owner, a
  * batch or the root of a flow, and returns what became of it:
  * - 'cancelled': it will not run. A job in 'delayed', 'prioritized' or 'waiting-children' has been removed. One in a
  *   list is dropped: it has no parent any more, and is removed by the worker that takes it, or by whoever finds it in
@@ -92,6 +94,9 @@ local function setOf(queueKey, id)
       return set
     end
   end
+end
+local function isJobRunning(key, queueKey, id)
+  return redis.call('EXISTS', key .. ':lock') == 1 or not setOf(queueKey, id) and isListedAsActive(queueKey, id)
 end
 local function cancelJob(key, queueKey, id, ownerKey, deferral)
   local timestamp, parentKey, finishedOn, defa, opts =

@@ -24,9 +24,11 @@ const LISTS = ['wait', 'paused'] as const;
 
 /**
  * Removes dropped jobs from a stretch of a list. Each is first overwritten in its place, and all are then taken out
- * together.
+ * together. At the end of the last list the queue is forgotten, unless jobs have been dropped meanwhile: those that were
+ * not found have been taken by workers, or are left to them.
  *
- * KEYS: the list, registry of dropped jobs. ARGV: key prefix of the queue, rank to start at.
+ * KEYS: the list, registry of dropped jobs. ARGV: key prefix of the queue, rank to start at, how many jobs are left to be
+ *       found, '1' for the last list.
  * Returns next, the rank to go on at or -1 when there is nothing left to find, and removed.
  */
 const REMOVE_DROPPED = script(
@@ -56,30 +58,13 @@ local isDone = from + seen >= length
 if removed > 0 then
   local isNearTail = from > length / 2
   redis.call('LREM', KEYS[1], isNearTail and -removed or removed, 'dropped')
-  if redis.call('HINCRBY', KEYS[2], ARGV[1], -removed) <= 0 then
-    redis.call('HDEL', KEYS[2], ARGV[1])
-    isDone = true
-  end
+  isDone = redis.call('HINCRBY', KEYS[2], ARGV[1], -removed) <= 0 or isDone
+end
+local left = math.max(0, tonumber(ARGV[3]) - removed)
+if isDone and (left == 0 or ARGV[4] == '1') and tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or 0) <= left then
+  redis.call('HDEL', KEYS[2], ARGV[1])
 end
 return { 'next', isDone and -1 or from + seen - removed, 'removed', removed }`,
-);
-
-/** KEYS: registry of dropped jobs. Returns key prefixes of queues, each with how many may be in its lists. */
-const REGISTERED = script('droppedQueues', 1, `return redis.call('HGETALL', KEYS[1])`);
-
-/**
- * Forgets a queue whose lists have been gone through, unless jobs have been dropped meanwhile: those that were not
- * found have been taken by workers, or are left to them.
- *
- * KEYS: registry of dropped jobs. ARGV: key prefix of the queue, how many may be left.
- */
-const FORGET = script(
-  'forgetDropped',
-  1,
-  `
-if tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or 0) <= tonumber(ARGV[2]) then
-  redis.call('HDEL', KEYS[1], ARGV[1])
-end`,
 );
 
 /** Where the going through the lists of a queue has come to. */
@@ -93,7 +78,7 @@ export interface DroppedSearch {
 
 /** The queues that have dropped jobs in their lists, as searches that have not begun. */
 export async function droppedQueues(redis: BatchRedis): Promise<DroppedSearch[]> {
-  const flat = (await redis.run(REGISTERED, [droppedKey(redis)])) as string[];
+  const flat = (await redis.command('HGETALL', droppedKey(redis))) as string[];
   return flat.flatMap((queueKey, i) =>
     i % 2 === 0 ? [{ queueKey, list: 'wait' as const, from: 0, left: Number(flat[i + 1]) }] : [],
   );
@@ -102,15 +87,15 @@ export async function droppedQueues(redis: BatchRedis): Promise<DroppedSearch[]>
 /** Goes on with a search by one command; returns what is left of it, or undefined at its end. */
 export async function searchDropped(redis: BatchRedis, search: DroppedSearch): Promise<DroppedSearch | undefined> {
   const { queueKey, list, from } = search;
-  const reply = await redis.run(REMOVE_DROPPED, [`${queueKey}${list}`, droppedKey(redis), queueKey, from]);
+  const isLast = list === LISTS.at(-1);
+  const reply = await redis.run(REMOVE_DROPPED, [
+    ...[`${queueKey}${list}`, droppedKey(redis)],
+    ...[queueKey, from, search.left, isLast ? '1' : '0'],
+  ]);
   const { next, removed } = named(reply) as { next: number; removed: number };
   const left = search.left - removed;
   if (next !== -1) {
     return { ...search, from: next, left };
   }
-  if (list === 'wait' && left > 0) {
-    return { queueKey, list: 'paused', from: 0, left };
-  }
-  await redis.run(FORGET, [droppedKey(redis), queueKey, left]);
-  return undefined;
+  return isLast || left <= 0 ? undefined : { queueKey, list: 'paused', from: 0, left };
 }

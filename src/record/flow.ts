@@ -41,9 +41,6 @@ export function linksAlong(line: readonly string[]): AttachmentLink[] {
   return line.slice(1).map((above, i) => ({ dependencies: `${above}:dependencies`, memberKey: line[i] ?? '' }));
 }
 
-/** KEYS: a job's unsuccessful. ARGV: cursor, count. Returns { cursor, { key, score, … } } of what made it fail. */
-const FAILED_BELOW = script('failedBelow', 1, `return redis.call('ZSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])`);
-
 const JOBS_PER_COMMAND = 500;
 
 /** The keys of the jobs below a job that made it fail. */
@@ -51,7 +48,7 @@ export async function failedBelow(redis: BatchRedis, key: string): Promise<reado
   const below = new Set<string>();
   let cursor = '0';
   do {
-    const reply = await redis.run(FAILED_BELOW, [`${key}:unsuccessful`, cursor, JOBS_PER_COMMAND]);
+    const reply = await redis.command('ZSCAN', `${key}:unsuccessful`, cursor, 'COUNT', JOBS_PER_COMMAND);
     const [next, page] = reply as [string, string[]];
     for (const job of page.filter((_, i) => i % 2 === 0)) {
       below.add(job);

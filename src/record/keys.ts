@@ -105,6 +105,9 @@ export const FIELD = {
   deferred: 'b:deferred',
   /** Set when a cancelled batch has been gone through whole: what is left of it was running then. */
   emptied: 'b:emptied',
+  /** How many child batches were created in it, and what the names of the fields begin with that list them. */
+  childCount: 'b:childCount',
+  children: 'b:children:',
   /** How many child batches have failed because of a cancel: no deaths. And, on the child, that it is counted there. */
   cancelledChildren: 'b:cancelledChildren',
   toldParent: 'b:toldParent',
@@ -128,8 +131,6 @@ export const FIELD = {
   filledTo: 'b:filledTo',
   /** The mark of a removal, see record/removal.ts: the batch is gone for everybody but its removal. */
   removal: 'b:removal',
-  /** What the name of a field begins with, before a list's key, that says at which rank of it the removal is. */
-  removalAt: 'b:removalAt:',
   /**
    * `<finishedOn>:<when a BatchWorker first saw it, by Redis's clock>`: what the age of a finished batch counts from.
    */
@@ -144,9 +145,6 @@ export const FIELD = {
    */
   retrying: 'b:retrying',
 } as const;
-
-/** A field of a job that is being removed together with those below it: it is in no state of its queue any more. */
-export const HELD_FIELD = 'b:held';
 
 /**
  * On a job in a list: a cancel has settled it, nothing waits for it any more, and it can be removed wherever it is met.

@@ -8,7 +8,8 @@ import { named, script } from './script.js';
  * that does not exist: while Redis is out of memory it refuses a script whose first write may need some, and lets one
  * go on whose first write does not. What frees memory is done by the leader.
  *
- * KEYS: the lease, a key that does not exist, the sets of batches in need. ARGV: who asks, for how many ms.
+ * KEYS: the lease, a key that does not exist, the sets of batches in need. ARGV: who asks, for how many ms; 0 gives it
+ *       back.
  * Returns leads ('1' or '0'), needed (the numbers of the sets that are not empty).
  */
 const TAKE = script(
@@ -20,6 +21,10 @@ if holder and holder ~= ARGV[1] then
   return { 'leads', '0', 'needed', {} }
 end
 redis.call('DEL', KEYS[2])
+if ARGV[2] == '0' then
+  redis.call('DEL', KEYS[1])
+  return { 'leads', '0', 'needed', {} }
+end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 local needed = {}
 for i = 3, #KEYS do
@@ -44,10 +49,7 @@ export async function takeLease(
   return { leads: leads === '1', needed: new Set(numbers.flatMap((number) => NEED_INDEXES[number] ?? [])) };
 }
 
-/** KEYS: the lease. ARGV: who gives it back. */
-const RESIGN = script('resignLease', 1, `if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end`);
-
 /** Gives the lead back, so that another process need not wait for the lease to end. */
 export async function resignLease(redis: BatchRedis, who: string): Promise<void> {
-  await redis.run(RESIGN, [leaseKey(redis), who]);
+  await takeLease(redis, who, 0);
 }

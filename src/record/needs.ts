@@ -119,33 +119,20 @@ local function forgetNeeds(needsKey, id)
 end
 `;
 
-/**
- * KEYS: batch job, what the keys of the sets begin with. ARGV: batch id, what it needs, '1' for a batch that is new: a
- * child of a batch that waits for a first failure does so too, because it is told upwards.
- */
+/** KEYS: batch job, what the keys of the sets begin with. ARGV: batch id, what it needs. */
 const NEED = script(
   'need',
   2,
   `${LUA_NEED}
-local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removal}', 'parentKey')
-if not batch[1] or batch[2] then
-  return
-end
-local what = ARGV[2]
-if ARGV[3] == '1' and batch[3] and hasNeed(redis.call('HGET', batch[3], '${FIELD.needs}'), 'death') then
-  what = what .. ' death'
-end
-need(KEYS[1], KEYS[2], ARGV[1], what)`,
+local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removal}')
+if batch[1] and not batch[2] then
+  need(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
+end`,
 );
 
 /** Says what a batch needs from maintenance, beside what it has needed before. */
-export async function needMaintenance(
-  redis: BatchRedis,
-  batchId: string,
-  words: readonly Need[],
-  { isNew = false }: { readonly isNew?: boolean } = {},
-): Promise<void> {
-  await redis.run(NEED, [batchKeys(redis, batchId).job, needsKey(redis), batchId, words.join(' '), isNew ? '1' : '0']);
+export async function needMaintenance(redis: BatchRedis, batchId: string, words: readonly Need[]): Promise<void> {
+  await redis.run(NEED, [batchKeys(redis, batchId).job, needsKey(redis), batchId, words.join(' ')]);
 }
 
 /**

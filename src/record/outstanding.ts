@@ -17,6 +17,8 @@ export interface OutstandingGroup {
 
 /** How many of a group are named. */
 export const OLDEST = 3;
+/** How many jobs at the end of a list, where the longest waiting ones are, are looked at. */
+const LOOKED_AT_IN_LIST = 50;
 
 /**
  * Lua: whether a job is in its queue's 'active'. A job whose worker died has lost its lock but is still there; the list
@@ -59,10 +61,11 @@ end
 `;
 
 /**
- * Groups a page of a batch's dependencies by queue and state.
+ * Groups a page of a batch's dependencies by queue and state. The first page of a batch that has more of them than are
+ * to be looked at also names those that wait longest in the lists of its queues.
  *
- * KEYS: batch job, its dependencies. ARGV: cursor, count, prefix, how many of a group to name, then the keys of the
- * batch's own callbacks, which are left out.
+ * KEYS: batch job, its dependencies. ARGV: cursor, count, prefix, how many of a group to name, how many dependencies are
+ * to be looked at, then the keys of the batch's own callbacks, which are left out.
  * Returns { cursor, { { queue, state, count, failing, { key, timestamp, … oldest first } }, … }, keys of jobs that were
  * attached to the batch job by hand }.
  */
@@ -73,10 +76,15 @@ const OUTSTANDING = script(
 local prefix, named = ARGV[3], tonumber(ARGV[4])
 local batchesQueue = string.match(KEYS[1], '([^:]+):[^:]+$')
 local isCallback = {}
-for i = 5, #ARGV do
+for i = 6, #ARGV do
   isCallback[ARGV[i]] = true
 end
 local function keepOldest(oldest, key, timestamp)
+  for _, other in ipairs(oldest) do
+    if other.key == key then
+      return
+    end
+  end
   local at = #oldest + 1
   -- Members of one addBulk are equally old.
   local function isYounger(other)
@@ -117,6 +125,23 @@ for _, key in ipairs(page[2]) do
     keepOldest(group.oldest, key, tonumber(timestamp or 0))
   end
 end
+-- A list begins with what was added last.
+local function nameLongestWaiting(group)
+  local queueKey = prefix .. ':' .. group.queue .. ':'
+  for _, id in ipairs(redis.call('LRANGE', queueKey .. 'wait', ${-LOOKED_AT_IN_LIST}, -1)) do
+    local key = queueKey .. id
+    if redis.call('SISMEMBER', KEYS[2], key) == 1 then
+      keepOldest(group.oldest, key, tonumber(redis.call('HGET', key, 'timestamp') or 0))
+    end
+  end
+end
+if ARGV[1] == '0' and redis.call('SCARD', KEYS[2]) > tonumber(ARGV[5]) then
+  for _, group in ipairs(order) do
+    if group.state == 'waiting' then
+      nameLongestWaiting(group)
+    end
+  end
+end
 local reply = {}
 for i, group in ipairs(order) do
   local oldest = {}
@@ -141,14 +166,19 @@ type GroupReply = readonly [
 export async function outstandingPage(
   redis: BatchRedis,
   batchId: string,
-  { cursor, count, callbackKeys }: { cursor: string; count: number; callbackKeys: Iterable<string> },
+  {
+    cursor,
+    count,
+    most,
+    callbackKeys,
+  }: { cursor: string; count: number; most: number; callbackKeys: Iterable<string> },
 ): Promise<{
   readonly cursor: string;
   readonly groups: readonly OutstandingGroup[];
   readonly strangers: readonly string[];
 }> {
   const { job, dependencies } = batchKeys(redis, batchId);
-  const args = [job, dependencies, cursor, count, redis.prefix, OLDEST, ...callbackKeys];
+  const args = [job, dependencies, cursor, count, redis.prefix, OLDEST, most, ...callbackKeys];
   const [next, groups, strangers] = (await redis.run(OUTSTANDING, args)) as [
     string,
     readonly GroupReply[],

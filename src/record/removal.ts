@@ -217,16 +217,3 @@ export async function renewRemoval(redis: BatchRedis, { batchId, nonce, holder }
 export async function releaseRemoval(redis: BatchRedis, { batchId, nonce, holder }: Hold): Promise<void> {
   await redis.run(RENEW, [batchKeys(redis, batchId).job, nonce, holder, '1']);
 }
-
-/** KEYS: batch job. ARGV: nonce. Returns 1 for this life of the batch, also while it is being removed. */
-const IS_LIFE = script(
-  'isLife',
-  1,
-  `${LUA_NONCE}
-return nonceOf(KEYS[1]) == ARGV[1] and 1 or 0`,
-);
-
-/** Whether this life of a batch exists, or what is left of it. */
-export async function isLife(redis: BatchRedis, batchId: string, nonce: string): Promise<boolean> {
-  return (await redis.run(IS_LIFE, [batchKeys(redis, batchId).job, nonce])) === 1;
-}

@@ -31,31 +31,21 @@ end
 
 /**
  * Keeps a finished batch, and those above it, from expiring and from being removed without `force`, while it is
- * retried.
+ * retried; or ends the claim of the same call.
  *
- * KEYS: batch job. ARGV: nonce, key prefix of the batches queue, a token of the call.
+ * KEYS: batch job. ARGV: nonce, key prefix of the batches queue, a token of the call, for how many ms; 0 ends the claim.
  * Returns 1, or 0 when this life of the batch is gone.
  */
 const CLAIM = script(
   'claimRetry',
   1,
   `${LUA_NOW}${LUA_CLIMB}
-local keys = climb(KEYS[1], ARGV[1], ARGV[2])
-for _, key in ipairs(keys or {}) do
-  redis.call('HSET', key, '${FIELD.retrying}', ARGV[3] .. ' ' .. now() + ${CLAIM_MS})
-end
-return keys and 1 or 0`,
-);
-
-/** KEYS, ARGV and what it returns: as above. Ends the claim of this call. */
-const UNCLAIM = script(
-  'unclaimRetry',
-  1,
-  `${LUA_CLIMB}
-local keys = climb(KEYS[1], ARGV[1], ARGV[2])
+local keys, ttl = climb(KEYS[1], ARGV[1], ARGV[2]), tonumber(ARGV[4])
 for _, key in ipairs(keys or {}) do
   local claim = redis.call('HGET', key, '${FIELD.retrying}')
-  if claim and string.sub(claim, 1, #ARGV[3] + 1) == ARGV[3] .. ' ' then
+  if ttl > 0 then
+    redis.call('HSET', key, '${FIELD.retrying}', ARGV[3] .. ' ' .. now() + ttl)
+  elseif claim and string.sub(claim, 1, #ARGV[3] + 1) == ARGV[3] .. ' ' then
     redis.call('HDEL', key, '${FIELD.retrying}')
   end
 end
@@ -70,11 +60,16 @@ export interface RetryClaim {
 }
 
 /** Claims a batch for a retry, or renews the claim; false when it is gone. */
-export async function claimRetry(redis: BatchRedis, { batchId, nonce, token }: RetryClaim): Promise<boolean> {
-  return (await redis.run(CLAIM, [batchKeys(redis, batchId).job, nonce, batchesKey(redis, ''), token])) === 1;
+export function claimRetry(redis: BatchRedis, claim: RetryClaim): Promise<boolean> {
+  return setClaim(redis, claim, CLAIM_MS);
 }
 
 /** Ends a retry; false when the batch is gone. */
-export async function unclaimRetry(redis: BatchRedis, { batchId, nonce, token }: RetryClaim): Promise<boolean> {
-  return (await redis.run(UNCLAIM, [batchKeys(redis, batchId).job, nonce, batchesKey(redis, ''), token])) === 1;
+export function unclaimRetry(redis: BatchRedis, claim: RetryClaim): Promise<boolean> {
+  return setClaim(redis, claim, 0);
+}
+
+async function setClaim(redis: BatchRedis, { batchId, nonce, token }: RetryClaim, ttlMs: number): Promise<boolean> {
+  const args = [batchKeys(redis, batchId).job, nonce, batchesKey(redis, ''), token, ttlMs];
+  return (await redis.run(CLAIM, args)) === 1;
 }

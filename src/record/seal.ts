@@ -2,6 +2,7 @@ import type { BatchLife } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_IS_CLOSED, LUA_NOW, LUA_WAKE, script } from './script.js';
+import { setField } from './set-field.js';
 
 /**
  * Records that everything has been added and lets the batch job go, in one step: there is no instant at which a killed
@@ -53,17 +54,7 @@ export async function wakeIfClosed(redis: BatchRedis, batchId: string): Promise<
   await redis.run(WAKE_IF_CLOSED, [batchKeys(redis, batchId).job, batchId, batchesKey(redis, '')]);
 }
 
-/** KEYS: batch job. ARGV: nonce. A sign of life, if this life of the batch is there. */
-const TOUCH = script(
-  'touch',
-  1,
-  `${LUA_NOW}
-if redis.call('HGET', KEYS[1], '${FIELD.nonce}') == ARGV[1] then
-  redis.call('HSET', KEYS[1], '${FIELD.registeredAt}', now())
-end`,
-);
-
 /** Tells an open batch that its producer lives, though it adds nothing at the moment. */
 export async function touchBatch(redis: BatchRedis, { id, nonce }: BatchLife): Promise<void> {
-  await redis.run(TOUCH, [batchKeys(redis, id).job, nonce]);
+  await setField(redis, { id, nonce }, 'registeredAt');
 }

@@ -4,6 +4,7 @@ import type { BatchLife } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD, jobKey } from './keys.js';
 import { LUA_BEGINNING, LUA_IS_CLOSED, LUA_NOW, named, script } from './script.js';
+import { setField } from './set-field.js';
 import { sortCancelled } from './sort-cancelled.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 
@@ -232,16 +233,6 @@ end
 return page[1]`,
 );
 
-/** KEYS: batch job. ARGV: nonce, how many settled members were searched. Notes that the search has seen all of them. */
-const SEARCHED = script(
-  'searched',
-  1,
-  `
-if redis.call('HGET', KEYS[1], '${FIELD.nonce}') == ARGV[1] then
-  redis.call('HSET', KEYS[1], '${FIELD.searchedForStrangers}', ARGV[2])
-end`,
-);
-
 type CountsReply = readonly [total: number, pending: number, succeeded: number, failed: number, cancelled: number];
 
 export async function readSnapshot(redis: BatchRedis, batchId: string): Promise<Snapshot | undefined> {
@@ -286,12 +277,12 @@ async function searchForStrangers(redis: BatchRedis, batchId: string): Promise<v
   if (before === undefined) {
     return;
   }
-  const { job, processed, failed } = batchKeys(redis, batchId);
+  const { processed, failed } = batchKeys(redis, batchId);
   await searchCollection(redis, before.definition, processed);
   await searchCollection(redis, before.definition, failed);
   const after = await readSnapshot(redis, batchId);
   if (after !== undefined && after.version === before.version) {
-    await redis.run(SEARCHED, [job, after.definition.nonce, after.counts.succeeded + after.counts.failed]);
+    await setField(redis, after.definition, 'searchedForStrangers', after.counts.succeeded + after.counts.failed);
   }
 }
 

@@ -1,43 +1,38 @@
 import type { BatchRedis } from './batch-redis.js';
-import { LUA_DEFER } from './deferral.js';
-import { batchesKey, batchKeys, FIELD, HELD_FIELD, JOB_KEY_ENDS, needsKey } from './keys.js';
+import { LUA_CANCEL_JOB } from './deferral.js';
+import { batchesKey, batchKeys, DROPPED_FIELD, droppedKey, FIELD, JOB_KEY_ENDS, needsKey } from './keys.js';
 import { LUA_FORGET_NEEDS } from './needs.js';
 import { type Hold, LUA_REMOVAL } from './removal.js';
-import { LUA_FREES_MEMORY, LUA_NONCE, LUA_NOW, LUA_SPLIT_KEY, LUA_WAKE, named, script } from './script.js';
+import { LUA_FREES_MEMORY, LUA_NONCE, LUA_NOW, LUA_WAKE, named, script } from './script.js';
 
-/** What one slice may cost, in entries looked at: 1 ms of Redis's time, and some on a machine that is busy. */
+/** What one slice may cost, in entries looked at: 2 ms of Redis's time, and some on a machine that is busy. */
 const BUDGET = 1000;
-/** What it costs to remove a job, in the same unit. */
+/** What it costs to remove a job that is settled, and one that is pending, in the same unit. */
 const COST_OF_A_JOB = 3;
+const COST_OF_A_PENDING_JOB = 5;
 /** How many entries are read at once at most: none, but one, is read before it is known how large their values are. */
 const PAGE_SIZE = 250;
 const BYTES_AT_ONCE = 100_000;
 /** How many bytes of values cost as much as looking at an entry. */
 const BYTES_PER_ENTRY = 400;
-/** How many jobs in long lists, or child batches, a slice finds before it asks for their removal. */
-const MOST_FOUND = 100;
-/** A list of waiting jobs that is not longer is searched for each job; in a longer one they are taken out together. */
-const SHORT_LIST = 500;
+/** How many child batches a slice finds before it asks for their removal. */
+const MOST_CHILDREN = 100;
 /** How many failed jobs of one level of a flow are looked at for others below them that still wait. */
 const MOST_FAILED_BELOW = 1000;
+/** A list of this length is searched for one job: Redis looks at 100,000 entries in about a millisecond. */
+const SEARCHABLE = 200_000;
 
-/**
- * Lua: whether jobs have, or had, jobs below them; and the removal of a job's keys, of which large ones are freed in
- * the background.
- */
-export const LUA_UNLINK_JOB = `
+/** Lua: whether jobs have, or had, jobs below them; and the removal of a job's keys, large ones in the background. */
+const LUA_UNLINK_JOB = `
+local BELOW = { ':dependencies', ':processed', ':failed', ':unsuccessful' }
 local function haveJobsBelow(jobs)
   local keys = {}
   for _, key in ipairs(jobs) do
-    keys[#keys + 1] = key .. ':dependencies'
-    keys[#keys + 1] = key .. ':processed'
-    keys[#keys + 1] = key .. ':failed'
-    keys[#keys + 1] = key .. ':unsuccessful'
+    for _, name in ipairs(BELOW) do
+      keys[#keys + 1] = key .. name
+    end
   end
   return #keys > 0 and redis.call('EXISTS', unpack(keys)) > 0
-end
-local function hasJobsBelow(key)
-  return redis.call('EXISTS', key .. ':dependencies', key .. ':processed', key .. ':failed', key .. ':unsuccessful') > 0
 end
 local function unlinkJob(key)
   redis.call('UNLINK', ${JOB_KEY_ENDS.map((end) => `key .. '${end}'`).join(', ')})
@@ -50,9 +45,7 @@ local function unlinkLeaves(jobs)
     keys[#keys + 1] = key .. ':logs'
     keys[#keys + 1] = key .. ':lock'
   end
-  if #keys > 0 then
-    redis.call('UNLINK', unpack(keys))
-  end
+  redis.call('UNLINK', unpack(keys))
 end
 `;
 
@@ -61,40 +54,38 @@ end
  * then the batch job itself. Everything that is done is forgotten at once, so that it can be cut short anywhere and
  * gone on with.
  *
- * A member that is settled is forgotten, and its job removed if that was asked for. One that is pending is removed with
- * what is below it, bottom-up; one that runs ends outside of any batch, and is not tried again. A callback of the batch
- * is removed even while it runs: it must not run once more when its worker stalls. What is not the batch's own is left
- * alone: a job that has another parent by now, or another prefix. The batch job goes last, when nothing else is left
- * and no BatchWorker holds it: it is taken out of its state, and of the batch above, which may be waiting for nothing
- * else.
+ * A settled member is forgotten, and its job removed with those below it if that was asked for. A pending one is
+ * cancelled, as \`cancel()\` does: removed, or dropped where it is in a list, after what is below it. One that runs ends
+ * outside of any batch, and is not tried again. A callback of the batch is removed even while it runs: it must not run
+ * once more when its worker stalls. What is not the batch's own is left alone: a job that has another parent by now, or
+ * another prefix. The batch job goes last, when nothing else is left and no BatchWorker holds it: it is taken out of its
+ * state, and of the batch above, which may be waiting for nothing else.
  *
- * KEYS: batch job, what the keys of the sets of needs begin with.
+ * KEYS: batch job, what the keys of the sets of needs begin with, registry of dropped jobs.
  * ARGV: batch id, nonce, holder, key prefix of the batches queue, key prefix of all queues, which of the batch's
- *       collections to go on with (1 to 4, 5: all are done), cursor in it, budget, '1' to search long lists, then the
- *       keys of the batch's callbacks.
+ *       collections to go on with (1 to 4, 5: all are done), cursor in it, then the keys of the batch's callbacks.
  * Returns outcome: 'lost' when it is not the caller's to remove, 'done', 'locked' when only the batch job is left and a
  *       BatchWorker holds it, 'again'. With 'again': at, cursor (to go on at); children: child batches that are to be
- *       removed first, { id, key of the job whose child it is, … }; queues: key prefixes of queues in whose long lists
- *       there are pending jobs.
+ *       removed first, { id, key of the job whose child it is, … }. But for 'lost' also dropped: 1 when there are jobs
+ *       to be searched for in lists.
  */
 const TAKE_APART = script(
   'takeApart',
-  2,
-  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_SPLIT_KEY}${LUA_WAKE}${LUA_REMOVAL}${LUA_UNLINK_JOB}
-${LUA_FORGET_NEEDS}${LUA_DEFER}
+  3,
+  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_WAKE}${LUA_REMOVAL}${LUA_UNLINK_JOB}${LUA_FORGET_NEEDS}
+${LUA_CANCEL_JOB}
 local batchKey, batchId, batchesQueue, prefix = KEYS[1], ARGV[1], ARGV[4], ARGV[5]
 local removal = holdRemoval(batchKey, ARGV[2], ARGV[3])
 if not removal then
   return { 'outcome', 'lost' }
 end
-local budget, searchesLists = tonumber(ARGV[8]), ARGV[9] == '1'
+local budget, deferral = ${BUDGET}, deferralOf(ARGV[2], 'removed')
 local takesPending, takesSettled = removal.force or removal.members, removal.members
 local isCallback = {}
-for i = 10, #ARGV do
+for i = 8, #ARGV do
   isCallback[ARGV[i]] = true
 end
-local children, queues, found = {}, {}, 0
-local known, usual = {}, {}
+local children, known = {}, {}
 local clear
 
 -- A queue of another prefix that begins like ours is none here: what its jobs are in cannot be told.
@@ -105,68 +96,54 @@ local function isQueue(queueKey)
   return known[queueKey]
 end
 
-local function noteFound()
-  found = found + 1
-  if found >= ${MOST_FOUND} then
-    budget = 0
-  end
-end
-
--- Most jobs of a queue are in the state in which the last one was.
-local function leaveSet(queueKey, id)
-  local last = usual[queueKey]
-  if last and redis.call('ZREM', last, id) == 1 then
-    return true
-  end
+local function leaveSets(queueKey, id)
   for _, state in ipairs({ 'completed', 'failed', 'delayed', 'waiting-children', 'prioritized' }) do
-    if queueKey .. state ~= last and redis.call('ZREM', queueKey .. state, id) == 1 then
-      usual[queueKey] = queueKey .. state
+    if redis.call('ZREM', queueKey .. state, id) == 1 then
       return true
     end
   end
   return false
 end
 
--- Takes a job out of the state it is in; returns false, and why, for one that runs, and for one in a list that is too
--- long to search.
-local function leaveState(key, queueKey, id, evenRunning)
-  if leaveSet(queueKey, id) then
+-- Takes settled jobs of a queue, most of which are in one state, out of their states.
+local function leaveStates(queueKey, state, ids)
+  if redis.call('ZREM', queueKey .. state, unpack(ids)) < #ids then
+    for _, id in ipairs(ids) do
+      leaveSets(queueKey, id)
+    end
+  end
+end
+
+-- Takes a job out of the state that it is in, even if it runs. Returns false for one in a list that is too long.
+local function leaveState(queueKey, id)
+  if leaveSets(queueKey, id) then
     return true
   end
-  if redis.call('EXISTS', key .. ':lock') == 1 and not evenRunning then
-    return false, 'running'
+  for _, list in ipairs({ 'active', 'wait', 'paused' }) do
+    local length = redis.call('LLEN', queueKey .. list)
+    if length > ${SEARCHABLE} then
+      return false
+    end
+    budget = budget - math.floor(length / 100)
+    if redis.call('LREM', queueKey .. list, 1, id) == 1 then
+      return true
+    end
   end
-  if redis.call('LREM', queueKey .. 'active', 0, id) > 0 then
-    return true
-  end
-  local length = redis.call('LLEN', queueKey .. 'wait') + redis.call('LLEN', queueKey .. 'paused')
-  if length > ${SHORT_LIST} and not searchesLists then
-    queues[queueKey] = true
-    noteFound()
-    return false, 'listed'
-  end
-  budget = budget - math.floor(length / 100)
-  redis.call('LREM', queueKey .. 'wait', 0, id)
-  redis.call('LREM', queueKey .. 'paused', 0, id)
   return true
 end
 
 -- Removes the keys of jobs that are in no state any more, with what is below them; returns those of which nothing is
 -- left.
 local function removeKeys(jobs)
-  if not haveJobsBelow(jobs) then
+  if #jobs == 0 then
+    return jobs
+  elseif not haveJobsBelow(jobs) then
     unlinkLeaves(jobs)
     return jobs
   end
   local gone = {}
   for _, key in ipairs(jobs) do
-    local isGone = not hasJobsBelow(key)
-    if not isGone then
-      -- So that BullMQ does not let it run when the last job below it ends.
-      redis.call('HSET', key, '${HELD_FIELD}', 1)
-      isGone = clear(key)
-    end
-    if isGone then
+    if not haveJobsBelow({ key }) or clear(key) then
       unlinkJob(key)
       gone[#gone + 1] = key
     end
@@ -174,34 +151,48 @@ local function removeKeys(jobs)
   return gone
 end
 
--- A job that has failed stays, those below it that still wait go.
+-- Cancels what is pending below a job that has failed, and stays itself; returns whether all of it has gone.
 local function clearWaiting(key)
   if not clear(key, 'dependencies') then
     return false
   end
   for _, failed in ipairs(redis.call('ZRANGE', key .. ':unsuccessful', 0, ${MOST_FAILED_BELOW - 1})) do
     budget = budget - 1
-    if budget <= 0 or hasJobsBelow(failed) and not clearWaiting(failed) then
+    if budget <= 0 or haveJobsBelow({ failed }) and not clearWaiting(failed) then
       return false
     end
   end
   return true
 end
 
-local function takeJob(key, queueKey, id, evenRunning, isHeld, deduplication)
-  budget = budget - ${COST_OF_A_JOB}
-  local hasLeft, why = true, nil
-  if not isHeld then
-    hasLeft, why = leaveState(key, queueKey, id, evenRunning)
+local function removeCallback(key, queueKey, id)
+  if not leaveState(queueKey, id) then
+    drop(key, queueKey, deferral, redis.call('HGET', key, 'opts'))
+    return
   end
-  if hasLeft and deduplication and redis.call('GET', queueKey .. 'de:' .. deduplication) == id then
-    redis.call('DEL', queueKey .. 'de:' .. deduplication)
-  end
-  return hasLeft, why
+  unlinkJob(key)
 end
 
--- Does with one child what is to be done. Returns 'forget' when its owner may forget it, 'remove' when its keys are to
--- go, or 'stays'.
+-- Does what is to be done with a job that is outstanding. Returns whether its owner may forget it.
+local function takePending(owner, key, queueKey, id)
+  budget = budget - ${COST_OF_A_PENDING_JOB}
+  if takesPending and haveJobsBelow({ key }) and not isJobRunning(key, queueKey, id) then
+    if redis.call('SCARD', key .. ':dependencies') > 0 then
+      -- Should those below it end before all of them are gone, it fails without being run.
+      cancelJob(key, queueKey, id, owner, deferral)
+    end
+    if not clear(key) then
+      return false
+    end
+  end
+  if not takesPending or cancelJob(key, queueKey, id, owner, deferral) ~= 'cancelled' then
+    redis.call('HDEL', key, 'parentKey', 'parent')
+  end
+  return true
+end
+
+-- Does with one child what is to be done. Returns 'forget' when its owner may forget it, 'remove' when it is a settled
+-- job that is to go, or 'stays'.
 local function takeChild(owner, key, collection)
   budget = budget - 1
   local isPending = collection == 'dependencies'
@@ -215,28 +206,33 @@ local function takeChild(owner, key, collection)
   if not queueKey or not isQueue(queueKey) then
     return 'forget'
   end
-  local parentKey, isHeld, deduplication = unpack(redis.call('HMGET', key, 'parentKey', '${HELD_FIELD}', 'deid'))
+  local parentKey, finishedOn, deduplication = unpack(redis.call('HMGET', key, 'parentKey', 'finishedOn', 'deid'))
   if parentKey ~= owner then
     return 'forget'
   end
   if isInBatches and nonceOf(key) then
     children[#children + 1] = id
     children[#children + 1] = owner
-    noteFound()
+    if #children >= ${2 * MOST_CHILDREN} then
+      budget = 0
+    end
     return 'stays'
   end
-  if callback or isPending and takesPending or not isPending and takesSettled then
-    local hasLeft, why = takeJob(key, queueKey, id, callback, isHeld, deduplication)
-    if why ~= 'running' then
-      return hasLeft and 'remove' or 'stays'
-    end
+  if callback then
+    removeCallback(key, queueKey, id)
+    return 'forget'
   end
-  if isPending then
-    redis.call('HDEL', key, 'parentKey', 'parent')
-    if takesPending then
-      defer(key, deferralOf(ARGV[2], 'removed'), redis.call('HGET', key, 'opts'))
+  if isPending and not finishedOn then
+    return takePending(owner, key, queueKey, id) and 'forget' or 'stays'
+  end
+  if takesSettled then
+    budget = budget - ${COST_OF_A_JOB}
+    if deduplication and redis.call('GET', queueKey .. 'de:' .. deduplication) == id then
+      redis.call('DEL', queueKey .. 'de:' .. deduplication)
     end
-  elseif mayHaveWaiting and hasJobsBelow(key) and not clearWaiting(key) then
+    return 'remove', queueKey, id
+  end
+  if mayHaveWaiting and haveJobsBelow({ key }) and not clearWaiting(key) then
     return 'stays'
   end
   return 'forget'
@@ -246,9 +242,8 @@ local SCANS = { dependencies = 'SSCAN', processed = 'HSCAN', failed = 'HSCAN', u
 local FORGETS = { dependencies = 'SREM', processed = 'HDEL', failed = 'HDEL', unsuccessful = 'ZREM' }
 
 local function forgetAll(owner, collection, keys)
-  for from = 1, #keys, 1000 do
-    local to = math.min(from + 999, #keys)
-    redis.call(FORGETS[collection], owner .. ':' .. collection, unpack(keys, from, to))
+  if #keys > 0 then
+    redis.call(FORGETS[collection], owner .. ':' .. collection, unpack(keys))
   end
 end
 
@@ -256,22 +251,30 @@ end
 local function clearPage(owner, collection, cursor, count)
   local page = redis.call(SCANS[collection], owner .. ':' .. collection, cursor, 'COUNT', count)
   local step = collection == 'dependencies' and 1 or 2
-  local removed, forgotten, size, isWhole = {}, {}, 0, true
+  local removed, forgotten, ids, size, isWhole = {}, {}, {}, 0, true
   for i = 1, #page[2], step do
     if budget <= 0 then
       isWhole = false
       break
     end
+    local key = page[2][i]
     size = size + (step == 2 and #page[2][i + 1] or 0)
-    local verdict = takeChild(owner, page[2][i], collection)
+    local verdict, queueKey, id = takeChild(owner, key, collection)
     if verdict == 'remove' then
-      removed[#removed + 1] = page[2][i]
+      removed[#removed + 1] = key
+      ids[queueKey] = ids[queueKey] or {}
+      table.insert(ids[queueKey], id)
     elseif verdict == 'forget' then
-      forgotten[#forgotten + 1] = page[2][i]
+      forgotten[#forgotten + 1] = key
+    else
+      isWhole = false
     end
   end
-  forgetAll(owner, collection, forgotten)
+  for queueKey, some in pairs(ids) do
+    leaveStates(queueKey, collection == 'processed' and 'completed' or 'failed', some)
+  end
   local gone = removeKeys(removed)
+  forgetAll(owner, collection, forgotten)
   forgetAll(owner, collection, gone)
   budget = budget - math.floor(size / ${BYTES_PER_ENTRY})
   local affordable = math.floor(count * ${BYTES_AT_ONCE} / (size + 1))
@@ -292,23 +295,23 @@ function clear(owner, only)
       until cursor == '0'
     end
   end
-  return only and redis.call('SCARD', owner .. ':dependencies') == 0 or not only and not hasJobsBelow(owner)
+  return only and redis.call('SCARD', owner .. ':dependencies') == 0 or not only and not haveJobsBelow({ owner })
 end
 
+local function ending(outcome, ...)
+  noteDropped(KEYS[3])
+  return { 'outcome', outcome, 'dropped', next(dropped) and 1 or 0, ... }
+end
 local function again(at, cursor)
-  local list = {}
-  for queueKey in pairs(queues) do
-    list[#list + 1] = queueKey
-  end
-  return { 'outcome', 'again', 'at', at, 'cursor', cursor, 'children', children, 'queues', list }
+  return ending('again', 'at', at, 'cursor', cursor, 'children', children)
 end
 
 local COLLECTIONS = { 'processed', 'failed', 'unsuccessful', 'dependencies' }
 local at, cursor, count = tonumber(ARGV[6]), ARGV[7], 1
 while at <= #COLLECTIONS do
   local following, affordable = clearPage(batchKey, COLLECTIONS[at], cursor, count)
-  if not following or found > 0 then
-    -- What was found stays until it has been removed elsewhere, and is looked at again.
+  if not following then
+    -- What stays until it has been removed elsewhere is looked at again.
     return again(at, cursor)
   end
   cursor, count = following, affordable
@@ -319,26 +322,18 @@ while at <= #COLLECTIONS do
     return again(at, cursor)
   end
 end
-for i = 10, #ARGV do
-  local key = ARGV[i]
-  local queueKey, id = splitKey(key, prefix)
-  if redis.call('EXISTS', key) == 1 then
-    local isHeld = redis.call('HEXISTS', key, '${HELD_FIELD}') == 1
-    if not takeJob(key, queueKey, id, true, isHeld) or #removeKeys({ key }) == 0 then
-      return again(at, '0')
-    end
-  end
-  if budget <= 0 then
-    return again(at, '0')
+for key in pairs(isCallback) do
+  if redis.call('EXISTS', key) == 1 and redis.call('HEXISTS', key, '${DROPPED_FIELD}') == 0 then
+    removeCallback(key, splitKey(key, prefix))
   end
 end
-if hasJobsBelow(batchKey) then
+if haveJobsBelow({ batchKey }) then
   return again(1, '0')
 end
 if redis.call('EXISTS', batchKey .. ':lock') == 1 then
-  return { 'outcome', 'locked' }
+  return ending('locked')
 end
-if redis.call('HEXISTS', batchKey, '${HELD_FIELD}') == 0 and not leaveState(batchKey, batchesQueue, batchId, false) then
+if not leaveState(batchesQueue, batchId) then
   return again(at, '0')
 end
 
@@ -359,54 +354,52 @@ if above then
     wakeIfIdle(aboveQueue, above, aboveId, above .. ':dependencies')
   end
 end
-return { 'outcome', 'done' }`,
+return ending('done')`,
 );
 
-/**
- * Where a removal is: which collection, where in it, and whether jobs are to be searched for in long lists, one by one.
- */
+/** Where a removal is: which collection of the batch, and the cursor in it. */
 export interface Place {
   readonly at: number;
   readonly cursor: string;
-  readonly searchesLists: boolean;
 }
 
-export const FIRST_PLACE: Place = { at: 1, cursor: '0', searchesLists: false };
+export const FIRST_PLACE: Place = { at: 1, cursor: '0' };
 /** When nothing is left but the batch job. */
-export const LAST_PLACE: Place = { at: 5, cursor: '0', searchesLists: false };
+export const LAST_PLACE: Place = { at: 5, cursor: '0' };
 
 export interface FoundChild {
   readonly batchId: string;
   readonly ownerKey: string;
 }
 
-export type Slice =
+export type Slice = { readonly hasDropped: boolean } & (
   | { readonly outcome: 'lost' | 'done' | 'locked' }
   | {
       readonly outcome: 'again';
       readonly at: number;
       readonly cursor: string;
       readonly children: readonly FoundChild[];
-      readonly queues: readonly string[];
-    };
+    }
+);
 
 /** Takes one slice of a batch away, and the batch job with the last one. */
 export async function takeApart(
   redis: BatchRedis,
   { batchId, nonce, holder }: Hold,
-  { at, cursor, searchesLists }: Place,
+  { at, cursor }: Place,
   callbackKeys: readonly string[],
 ): Promise<Slice> {
   const { job } = batchKeys(redis, batchId);
   const reply = named(
     await redis.run(TAKE_APART, [
-      ...[job, needsKey(redis)],
+      ...[job, needsKey(redis), droppedKey(redis)],
       ...[batchId, nonce, holder, batchesKey(redis, ''), redis.prefix],
-      ...[at, cursor, BUDGET, searchesLists ? '1' : '0', ...callbackKeys],
+      ...[at, cursor, ...callbackKeys],
     ]),
   );
+  const hasDropped = reply.dropped === 1;
   if (reply.outcome !== 'again') {
-    return { outcome: reply.outcome as 'lost' | 'done' | 'locked' };
+    return { outcome: reply.outcome as 'lost' | 'done' | 'locked', hasDropped };
   }
   const flat = reply.children as readonly string[];
   return {
@@ -414,6 +407,6 @@ export async function takeApart(
     at: reply.at as number,
     cursor: reply.cursor as string,
     children: flat.flatMap((id, i) => (i % 2 === 0 ? [{ batchId: id, ownerKey: flat[i + 1] ?? '' }] : [])),
-    queues: reply.queues as readonly string[],
+    hasDropped,
   };
 }

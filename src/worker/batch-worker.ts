@@ -17,18 +17,19 @@ import { Maintainer } from './maintenance/maintainer.js';
 import type { BatchRepair } from './maintenance/service.js';
 import { checkLabels, prometheusMetrics } from './metrics.js';
 
+/** Options of a BatchWorker; only `connection` is required. */
 export interface BatchWorkerOptions {
   /** BullMQ's connection: ioredis options or an instance, as for a `Worker`. */
   readonly connection: ConnectionOptions;
   /** The prefix of the queues whose batches it drives. Default: BullMQ's, 'bull'. */
   readonly prefix?: string;
-  /** The queue that holds the batches: the same as that of `withBatches`. Default: 'batches'. */
+  /** The queue that holds the batches, as in `withBatches(queue, { batchesQueue })`. Default: 'batches'. */
   readonly batchesQueue?: string;
-  /** How many batches it moves on at the same time; each takes milliseconds. Default: 10. */
+  /** How many batches this BatchWorker moves on at the same time; each step takes milliseconds. Default: 10. */
   readonly concurrency?: number;
-  /** After how many ms without a sign of life another BatchWorker takes a batch over. Default: 10,000. */
+  /** After how many ms without a sign of life of one BatchWorker another one takes its batch over. Default: 10,000. */
   readonly lockDuration?: number;
-  /** How often, in ms, it looks for batches whose BatchWorker died. Default: 5,000. */
+  /** How often, in ms, this BatchWorker looks for batches whose BatchWorker has died. Default: 5,000. */
   readonly stalledInterval?: number;
   /** How often, in ms, the leading BatchWorker looks for damage that no event tells. Default: 5,000. */
   readonly reconcileInterval?: number;
@@ -49,14 +50,22 @@ export interface BatchWorkerOptions {
   readonly telemetry?: Telemetry;
 }
 
+/** The events of a BatchWorker, with what their listeners are given. */
 export interface BatchWorkerEvents {
-  /** A batch has finished; `succeeded` says how. */
-  finished: [batch: { readonly batchId: string; readonly succeeded: boolean }];
-  /** The reconciler mended something. */
+  /** This BatchWorker has finished a batch. */
+  finished: [
+    batch: {
+      /** The id of the batch. */
+      readonly batchId: string;
+      /** Whether the batch succeeded; otherwise it failed or was cancelled. */
+      readonly succeeded: boolean;
+    },
+  ];
+  /** Maintenance has mended something that no event had told: in good order this does not happen. */
   repaired: [repair: BatchRepair];
   /**
-   * Something went wrong and will be tried again. What repeats is told at most every 10 seconds, with how many there
-   * were. Without a listener it is printed; it never ends the process.
+   * Something went wrong and will be tried again. An error that repeats is reported at most every 10 seconds, with the
+   * number of times. Without a listener it is printed; it never ends the process.
    */
   error: [error: Error];
 }
@@ -71,11 +80,12 @@ const DEFAULTS = {
 };
 
 /**
- * A batch is woken any number of times in its life, and may lose its worker at each: that is no reason to give it up.
+ * Attempts and stalls of a batch job are not limited: a batch is woken any number of times, and each time its
+ * BatchWorker may die.
  */
 const UNLIMITED = 1_000_000_000;
 
-/** How long closing waits for what maintenance is doing. */
+/** How long, in ms, `close()` waits for the maintenance step that is under way. */
 const CLOSING_MS = 1000;
 
 const OPTION_KEYS = ['connection', 'prefix', 'batchesQueue', 'telemetry', ...Object.keys(DEFAULTS)];
@@ -108,7 +118,7 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
     checkOptions(options);
     const { connection, prefix = DEFAULT_PREFIX, batchesQueue = DEFAULT_BATCHES_QUEUE, telemetry } = options;
     const { concurrency, lockDuration, stalledInterval, ...intervals } = { ...DEFAULTS, ...options };
-    // What can be refused without a connection is, before one is opened.
+    // Refuses what can be refused before a connection is opened.
     checkBackend({ name: batchesQueue, opts: { prefix, connection } });
     this.#worker = new Worker(batchesQueue, (job: Job, token?: string) => this.#process(job, token ?? ''), {
       autorun: false,
@@ -155,13 +165,20 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   }
 
   /**
-   * What this BatchWorker's reconciler has mended since it started, for your metrics: members that were found missing,
-   * members whose outcome had not been recorded, and batches that were made to run. In good order all three stay 0.
+   * Counts what the maintenance of this BatchWorker has mended since it started, for your metrics. In good order all
+   * three numbers stay 0.
    *
    * @example
    * gauge.set(batchWorker.repairs.missing);
    */
-  get repairs(): { readonly missing: number; readonly settled: number; readonly woken: number } {
+  get repairs(): {
+    /** Members whose job had vanished. */
+    readonly missing: number;
+    /** Members whose outcome had not been recorded. */
+    readonly settled: number;
+    /** Batches that were made to run. */
+    readonly woken: number;
+  } {
     return { ...this.#repairs };
   }
 
@@ -193,14 +210,22 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
    * Resolves when the connection is ready and batches are being driven.
    *
    * @throws BatchOptionsError when the queue belongs to your application, or batches are kept in another one.
+   *
+   * @example
+   * await batchWorker.waitUntilReady();
    */
   async waitUntilReady(): Promise<void> {
-    // First: when it has refused to start, its worker is being closed.
+    // The maintainer comes first: when it has refused to start, the worker is being closed, and would not get ready.
     await this.#maintainer;
     await this.#worker.waitUntilReady();
   }
 
-  /** Finishes the steps that are under way and closes the connection. Batches go on with any other BatchWorker. */
+  /**
+   * Finishes the steps that are under way and closes the connection. Batches go on with any other BatchWorker.
+   *
+   * @example
+   * process.once('SIGTERM', () => batchWorker.close());
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -208,7 +233,7 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
 
   async #close(): Promise<void> {
     const ended = this.#maintainer.then((maintainer) => maintainer.close()).catch(() => {});
-    // Without Redis they would never end what they are doing.
+    // Not longer than CLOSING_MS: without Redis, a command that was sent never ends.
     await Promise.race([ended, pause(CLOSING_MS, undefined, { ref: false })]);
     await this.#worker.close();
   }
@@ -219,7 +244,7 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
     return runBatchJob(home, job, token);
   }
 
-  /** A batch that failed has finished; a step that failed is an error of the infrastructure, and is tried again. */
+  /** Tells the end of a batch from an error of the infrastructure, after which the step is tried again. */
   #onFailed(job: Job | undefined, error: Error): void {
     if (error.name === 'UnrecoverableError') {
       this.#onFinished(job, false);

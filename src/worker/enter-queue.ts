@@ -14,8 +14,8 @@ interface Entering {
 }
 
 /**
- * Finds out, before a BatchWorker takes its first job, that the queue it was given is that of the batches. What Redis
- * refuses for the moment is tried again: a BatchWorker that gave up would leave its batches hanging.
+ * Checks, before a BatchWorker takes its first job, that its queue is the one that holds the batches. When Redis
+ * refuses the check for the moment, it is tried again: a BatchWorker that gave up would leave its batches hanging.
  *
  * @throws BatchOptionsError when the queue belongs to the application, or batches are kept in another one.
  */

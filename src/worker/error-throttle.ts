@@ -1,11 +1,11 @@
 const INTERVAL_MS = 10_000;
 
-/** Kinds that are remembered: those that have not been seen for longest are forgotten first. */
+/** How many kinds of errors are remembered; the kind that has not been seen for longest is forgotten first. */
 const MOST_KINDS = 100;
 
 /**
- * Lets the first error of a kind through, and then at most one in each interval, which says how many there were: while
- * Redis refuses to write, BullMQ's worker fails thousands of times a second.
+ * Lets the first error of a kind through, and then at most one in each interval, with the number of those held back.
+ * Needed because BullMQ's worker fails thousands of times a second while Redis refuses to write.
  */
 export class ErrorThrottle {
   readonly #now: () => number;
@@ -16,7 +16,7 @@ export class ErrorThrottle {
     this.#now = now;
   }
 
-  /** The error as it is to be told now, or undefined when it is counted only. */
+  /** Returns the error as it is to be reported now, or undefined when it is only counted. */
   next(error: Error): Error | undefined {
     const now = this.#now();
     const kind = kindOf(error);
@@ -35,7 +35,10 @@ export class ErrorThrottle {
   }
 }
 
-/** An error in another script, or about another job, is of one kind: what is quoted, or has digits, is left out. */
+/**
+ * Returns the kind of an error: its message without quoted parts and digits, so that the errors of different scripts
+ * and jobs are one kind.
+ */
 function kindOf({ name, message }: Error): string {
   const general = message
     .slice(0, 500)
@@ -50,7 +53,10 @@ function withCount(error: Error, count: number, ms: number): Error {
   return withMessage(error, `${error.message} (${times})`);
 }
 
-/** A copy of the error, with its class, cause and fields; the error itself may be somebody else's too. */
+/**
+ * Copies the error with its class, cause and fields. The original is left as it is, because other listeners may hold
+ * it.
+ */
 function withMessage(error: Error, message: string): Error {
   const copy: Error = Object.setPrototypeOf(new Error(message), Object.getPrototypeOf(error));
   const { message: _, stack, ...others } = Object.getOwnPropertyDescriptors(error);

@@ -19,15 +19,18 @@ import { releaseNext } from '../workflow/release.js';
 /** How long to wait for a stage that is just ending as skipped, and is to be started now. */
 const BUSY_STAGE_MS = 100;
 
-/** How long to wait for a callback that somebody detached from its batch: nothing will tell when it has run. */
+/**
+ * How long, in ms, to wait before looking again for a callback that was detached from its batch by hand: its end does
+ * not wake the batch job.
+ */
 const DETACHED_CHECK_MS = 1000;
 
 /**
- * Runs one batch job as far as it goes now: the processor of the batches queue.
+ * Runs one batch job as far as it can go now: this is the processor of the queue that holds the batches.
  *
- * Every run, and every turn in it, starts from what Redis says and stores no step of its own: a BatchWorker may be
- * killed between any two commands, and the next one recomputes. Waiting for dependencies first is what makes a member
- * count that was added or retried after an earlier decision.
+ * Each run, and each turn of its loop, starts from what Redis says and stores no step of its own. A BatchWorker may
+ * therefore be killed between any two commands: the next one recomputes. Waiting for the dependencies comes first, so
+ * that a member that was added or retried after an earlier decision counts.
  */
 export async function runBatchJob(home: Home, job: Job, token: string): Promise<BatchStatus> {
   const batchId = job.id ?? '';
@@ -141,15 +144,14 @@ async function decide(home: Home, batchId: string, token: string): Promise<Snaps
 export class RemovedMeanwhileError extends BatchError {}
 
 /**
- * Ends the copy of a batch, which would be tried for ever. It is an error of whoever added it, and not a batch that has
- * failed.
+ * Fails a job that is a copy of a batch job, which would otherwise be tried for ever. The mistake is in the code that
+ * added the copy; no batch has failed.
  */
 class NoBatchError extends UnrecoverableError {
   constructor(jobId: string, queue: string) {
     super(
       `Job '${jobId}' in the queue '${queue}' is no batch: it was added, or copied, by hand. Batches are created ` +
-        'with ' +
-        'createBatch() or addBatch().',
+        'with createBatch() or addBatch().',
     );
     this.name = 'NoBatchError';
     this.stack = this.message;
@@ -157,8 +159,9 @@ class NoBatchError extends UnrecoverableError {
 }
 
 /**
- * Puts the batch job of an open batch back to waiting for its seal. A producer that seals, or cancels, between the look
- * at the batch and this move finds its job active, and wakes nothing: so there is a second look after the move.
+ * Puts the batch job of an open batch back to waiting for its seal. A producer that seals or cancels between the look
+ * at the batch and this move finds the batch job active, and does not wake it. Therefore the batch is looked at once
+ * more after the move.
  */
 async function backToOpen(home: Home, job: Job, token: string, openFor: number): Promise<void> {
   await job.moveToDelayed(Date.now() + openFor, token);
@@ -166,15 +169,16 @@ async function backToOpen(home: Home, job: Job, token: string, openFor: number):
 }
 
 /**
- * As it will be in a moment: what the batch job returns, so what a parent finds in its `results()`, and what people
- * see.
+ * Returns the snapshot as it will be when the batch job has ended: it becomes the return value, which the parent's
+ * `results()` and people read.
  */
 function ended(snapshot: Snapshot, how: 'completed' | 'failed'): Snapshot {
   return { ...snapshot, ended: how, finishedAt: Date.now() };
 }
 
 /**
- * How a batch ends that has not succeeded. People read the reason; where in our code it was thrown tells them nothing.
+ * Makes the error with which a batch job fails. The reason takes the place of the stack: people read it, and the place
+ * in this code would tell them nothing.
  */
 function failure(reason: string): UnrecoverableError {
   const error = new UnrecoverableError(reason);
@@ -182,7 +186,7 @@ function failure(reason: string): UnrecoverableError {
   return error;
 }
 
-/** What people see is no reason to keep a batch from going on. */
+/** Writes what people see. An error there must not keep the batch from going on. */
 async function show(row: Promise<void>): Promise<void> {
   await row.catch(() => {});
 }

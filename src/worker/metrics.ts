@@ -9,8 +9,8 @@ export interface WorkDone {
 }
 
 /**
- * What tells the samples of one metric apart: a label of the same name would make them one, and Prometheus refuse them
- * all.
+ * The labels that tell the samples of one metric apart. A label of the user with such a name would make two samples
+ * equal, and Prometheus would refuse them all.
  */
 const OWN_LABELS = ['state', 'outcome', 'kind'];
 
@@ -26,7 +26,10 @@ export function checkLabels(labels: unknown): asserts labels is Readonly<Record<
   }
 }
 
-/** In the form of BullMQ's own `queue.exportPrometheusMetrics()`, so that both can be sent together. */
+/**
+ * Writes the metrics in the form of BullMQ's own `queue.exportPrometheusMetrics()`, so that both can be sent in one
+ * answer.
+ */
 export function prometheusMetrics(
   prefix: string,
   counts: BatchCounts,

@@ -532,6 +532,7 @@ describe('cancel() and what people do by hand', () => {
     await batches.remove('upper', { removeChildren: false });
     const upper = await lower.createBatch({ id: 'upper' });
     await bench.redis.sadd(`${bench.prefix}:batches:upper:dependencies`, `${bench.prefix}:batches:lower`);
+    await bench.redis.hset(`${bench.prefix}:batches:upper`, 'b:children:0', 'lower');
     expect(await lower.isCancelled()).toBe(false);
     expect(await upper.isCancelled()).toBe(false);
     await lower.addBulk(rows(2));

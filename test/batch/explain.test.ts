@@ -42,6 +42,37 @@ describe('explain() says', () => {
     });
   });
 
+  test('about how many members wait in a large batch, from a sample, and which of them wait longest', async ({
+    bench,
+  }) => {
+    const held = await bench.heldConnection();
+    const mail = bench.queue('mail', { connection: held.connection });
+    const batch = await mail.createBatch();
+    await batch.add('first', {});
+    await batch.addBulk(Array.from({ length: 6000 }, () => ({ name: 'send', data: {} })));
+    await batch.addBulk(Array.from({ length: 2000 }, () => ({ name: 'remind', data: {}, opts: { delay: 3_600_000 } })));
+    for (const sealed of [true, false, false]) {
+      const child = await batch.createBatch();
+      if (sealed) await child.seal();
+    }
+    await held.idle();
+    held.countFrom();
+    const { members, children, sampled, reasons } = await batch.explain();
+    expect(held.commands.filter((name) => name === 'outstanding').length).toBeLessThan(8);
+    expect(sampled).toBeGreaterThanOrEqual(2000);
+    expect(children).toMatchObject([
+      { state: 'open', count: 2 },
+      { state: 'running', count: 1 },
+    ]);
+    const [waiting, delayed] = members;
+    expect((waiting?.count ?? 0) + (delayed?.count ?? 0)).toBe(8001);
+    expect(waiting?.count).toBeGreaterThan(5000);
+    expect(waiting?.oldest[0]?.name).toBe('first');
+    expect(reasons).toContainEqual(
+      expect.stringMatching(/^About \d+ members are waiting and \d+ are delayed in queue 'mail', and no worker/),
+    );
+  });
+
   test('nothing of workers that are connected', async ({ bench }) => {
     const mail = bench.queue('mail');
     const held = gate();

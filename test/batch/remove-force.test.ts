@@ -1,4 +1,5 @@
 import type { FlowJob } from 'bullmq';
+import { removeDropped } from '../../src/batch/cancel.js';
 import { homeOf } from '../../src/batch/home.js';
 import { continueRemoval } from '../../src/batch/remove.js';
 import { beginRemoval } from '../../src/record/removal.js';
@@ -104,7 +105,7 @@ describe('remove({ force: true }) of a batch with a flow', () => {
     held.countFrom();
     await batch.remove({ force: true });
     expect(held.commands.filter((name) => name === 'takeApart').length).toBeGreaterThan(3);
-    expect(held.commands).not.toContain('takeFromList');
+    expect(held.commands).not.toContain('removeDropped');
     expect((await keysLeft(bench)).length).toBe(600);
     expect(await users.getJobCountByTypes('delayed', 'waiting-children')).toBe(0);
   });
@@ -234,11 +235,13 @@ describe('remove({ force: true }) of what waits in a long list', () => {
     expect(ran).toEqual([]);
   });
 
-  test('goes on, in the next turn of maintenance, where the last one has stopped in the list', async ({ bench }) => {
+  test('goes on in the next turn of maintenance where the last one has stopped, and leaves the list to another service', async ({
+    bench,
+  }) => {
     const { users } = setUp(bench);
     const home = await homeOf(users);
     const batch = await users.createBatch({ id: 'nightly' });
-    await batch.addBulk(Array.from({ length: 150 }, () => ({ name: 'member', data: {} })));
+    await batch.addBulk(Array.from({ length: 1500 }, () => ({ name: 'member', data: {} })));
     await users.addBulk(Array.from({ length: 3000 }, () => ({ name: 'stranger', data: {} })));
     const { nonce } = JSON.parse((await bench.redis.hget(`${bench.prefix}:batches:nightly`, 'data')) ?? '');
     const extent = { members: false, force: true };
@@ -247,6 +250,7 @@ describe('remove({ force: true }) of what waits in a long list', () => {
     let turns = 1;
     while ((await continueRemoval(home, batch.id, { slices: 2 })) !== 'done') turns += 1;
     expect(turns).toBeGreaterThan(3);
+    await removeDropped(home);
     expect(await users.getJobCountByTypes('waiting')).toBe(3000);
     expect((await keysLeft(bench)).length).toBe(3000);
   });

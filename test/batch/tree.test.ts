@@ -121,6 +121,20 @@ describe('tree()', () => {
     }
   });
 
+  test('does not look at the jobs of a large batch to find its child batches', async ({ bench }) => {
+    const held = await bench.heldConnection();
+    const users = bench.queue('users', { connection: held.connection });
+    const root = await users.createBatch();
+    await root.addBulk(jobs(3000));
+    const children = [await root.createBatch(), await root.createBatch()];
+    await held.idle();
+    held.countFrom();
+    const tree = await root.tree();
+    expect(tree.children.map(({ id }) => id).sort()).toEqual(children.map(({ id }) => id).sort());
+    expect(tree.jobs).toMatchObject({ total: 3000, pending: 3000 });
+    expect(held.commands).toHaveLength(6);
+  });
+
   test('leaves out a child that was removed', async ({ bench }) => {
     const users = bench.queue('users');
     bench.batchWorker();

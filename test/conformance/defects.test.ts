@@ -213,7 +213,7 @@ test.for([3, 6, 9])(
     bench.worker('users', async ({ name }) => void ran.push(name), { concurrency: 4 });
     const batch = await users.addBatch({ on: ON }, [job('row'), job('row')]);
     const settings = { n, lockDuration: 500, last: batch.id };
-    expect(await runChild('./doomed-batch-worker.ts', bench, settings).ended).toBe('SIGKILL');
+    expect(await runChild('doomed-batch-worker', bench, settings).ended).toBe('SIGKILL');
     expect((await batch.status()).finishedAt, 'it died on the way').toBeUndefined();
     bench.batchWorker({ lockDuration: 500, stalledInterval: 200 });
     expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 2, succeeded: 2 });

@@ -1,7 +1,7 @@
 // A BatchWorker that dies before its n-th script.
 import { Redis } from 'ioredis';
 import { BatchWorker } from '../../src/index.js';
-import { childSettings } from './child.js';
+import { childSettings } from './child-settings.js';
 import { dieBeforeScript } from './doomed.js';
 
 const { connection, prefix, args } = childSettings<{ n: number; lockDuration: number; last: string }>();

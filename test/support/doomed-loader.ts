@@ -2,7 +2,7 @@
 import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { withBatches } from '../../src/index.js';
-import { childSettings } from './child.js';
+import { childSettings } from './child-settings.js';
 import { dieBeforeScript } from './doomed.js';
 import { loader } from './loader.js';
 

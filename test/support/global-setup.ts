@@ -1,6 +1,7 @@
 import type { TestProject } from 'vitest/node';
 import { positionsFile, printPositions } from './positions.js';
 import { startPrivateRedis } from './private-redis.js';
+import { buildPrograms } from './programs.js';
 
 declare module 'vitest' {
   export interface ProvidedContext {
@@ -12,10 +13,13 @@ declare module 'vitest' {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const redis = await startPrivateRedis();
   project.provide('redisUrl', redis.url);
+  const programs = await buildPrograms();
+  project.provide('programs', programs.folder);
   const positions = positionsFile();
   project.provide('positionsFile', positions);
   return async () => {
     printPositions(positions);
+    programs.remove();
     await redis.stop();
   };
 }

@@ -1,6 +1,6 @@
 // A BatchWorker of a machine whose clock is wrong.
 import { BatchWorker, type BatchWorkerOptions } from '../../src/index.js';
-import { childSettings } from './child.js';
+import { childSettings } from './child-settings.js';
 
 const { connection, prefix, args } = childSettings<{ skewMs: number; options: Partial<BatchWorkerOptions> }>();
 const { now } = Date;

@@ -51,7 +51,7 @@ describe('that is killed between any two of its commands: each stage starts once
     await series(async (n) => {
       const life = lifeIn(bench, n);
       const run = await life.workflow.start();
-      const end = await runChild('./doomed-batch-worker.ts', life.own, { n, lockDuration: LOCK_MS, last: run.id })
+      const end = await runChild('doomed-batch-worker', life.own, { n, lockDuration: LOCK_MS, last: run.id })
         .ended;
       await life.expectEnd(run);
       return end;
@@ -61,7 +61,7 @@ describe('that is killed between any two of its commands: each stage starts once
   test('a producer that starts a run, and starts it again', { timeout: 600_000 }, async ({ bench }) => {
     await series(async (n) => {
       const life = lifeIn(bench, n);
-      const end = await runChild('./doomed-starter.ts', life.own, { n, id: 'run' }).ended;
+      const end = await runChild('doomed-starter', life.own, { n, id: 'run' }).ended;
       await life.expectEnd(await life.workflow.start({}, { id: 'run' }));
       return end;
     });

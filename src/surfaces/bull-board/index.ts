@@ -1,3 +1,9 @@
+/**
+ * Batches in Bull Board, with buttons that act on whole batches.
+ *
+ * @module bullmq-batches/bull-board
+ */
+
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import type { FlowProducer, Job, JobNode, Queue } from 'bullmq';
 import { BatchOptionsError, type QueueLike, withBatches } from '../../index.js';
@@ -59,40 +65,49 @@ export class BatchBoardAdapter extends BullMQAdapter {
     this.#batches = holdsBatches ? new BatchRows(wrapped) : undefined;
   }
 
+  /** Reads one row; a batch with its progress of the moment. */
   override async getJob(id: string): Promise<Job | undefined> {
     const job = await super.getJob(id);
     return job && (this.#batches?.show(job) ?? job);
   }
 
+  /** Reads a page of rows; batches with their progress of the moment. */
   override async getJobs(...page: Parameters<BullMQAdapter['getJobs']>): Promise<Job[]> {
     const jobs = await super.getJobs(...page);
     return this.#batches === undefined ? jobs : this.#batches.showAll(jobs);
   }
 
+  /** Adds a job outside of any batch, which is what Duplicate does. Refused in the queue that holds the batches. */
   override addJob(name: string, data: unknown, options: Parameters<BullMQAdapter['addJob']>[2]): Promise<Job> {
     return (
       this.#batches?.refuseToAdd() ?? addOutsideOfBatches(this.#queue, this.#batchesQueue, { name, data, options })
     );
   }
 
+  /** Removes the rows of a state in small steps: in the queue that holds the batches, whole batches. */
   override clean(...[status, graceMs]: Parameters<BullMQAdapter['clean']>): Promise<void> {
     return this.#batches?.clean(status, graceMs) ?? cleanInSlices(this.#queue, status, graceMs);
   }
 
+  /**
+   * Removes the waiting jobs in small steps. Refused in the queue that holds the batches, which are about to call back.
+   */
   override empty(): Promise<void> {
     return this.#batches?.refuseToDrain() ?? drainInSlices(this.#queue);
   }
 
+  /** Runs delayed jobs now. In the queue that holds the batches only sealed ones: open batches stay open. */
   override async promoteAll(): Promise<void> {
     return this.#batches === undefined ? super.promoteAll() : this.#batches.promoteSealed();
   }
 
+  /** Removes all jobs of the queue; from the queue that holds the batches, whole batches first, in small steps. */
   override async obliterate(options: { force?: boolean } = {}): Promise<void> {
     await this.#batches?.removeAll({ force: options.force === true });
     await super.obliterate(options);
   }
 
-  /** The flow of a job: batches in it with the progress of the moment. */
+  /** Returns what reads the flow of a job, in which batches have their progress of the moment. */
   override async getFlowProducer(): Promise<FlowProducer | null> {
     const producer = await super.getFlowProducer();
     const batches = this.#batches;

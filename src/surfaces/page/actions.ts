@@ -41,8 +41,7 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
     question: 'Cancel this batch?',
     consequence: ({ pending }) =>
       `${plural(pending, 'member')} ${pending === 1 ? 'is' : 'are'} pending: what has not started is removed, child ` +
-      'batches are ' +
-      'cancelled too, and what is running may finish. This cannot be undone.',
+      'batches are cancelled too, and what is running may finish. This cannot be undone.',
     confirm: 'Yes, cancel the batch',
     asksForReason: true,
     perform: async (batch, reason) => {
@@ -57,9 +56,8 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
     label: 'Seal…',
     question: 'Seal this batch?',
     consequence: ({ total }) =>
-      `It has ${plural(total, 'member')}. Once it is sealed it can finish, and its callbacks can run; nobody but ` +
-      'its own running ' +
-      'members may add to it then. This cannot be undone.',
+      `It has ${plural(total, 'member')}. Once it is sealed it can finish, and its callbacks can run; nobody but its ` +
+      'own running members may add to it then. This cannot be undone.',
     confirm: 'Yes, seal the batch',
     asksForReason: false,
     perform: async (batch) => {

@@ -27,6 +27,7 @@ import { type ActionName, Paths, type Route, routeOf } from './paths.js';
 import { inTime, NoAnswer, Readings } from './readings.js';
 import { foreignness, hostAskedFor } from './same-origin.js';
 
+/** Options of `batchPage()`; all are optional. */
 export interface BatchPageOptions {
   /**
    * The path where the page is mounted, as the browser sees it. Default: where Express has mounted it, '/batches'
@@ -48,12 +49,16 @@ export interface BatchPageOptions {
   readonly allowedHosts?: readonly string[] | undefined;
 }
 
+/** A page of batches, ready to be mounted. */
 export interface BatchPage {
   /**
    * Answers a request with its whole path, for Hono, Bun, Deno, Next.js and all that speak `Request` and `Response`.
    */
   fetch(request: Request): Promise<Response>;
-  /** The same for node:http, Express (`app.use('/batches', page.handler)`), and Fastify's raw request and reply. */
+  /**
+   * Answers requests of node:http, of Express (`app.use('/batches', page.handler)`), and Fastify's raw request and
+   * reply.
+   */
   readonly handler: NodeHandler;
 }
 

@@ -19,6 +19,7 @@ export interface Mount {
 /** Answers a request; without a mount it is none of ours. */
 export type Respond = (request: Request, mount: Mount | undefined) => Promise<Response>;
 
+/** A handler of node:http and Express; `next` is called for what is not below the page's path, and for errors. */
 export type NodeHandler = (req: IncomingMessage, res: ServerResponse, next?: (error?: unknown) => void) => void;
 
 /**

@@ -9,20 +9,23 @@ const BATCHES_PER_PAGE = 100;
 const MEMBERS_PER_PAGE = 500;
 /** How many pages of one batch's members are searched in one round. */
 const PAGES_PER_ROUND = 20;
-/** How many searches are remembered; those of batches that have ended are forgotten with the rest. */
+/** How many searches are remembered. When there are more, all are forgotten, also those of batches that have ended. */
 const SEARCHES_KEPT = 10_000;
 
 /** How far the search of a batch for members that have not run has come. */
 interface Search {
   readonly witness: string;
   readonly cursor: string;
-  /** How many members there were when it began. */
+  /** The number of members when the search began. */
   readonly total: string | undefined;
 }
 
 const NOTHING_SEEN: Search = { witness: '', cursor: '0', total: undefined };
 
-/** Notes when every member of a batch has run, which no event tells: a failed attempt does not reach the batch. */
+/**
+ * Notes when every member of a batch has run at least once. No event tells so: a failed attempt does not reach the
+ * batch.
+ */
 export function attempted(home: Home, intervalMs: number): Service {
   const searches = new Map<string, Search>();
   return new Round({
@@ -37,7 +40,7 @@ export function attempted(home: Home, intervalMs: number): Service {
   });
 }
 
-/** Searches on where the last round stopped, at a member that has not run. */
+/** Goes on with the search where the last round stopped, at a member that has not run yet. */
 async function searchOn(home: Home, batchId: string, searches: Map<string, Search>): Promise<void> {
   let search = searches.get(batchId) ?? NOTHING_SEEN;
   for (let pages = 0; pages < PAGES_PER_ROUND; pages++) {
@@ -48,7 +51,7 @@ async function searchOn(home: Home, batchId: string, searches: Map<string, Searc
       await note(home, batchId, total);
       return;
     }
-    // Members that came while it was searched may have been passed over: begin again.
+    // The search may have passed over members that were added meanwhile: begin again.
     search = isWhole ? NOTHING_SEEN : { witness, cursor, total: search.total ?? total };
     if (searches.size >= SEARCHES_KEPT) {
       searches.clear();
@@ -60,7 +63,7 @@ async function searchOn(home: Home, batchId: string, searches: Map<string, Searc
   }
 }
 
-/** A member that is missing may never have run, and nothing brings it back: then there is nothing to wait for. */
+/** A missing member may never have run, and nothing brings it back: such a batch is not waited for. */
 async function note(home: Home, batchId: string, total: string): Promise<void> {
   const snapshot = await readSnapshot(home.redis, batchId);
   if (snapshot === undefined) {

@@ -10,9 +10,9 @@ const BATCHES_PER_PAGE = 100;
 const SLICES_PER_TURN = 20;
 
 /**
- * Takes out the pending members of cancelled batches, as far as that is possible now: those that run may fail, and wait
- * for their next attempt, later. Each batch has its turn in each round; one that only waits for running members costs
- * one command.
+ * Takes out the pending members of cancelled batches. Running members are left: if one fails and waits for its next
+ * attempt, a later round takes it. Each batch has its turn in each round; a batch that only waits for running members
+ * costs one command.
  */
 export function cancels(home: Home, intervalMs: number): Service {
   const states = new Map<string, CancelState>();
@@ -40,8 +40,8 @@ export function cancels(home: Home, intervalMs: number): Service {
 }
 
 /**
- * Takes what was dropped just now out of the lists of its queues; what is left after a turn, the service for dropped
- * jobs takes.
+ * Takes jobs that were just dropped out of the lists of their queues. What is left after a turn is taken by the service
+ * for dropped jobs.
  */
 async function removeDropped(home: Home): Promise<void> {
   let state: DroppedState | 'done' | undefined;

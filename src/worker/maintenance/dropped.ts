@@ -3,8 +3,8 @@ import type { Home } from '../../batch/home.js';
 import type { Service } from './service.js';
 
 /**
- * Takes the jobs that cancels have dropped out of the lists of their queues: those of batches that were cancelled for
- * their failures, and of cancel() calls whose process has died.
+ * Takes the jobs that were dropped by a cancel out of the lists of their queues: by a failure policy, and by a cancel()
+ * whose process has died.
  */
 export function dropped(home: Home, intervalMs: number): Service {
   let state: DroppedState | 'done' = 'done';

@@ -6,7 +6,10 @@ import type { Service } from './service.js';
 
 const BATCHES_PER_PAGE = 100;
 
-/** Removes finished batches that have had their time. Ranks shift as batches go: the next round finds the others. */
+/**
+ * Removes finished batches whose time to be kept has passed. Ranks shift while batches are removed; what is passed over
+ * is found in the next round.
+ */
 export function expiry(home: Home, intervalMs: number): Service {
   return new Round({
     name: 'expiry',
@@ -19,7 +22,7 @@ export function expiry(home: Home, intervalMs: number): Service {
       return due === undefined ? { cursor: '0', due: [] } : { cursor: String(from + BATCHES_PER_PAGE), due };
     },
     async attend(batchId) {
-      // Whether it goes is decided once more by the script that marks it: it may be running again.
+      // The script that marks a batch for removal decides again whether it goes: it may be running again by now.
       await expireBatch(home, batchId);
     },
   });

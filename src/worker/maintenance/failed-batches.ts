@@ -8,7 +8,7 @@ import type { Service, Turn } from './service.js';
 
 const BATCHES_PER_PAGE = 500;
 
-/** Lets batches run again that have failed and would not fail now, because their members were retried by hand. */
+/** Lets failed batches run again that would not fail now, because their members were retried by hand. */
 export function failedBatches(home: Home, intervalMs: number): Service {
   let round = 0;
   return new Round({
@@ -30,7 +30,10 @@ export function failedBatches(home: Home, intervalMs: number): Service {
   });
 }
 
-/** Then its parent may run again, too: that waits for it once more. */
+/**
+ * Lets a failed batch run again if it would not fail now. Its parent then waits for it once more, and may have to run
+ * again too.
+ */
 export async function judge(home: Home, batchId: string, turn: Turn): Promise<void> {
   const seen = new Set<string>();
   for (let id: string | undefined = batchId; id !== undefined && !seen.has(id) && !turn.isOver; ) {

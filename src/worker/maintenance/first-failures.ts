@@ -9,14 +9,14 @@ import type { Service } from './service.js';
 
 const BATCHES_PER_PAGE = 1000;
 /**
- * Five pages in this time: about a fifth of Redis's time while there are many batches, 100,000 of them in half a
- * second.
+ * Ms between two slices of five pages. This takes about a fifth of Redis's time while there are many batches, and goes
+ * through 100,000 of them in half a second.
  */
 const SLICE_EVERY_MS = 25;
 
 /**
- * Tells a first failure, and cancels batches whose policy asks for it, while their other members run. All batches that
- * wait for either are gone round at each sweep, so the pages are light.
+ * Announces first failures, and cancels batches whose failure policy asks for it, while other members run. Each sweep
+ * goes through all batches that wait for either, so a page reads little of each batch.
  */
 export function firstFailures(home: Home, intervalMs: number): Service {
   let round = 0;

@@ -9,9 +9,9 @@ import type { Service, Turn } from './service.js';
 const BATCHES_PER_PAGE = 100;
 
 /**
- * Enqueues what is due outside of a wake of the batch job: callbacks that were registered after their event, and those
- * of `death` and `attempted`, which come while members run. While such a callback runs, the batch does not wake when
- * its last member is settled; `complete` is seen here then.
+ * Enqueues the callbacks that become due while the batch job does not wake: those registered after their event, and
+ * those of `death` and `attempted`, which happen while members run. While such a callback runs, the batch does not wake
+ * when its last member settles either; this service then finds that `complete` is due.
  */
 export function lateCallbacks(home: Home, intervalMs: number): Service {
   return new Round({

@@ -6,10 +6,10 @@ import type { Service, Turn } from './service.js';
 import { Turns } from './turns.js';
 
 const MEMBERS_PER_SLICE = 500;
-/** How many batches have a step in one slice; the rows are what people see, and have time. */
+/** How many batches get a step in one slice. Fewer rows are written: only people read them, and they can wait. */
 const BATCHES_PER_SLICE = 20;
 const ROWS_PER_SLICE = 5;
-/** One command's worth of one batch, and where the next one begins. */
+/** A step for one batch, of one command: what to check, and where to begin. */
 type Task =
   | { readonly batchId: string; readonly check: 'dependencies'; readonly cursor: string }
   | (FailuresTask & { readonly check: 'failures' })
@@ -18,11 +18,14 @@ type Task =
       readonly check: 'flow';
       readonly key: string;
       readonly cursor: string;
-      /** The jobs of this flow that were looked at: jobs that were attached by hand may be each other's children. */
+      /**
+       * The jobs of this flow that were looked at already. Jobs that were attached by hand may be children of each
+       * other.
+       */
       readonly seen: Set<string>;
     };
 
-/** What a look at a batch itself has found. */
+/** What was found in the batch itself, without a look at its members. */
 export interface Found {
   readonly isClosed: boolean;
   /** Whether the number of its dependencies has changed since the last look. */
@@ -32,12 +35,12 @@ export interface Found {
 }
 
 /**
- * Mends what no event tells of the members of a batch, see record/repair.ts. Batches come here from the looks at all
- * batches, and each in line has one slice of its members looked at before the first one has its next.
+ * Mends the damage to members that no event tells; record/repair.ts says which. `unfinishedBatches` hands the batches
+ * over; each of those in line has one slice of its members looked at before any has its next.
  */
 export class LostMembers implements Service {
   readonly name = 'lost members';
-  /** Whenever there is a batch in line. */
+  /** 0: a round starts whenever a batch is in line. */
   readonly intervalMs = 0;
   readonly pace = { share: 0.1 };
   readonly #home: Home;
@@ -50,13 +53,14 @@ export class LostMembers implements Service {
     this.#missingAfterMs = missingAfterMs;
   }
 
-  /** Takes a batch up, unless it is being looked at. */
+  /** Puts a batch in line, unless it is there. */
   add(batchId: string, { isClosed, hasMoved, hasFailures }: Found): void {
     if (hasMoved) {
       this.#addOnce(this.#rows, [{ batchId }]);
     }
     this.#addOnce(this.#turns, [
-      // A batch that goes on is looked at more closely when it stops: what holds it will still be there.
+      // The members of a batch that makes progress are not checked: if something holds it, it stops, and is checked
+      // then.
       ...(hasMoved || !isClosed ? [] : [{ batchId, check: 'dependencies', cursor: '0' } as const]),
       ...(hasFailures ? [{ ...failuresTask(batchId), check: 'failures' } as const] : []),
     ]);
@@ -112,7 +116,7 @@ export class LostMembers implements Service {
     }
   }
 
-  /** What is gone somewhere below the root of a flow. */
+  /** Mends a flow in which a job below the root has vanished. */
   async #checkFlow(task: Task & { check: 'flow' }, turn: Turn): Promise<void> {
     const { batchId, key, seen } = task;
     const { cursor, mended, flows } = await repairFlowSlice(this.#home.redis, key, {

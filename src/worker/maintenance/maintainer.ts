@@ -6,26 +6,26 @@ import { Poller } from './poller.js';
 import type { BatchRepair, Service, Turn } from './service.js';
 import { type MaintenanceOptions, servicesOf } from './services.js';
 
-/** Timers of Node run for at most 24 days. */
+/** Timers of Node run for at most 24 days; a day is well below that. */
 const LONGEST_INTERVAL_MS = 24 * 60 * 60 * 1000;
 /**
- * A leader that does not ask for this many intervals has lost the lead; it is never so short that a slow command loses
- * it.
+ * A lease lasts this many intervals; a leader that does not renew it loses the lead. It has a least length, so that a
+ * slow command does not cost the lead.
  */
 const LEASE_INTERVALS = 3;
 const SHORTEST_LEASE_MS = 500;
 
 interface Schedule {
   readonly service: Service;
-  /** From when on its next round may start, by `performance.now()`. */
+  /** When its next round may start, by `performance.now()`. */
   dueAt: number;
   round: Promise<void> | undefined;
 }
 
 /**
- * Maintains all batches of one place, as one of several processes: what does not wake a batch job is seen by nobody
- * else. One process leads. At each turn it keeps the lead and starts the rounds that are due; they go on beside the
- * turns.
+ * Maintains all batches of one place. Several processes may have a maintainer; one of them leads, because two would do
+ * the same work twice. At each turn the leader renews its lease and starts the rounds that are due; rounds go on beside
+ * the turns.
  */
 export class Maintainer {
   readonly #home: Home;
@@ -35,7 +35,7 @@ export class Maintainer {
   readonly #leaseMs: number;
   readonly #schedules: readonly Schedule[];
   readonly #onRepair: (repair: BatchRepair) => void;
-  /** Until when it leads for certain, by `performance.now()`: Redis forgets the lease later. */
+  /** Until when this process leads for certain, by `performance.now()`: the lease in Redis ends later. */
   #leadsUntil = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -55,7 +55,7 @@ export class Maintainer {
     this.#poller.start();
   }
 
-  /** Ends what is under way, and gives the lead back. */
+  /** Stops after the slice that is under way, and gives up the lead. */
   async close(): Promise<void> {
     await this.#poller.close();
     await Promise.all(this.#schedules.map(({ round }) => round));
@@ -74,7 +74,7 @@ export class Maintainer {
       return;
     }
     if (!this.#isLeading) {
-      // Another process may have led since.
+      // Another process may have led in between: what was remembered of the batches is out of date.
       for (const { service } of this.#schedules) {
         service.reset?.();
       }
@@ -97,7 +97,7 @@ export class Maintainer {
     }
   }
 
-  /** One round of a service, from slice to slice, as long as this process leads. */
+  /** Runs one round of a service, slice by slice, while this process leads. */
   async #round(service: Service): Promise<void> {
     const turn = this.#newTurn();
     while (this.#isLeading) {
@@ -127,7 +127,7 @@ export class Maintainer {
   }
 }
 
-/** How long to rest after a slice that took so many ms. */
+/** Returns how many ms to rest after a slice that took `tookMs`. */
 function restOf({ pace }: Service, tookMs: number): number {
   return 'share' in pace ? tookMs * (1 / pace.share - 1) : Math.max(0, pace.everyMs - tookMs);
 }

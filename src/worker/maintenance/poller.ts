@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 
-/** Does something again and again, with a pause in between, until it is closed. An error ends one turn, not all. */
+/** Repeats a task, with a pause in between, until it is closed. An error ends one turn, and not the poller. */
 export class Poller {
   readonly #intervalMs: number;
   readonly #poll: () => Promise<void>;
@@ -22,7 +22,7 @@ export class Poller {
     this.#running ??= this.#run();
   }
 
-  /** Resolves when what is under way has ended. */
+  /** Stops polling, and resolves when the turn that is under way has ended. */
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#running;
@@ -35,7 +35,7 @@ export class Poller {
     }
   }
 
-  /** Waits, or until it is closed. */
+  /** Waits for so many ms, or until the poller is closed. */
   async rest(ms: number): Promise<void> {
     await pause(ms, undefined, { signal: this.#stop.signal, ref: false }).catch(() => {});
   }

@@ -3,7 +3,8 @@ import { recheckSlice } from '../../record/repair.js';
 import type { Turn } from './service.js';
 
 /**
- * How many failed members one command looks at: fewer while their reasons are long, because they are read with them.
+ * How many failed members one command looks at. Fewer while their failure reasons are long, because the command reads
+ * those too.
  */
 const PER_SLICE = { least: 1, first: 25, most: 500 };
 const LONG_REASONS_BYTES = 256 * 1024;
@@ -17,7 +18,10 @@ export interface FailuresTask {
 
 export const failuresTask = (batchId: string): FailuresTask => ({ batchId, cursor: '0', count: PER_SLICE.first });
 
-/** Puts right those that were retried outside of their batch; returns the next slice, undefined after the last one. */
+/**
+ * Corrects the record of failed members that were retried outside of their batch. Returns the next slice, or undefined
+ * after the last one.
+ */
 export async function recheckFailures(home: Home, task: FailuresTask, turn: Turn): Promise<FailuresTask | undefined> {
   const { batchId, count } = task;
   const { cursor, moved, bytes } = await recheckSlice(home.redis, batchId, { cursor: task.cursor, count });

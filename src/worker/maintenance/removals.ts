@@ -6,7 +6,7 @@ import type { Service } from './service.js';
 
 const BATCHES_PER_PAGE = 100;
 
-/** Goes on with removals that were cut short. */
+/** Continues removals whose process has died. */
 export function removals(home: Home, intervalMs: number): Service {
   return new Round({
     name: 'removals',
@@ -16,7 +16,8 @@ export function removals(home: Home, intervalMs: number): Service {
     atOnce: 2,
     page: (cursor) => batchesNeeding(home.redis, 'removal', { cursor, count: BATCHES_PER_PAGE }),
     async attend(batchId) {
-      // What is left after a turn, or is in the hands of a caller that is alive, is looked at again in the next round.
+      // What is left after this step, or is in the hands of a caller that is alive, is looked at again in the next
+      // round.
       await continueRemoval(home, batchId);
     },
   });

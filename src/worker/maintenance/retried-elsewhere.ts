@@ -8,8 +8,8 @@ const BATCHES_PER_PAGE = 100;
 const BATCHES_PER_SLICE = 10;
 
 /**
- * Looks at all failed members of all failed batches, slowly: BullMQ 5's `queue.retryJobs()` does not tell a batch that
- * its member runs again, so nothing in the batch says so. Each batch is judged once more when that is done.
+ * Looks at all failed members of all failed batches, slowly. It is for BullMQ 5's `queue.retryJobs()`, which leaves no
+ * trace in the batch of a job that it retries. After its members, the batch itself is judged again.
  */
 export class RetriedElsewhere implements Service {
   readonly name = 'retried elsewhere';
@@ -37,7 +37,7 @@ export class RetriedElsewhere implements Service {
     return false;
   }
 
-  /** False after the last page. */
+  /** Puts the next page of failed batches in line; returns false after the last page. */
   async #nextPage(): Promise<boolean> {
     const ids = await this.#home.batches.getRanges(['failed'], this.#rank, this.#rank + BATCHES_PER_PAGE - 1);
     for (const batchId of ids) {

@@ -2,34 +2,35 @@ import { BatchError } from '../../errors.js';
 import type { NeedIndex } from '../../record/needs.js';
 import type { Service, Turn } from './service.js';
 
-/** How many pages are read in one slice, while none of their batches is to be attended to. */
+/** How many pages one slice reads, as long as none of their batches is due. */
 const PAGES_PER_SLICE = 5;
 
-/** Where a list begins, and where it is again after its last page. */
+/** The cursor of the first page, and the one that the last page returns. */
 const START = '0';
 
 export interface RoundPage<T> {
   /** Where the next page begins; '0' after the last one. */
   readonly cursor: string;
-  /** The batches to be attended to now. */
+  /** The batches of this page that need a step now. */
   readonly due: readonly T[];
-  /** Those that could not be looked at, each with what is wrong. */
+  /** The batches that could not be looked at, each with its error message. */
   readonly broken?: ReadonlyMap<string, string>;
 }
 
 export interface RoundOptions<T> extends Pick<Service, 'name' | 'intervalMs' | 'pace' | 'index'> {
-  /** How many batches are attended to at the same time, and in one slice. */
+  /** How many batches get a step in one slice; the steps run side by side. */
   readonly atOnce: number;
-  /** Looks at the page that begins here. */
+  /** Reads the page that begins at the cursor. */
   page(cursor: string): Promise<RoundPage<T>>;
   /** Does one bounded step for one batch. */
   attend(batch: T, turn: Turn): Promise<void>;
-  /** Forgets what was remembered of the batches. */
+  /** Forgets what was remembered of batches, because another process may have led since. */
   reset?(): void;
 }
 
 /**
- * A service that reads a list of batches page by page, and attends to those that need it: `T` says which, mostly an id.
+ * A service that reads a list of batches page by page, and does one step for each batch that needs it. `T` identifies
+ * the batch, mostly by its id.
  */
 export class Round<T = string> implements Service {
   readonly name: string;
@@ -59,12 +60,12 @@ export class Round<T = string> implements Service {
     }
     const { atOnce, attend } = this.#options;
     const some = this.#due.splice(0, atOnce);
-    // One batch that cannot be attended to must not keep the others waiting: the next round tries it again.
+    // An error in one batch must not keep the others waiting; the next round tries it again.
     await Promise.all(some.map((batch) => attend(batch, turn).catch((error) => turn.report(error))));
     return this.#due.length === 0 && this.#cursor === START;
   }
 
-  /** Reads on until there is something to attend to, the list ends, or it has read enough for one slice. */
+  /** Reads pages until a batch is due, the list ends, or the slice has read enough. */
   async #read(turn: Turn): Promise<void> {
     for (let pages = 0; pages < PAGES_PER_SLICE && !turn.isOver; pages++) {
       const { cursor, due, broken } = await this.#options.page(this.#cursor);
@@ -78,7 +79,7 @@ export class Round<T = string> implements Service {
   }
 }
 
-/** Tells of the batches of a page that could not be looked at: one error, however many there are. */
+/** Reports the batches of a page that could not be looked at, as one error however many they are. */
 export function reportBroken(broken: ReadonlyMap<string, string> = new Map(), turn: Turn): void {
   for (const [batchId, problem] of broken) {
     const others = broken.size > 1 ? ` (and ${broken.size - 1} more)` : '';

@@ -2,6 +2,7 @@ import type { NeedIndex } from '../../record/needs.js';
 
 /** What maintenance mended in one batch. */
 export interface BatchRepair {
+  /** The id of the batch. */
   readonly batchId: string;
   /** Members whose job is gone: they are missing from now on. */
   readonly missing: number;
@@ -11,36 +12,38 @@ export interface BatchRepair {
   readonly woken: boolean;
 }
 
-/** The leader's time, as a service is given a part of it. */
+/** What a service gets for one slice: who leads, for how long, and where to report. */
 export interface Turn {
-  /** The name under which this process leads; what must not be done by two leaders compares it in Redis. */
+  /** The name under which this process leads. A step that two leaders must not both do compares it in Redis. */
   readonly who: string;
-  /** Whether the turn is over: the lead is lost, or the BatchWorker closes. Nothing more is begun then. */
+  /** Whether the lead is lost, or the BatchWorker closes: then the service begins nothing more. */
   readonly isOver: boolean;
-  /** Tells of an error that does not end the round. */
+  /** Reports an error that does not end the round. */
   report(error: unknown): void;
-  /** Tells what was mended. */
+  /** Reports what was mended. */
   repaired(repair: BatchRepair): void;
 }
 
 /**
- * One thing that maintenance does, for all batches that need it. A round goes once through them, in slices of some
- * milliseconds; each batch gets one bounded step per round, so that none keeps the others waiting. A slice may be
- * repeated, or run beside another leader's: what it does is one atomic step, or idempotent, or compares the lease.
+ * One task of maintenance, for all batches that need it. A round goes through these batches once, in slices of some
+ * milliseconds. Each batch gets one bounded step per round, so that none keeps the others waiting. A slice may be
+ * repeated, or run beside that of another leader: its steps are atomic, or idempotent, or compare the lease.
  */
 export interface Service {
   readonly name: string;
   /** Ms from the start of one round to the start of the next. */
   readonly intervalMs: number;
   /**
-   * How long a round rests between its slices: so that it takes this share of the time, above 0 and up to 1; or so that
-   * a slice begins at most every so many ms, for slices that are known to be short and are not to wait on a busy
-   * machine.
+   * How long a round rests between its slices: `share` is the part of the time that slices may take, above 0 and up to
+   * 1; `everyMs` is the shortest time from the start of a slice to the next, for slices that are known to be short.
    */
   readonly pace: { readonly share: number } | { readonly everyMs: number };
-  /** The set of the batches that it is for: there is nothing to do while it is empty. */
+  /**
+   * The set of the batches that need this service: while it is empty there is nothing to do. Default: none, the service
+   * always runs.
+   */
   readonly index?: NeedIndex | undefined;
-  /** Does a bounded part of the round; resolves with whether the round has ended. */
+  /** Does a bounded part of the round. Resolves with true when the round has ended. */
   slice(turn: Turn): Promise<boolean>;
   /** Forgets what it has seen, because another process may have led since. */
   reset?(): void;

@@ -14,15 +14,15 @@ import type { Service } from './service.js';
 import { unfinishedBatches } from './unfinished-batches.js';
 
 export interface MaintenanceOptions {
-  /** Ms between two rounds of what is to be told, or acted upon, soon. */
+  /** Ms between two rounds of the services that have to act soon: first failures, failure policies, cancels. */
   readonly sweepIntervalMs: number;
-  /** Ms between two rounds of what mends damage, and of what takes batches away. */
+  /** Ms between two rounds of the services that mend damage, and that remove batches. */
   readonly reconcileIntervalMs: number;
-  /** Ms for which a member of a closed batch may be registered without having a job. */
+  /** After how many ms a member of a closed batch that has no job counts as missing. */
   readonly missingAfterMs: number;
 }
 
-/** All that is maintained, the most urgent first. */
+/** Returns the services of maintenance, the most urgent first. */
 export function servicesOf(
   home: Home,
   { sweepIntervalMs, reconcileIntervalMs, missingAfterMs }: MaintenanceOptions,

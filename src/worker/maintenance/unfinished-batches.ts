@@ -7,11 +7,11 @@ import type { Service } from './service.js';
 const BATCHES_PER_PAGE = 200;
 
 /**
- * Looks at all batches that have not finished, and mends what the batch itself tells of, see record/unfinished.ts. All
- * are passed on: some of their members may be lost.
+ * Looks at all unfinished batches, and mends the damage that the batch job itself shows; record/unfinished.ts says
+ * which. All of them are handed over to `lostMembers`, because some of their members may be lost.
  */
 export function unfinishedBatches(home: Home, intervalMs: number, lostMembers: LostMembers): Service {
-  /** How many dependencies each batch had, in the last round and in this one. */
+  /** The number of dependencies of each batch, in the last round and in this one. */
   let round = 0;
   let [before, now] = [new Map<string, number>(), new Map<string, number>()];
   return new Round<UnfinishedBatch>({

@@ -1,9 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
+import { programPath } from '../../support/programs.js';
 import type { Bench } from '../../support/test.js';
-
-const PROGRAM = fileURLToPath(new URL('../../../src/surfaces/cli/index.ts', import.meta.url));
 
 export interface Ended {
   readonly out: string;
@@ -29,7 +27,7 @@ export function startCli(
   env: NodeJS.ProcessEnv = {},
   stdout: 'pipe' | number = 'pipe',
 ): Running {
-  const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM, ...args], {
+  const child = spawn(process.execPath, [programPath('command-line'), ...args], {
     env: { ...plainEnv(), ...env },
     stdio: ['pipe', stdout, 'pipe'],
   });

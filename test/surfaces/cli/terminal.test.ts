@@ -1,12 +1,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, constants } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { programPath } from '../../support/programs.js';
 import { type Bench, describe, eventually, expect, test } from '../../support/test.js';
 import { urlOf } from './run.js';
 
 const SCRIPT = '/usr/bin/script';
-const PROGRAM = fileURLToPath(new URL('../../../src/surfaces/cli/index.ts', import.meta.url));
 
 /** The `script` of Linux gives a program a terminal; that of other systems takes other arguments. */
 function hasScript(): boolean {
@@ -21,7 +20,7 @@ function hasScript(): boolean {
 /** Runs the program in a terminal of 60 columns and 10 rows. */
 function inTerminal(bench: Bench, ...args: string[]) {
   const { NO_COLOR, FORCE_COLOR, ...env } = process.env;
-  const command = [process.execPath, '--import', 'tsx', PROGRAM, ...args, '--prefix', bench.prefix].join(' ');
+  const command = [process.execPath, programPath('command-line'), ...args, '--prefix', bench.prefix].join(' ');
   const child = spawn(SCRIPT, ['-qec', `stty cols 60 rows 10; ${command}`, '/dev/null'], {
     env: { ...env, TERM: 'xterm', REDIS_URL: urlOf(bench) },
   });
