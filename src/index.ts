@@ -12,8 +12,7 @@ export type { BatchJob, BatchJobs } from './batch/job.js';
 export type { BatchCounts, ListedState } from './batch/lookup.js';
 export type { DataOf, JobLike, JobOf, NameOf, QueueLike, ResultOf } from './batch/queue-like.js';
 export type { BatchFailure, BatchFailuresPage, BatchResult, FailuresPageOptions } from './batch/settled.js';
-export type { StageStatus } from './batch/stages.js';
-export type { BatchStatus, CallbackStatus } from './batch/status.js';
+export type { BatchStatus, CallbackStatus, StageStatus } from './batch/status.js';
 export type { BatchTree, TreeJobs } from './batch/tree.js';
 export {
   BatchConflictError,
@@ -45,7 +44,7 @@ export { type BatchMethods, type BatchQueue, type WithBatchesOptions, withBatche
 export { BatchWorker, type BatchWorkerEvents, type BatchWorkerOptions } from './worker/batch-worker.js';
 export type { BatchRepair } from './worker/maintenance/service.js';
 export type { RunStatus, WorkflowRun } from './workflow/run.js';
-export type { AnyStage, StageJob, Stages } from './workflow/stage-options.js';
+export type { AnyStage, AnyWorkflow, StageJob, Stages, WorkflowTypes } from './workflow/stage-options.js';
 export {
   defineWorkflow,
   type StartOptions,

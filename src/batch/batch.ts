@@ -40,7 +40,7 @@ import {
   failuresPage,
   resultsOf,
 } from './settled.js';
-import { type StageStatus, stagesOf } from './stages.js';
+import { stagesOf } from './stages.js';
 import { type BatchStatus, statusOf } from './status.js';
 import { CHUNK_SIZE, inChunks } from './stream.js';
 import { inTrace } from './trace.js';
@@ -509,7 +509,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * @example
    * const { state, succeeded, total, progress } = await batch.status();
    */
-  async status(): Promise<BatchStatus & { readonly stages?: readonly StageStatus[] }> {
+  async status(): Promise<BatchStatus> {
     const snapshot = await this.#snapshot();
     const stages = await stagesOf(this.#opener.home, snapshot.definition);
     return { ...statusOf(this.id, snapshot), ...(stages === undefined ? {} : { stages }) };
@@ -618,7 +618,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * @example
    * const { state, failedReason } = await batch.waitUntilFinished(60_000);
    */
-  async waitUntilFinished(ttl?: number): Promise<BatchStatus & { readonly stages?: readonly StageStatus[] }> {
+  async waitUntilFinished(ttl?: number): Promise<BatchStatus> {
     if (ttl !== undefined && !(typeof ttl === 'number' && ttl >= 0)) {
       throw new BatchOptionsError(`waitUntilFinished(ttl): ttl is a number of milliseconds, not ${describe(ttl)}.`);
     }

@@ -18,7 +18,8 @@ import { batchKeys, callbackKeys, jobKey, memberName } from '../record/keys.js';
 import { jobFacts, OLDEST, type OutstandingGroup, outstandingPage } from '../record/outstanding.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { Home } from './home.js';
-import { type StageStatus, stagesOf } from './stages.js';
+import { stagesOf } from './stages.js';
+import type { StageStatus } from './status.js';
 
 const PAGE_SIZE = 500;
 

@@ -1,34 +1,10 @@
 import type { BatchDefinition } from '../model/definition.js';
 import { progressOf, stateOf } from '../model/rules.js';
 import type { Snapshot } from '../model/snapshot.js';
-import { stageId, type When } from '../model/workflow.js';
+import { stageId } from '../model/workflow.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { Home } from './home.js';
-import type { BatchStatus } from './status.js';
-
-/** Where one stage of a run stands: a child batch of it. */
-export interface StageStatus
-  extends Pick<
-    BatchStatus,
-    | 'id'
-    | 'state'
-    | 'total'
-    | 'pending'
-    | 'succeeded'
-    | 'failed'
-    | 'cancelled'
-    | 'missing'
-    | 'progress'
-    | 'failedReason'
-    | 'finishedAt'
-  > {
-  readonly name: string;
-  /** The stages that it comes after, and how they must have finished. */
-  readonly after: readonly string[];
-  readonly when: When;
-  /** When its members were, or began to be, added. */
-  readonly startedAt: number | undefined;
-}
+import type { StageStatus } from './status.js';
 
 /** The stages of a run, in the order of its definition; one that is gone is left out. */
 export async function stagesOf(home: Home, { id, run }: BatchDefinition): Promise<StageStatus[] | undefined> {

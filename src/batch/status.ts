@@ -1,6 +1,7 @@
 import type { BatchEvent } from '../model/definition.js';
 import { type BatchState, isGoodEnough, progressOf, stateOf } from '../model/rules.js';
 import type { CallbackState, Snapshot } from '../model/snapshot.js';
+import type { When } from '../model/workflow.js';
 
 /**
  * Where a batch stands. Members are jobs and child batches alike; the batch's own callbacks are never counted. Times
@@ -57,6 +58,34 @@ export interface BatchStatus {
   readonly failedReason: string | undefined;
   /** Which stage of its parent, a run of a workflow, it is. */
   readonly stage?: string;
+  /** Of a run of a workflow: where its stages stand, in the order of the workflow's definition. */
+  readonly stages?: readonly StageStatus[];
+}
+
+/** Where one stage of a run stands: a child batch of it. */
+export interface StageStatus
+  extends Pick<
+    BatchStatus,
+    | 'id'
+    | 'state'
+    | 'total'
+    | 'pending'
+    | 'succeeded'
+    | 'failed'
+    | 'cancelled'
+    | 'missing'
+    | 'progress'
+    | 'failedReason'
+    | 'finishedAt'
+  > {
+  /** Its name in the workflow. */
+  readonly name: string;
+  /** The stages that it comes after. */
+  readonly after: readonly string[];
+  /** How these must have finished, so that it starts. */
+  readonly when: When;
+  /** When its members were, or began to be, added. */
+  readonly startedAt: number | undefined;
 }
 
 /** One callback of a batch, and how far it is. */

@@ -1,12 +1,12 @@
 import { Batch } from '../batch/batch.js';
 import type { QueueLike } from '../batch/queue-like.js';
 import type { BatchResult } from '../batch/settled.js';
-import type { StageStatus } from '../batch/stages.js';
-import type { BatchStatus } from '../batch/status.js';
+import type { BatchStatus, StageStatus } from '../batch/status.js';
 import { mermaid } from '../model/mermaid.js';
 
 /** Where a run stands, with its stages in the order of the workflow's definition. */
 export interface RunStatus extends BatchStatus {
+  /** The stages, in the order of the workflow's definition. */
   readonly stages: readonly StageStatus[];
 }
 
@@ -22,12 +22,25 @@ export class WorkflowRun<Result = unknown> extends Batch<QueueLike> {
    * Reads where the run and its stages stand, in two round trips.
    *
    * @throws BatchNotFoundError when the run has been removed.
+   *
+   * @example
+   * const { stages } = await run.status();
+   * for (const { name, state, progress } of stages) console.log(`${name}: ${state}, ${progress} %`);
    */
   override async status(): Promise<RunStatus> {
     const status = await super.status();
     return { ...status, stages: status.stages ?? [] };
   }
 
+  /**
+   * Waits until the run and its callbacks have finished, and resolves with the final status whatever the outcome.
+   *
+   * @param ttl how many milliseconds to wait at most; without it, as long as it takes.
+   * @throws BatchTimeoutError when `ttl` has passed, BatchNotFoundError when the run has been removed.
+   *
+   * @example
+   * const { state, stages } = await run.waitUntilFinished(60_000);
+   */
   override async waitUntilFinished(ttl?: number): Promise<RunStatus> {
     const status = await super.waitUntilFinished(ttl);
     return { ...status, stages: status.stages ?? [] };

@@ -8,12 +8,14 @@ import type { MemberOptions } from '../validation.js';
  */
 
 /** A job of a stage. */
-export interface StageJob<Q extends QueueLike | string | undefined = QueueLike | string | undefined> {
-  /** Default: the queue of the stage. */
-  readonly queue?: Q;
-  readonly name: NameIn<Q>;
-  /** Default: `{}`. */
-  readonly data?: DataIn<Q>;
+export interface StageJob {
+  /** Its queue. Default: the queue of the stage. */
+  readonly queue?: QueueLike | string;
+  /** The job's name. */
+  readonly name: string;
+  /** The job's data. Default: `{}`. */
+  readonly data?: unknown;
+  /** BullMQ's job options, without `jobId`: the run gives each job its id. */
   readonly opts?: MemberOptions;
 }
 
@@ -33,23 +35,47 @@ export interface StageBasics extends Pick<BatchOptions, 'description' | 'on' | '
 
 /** Any stage, before the names that it mentions are checked. */
 export interface AnyStage extends StageBasics {
+  /** The queue of its jobs, and of its callbacks: a BullMQ Queue, or its name. Default: the workflow's `queue`. */
   readonly queue?: QueueLike | string;
+  /** The name of its first job, or with `forEach` of each job; instead of `jobs` and `workflow`. */
   readonly name?: string;
+  /** The data of its job, or a function that makes it of the run's input when the run starts. Default: `{}`. */
   readonly data?: ((input: never) => unknown) | object | string | number | boolean | null;
+  /** BullMQ's options of its job, without `jobId`: the run gives each job its id. */
   readonly opts?: MemberOptions;
+  /**
+   * Several jobs, or a function that makes them of the run's input when the run starts. They are kept one by one until
+   * the stage starts.
+   */
   readonly jobs?: readonly object[] | ((input: never) => Iterable<object>);
+  /**
+   * Makes one job per result of that stage, after which it comes: the job's data is what the other one has returned. A
+   * job that returns nothing (undefined or null) has no result.
+   */
   readonly forEach?: string;
+  /** Another workflow, which runs whole as this stage. */
   readonly workflow?: AnyWorkflow;
+  /** The input of that workflow, or a function that makes it of the run's. Default: the run's own input. */
   readonly input?: ((input: never) => unknown) | object | string | number | boolean | null;
 }
 
 /** A workflow as a stage of another sees it. */
 export interface AnyWorkflow {
+  /** Its name. */
   readonly name: string;
   /** For the compiler: what `start()` takes, and what the output stage returns. */
-  readonly types?: { readonly input: unknown; readonly output: unknown };
+  readonly types?: WorkflowTypes<unknown, unknown>;
 }
 
+/** The types of a workflow. */
+export interface WorkflowTypes<Input, Output> {
+  /** What `start()` takes. */
+  readonly input: Input;
+  /** What the jobs of the output stage return. */
+  readonly output: Output;
+}
+
+/** Stages by their names. */
 export type Stages = Readonly<Record<string, AnyStage>>;
 
 /** What the jobs of a stage return. */

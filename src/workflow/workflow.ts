@@ -14,7 +14,7 @@ import { checkKeys, checkName, checkObject, describe } from '../validation.js';
 import { type Blueprint, keepBlueprint, makeBlueprint } from './blueprint.js';
 import { checkKnown } from './graph.js';
 import { WorkflowRun } from './run.js';
-import type { Checked, InputOf, StageResult, Stages } from './stage-options.js';
+import type { Checked, InputOf, StageResult, Stages, WorkflowTypes } from './stage-options.js';
 import { openerOf, startRun } from './start.js';
 
 /** What a new run is to be beside its input. Everything is optional, and as for a batch. */
@@ -25,6 +25,7 @@ export type StartOptions = Pick<
 
 const START_KEYS = ['id', 'description', 'on', 'parent', 'openTimeout', 'keep', 'onFailure'];
 
+/** What a workflow may be told beside its stages. Everything is optional. */
 export interface WorkflowOptions<Output extends string = string> {
   /** The queue of the stages that name none. Default: that of the first stage which names one. */
   readonly queue?: QueueLike;
@@ -40,6 +41,7 @@ export interface WorkflowContext<Input, All extends Stages, Result = unknown> {
   readonly input: Input;
   /** The stage that the job is a member, or a callback, of; undefined in a callback of the run itself. */
   readonly stage: (keyof All & string) | undefined;
+  /** The run. */
   readonly run: WorkflowRun<Result>;
   /** The batch that the job belongs to, mostly the stage's, with the job's right to add to it. */
   readonly batch: Batch;
@@ -50,7 +52,8 @@ export interface WorkflowContext<Input, All extends Stages, Result = unknown> {
   results<Name extends keyof All & string>(stage: Name): AsyncGenerator<StageResult<All[Name]>, void>;
 }
 
-type OutputOf<All, Output> = [Output] extends [never]
+/** What a run of a workflow returns: the results of its output stage. */
+export type OutputOf<All, Output> = [Output] extends [never]
   ? unknown
   : Output extends keyof All
     ? StageResult<All[Output]>
@@ -63,9 +66,10 @@ type OutputOf<All, Output> = [Output] extends [never]
  * const run = await importCustomers.start({ file: 'customers.csv' }, { id: 'upload-7' });
  */
 export class Workflow<Input, All extends Stages, Output extends string = never> {
+  /** The workflow's name. */
   readonly name: string;
-  /** Types only: undefined when the program runs. */
-  declare readonly types?: { readonly input: Input; readonly output: OutputOf<All, Output> };
+  /** For the compiler only: undefined when the program runs. */
+  declare readonly types?: WorkflowTypes<Input, OutputOf<All, Output>>;
   readonly #blueprint: Blueprint;
 
   /**

@@ -51,8 +51,7 @@ describe('that is killed between any two of its commands: each stage starts once
     await series(async (n) => {
       const life = lifeIn(bench, n);
       const run = await life.workflow.start();
-      const end = await runChild('doomed-batch-worker', life.own, { n, lockDuration: LOCK_MS, last: run.id })
-        .ended;
+      const end = await runChild('doomed-batch-worker', life.own, { n, lockDuration: LOCK_MS, last: run.id }).ended;
       await life.expectEnd(run);
       return end;
     });
