@@ -11,6 +11,8 @@ export interface Blueprint {
   readonly description: string | undefined;
   /** Through which its runs are created. */
   readonly queue: QueueLike;
+  /** All queues that it was given as such, that one first. */
+  readonly queues: readonly QueueLike[];
   readonly stages: readonly (GraphStage & { readonly spec: AnyStage })[];
   readonly output: string | undefined;
 }
@@ -47,11 +49,13 @@ export function makeBlueprint(name: string, stages: Stages, options: unknown): B
   for (const stage of graph) {
     checkMembers(`Stage '${stage.name}' of workflow '${name}'`, stages[stage.name] as AnyStage, stage, stages);
   }
+  const queues = queuesOf(name, queue, stages);
   return {
     name,
     description,
     output,
-    queue: firstQueue(name, queue, stages),
+    queue: queues[0],
+    queues,
     stages: graph.map((stage) => ({ ...stage, spec: stages[stage.name] as AnyStage })),
   };
 }
@@ -100,21 +104,21 @@ function checkSource(what: string, forEach: string, { data }: AnyStage, stages: 
   }
 }
 
-function firstQueue(name: string, own: unknown, stages: Stages): QueueLike {
+function queuesOf(name: string, own: unknown, stages: Stages): [QueueLike, ...QueueLike[]] {
   const candidates: unknown[] = [
     own,
     ...Object.values(stages).flatMap(({ queue, jobs, workflow }) => [
       queue,
       ...(Array.isArray(jobs) ? (jobs as { readonly queue?: unknown }[]).map((job) => job.queue) : []),
-      ...(workflow === undefined ? [] : [blueprintOf(workflow).queue]),
+      ...(workflow === undefined ? [] : blueprintOf(workflow).queues),
     ]),
   ];
-  const queue = candidates.find(isQueue);
-  if (queue === undefined) {
+  const [first, ...others] = candidates.filter(isQueue);
+  if (first === undefined) {
     throw new BatchOptionsError(
       `Workflow '${name}' names no queue through which it reaches Redis: give a stage, or the workflow, a BullMQ Queue ` +
         '(a name alone does not tell the connection).',
     );
   }
-  return queue;
+  return [first, ...others];
 }

@@ -1,6 +1,7 @@
+import type { Queue } from 'bullmq';
 import { Batch } from '../batch/batch.js';
 import { type BatchOptions, checkBatchOptions, type DefinedBatch, type ParentBatch } from '../batch/create.js';
-import { checkSameBatches } from '../batch/home.js';
+import { checkSameBatches, type MemberQueue, memberQueueOf } from '../batch/home.js';
 import type { Opener } from '../batch/job.js';
 import { batchOf } from '../batch/lookup.js';
 import type { JobLike, QueueLike } from '../batch/queue-like.js';
@@ -43,8 +44,11 @@ export interface WorkflowContext<Input, All extends Stages, Result = unknown> {
   readonly stage: (keyof All & string) | undefined;
   /** The run. */
   readonly run: WorkflowRun<Result>;
-  /** The batch that the job belongs to, mostly the stage's, with the job's right to add to it. */
-  readonly batch: Batch;
+  /**
+   * The batch that the job belongs to, mostly the stage's, with the job's right to add to it: what is added without a
+   * `queue` goes to the job's own.
+   */
+  readonly batch: Batch<Queue>;
   /**
    * Yields what the jobs of a stage have returned, page by page, in no particular order. A job that returns nothing
    * (undefined or null) has no result.
@@ -146,9 +150,9 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
    */
   async of(job: JobLike): Promise<WorkflowContext<Input, All, OutputOf<All, Output>>> {
     const opener = await openerOf(this.#blueprint);
-    const batch = await batchOf(opener, job);
+    const batch = await batchOf<Queue>({ ...opener, own: this.#queueOf(job, opener) }, job);
     let below: Batch | undefined;
-    for (let at = batch; at !== undefined; at = await at.parent()) {
+    for (let at: Batch | undefined = batch; at !== undefined; at = await at.parent()) {
       if (batch !== undefined && at.definition.run?.workflow === this.name) {
         return this.#context(opener, { run: at, below, batch });
       }
@@ -185,9 +189,17 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
     return new WorkflowRun({ id, opener, definition, created });
   }
 
+  /** The queue that a job is in. */
+  #queueOf(job: Partial<JobLike> | undefined, { own, home }: Opener): MemberQueue {
+    const { queueQualifiedName: qualifiedName = '' } = job ?? {};
+    const queue = this.#blueprint.queues.find((one) => one.qualifiedName === qualifiedName);
+    const isInReach = qualifiedName.startsWith(`${own.prefix}:`);
+    return queue ? memberQueueOf(queue) : isInReach ? home.queueNamed(qualifiedName.slice(own.prefix.length + 1)) : own;
+  }
+
   #context(
     opener: Opener,
-    { run, below, batch }: { readonly run: Batch; readonly below: Batch | undefined; readonly batch: Batch },
+    { run, below, batch }: { readonly run: Batch; readonly below: Batch | undefined; readonly batch: Batch<Queue> },
   ): WorkflowContext<Input, All, OutputOf<All, Output>> {
     const { id, definition } = run;
     const names = definition.run?.stages ?? [];

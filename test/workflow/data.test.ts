@@ -76,6 +76,27 @@ describe('of(job)', () => {
     ]);
   });
 
+  test('gives the batch of the stage, to which a job adds jobs of its own queue', async ({ bench }) => {
+    const { queue } = tell(bench);
+    const other = bench.queue('other');
+    const ran: string[] = [];
+    bench.worker('other', async (job) => {
+      ran.push(job.name);
+      if (job.name === 'first') {
+        const { batch } = await workflow.of(job);
+        await batch.add('second', {});
+      }
+    });
+    bench.batchWorker();
+    const workflow = defineWorkflow('queues', {
+      a: { queue, name: 'a' },
+      b: { after: 'a', queue: other, name: 'first' },
+    });
+    const { stages } = await (await workflow.start()).waitUntilFinished(10_000);
+    expect(stages[1]).toMatchObject({ state: 'succeeded', total: 2 });
+    expect(ran).toEqual(['first', 'second']);
+  });
+
   test('refuses a job of another workflow, or of none, and the name of a stage that there is not', async ({
     bench,
   }) => {
