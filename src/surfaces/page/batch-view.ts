@@ -5,6 +5,7 @@ import { type Html, html } from './html.js';
 import type { Page } from './layout.js';
 import { badge, bar, isUnfinished, own, PARTS, time, titleOf } from './parts.js';
 import type { Paths } from './paths.js';
+import { stagesView } from './stages-view.js';
 import { duration, number, plural, rate, timeLeft } from './text.js';
 import { treeView } from './tree-view.js';
 
@@ -38,6 +39,7 @@ ${message !== undefined && html`<p class="message" role="status">${message}</p>`
 <a href="${paths.batchJson(status.id)}">as JSON</a></p>
 ${reasons(status)}
 ${progress(status, tree)}
+${stagesView(paths, status)}
 ${explanation !== 'finished' && explained(paths, explanation, status)}
 ${tree === undefined ? late('Child batches', 'The child batches are still being looked for among many members. They appear here when they have been found; reload the page if your browser runs no scripts.') : below(paths, tree)}
 ${failed(paths, status, failures, names)}

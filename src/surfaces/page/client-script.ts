@@ -14,7 +14,7 @@ export const CLIENT_SCRIPT = `
   var statusUrl = main.getAttribute('data-status');
   var STATUS_MS = 2000, LIST_MS = 5000, PAGE_MS = 15000, WAIT_MS = 20000, WINDOW_MS = 60000, ENOUGH_MS = 4000;
   var PARTS = ['succeeded', 'failed', 'cancelled', 'missing'];
-  var SIGNS = { open: '○', running: '▶', finishing: '◑', succeeded: '✓', failed: '✕', cancelled: '⊘' };
+  var SIGNS = { open: '○', running: '▶', finishing: '◑', succeeded: '✓', failed: '✕', cancelled: '⊘', waiting: '…', skipped: '↷' };
 
   function number(n) { return n.toLocaleString('en-US'); }
 
@@ -203,7 +203,7 @@ export const CLIENT_SCRIPT = `
     put(said, latest.state + ', ' + latest.progress + ' %, ' + settled);
   }
 
-  function isFinished() { return latest !== null && ['succeeded', 'failed', 'cancelled'].indexOf(latest.state) >= 0; }
+  function isFinished() { return latest !== null && ['succeeded', 'failed', 'cancelled', 'skipped'].indexOf(latest.state) >= 0; }
 
   var pageAt = Date.now(), pageTook = 0, lastState = null, failures = 0, timer = null, busy = false, over = false;
 
@@ -253,7 +253,7 @@ export const CLIENT_SCRIPT = `
   if (!page) return;
   var drawn = main.querySelector('[data-progress]');
   lastState = drawn && drawn.getAttribute('data-state');
-  if (drawn && ['succeeded', 'failed', 'cancelled'].indexOf(lastState) >= 0 && !main.querySelector('[data-pending]')) return;
+  if (drawn && ['succeeded', 'failed', 'cancelled', 'skipped'].indexOf(lastState) >= 0 && !main.querySelector('[data-pending]')) return;
   document.addEventListener('visibilitychange', function () {
     if (document.hidden) { clearTimeout(timer); timer = null; } else if (timer === null) { samples = []; look(); }
   });

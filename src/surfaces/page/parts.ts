@@ -20,7 +20,12 @@ const SIGNS: Readonly<Record<BatchState, string>> = {
 };
 
 export function badge(state: BatchState): Html {
-  return html`<span class="badge ${state}" data-badge><span aria-hidden="true">${SIGNS[state]}</span> ${state}</span>`;
+  return html`<span class="badge ${state}" data-badge>${stateSign(state)}</span>`;
+}
+
+/** A state in a shape and a word. */
+export function stateSign(state: BatchState): Html {
+  return html`<span aria-hidden="true">${SIGNS[state]}</span> ${state}`;
 }
 
 export function time(ms: number): Html {

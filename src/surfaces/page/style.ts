@@ -62,6 +62,18 @@ small + small { margin-top: .1rem; }
 .badge.open { color: var(--warn); background: var(--warn-soft); }
 .badge.cancelled { color: var(--gone); background: var(--gone-soft); }
 
+.stages { overflow-x: auto; }
+.stages svg { display: block; }
+.stages path { fill: none; stroke: var(--quiet); stroke-width: 1.5; }
+.stages path.failure, .stages path.complete { stroke-dasharray: 5 4; }
+.stage { box-sizing: border-box; height: 100%; padding: .2rem .6rem; border: 2px solid var(--line); border-radius: 8px; background: var(--card); line-height: 1.35; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
+.stage small { display: block; color: var(--quiet); }
+.stage.running, .stage.finishing { border-color: var(--busy); background: var(--busy-soft); }
+.stage.succeeded { border-color: var(--good); background: var(--good-soft); }
+.stage.failed { border-color: var(--bad); background: var(--bad-soft); }
+.stage.cancelled { border-color: var(--gone); background: var(--gone-soft); }
+.stage.skipped { border-style: dashed; }
+
 .bar { height: .5rem; border-radius: .25rem; overflow: hidden; background: var(--track); }
 .bar svg { display: block; width: 100%; height: 100%; }
 rect.succeeded { fill: var(--good); } rect.failed { fill: var(--bad); } rect.cancelled { fill: var(--gone); } rect.missing { fill: var(--warn); }
