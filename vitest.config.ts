@@ -13,12 +13,17 @@ const ONCE = [
   'test/readme.test.ts',
   'test/docs.test.ts',
   'test/model/rules.test.ts',
+  'test/model/reason-pattern.test.ts',
   'test/batch/stream.test.ts',
   'test/batch/node-redis.test.ts',
   'test/batch/callbacks.test.ts',
   'test/workflow/graph.test.ts',
   'test/surfaces/page/text.test.ts',
   'test/surfaces/page/readings.test.ts',
+  'test/surfaces/page/chart.test.ts',
+  'test/surfaces/page/history.test.ts',
+  'test/surfaces/page/nesting.test.ts',
+  'test/surfaces/page/pace.test.ts',
 ];
 
 export default defineConfig({

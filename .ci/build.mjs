@@ -9,6 +9,15 @@ rmSync('dist', { recursive: true, force: true });
 for (const project of ['src/tsconfig.json', 'src/tsconfig.cjs.json']) {
   execFileSync(process.execPath, [tsc, '-p', project], { stdio: 'inherit' });
 }
+const { CLIENT_SCRIPT, STYLE } = await import('../src/surfaces/page/assets.js');
+for (const [format, declare] of [
+  ['esm', (name) => `export const ${name}`],
+  ['cjs', (name) => `exports.${name}`],
+]) {
+  const texts = Object.entries({ CLIENT_SCRIPT, STYLE });
+  const module = texts.map(([name, text]) => `${declare(name)} = ${JSON.stringify(text)};\n`).join('');
+  writeFileSync(`dist/${format}/surfaces/page/assets.js`, module);
+}
 writeFileSync('dist/cjs/package.json', '{ "type": "commonjs" }\n');
 // npm does so where the package is installed; here it is run as it was built.
 chmodSync('dist/esm/surfaces/cli/index.js', 0o755);

@@ -1,4 +1,5 @@
-// TypeDoc needs TypeScript's JavaScript API, which TypeScript 7 does not have: it is given version 6, installed as `typescript6`.
+// TypeDoc needs TypeScript's JavaScript API, which TypeScript 7 does not have: it is given version 6, installed as
+// `typescript6`.
 import { register } from 'node:module';
 
 register(

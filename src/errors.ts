@@ -1,4 +1,4 @@
-/** What an error of this library tells besides its message. */
+/** The data of an error of this library. */
 export interface BatchErrorDetails {
   /** The batch that the error is about. */
   readonly batchId?: string;
@@ -6,7 +6,13 @@ export interface BatchErrorDetails {
   readonly cause?: unknown;
 }
 
-/** The base of all errors that this library makes. Errors of Redis and BullMQ reach you as they are, or as `cause`. */
+/**
+ * The base class of all errors that this library throws. Errors of Redis and of BullMQ are passed on as they are, or as
+ * the `cause`.
+ *
+ * @example
+ * if (error instanceof BatchError) log.warn({ batchId: error.batchId }, error.message);
+ */
 export class BatchError extends Error {
   /** The name of the error's class, e.g. 'BatchSealedError'. */
   override readonly name: string = 'BatchError';
@@ -19,12 +25,12 @@ export class BatchError extends Error {
   }
 }
 
-/** Bad input, refused before anything was written. */
+/** Thrown for bad input, by the call that received it and before anything is written. */
 export class BatchOptionsError extends BatchError {
   override readonly name = 'BatchOptionsError';
 }
 
-/** There is no batch with this id (any more). */
+/** Thrown when there is no batch with this id: it was never created in this Redis and prefix, or it was removed. */
 export class BatchNotFoundError extends BatchError {
   override readonly name = 'BatchNotFoundError';
 
@@ -35,12 +41,12 @@ export class BatchNotFoundError extends BatchError {
   }
 }
 
-/** The batch exists already, with another parent or with other callbacks. */
+/** Thrown when a batch with this id exists, with another parent or with other callbacks. */
 export class BatchConflictError extends BatchError {
   override readonly name = 'BatchConflictError';
 }
 
-/** The batch is sealed, and the caller is not an outstanding part of it: nothing was added. */
+/** Thrown when the batch is sealed and the caller is not an outstanding part of it. Nothing was added. */
 export class BatchSealedError extends BatchError {
   override readonly name = 'BatchSealedError';
 
@@ -53,7 +59,7 @@ export class BatchSealedError extends BatchError {
   }
 }
 
-/** The batch has finished, or was cancelled: nothing can be added any more, and nothing was. */
+/** Thrown when something is added to a batch that has finished or was cancelled. Nothing was added. */
 export class BatchFinishedError extends BatchError {
   override readonly name = 'BatchFinishedError';
 
@@ -67,7 +73,7 @@ export class BatchFinishedError extends BatchError {
   }
 }
 
-/** One or more jobs could not be added as members; `jobIds` names them. */
+/** Thrown when one or more jobs could not be added as members; `jobIds` names them. */
 export class BatchMemberError extends BatchError {
   override readonly name = 'BatchMemberError';
   /** The ids of the jobs that are not in the batch. */
@@ -79,12 +85,12 @@ export class BatchMemberError extends BatchError {
   }
 }
 
-/** `waitUntilFinished(ttl)`: the batch had not finished when `ttl` milliseconds had passed. */
+/** Thrown by `waitUntilFinished(ttl)` when the batch had not finished after `ttl` milliseconds. */
 export class BatchTimeoutError extends BatchError {
   override readonly name = 'BatchTimeoutError';
 }
 
-/** An error's message as part of a sentence of ours. */
+/** Returns an error's message in a form that can end a sentence. */
 export function because(cause: unknown): string {
   return (cause instanceof Error ? cause.message : String(cause)).replace(/\.+$/, '');
 }

@@ -5,12 +5,14 @@
  */
 
 export type { Batch, BulkAdded } from './batch/batch.js';
-export type { Callback, CallbackBatch, Callbacks } from './batch/callbacks.js';
+export type { Callback, CallbackBatch, CallbackHandlers, CallbackJob, Callbacks } from './batch/callbacks.js';
 export type { BatchOptions, ParentBatch } from './batch/create.js';
+export type { FailureReason, FailureReasons, FailureReasonsOptions } from './batch/failure-reasons.js';
 export type { Flow, FlowChild, FlowChildOptions, FlowNode } from './batch/flow.js';
 export type { BatchJob, BatchJobs } from './batch/job.js';
-export type { BatchCounts, ListedState } from './batch/lookup.js';
-export type { DataOf, JobLike, JobOf, NameOf, QueueLike, ResultOf } from './batch/queue-like.js';
+export type { BatchCounts, BatchQuery, ListedState } from './batch/lookup.js';
+export type { BatchMember, BatchMembersPage, MemberState, MembersPageOptions } from './batch/member-pages.js';
+export type { DataOf, JobLike, JobOf, NamedQueue, NameOf, QueueLike, ResultOf } from './batch/queue-like.js';
 export type { BatchFailure, BatchFailuresPage, BatchResult, FailuresPageOptions } from './batch/settled.js';
 export type { BatchStatus, CallbackStatus, StageStatus } from './batch/status.js';
 export type { BatchTree, TreeJobs } from './batch/tree.js';
@@ -42,6 +44,7 @@ export type { When } from './model/workflow.js';
 export type { CallbackJobOptions, MemberDefaults, MemberOptions } from './validation.js';
 export { type BatchMethods, type BatchQueue, type WithBatchesOptions, withBatches } from './with-batches.js';
 export { BatchWorker, type BatchWorkerEvents, type BatchWorkerOptions } from './worker/batch-worker.js';
+export type { FailedCallback } from './worker/callback-worker.js';
 export type { BatchRepair } from './worker/maintenance/service.js';
 export type { RunStatus, WorkflowRun } from './workflow/run.js';
 export type { AnyStage, AnyWorkflow, StageJob, Stages, WorkflowTypes } from './workflow/stage-options.js';

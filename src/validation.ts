@@ -1,7 +1,7 @@
 import type { BulkJobOptions, JobsOptions } from 'bullmq';
 import { BatchOptionsError } from './errors.js';
 
-/** The options of BullMQ that decide what becomes of a parent; the batch sets them itself. */
+/** BullMQ's options that decide what becomes of a job's parent. The batch sets them itself. */
 type ReservedJobOption =
   | 'parent'
   | 'failParentOnFailure'
@@ -48,7 +48,10 @@ export function checkObject(what: string, value: unknown): asserts value is Reco
   }
 }
 
-/** Half of a surrogate pair, as a string cut in the middle of an emoji has, is JSON that Redis's Lua cannot read. */
+/**
+ * Refuses half of a surrogate pair, as a string has that was cut in the middle of an emoji: Redis's Lua cannot read it
+ * in JSON.
+ */
 function checkWellFormed(what: string, text: string): void {
   if (/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/.test(text)) {
     throw new BatchOptionsError(
@@ -64,14 +67,17 @@ export function checkName(what: string, value: unknown): asserts value is string
   checkWellFormed(what, value);
 }
 
-/** What BullMQ keeps beside a queue's jobs, and its words for states: a job with such an id would share its key. */
+/**
+ * The names of the keys that BullMQ keeps beside a queue's jobs, and its words for states: a job with such an id would
+ * share a key with them.
+ */
 export const QUEUE_KEYS: readonly string[] = [
   ...['active', 'wait', 'waiting', 'waiting-children', 'paused', 'delayed', 'prioritized', 'completed', 'failed'],
   ...['id', 'meta', 'events', 'marker', 'pc', 'de', 'dn', 'limiter', 'repeat', 'stalled', 'stalled-check', 'metrics'],
   ...['delay', 'priority', 'resumed', 'cleaned'],
 ];
 
-/** Refuses what cannot be the name of the queue that holds the batches. */
+/** Checks the name of the queue that holds the batches. */
 export function checkBatchesQueue(what: string, value: unknown): asserts value is string {
   checkName(what, value);
   if (value.includes(':')) {
@@ -79,19 +85,25 @@ export function checkBatchesQueue(what: string, value: unknown): asserts value i
   }
 }
 
-/** Whether a batch can have this id: what BullMQ keeps under the others is no batch. */
+/** Whether a batch can have this id. Keys of the queue that are not jobs must not be taken for batches. */
 export function mayBeBatchId(id: string): boolean {
   return !/[:~]/.test(id) && !QUEUE_KEYS.includes(id);
 }
 
-/** An id that BullMQ's parent/child scripts, and our callback ids, can carry. */
+/**
+ * Escapes an id: ':' and '~', the separators of Redis keys and of this library's ids, become '%3A' and '%7E'. Ids that
+ * are made from a job's id may have them. An escaped id stays as it is.
+ */
+export function escapedId(id: string): string {
+  return id.replaceAll(':', '%3A').replaceAll('~', '%7E');
+}
+
+/**
+ * Checks an id of the caller's, which BullMQ's parent and child scripts and the ids of callbacks must be able to carry
+ * once it is escaped.
+ */
 export function checkBatchId(id: unknown): asserts id is string {
   checkName('The id of a batch', id);
-  if (/[:~]/.test(id)) {
-    throw new BatchOptionsError(
-      `The id of a batch must not contain ':' or '~', which are Redis's and our own separators: '${id}'.`,
-    );
-  }
   if (QUEUE_KEYS.includes(id)) {
     throw new BatchOptionsError(
       `The id of a batch must not be '${id}', the name of a key of BullMQ's. Use e.g. 'import-${id}'.`,
@@ -124,7 +136,10 @@ export function checkJobOptions(what: string, opts: unknown): asserts opts is Jo
 /** The highest priority number that BullMQ can store. */
 const PRIORITY_LIMIT = 2 ** 21;
 
-/** What BullMQ refuses, or miscounts, when the job is added: for the job of a callback that is too late. */
+/**
+ * Checks the numbers that BullMQ refuses, or miscounts, only when the job is added: for the job of a callback that
+ * would be too late.
+ */
 function checkQuantities(what: string, { priority, delay, backoff }: Record<string, unknown>): void {
   if (priority !== undefined && !(Number.isInteger(priority) && between(priority, 0, PRIORITY_LIMIT))) {
     throw new BatchOptionsError(
@@ -168,7 +183,10 @@ export function checkMemberOptions(what: string, opts: unknown, batchId?: string
     );
   }
   if (jobId.startsWith('0:') || (jobId.includes(':') && jobId.split(':').length !== 3)) {
-    throw new BatchOptionsError(`${what}.jobId must not contain ':', BullMQ's separator: '${jobId}'.`);
+    throw new BatchOptionsError(
+      `${what}.jobId must not contain ':', BullMQ's separator: '${jobId}'. Use e.g. ` +
+        `'${jobId.replace(/^0:/, 'row-0:').replaceAll(':', '-')}'.`,
+    );
   }
 }
 
@@ -233,7 +251,7 @@ export function describe(value: unknown): string {
   return typeof value === 'string' ? `'${value}'` : `a ${typeof value}`;
 }
 
-/** What may have been meant by a name that is none of the known ones. */
+/** Returns the one of these words that was probably meant. */
 export function nearest(key: string, known: readonly string[]): string | undefined {
   const [best] = known
     .map((candidate) => ({ candidate, distance: editDistance(key.toLowerCase(), candidate.toLowerCase()) }))

@@ -30,9 +30,9 @@ const floorOf = (file: string) => FLOORS.indexOf(partsOf(file)[0] ?? '');
 const isSurface = (file: string) => partsOf(file)[0] === SURFACES;
 const inside = files.filter((file) => !isSurface(file));
 const importsOf = (file: string) =>
-  [...textOf(file).matchAll(/from '(\.[^']+)'/g)].map(([, path = '']) =>
-    relative(src, join(src, dirname(file), path)).replace(/\.js$/, '.ts'),
-  );
+  [...textOf(file).matchAll(/from '(\.[^']+)'/g)]
+    .map(([, path = '']) => relative(src, join(src, dirname(file), path)).replace(/\.js$/, ''))
+    .map((path) => (files.includes(`${path}.d.ts`) ? `${path}.d.ts` : `${path}.ts`));
 
 test('every file is on a floor', () => {
   expect(inside.filter((file) => floorOf(file) < 0)).toEqual([]);

@@ -4,6 +4,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { transform } from 'esbuild';
 import { type Page, pages, readPage } from './support/pages.js';
 import { type Bench, describe, expect, test } from './support/test.js';
 
@@ -57,9 +58,9 @@ function programOf(code: string, { connection, prefix }: Bench): string {
 
 /** Runs the program until it has printed so many lines, and returns them. */
 async function linesOf(program: string, count: number, bench: Bench): Promise<string[]> {
-  const file = fileInside(`${bench.prefix}.mts`);
-  writeFileSync(file, program);
-  const child = spawn(process.execPath, ['--import', 'tsx', file], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+  const file = fileInside(`${bench.prefix}.mjs`);
+  writeFileSync(file, (await transform(program, { loader: 'ts' })).code);
+  const child = spawn(process.execPath, [file], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
   const exit = once(child, 'exit');
   bench.use({
     async close() {
@@ -116,6 +117,8 @@ describe('an example prints what it says', () => {
     for (const [, queue = ''] of code.matchAll(/new (?:Queue|Worker)\('([\w-]+)'/g)) {
       bench.owns(queue);
     }
+    // The queue from which BatchWorkers run callbacks.
+    bench.owns('batch-callbacks');
     expect(await linesOf(programOf(code, bench), expected.length, bench)).toEqual(expected);
   });
 });

@@ -2,7 +2,7 @@
 import { type Job, Queue } from 'bullmq';
 import { Queue as Queue5 } from 'bullmq5';
 import { expectTypeOf } from 'vitest';
-import { type Batch, type BatchStatus, withBatches } from '../src/index.js';
+import { type Batch, type BatchStatus, BatchWorker, type CallbackJob, withBatches } from '../src/index.js';
 
 type Upload = { file: string };
 type Uploaded = { bytes: number };
@@ -65,7 +65,45 @@ async function untypedQueuesTakeAnything() {
   await batch.add('a', { whatever: true });
 }
 
+async function childrenHaveTheTypesOfTheirQueue() {
+  const orgs = withBatches(new Queue<{ org: number }, void, 'import-org'>('orgs', { connection }));
+  const images = withBatches(new Queue<Upload, Uploaded, 'upload'>('images', { connection }));
+  const batch = await orgs.createBatch();
+  const child = await batch.createBatch({ queue: images });
+  expectTypeOf((await child.add('upload', { file: 'a.png' })).returnvalue).toEqualTypeOf<Uploaded>();
+  // @ts-expect-error a job of the parent's queue
+  await child.add('import-org', { org: 7 });
+  await (await batch.createBatch()).add('import-org', { org: 7 });
+  await (await batch.createBatch({ queue: 'mail' })).add('anything', 17);
+  // @ts-expect-error a batch that is created from a queue is for that queue
+  await orgs.createBatch({ queue: images });
+}
+
+async function callbacksAreTypedFromOneMap() {
+  const callbacks = {
+    'finished-import': async (job: CallbackJob<{ org: number }>) => job.data.org + job.data.batch.failed,
+    'tell-ops': (job: CallbackJob) => job.data.batch.description,
+  };
+  new BatchWorker({ connection, callbacks });
+  new BatchWorker({ connection, callbacks: { inline: async (job) => job.data.batch.succeeded } });
+  // @ts-expect-error no function
+  new BatchWorker({ connection, callbacks: { inline: 'later' } });
+  const users = withBatches(new Queue<Upload>('users', { connection }), { callbacks });
+  const batch = await users.createBatch({ on: { complete: 'finished-import', death: ['tell-ops', { name: 'x' }] } });
+  // @ts-expect-error no callback of the map
+  await users.createBatch({ on: { complete: 'finished-imports' } });
+  // @ts-expect-error nor in a child
+  await batch.createBatch({ on: { complete: 'finished-imports' } });
+  // @ts-expect-error nor later
+  await batch.on('success', 'finished-imports');
+  await batch.on('success', 'tell-ops');
+  expectTypeOf(batch).toExtend<Batch>();
+  const untyped = withBatches(new Queue('users', { connection }));
+  await untyped.createBatch({ on: { complete: 'anything' } });
+}
+
 // @ts-expect-error not a queue
 withBatches({ name: 'users' });
 
+void [childrenHaveTheTypesOfTheirQueue, callbacksAreTypedFromOneMap];
 void [typesFlowFromTheQueue, queuesOfBullMQ5FitToo, untypedQueuesTakeAnything];

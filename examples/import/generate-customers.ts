@@ -31,8 +31,8 @@ const FIRST_NAMES = (
   'Olga Paul Quentin Renée Søren Tomáš Ursula Víctor Wanjiru Xavier Yusuf Zuzanna'
 ).split(' ');
 const LAST_NAMES = (
-  "Lovelace García Müller Nowak Ødegård D'Angelo Fernández Háček Ivanov Jørgensen Kim Łuczak Martin Núñez O'Neill Petrov " +
-  'Quispe Rossi Smith Tanaka Ünal Varga Wójcik Xu Yılmaz Zimmermann'
+  "Lovelace García Müller Nowak Ødegård D'Angelo Fernández Háček Ivanov Jørgensen Kim Łuczak Martin Núñez O'Neill " +
+  'Petrov Quispe Rossi Smith Tanaka Ünal Varga Wójcik Xu Yılmaz Zimmermann'
 ).split(' ');
 const HAN_NAMES = ['李小龙', '王芳', '张伟', '刘洋', '陈静', '杨光', '赵敏', '黄磊'];
 const COUNTRIES = ['DE', 'ES', 'FR', 'PL', 'SE', 'IT', 'GB', 'IE', 'CN', 'PE', 'KE', 'JP'];

@@ -92,7 +92,15 @@ export class CustomerImport {
     const rows = customersOf(file, organization, this.#closing.signal);
     const finished = { queue: this.organizations, name: 'finished-user-import', data: { organization }, opts: RETRIES };
     await this.users.addBatch(
-      { id, parent, description: `Users of ${organization}`, on: { complete: finished }, jobOptions: RETRIES },
+      {
+        id,
+        parent,
+        description: `Users of ${organization}`,
+        on: { complete: finished },
+        jobOptions: RETRIES,
+        // Rows that are rejected are told in the report: they are no failure of the import.
+        onFailure: 'allow',
+      },
       userJobs(rows),
     );
     return { organization };

@@ -54,14 +54,17 @@ async function run(options: Options): Promise<void> {
 async function runImport(
   { path, report, board }: Options,
   organizations: ReadonlyMap<string, number>,
-  { connection, prefix }: RunRedis,
+  { connection, prefix, option }: RunRedis,
   onFinished: (summary: ImportSummary) => void,
 ): Promise<void> {
   const customers = new CustomerImport({ connection, prefix }, board ? { msPerUser: WATCHED_MS_PER_USER } : {});
   const display = progressDisplay(process.stdout);
   const pages = board ? await serveBoard({ connection, prefix }, customers) : undefined;
   try {
-    if (pages !== undefined) print(`  Bull Board  ${pages.board}\n  Batches     ${pages.page}\n`);
+    if (pages !== undefined) {
+      const watch = `npm run batches -- watch ${IMPORT_ID} --prefix ${prefix}${option}`;
+      print(`  Bull Board  ${pages.board}\n  Batches     ${pages.page}\n  Terminal    ${watch}\n`);
+    }
     const batch = await customers.start(IMPORT_ID, path, [...organizations.keys()], report);
     const finished = summaryOf(batch, customers);
     finished.catch(() => {});

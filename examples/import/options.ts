@@ -12,7 +12,8 @@ Usage: npm run demo -- [OPTIONS] [FILE.csv]
   FILE.csv        the file to import; default: ${shown(SAMPLE)}
   --report PATH   where the report goes; default: reports/import-TIME.xlsx
   --json          print the result as JSON, on the last line
-  --board         show it in Bull Board and on the page of batches, at a pace that can be watched, until Ctrl-C
+  --board         show it in Bull Board, on the page of batches and on the command line, at a pace that can be
+                  watched, until Ctrl-C
   --prefix NAME   how the run's keys in Redis begin; default: customer-import
   --help          print this
 

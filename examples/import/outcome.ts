@@ -53,7 +53,7 @@ function countReasons(rejected: readonly Rejected[]): Record<string, number> {
   return Object.fromEntries([...counts].sort(([, a], [, b]) => b - a));
 }
 
-/** A batch with an invalid row in it has failed, and is as good a member as one without. */
+/** All members, also those that could not be imported at all. */
 async function* membersOf(batch: ImportBatch) {
   yield* batch.results();
   yield* batch.failures();

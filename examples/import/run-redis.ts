@@ -5,6 +5,8 @@ import { startPrivateRedis } from '../../test/support/private-redis.js';
 export interface RunRedis {
   readonly connection: { readonly url: string };
   readonly prefix: string;
+  /** The option with which the command line finds it; none where REDIS_URL says it. */
+  readonly option: string;
   /** Deletes the keys of this run, and stops the server if it was started for it. */
   end(): Promise<void>;
 }
@@ -23,6 +25,7 @@ export async function startRunRedis(prefix: string): Promise<RunRedis> {
   return {
     connection: { url },
     prefix,
+    option: how === 'REDIS_URL' ? '' : ` --redis ${url}`,
     async end() {
       if (how === 'REDIS_URL') await deleteKeys(url, prefix);
       await stop();

@@ -27,8 +27,11 @@ export function shortened(text: string, width: number): string {
 }
 
 const NO_WIDTH = /[\p{M}\p{Cf}]/gu;
-const DOUBLE_WIDTH =
-  /[\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}\p{Emoji_Presentation}\u3000-\u303e\uff01-\uff60]/gu;
+const DOUBLE_WIDTH = new RegExp(
+  '[\\p{Script=Han}\\p{Script=Hangul}\\p{Script=Hiragana}\\p{Script=Katakana}' +
+    '\\p{Emoji_Presentation}\\u3000-\\u303e\\uff01-\\uff60]',
+  'gu',
+);
 
 /** How many columns of a terminal a text takes: East Asian characters are two wide, accents of their own none. */
 export function widthOf(text: string): number {

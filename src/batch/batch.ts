@@ -9,14 +9,23 @@ import { isCancelled } from '../record/cancel.js';
 import { batchKeys } from '../record/keys.js';
 import { sealBatch, touchBatch } from '../record/seal.js';
 import { readSnapshot } from '../record/snapshot.js';
-import { checkKeys, checkName, checkObject, describe, type MemberOptions, mayBeBatchId } from '../validation.js';
-import { type Callback, checkCallbackCount, storeCallback } from './callbacks.js';
+import {
+  checkKeys,
+  checkName,
+  checkObject,
+  describe,
+  escapedId,
+  type MemberOptions,
+  mayBeBatchId,
+} from '../validation.js';
+import { type Callback, checkCallbackCount, storeCallback, storeCallbacks } from './callbacks.js';
 import { cancelBatch } from './cancel.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
 import { explain } from './explain.js';
+import { type FailureReasons, type FailureReasonsOptions, failureReasonsOf } from './failure-reasons.js';
 import { addFlow, type Flow, type FlowNode } from './flow.js';
-import { checkNotBatches, checkSameBatches, type MemberQueue } from './home.js';
-import { freshIds, repeatableIds } from './ids.js';
+import { checkNotBatches, checkSameBatches, findQueue, type MemberQueue } from './home.js';
+import { derivedIds, freshIds, type NextId, repeatableIds } from './ids.js';
 import {
   type BatchJobs,
   type CheckedJob,
@@ -27,9 +36,14 @@ import {
   type Opener,
 } from './job.js';
 import { addCallback } from './late.js';
+import { type BatchMembersPage, type MembersPageOptions, membersPage } from './member-pages.js';
 import { type Added, addMembers, type Destination, type Member } from './members.js';
-import type { DataOf, JobOf, NameOf, QueueLike, ResultOf } from './queue-like.js';
+import { updateMetadata } from './metadata.js';
+import { orderedResults } from './ordered.js';
+import type { DataOf, JobOf, NamedQueue, NameOf, QueueLike, ResultOf } from './queue-like.js';
 import { removeBatch } from './remove.js';
+import { removeMember } from './remove-member.js';
+import type { Repetition } from './repetition.js';
 import { retryFailed, revive } from './retry.js';
 import {
   type BatchFailure,
@@ -55,17 +69,24 @@ export interface BulkAdded {
   readonly known: number;
 }
 
-/** What the holder of a handle is, to the batch: nothing, or an outstanding part of it. */
+/**
+ * What the holder of a handle may show in order to add: nothing for a caller from outside, or links that prove that it
+ * is an outstanding part of the batch.
+ */
 export interface Standing {
-  /** Proof that may be shown to the batch itself; without it, adding ends with the seal. */
+  /**
+   * The maker of ids for everything that a running job adds through this handle, and through handles that come from it.
+   */
+  readonly repetition?: Repetition | undefined;
+  /** Links that the batch itself accepts. Without one, adding ends with the seal. */
   readonly links: readonly AttachmentLink[];
-  /** Proof that may be passed on to its parent. A callback has only this one. */
+  /** Links that the parent accepts. A callback has only these. */
   readonly parentLinks: readonly AttachmentLink[];
 }
 
 const OUTSIDE: Standing = { links: [], parentLinks: [] };
 
-/** The longest time that a timer can hold. */
+/** The longest delay, in ms, that a timer of Node takes. */
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
 
 /**
@@ -77,7 +98,7 @@ const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
  * await batch.addBulk(rows);
  * await batch.seal();
  */
-export class Batch<Q extends QueueLike = QueueLike> {
+export class Batch<Q extends QueueLike = QueueLike, Names extends string = string> {
   /** The id of the batch: your own, or a generated one of 20 characters. */
   readonly id: string;
   /** False when `createBatch` found a batch with this id, or when the handle comes from a look-up. */
@@ -117,6 +138,16 @@ export class Batch<Q extends QueueLike = QueueLike> {
     return this.#definition;
   }
 
+  /**
+   * What the job is to the batch that the handle was asked for with.
+   *
+   * @internal
+   */
+  get isAddedToBy(): 'member' | 'callback' | undefined {
+    const { links, parentLinks } = this.#standing;
+    return links.length > 0 ? 'member' : parentLinks.length > 0 ? 'callback' : undefined;
+  }
+
   /** The id of the parent batch; undefined for a batch without a parent. */
   get parentId(): string | undefined {
     return this.#definition.parentId;
@@ -135,7 +166,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
    *
    * @param name the name of the job.
    * @param data the data of the job, which JSON must be able to carry.
-   * @param opts BullMQ's job options; they win over the batch's `jobOptions`. With a `jobId`, adding again adds nothing.
+   * @param opts BullMQ's job options; they win over the batch's `jobOptions`. A `jobId` that is a member is left alone.
    * @throws BatchSealedError, BatchFinishedError when adding has ended for the caller; nothing was added.
    * @throws BatchMemberError when the job could not be stored.
    * @throws BatchOptionsError for options that break batches, e.g. `repeat` or another `parent`.
@@ -169,21 +200,34 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Adds jobs from a source that was checked as far as it can be.
+   * Adds jobs from a source that was checked as far as possible without reading a stream.
    *
-   * @param isRepeatable whether the jobs get ids that are the same when the same source is read again.
+   * @param isRepeatable whether the jobs get the same ids when the same source is read again.
    * @internal
    */
   async addChecked(jobs: BatchJobs<Q>, isRepeatable: boolean): Promise<BulkAdded> {
     const { nonce } = this.#definition;
-    return this.#addStream(jobs, isRepeatable ? repeatableIds(this.id, nonce) : freshIds(nonce), !isRepeatable);
+    return isRepeatable
+      ? this.#addStream(jobs, repeatableIds(this.id, nonce), false)
+      : this.#addStream(jobs, this.#newIds(), this.#makesFreshIds);
+  }
+
+  /** Whether the ids that it makes can be known only to a call that is sent twice. */
+  get #makesFreshIds(): boolean {
+    return this.#standing.repetition === undefined;
+  }
+
+  #newIds(): NextId {
+    const { repetition } = this.#standing;
+    const { nonce } = this.#definition;
+    return repetition === undefined ? freshIds(nonce) : derivedIds(nonce, repetition);
   }
 
   /**
    * Adds a tree of jobs, in the form of BullMQ's `FlowProducer`, of which the root becomes one member: it runs when the
    * jobs below it have, and what becomes of it is what counts. A job below that fails for good fails the one above it,
-   * up to the root, unless its options say otherwise (`ignoreDependencyOnFailure`, …). As with a FlowProducer, the
-   * `defaultJobOptions` of queues do not apply; the batch's `jobOptions` do, to the root.
+   * up to the root, unless its options say otherwise (`ignoreDependencyOnFailure`, …). The `defaultJobOptions` apply of
+   * queues that this process has wrapped with `withBatches()`; the batch's `jobOptions` do to the root.
    *
    * @param flow `{ name, queueName, data?, opts?, children? }`, at most 300 jobs in all.
    * @returns `{ job, children? }` for each job, as FlowProducer does; for a root that was a member already only its
@@ -198,10 +242,12 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * });
    */
   async addFlow(flow: Flow): Promise<FlowNode> {
-    return this.#traced(() => addFlow(this.destination, this.#definition.jobOptions, flow));
+    const { repetition } = this.#standing;
+    const kept = this.#definition.keep.members ? { ...flow, opts: { ...flow?.opts, removeOnFail: false } } : flow;
+    return this.#traced(() => addFlow(this.destination, this.#definition.jobOptions, kept, repetition));
   }
 
-  async #addStream(jobs: BatchJobs<Q>, nextId: () => string, freshIfUnnamed: boolean): Promise<BulkAdded> {
+  async #addStream(jobs: BatchJobs<Q>, nextId: NextId, freshIfUnnamed: boolean): Promise<BulkAdded> {
     let [added, known, position] = [0, 0, 0];
     const add = async (chunk: unknown[]) => {
       const members = chunk.map((job) =>
@@ -219,7 +265,7 @@ export class Batch<Q extends QueueLike = QueueLike> {
   /** Gives signs of life while a producer works, so that a slow one is not taken for dead. */
   async #alive<T>(work: () => Promise<T>): Promise<T> {
     const { redis } = this.#opener.home;
-    // A sign that does not get through is no error of the producer's: the next one may, and so may its jobs.
+    // A sign of life that fails is not reported to the producer: the next one may succeed, and so may its jobs.
     const beat = () => void touchBatch(redis, this.#definition).catch(() => {});
     const heart = setInterval(beat, Math.min(this.#definition.openTimeout / 3, LONGEST_INTERVAL_MS));
     heart.unref();
@@ -247,11 +293,11 @@ export class Batch<Q extends QueueLike = QueueLike> {
     }
     checkNotBatches(queue.name, this.#opener.home.batches.name);
     checkSameBatches(`Batch '${this.id}'`, queue, this.#opener.home);
-    const nextId = freshIds(this.#definition.nonce);
+    const nextId = this.#newIds();
     const members = jobs.map((job, i) =>
       this.#member(checkMember(jobs.length === 1 ? 'the job' : `job ${i}`, queue, job, this.id), nextId),
     );
-    const fresh = !members.some(({ isNamed }) => isNamed);
+    const fresh = this.#makesFreshIds && !members.some(({ isNamed }) => isNamed);
     const added: Job[] = [];
     for (let from = 0; from < members.length; from += CHUNK_SIZE) {
       const some = members.slice(from, from + CHUNK_SIZE);
@@ -260,15 +306,16 @@ export class Batch<Q extends QueueLike = QueueLike> {
     return { jobs: added };
   }
 
-  #member({ queue, name, data, opts = {} }: CheckedJob, nextId: () => string): Member {
+  #member({ queue, name, data, opts = {} }: CheckedJob, nextId: NextId): Member {
     const { jobOptions } = this.#definition;
     const { jobId, ...own } = opts;
-    const id = nextId();
+    const id = nextId({ queue: queue.name, name, data });
     const isNamed = jobId !== undefined;
-    return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions) }, id: jobId ?? id, isNamed };
+    const kept = this.#definition.keep.members ? { removeOnFail: false } : {};
+    return { queue, name, data, opts: { ...jobOptions, ...(own as JobsOptions), ...kept }, id: jobId ?? id, isNamed };
   }
 
-  /** What is added is a part of the batch's trace, whatever is being traced where it is added. */
+  /** Runs `work` in the trace of the batch, whatever trace is active where the job is added. */
   #traced<T>(work: () => T): T {
     return inTrace(this.#opener.home.telemetry, this.#definition.trace, work);
   }
@@ -304,23 +351,32 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Creates a child batch: it is one member of this batch, and settles when its own callbacks have run. To create it on
-   * another queue: `otherQueue.createBatch({ parent: batch })`.
+   * Creates a child batch: it is one member of this batch, and settles when its own callbacks have run. Its members go
+   * into `queue`, by default into the queue of this batch; `queue.createBatch({ parent })` does the same.
    *
    * @param options as of `queue.createBatch()`, without another `parent`.
    * @throws as `add` and `queue.createBatch`.
    *
    * @example
-   * const users = await batch.createBatch({ description: 'Users of ACME', on: { complete: { name: 'cs-import' } } });
+   * const ofAcme = await batch.createBatch({ queue: users, description: 'Users of ACME' });
+   * await ofAcme.add('import-user', { name: 'Ada' });   // a job of the queue 'users'
    */
-  async createBatch(options: BatchOptions = {}): Promise<Batch<Q>> {
+  createBatch<C extends QueueLike>(options: BatchOptions<Names> & { readonly queue: C }): Promise<Batch<C, Names>>;
+  createBatch(options: BatchOptions<Names> & { readonly queue: string }): Promise<Batch<NamedQueue, Names>>;
+  createBatch(options?: BatchOptions<Names> & { readonly queue?: undefined }): Promise<Batch<Q, Names>>;
+  async createBatch(
+    given: BatchOptions<Names> & { readonly queue?: string | QueueLike | undefined } = {},
+  ): Promise<Batch<QueueLike, Names>> {
+    checkObject('The options of a batch', given);
+    const { queue, ...options } = given;
     checkBatchOptions(options);
     if (options.parent !== undefined && options.parent !== this) {
       throw new BatchOptionsError(
         `batch.createBatch() creates a child of batch '${this.id}': it takes no other 'parent'.`,
       );
     }
-    return createBatch(this.#opener, { ...options, parent: this });
+    const own = findQueue(`batch.createBatch(): queue`, queue, this.#opener.home, this.#opener.own);
+    return createBatch({ ...this.#opener, own }, { ...options, parent: this });
   }
 
   /**
@@ -330,8 +386,18 @@ export class Batch<Q extends QueueLike = QueueLike> {
    */
   async createChild<C extends QueueLike>(opener: Opener, options: BatchOptions): Promise<Batch<C>> {
     checkSameBatches(`A child of batch '${this.id}'`, opener.own, this.#opener.home);
-    const defined = await this.#traced(() => defineBatch(opener, options, this.destination));
-    return new Batch<C>({ ...defined, opener, parent: this });
+    const { repetition } = this.#standing;
+    const named =
+      repetition === undefined || options.id !== undefined
+        ? options
+        : { ...options, id: this.#childId(opener, options, repetition) };
+    const defined = await this.#traced(() => defineBatch(opener, named, this.destination));
+    return new Batch<C>({ ...defined, opener, parent: this, standing: { ...OUTSIDE, repetition } });
+  }
+
+  /** Makes the id of a child batch that a running member creates: a second run of the member finds it. */
+  #childId(opener: Opener, { id, on, parent, ...content }: BatchOptions, repetition: Repetition): string {
+    return repetition.nextId(this.#definition.nonce, opener.own.name, content, storeCallbacks(on, opener));
   }
 
   /**
@@ -356,9 +422,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Runs again what has failed: the failed members, those of child batches too, and the failed callbacks. What succeeds
-   * now counts as succeeded; when everything has, `success` fires, here and above, and the status says `recovered`.
-   * `complete` does not fire again. Members whose job is gone stay failed, missing members stay missing.
+   * Runs again what has failed: the failed members, those of child batches too, and the failed callbacks. When
+   * everything has succeeded, `success` fires, on this batch and on those above it, and the status says `recovered`.
+   * `complete` does not fire again. Members whose job is gone stay failed, and missing members stay missing.
    *
    * A failed member that is retried by hand (`job.retry()`, Bull Board) heals its batch in the same way, within
    * seconds.
@@ -412,8 +478,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * Whether this batch, or one above it, was cancelled: what a long-running member asks to stop early. One command,
-   * however deep the batch is.
+   * Returns whether this batch, or one above it, was cancelled: a long-running member asks it to stop early. One
+   * command, however deep the batch is.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    *
@@ -444,13 +510,29 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * @example
    * await batch.on('success', { name: 'tell-ops', queue: mail });
    */
-  async on(event: BatchEvent, callback: Callback): Promise<void> {
+  async on(event: BatchEvent, callback: Names | Callback): Promise<void> {
     if (!EVENTS.includes(event)) {
       throw new BatchOptionsError(`A batch has no event ${describe(event)}. Known are: ${EVENTS.join(', ')}.`);
     }
     const stored = storeCallback(`on('${event}')`, callback, this.#opener);
     checkCallbackCount(`on('${event}')`, (await this.#snapshot()).callbacks.length + 1);
     await addCallback(this.#opener.home, this.#definition, event, stored);
+  }
+
+  /**
+   * Changes the batch's metadata: the given properties are set, and those that are `undefined` are removed. Changes by
+   * several processes at the same time are all kept.
+   *
+   * @param change the properties; with them the metadata may have 10,000 characters of JSON.
+   * @returns the metadata as it is then.
+   * @throws BatchNotFoundError when the batch has been removed; BatchOptionsError for what JSON cannot carry, or for
+   * too much.
+   *
+   * @example
+   * await batch.updateMetadata({ rows: 5000, startedBy: 'ada' });
+   */
+  async updateMetadata(change: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>> {
+    return updateMetadata(this.#opener.home, this.#definition, change);
   }
 
   /**
@@ -478,8 +560,10 @@ export class Batch<Q extends QueueLike = QueueLike> {
   }
 
   /**
-   * The parent batch, or undefined. In a callback, or in a member, this is how work is added further up the tree: the
-   * right to do so comes from the job that `batchOf` was asked about, and ends with it.
+   * Returns the parent batch, or undefined. In a callback, or in a member, this is how work is added further up the
+   * tree: the right to do so comes from the job that `batchOf` was asked about, and ends with it.
+   *
+   * @throws BatchNotFoundError when the parent has been removed.
    *
    * @example
    * const parent = await (await users.batchOf(job))?.parent();
@@ -494,10 +578,10 @@ export class Batch<Q extends QueueLike = QueueLike> {
       return undefined;
     }
     const { redis } = this.#opener.home;
-    const { parentLinks } = this.#standing;
+    const { parentLinks, repetition } = this.#standing;
     const link = { dependencies: batchKeys(redis, parentId).dependencies, memberKey: batchKeys(redis, this.id).job };
     const links = parentLinks.length === 0 ? [] : [...parentLinks, link];
-    return loadBatch<Q>(this.#opener, parentId, { links, parentLinks: links });
+    return loadBatch<Q>(this.#opener, parentId, { links, parentLinks: links, repetition });
   }
 
   /**
@@ -529,8 +613,8 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * says the same in sentences, most important first, with what to do. Of a finished batch it says how it ended.
    *
    * Looks at up to 2,000 outstanding members, 500 per command. Of a larger batch these are a sample: `sampled` says how
-   * many they were, the counts of `members` are estimates, and sentences say "about"; child batches are counted exactly.
-   * For people and alarms; for a progress bar there is `status()`.
+   * many they were, the counts of `members` are estimates, and sentences say "about"; child batches are counted
+   * exactly. For people and alarms; for a progress bar there is `status()`.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    *
@@ -563,15 +647,77 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * Yields the members that succeeded, with what they returned; page by page, in no particular order. While the batch
    * is running a member may be yielded twice.
    *
+   * @param options `ordered: true` yields them in the order in which each producer has added them, those with ids of
+   * their own last, by id. All are held in memory: at most 100,000, or a BatchError says so. Default: false.
+   *
    * @example
    * for await (const { id, value } of batch.results()) sheet.addRow([id, value]);
    */
-  results(): AsyncGenerator<BatchResult<ResultOf<Q>>, void> {
-    return resultsOf(this.#opener.home, this.id);
+  results(options: { readonly ordered?: boolean } = {}): AsyncGenerator<BatchResult<ResultOf<Q>>, void> {
+    checkObject('The options of results', options);
+    checkKeys('results()', options, ['ordered']);
+    return options.ordered ? orderedResults(this.#opener.home, this.id) : resultsOf(this.#opener.home, this.id);
   }
 
   /**
-   * Yields the members that failed for good, with the reason and, while the job exists, its data; as `results()`.
+   * Reads one page of the members, jobs and child batches, with how they stand, their data while their job exists, and
+   * what they returned or why they failed. While the batch is running, a member that settles meanwhile may be on two
+   * pages, or on none.
+   *
+   * @param options `state`: 'pending', 'succeeded' or 'failed', by default all; `cursor` of the page before, and about
+   * how many are wanted: `count`, 1 to 1,000, by default 100.
+   * @throws BatchOptionsError for a cursor that no page has returned, and other states and counts.
+   *
+   * @example
+   * const { members, cursor } = await batch.members({ state: 'pending' });
+   */
+  async members(options: MembersPageOptions = {}): Promise<BatchMembersPage<DataOf<Q>, ResultOf<Q> | BatchStatus>> {
+    return membersPage(this.#opener.home, this.id, options);
+  }
+
+  /**
+   * Takes a job that has not started out of the batch and out of its queue: it is not counted any more, and the batch
+   * does not wait for it.
+   *
+   * @param id the id of the job.
+   * @param options `queue`: the job's queue, or its name; by default that of the batch.
+   * @returns whether the batch had such a member.
+   * @throws BatchError for a member that runs or has settled, a flow whose jobs wait or run, and a child batch;
+   * BatchNotFoundError when the batch has been removed.
+   *
+   * @example
+   * await batch.removeMember('row-7');
+   */
+  async removeMember(id: string, options: { readonly queue?: string | QueueLike } = {}): Promise<boolean> {
+    checkName('removeMember(id): the id', id);
+    checkObject('The options of removeMember', options);
+    checkKeys('removeMember()', options, ['queue']);
+    const { own, home } = this.#opener;
+    const isOfBatches = options.queue === home.batches.name;
+    const queue = isOfBatches ? home.batches.name : findQueue('removeMember(): queue', options.queue, home, own).name;
+    return removeMember(home, this.#definition, { queue, id });
+  }
+
+  /**
+   * Counts the members that failed for good by their reasons. Reasons that differ in numbers, ids or quoted values only
+   * are one, with '…' for these: "duplicate of row …".
+   *
+   * @param options `limit`: how many failures are looked at, by default 1,000; `Infinity` for all.
+   * @returns the `reasons` with their counts, the most frequent first; how many failures were `examined`, and whether
+   * the count is `complete`.
+   * @throws BatchOptionsError for another limit.
+   *
+   * @example
+   * const { reasons } = await batch.failureReasons();
+   * for (const { reason, count } of reasons) console.log(`${count} × ${reason}`);
+   */
+  async failureReasons(options: FailureReasonsOptions = {}): Promise<FailureReasons> {
+    return failureReasonsOf(this.#opener.home, this.id, options);
+  }
+
+  /**
+   * Yields the members that failed for good, with the reason and, as long as the job exists, its data. They come page
+   * by page, in no particular order; while the batch is running a member may be yielded twice.
    *
    * @example
    * for await (const { data, reason } of batch.failures()) errorSheet.addRow([data, reason]);
@@ -584,7 +730,9 @@ export class Batch<Q extends QueueLike = QueueLike> {
    * Reads one page of `failures()`, for a web page or an API that goes on in another request. A page may hold more or
    * fewer failures than asked for; only the last one, without a `cursor`, may be empty.
    *
-   * @param options `cursor` of the page before, and about how many are wanted: `count`, 1 to 1,000, by default 100.
+   * @param options `cursor` of the page before; about how many are wanted: `count`, 1 to 1,000, by default 100; and
+   * `reason`, for those that have one of the reasons that `failureReasons()` tells. A page of these looks at some 1,000
+   * failures at most, and may be empty with a `cursor` to go on from.
    * @throws BatchOptionsError for a cursor that no page has returned, or another count.
    *
    * @example
@@ -624,18 +772,22 @@ export class Batch<Q extends QueueLike = QueueLike> {
     }
     const { id } = this;
     // Its stages are read once, in the end.
-    const status = await waitUntilFinished({ id, status: async () => statusOf(id, await this.#snapshot()) }, ttl);
+    const light = { id, status: async () => statusOf(id, await this.#snapshot()), explain: () => this.explain() };
+    const status = await waitUntilFinished(light, ttl);
     const stages = await stagesOf(this.#opener.home, this.#definition);
     return { ...status, ...(stages === undefined ? {} : { stages }) };
   }
 }
 
-/** Creates a batch, or finds the one that has the id. */
-export async function createBatch<Q extends QueueLike>(opener: Opener, options: BatchOptions): Promise<Batch<Q>> {
+/** Creates a batch, or returns the one that has the id. */
+export async function createBatch<Q extends QueueLike, Names extends string = string>(
+  opener: Opener,
+  options: BatchOptions<Names>,
+): Promise<Batch<Q, Names>> {
   checkBatchOptions(options);
   const { parent } = options;
   if (parent === undefined) {
-    return new Batch<Q>({ ...(await defineBatch(opener, options, undefined)), opener });
+    return new Batch<Q, Names>({ ...(await defineBatch(opener, options, undefined)), opener });
   }
   if (!(parent instanceof Batch)) {
     throw new BatchOptionsError(
@@ -645,15 +797,25 @@ export async function createBatch<Q extends QueueLike>(opener: Opener, options: 
   return parent.createChild<Q>(opener, options);
 }
 
-/** The handle of a batch that exists. */
+/**
+ * Returns the handle of a batch that exists.
+ *
+ * @throws BatchNotFoundError when there is none.
+ */
 export async function loadBatch<Q extends QueueLike>(
   opener: Opener,
   id: string,
   standing?: Standing,
 ): Promise<Batch<Q>> {
-  const snapshot = mayBeBatchId(id) ? await readSnapshot(opener.home.redis, id) : undefined;
+  const batchId = escapedId(id);
+  const snapshot = mayBeBatchId(batchId) ? await readSnapshot(opener.home.redis, batchId) : undefined;
   if (snapshot === undefined) {
     throw new BatchNotFoundError(id);
   }
-  return new Batch<Q>({ id, opener, definition: snapshot.definition, ...(standing === undefined ? {} : { standing }) });
+  return new Batch<Q>({
+    id: batchId,
+    opener,
+    definition: snapshot.definition,
+    ...(standing === undefined ? {} : { standing }),
+  });
 }

@@ -1,6 +1,7 @@
-import type { JobsOptions } from 'bullmq';
+import type { Job, JobsOptions } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
 import { type BatchDefinition, type BatchEvent, EVENTS, type StoredCallback } from '../model/definition.js';
+import { CALLBACKS_QUEUE } from '../model/place.js';
 import type { CallbackSnapshot, Snapshot } from '../model/snapshot.js';
 import {
   type CallbackJobOptions,
@@ -9,12 +10,14 @@ import {
   checkKeys,
   checkName,
   checkObject,
+  describe,
+  nearest,
 } from '../validation.js';
 import { findQueue } from './home.js';
 import type { Opener } from './job.js';
 import type { QueueLike } from './queue-like.js';
 
-/** A job that is enqueued once when the event happens, and then is a BullMQ job like any other. */
+/** A job that is enqueued once, when the event happens, and that is a BullMQ job like any other from then on. */
 export interface Callback {
   /**
    * Which queue: its name (BullMQ's default job options apply), or the queue itself (its own do). Default: the queue
@@ -29,8 +32,13 @@ export interface Callback {
   readonly opts?: CallbackJobOptions;
 }
 
-/** Callbacks by event, one or several each, at most 100 in all. */
-export type Callbacks = { readonly [event in BatchEvent]?: Callback | readonly Callback[] };
+/**
+ * Callbacks by event, one or several each, at most 100 in all: jobs of your queues, or the names of callbacks that
+ * BatchWorkers run themselves (the option `callbacks` of BatchWorker).
+ */
+export type Callbacks<Names extends string = string> = {
+  readonly [event in BatchEvent]?: Names | Callback | readonly (Names | Callback)[];
+};
 
 /** What the job of a callback finds in `job.data.batch`. */
 export interface CallbackBatch {
@@ -42,9 +50,11 @@ export interface CallbackBatch {
   readonly description?: string;
   /** The id of the parent batch, if there is one. */
   readonly parentId?: string;
-  /** Members, jobs and child batches alike, as they stood when the event happened. */
+  /**
+   * How many members there are, jobs and child batches alike. All counts are as of the moment when the event happened.
+   */
   readonly total: number;
-  /** Not settled yet: 0, but for `death` and `attempted`. */
+  /** Members that have not settled: 0, except for `death` and `attempted`. */
   readonly pending: number;
   /** Members that have succeeded. */
   readonly succeeded: number;
@@ -58,14 +68,40 @@ export interface CallbackBatch {
   readonly abandoned?: true;
   /** Why the batch was cancelled, when it was and a reason was given. */
   readonly cancelReason?: string;
+  /** The batch's metadata, as it was when the callback was enqueued. */
+  readonly metadata?: Readonly<Record<string, unknown>>;
+}
+
+/** The job of a callback, as a BatchWorker hands it to the function that runs it. */
+export type CallbackJob<Data extends object = Record<string, unknown>> = Job<
+  Data & {
+    /** The batch that calls back, with its counts at the moment of the event. */
+    readonly batch: CallbackBatch;
+  }
+>;
+
+/** A method, because its parameter is checked both ways: a function for jobs with certain data fits. */
+type Handler = { run(job: CallbackJob): unknown };
+
+/** The callbacks that BatchWorkers run themselves, by name. */
+export type CallbackHandlers = Readonly<Record<string, Handler['run']>>;
+
+/** Checks that the callbacks are a map of functions. */
+export function checkCallbackHandlers(who: string, callbacks: unknown): asserts callbacks is CallbackHandlers {
+  checkObject(`${who}: callbacks`, callbacks);
+  for (const [name, run] of Object.entries(callbacks)) {
+    if (typeof run !== 'function') {
+      throw new BatchOptionsError(`${who}: callbacks['${name}'] must be a function of the job, not ${describe(run)}.`);
+    }
+  }
 }
 
 const CALLBACK_KEYS = ['queue', 'name', 'data', 'opts'];
 
-/** Each look at a batch looks at all of its callbacks. */
+/** The number is limited because each look at a batch looks at all of its callbacks. */
 const MOST_CALLBACKS = 100;
 
-/** Refuses what only a mistake registers, such as one callback per row. */
+/** Refuses a number of callbacks that only a mistake can register, such as one per row. */
 export function checkCallbackCount(what: string, count: number): void {
   if (count > MOST_CALLBACKS) {
     throw new BatchOptionsError(
@@ -76,7 +112,8 @@ export function checkCallbackCount(what: string, count: number): void {
 }
 
 /**
- * Checks the callbacks of a batch and resolves what only the creating process knows: queues and their default options.
+ * Checks the callbacks of a batch, and resolves their queues and the default options of these, which only the creating
+ * process knows.
  */
 export function storeCallbacks(on: unknown, opener: Opener): BatchDefinition['on'] {
   if (on === undefined) {
@@ -98,11 +135,12 @@ export function storeCallbacks(on: unknown, opener: Opener): BatchDefinition['on
   return stored;
 }
 
-export function storeCallback(what: string, callback: unknown, { home, own }: Opener): StoredCallback {
+export function storeCallback(what: string, given: unknown, { home, own, callbackNames }: Opener): StoredCallback {
+  const callback = typeof given === 'string' ? { queue: CALLBACKS_QUEUE, name: given } : given;
   checkObject(what, callback);
   checkKeys(what, callback, CALLBACK_KEYS);
   const { name, data, opts = {} } = callback;
-  checkName(`${what}.name`, name);
+  checkName(typeof given === 'string' ? what : `${what}.name`, name);
   if (data !== undefined) {
     checkObject(`${what}.data`, data);
     checkJson(`${what}.data`, data);
@@ -127,6 +165,9 @@ export function storeCallback(what: string, callback: unknown, { home, own }: Op
     );
   }
   const queue = findQueue(`${what}.queue`, callback.queue, home, own);
+  if (queue.name === CALLBACKS_QUEUE && callbackNames !== undefined && !callbackNames.includes(name)) {
+    throw new BatchOptionsError(unknownCallback(what, name, callbackNames));
+  }
   const { removeOnComplete, removeOnFail, sizeLimit, ...defaults } = queue.queue.defaultJobOptions;
   checkJson(`The defaultJobOptions of queue '${queue.name}'`, defaults);
   const resolved: JobsOptions = { ...defaults, ...opts };
@@ -138,7 +179,14 @@ export function storeCallback(what: string, callback: unknown, { home, own }: Op
   };
 }
 
-/** The job of one callback, as it is enqueued. */
+/** Returns the message about a callback that is in no map, with the names that are known. */
+export function unknownCallback(what: string, name: string, known: readonly string[]): string {
+  const near = nearest(name, known);
+  const hint = near === undefined ? '' : ` Did you mean '${near}'?`;
+  return `${what}: there is no callback '${name}' among 'callbacks'.${hint} Known are: ${known.join(', ')}.`;
+}
+
+/** Makes the job of one callback, as it is enqueued. */
 export function callbackJob(batchId: string, snapshot: Snapshot, due: CallbackSnapshot) {
   const { definition, completedCounts, counts, abandonedAt, cancelReason } = snapshot;
   const { event, index } = due;
@@ -151,6 +199,7 @@ export function callbackJob(batchId: string, snapshot: Snapshot, due: CallbackSn
     ...(event === 'complete' ? (completedCounts ?? counts) : counts),
     ...(abandonedAt === undefined ? {} : { abandoned: true as const }),
     ...(cancelReason === undefined ? {} : { cancelReason }),
+    ...(definition.metadata === undefined ? {} : { metadata: definition.metadata }),
   };
   return { name: due.name, data: { ...callback?.data, batch }, opts: { ...callback?.opts } };
 }

@@ -7,14 +7,14 @@ import type { Home } from './home.js';
 
 interface Extent {
   readonly reason: string | undefined;
-  /** Of the life of the batch that is meant; by default the one there is. */
+  /** The nonce of the life of the batch that is meant. Default: the life that exists now. */
   readonly nonce?: string | undefined;
 }
 
 /**
- * Cancels a batch and its child batches. The mark comes first, and is what counts: should the process die while the
- * pending members go, maintenance goes on with it. When it has resolved, no job of the tree begins any more: what was
- * running may end.
+ * Cancels a batch and its child batches. The mark is written first and decides: if the process dies while the pending
+ * members are taken out, maintenance continues. When the promise resolves, no job of the tree begins any more; running
+ * jobs may end.
  */
 export async function cancelBatch(home: Home, batchId: string, extent: Extent): Promise<void> {
   const { outcome, nonce } = await markCancelled(home.redis, batchId, extent);
@@ -27,7 +27,7 @@ export async function cancelBatch(home: Home, batchId: string, extent: Extent): 
   await emptyTree(home, { batchId, nonce });
 }
 
-/** Marks a batch as cancelled and leaves the rest to maintenance. */
+/** Marks a batch as cancelled, and leaves taking out its members to maintenance. */
 export async function markIfPending(
   home: Home,
   batchId: string,
@@ -52,14 +52,13 @@ export async function removeDropped(home: Home): Promise<void> {
   }
 }
 
-/** Where the emptying of one batch has come to. */
+/** How far the emptying of one cancelled batch has come. */
 export type CancelState = Emptying;
 
 /**
- * Does a bounded part of what there is to be done in one cancelled batch, whoever has cancelled it. Returns what to go
- * on with, or 'done' when there is nothing more to be done now. A batch in which jobs are still running needs another
- * look later, and keeps its need: one that has failed and waits for its next attempt is then taken out. Such a look is
- * one short command.
+ * Does a bounded part of emptying one cancelled batch, whichever process has cancelled it. Returns the state to
+ * continue from, or 'done' when nothing can be done now. A batch with running jobs stays in need and is looked at
+ * again: a running job that fails with attempts left can be taken out then. Such a look is one short command.
  */
 export async function cancelSlice(home: Home, batchId: string, state?: CancelState): Promise<CancelState | 'done'> {
   if (state === undefined) {
@@ -70,10 +69,12 @@ export async function cancelSlice(home: Home, batchId: string, state?: CancelSta
   return state.isDone ? 'done' : state;
 }
 
-/** Where the search for dropped jobs has come to: the queues that are still to be searched. */
+/** How far the search for dropped jobs has come: the queues that are still to be searched. */
 export type DroppedState = readonly DroppedSearch[];
 
-/** Removes dropped jobs from the lists of their queues, a bounded part of it; see record/dropped.ts. */
+/**
+ * Removes dropped jobs from the lists of their queues, one bounded part; record/dropped.ts says what dropped jobs are.
+ */
 export async function removeDroppedSlice(home: Home, state?: DroppedState): Promise<DroppedState | 'done'> {
   const [search, ...others] = state ?? (await droppedQueues(home.redis));
   if (search === undefined) {
@@ -84,7 +85,10 @@ export async function removeDroppedSlice(home: Home, state?: DroppedState): Prom
   return left.length === 0 ? 'done' : left;
 }
 
-/** Before a batch ends that failed because something was cancelled: its failure is no death to its parent. */
+/**
+ * Tells the parent that this batch fails because of a cancel, so that the failure does not count as a death there. To
+ * be called before the batch job ends.
+ */
 export async function tellParent(home: Home, batch: BatchDefinition): Promise<void> {
   if (batch.parentId !== undefined) {
     await tellParentOfCancel(home.redis, batch, batch.parentId);

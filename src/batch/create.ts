@@ -1,6 +1,13 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { JobsOptions } from 'bullmq';
-import { BatchConflictError, type BatchError, BatchMemberError, BatchOptionsError, because } from '../errors.js';
+import {
+  BatchConflictError,
+  type BatchError,
+  BatchMemberError,
+  BatchNotFoundError,
+  BatchOptionsError,
+  because,
+} from '../errors.js';
 import { type BatchDefinition, EVENTS, eventsOf } from '../model/definition.js';
 import { type OnFailure, policyOf } from '../model/failure-policy.js';
 import type { StoredRun, StoredStage } from '../model/workflow.js';
@@ -16,6 +23,7 @@ import {
   checkName,
   checkObject,
   describe,
+  escapedId,
   type MemberDefaults,
 } from '../validation.js';
 import { type Callbacks, storeCallbacks } from './callbacks.js';
@@ -25,13 +33,14 @@ import type { Opener } from './job.js';
 import { commandOf, type Destination, newJob, refusal, withTrace } from './members.js';
 import { otherQueue } from './other-queue.js';
 import type { QueueLike } from './queue-like.js';
+import { removeBatch } from './remove.js';
 import { revive } from './retry.js';
 import { startTrace } from './trace.js';
 
 const OPEN_TIMEOUT_MS = 24 * 60 * 60 * 1000;
 const KEEP = { age: 7 * 24 * 60 * 60 };
 
-/** After an error of the infrastructure a step is tried again for as long as it takes. */
+/** Options of the batch job. After an error of the infrastructure its step is tried again for as long as it takes. */
 const STEP_OPTIONS = {
   attempts: 1_000_000_000,
   backoff: { type: 'fixed', delay: 1000 },
@@ -60,18 +69,24 @@ export interface ParentBatch {
   seal(): Promise<void>;
 }
 
-/** What a new batch is to be. Everything is optional. */
-export interface BatchOptions {
+/** Options of `createBatch()` and `addBatch()`; all are optional. */
+export interface BatchOptions<Names extends string = string> {
   /**
-   * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. No ':' and no '~', not an
-   * integer, and no word under which BullMQ keeps something of a queue, e.g. 'meta' or 'failed' (docs/guarantees.md).
-   * Default: a generated one.
+   * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. ':' and '~' become '%3A' and
+   * '%7E', here and in `getBatch(id)`. Not an integer, and no word under which BullMQ keeps something of a queue, e.g.
+   * 'meta' or 'failed' (docs/guarantees.md). Default: a generated one.
    */
   readonly id?: string;
+  /**
+   * What to do when there is a batch with this `id`: `'join'` returns it, and adds to it what it does not have;
+   * `'reject'` throws a BatchConflictError; `'replace'` removes it, with the jobs of its members, also when it has not
+   * finished, and creates a new one. A child cannot replace: its parent would miss the one before. Default: `'join'`.
+   */
+  readonly ifExists?: 'join' | 'reject' | 'replace';
   /** What people read in lists, e.g. 'Import of ACME'. */
   readonly description?: string;
-  /** The callbacks by event. Default: none. */
-  readonly on?: Callbacks;
+  /** The callbacks by event: jobs, or names of the BatchWorker's own `callbacks`. Default: none. */
+  readonly on?: Callbacks<Names>;
   /** The batch that this one becomes a member of. Default: inside of `batch.jobs()` that batch, otherwise none. */
   readonly parent?: ParentBatch;
   /** Defaults for the members' job options: `attempts`, `backoff`, `priority`, `delay`, … */
@@ -85,19 +100,41 @@ export interface BatchOptions {
   /**
    * How long the batch stays readable once it has finished, in the form of BullMQ's `removeOnComplete`: `age` in
    * seconds, `count` for the latest so many of its state. Then it goes, with its child batches and the jobs of its
-   * callbacks; its members' jobs are yours. A child stays as long as its parent. Default: `{ age: 604800 }`, 7 days.
+   * callbacks; its members' jobs are yours, unless `members` is true. A child stays as long as its parent. Default:
+   * `{ age: 604800 }`, 7 days.
    */
   readonly keep?: {
     /** For how many seconds a finished batch stays readable. */
     readonly age?: number;
     /** How many of the batches that have finished in the same state stay readable: the latest ones. */
     readonly count?: number;
+    /**
+     * Whether the members' jobs go with the batch. Then failed members stay as long as the batch, so that their data
+     * can be read, also with `removeOnFail: true`. Default: false.
+     */
+    readonly members?: boolean;
   };
+  /**
+   * By when the batch is to have finished: in ms from now, or a Date. Then what is left of it is cancelled, with that
+   * reason, within about a second. Default: never.
+   */
+  readonly deadline?: number | Date;
+  /**
+   * What you want to keep with the batch, for `status()`, callbacks and the page: a JSON object of at most 10,000
+   * characters. `batch.updateMetadata()` changes it. Default: none.
+   */
+  readonly metadata?: Readonly<Record<string, unknown>>;
+  /** By what `getBatches({ tag })` finds the batch: at most 20 words of at most 100 characters. Default: none. */
+  readonly tags?: readonly string[];
   /** What failures do to the batch: see {@link OnFailure}. Default: `'continue'`, they are counted. */
   readonly onFailure?: OnFailure;
 }
 
-const OPTION_KEYS = ['id', 'description', 'on', 'parent', 'jobOptions', 'openTimeout', 'keep', 'onFailure'];
+const IF_EXISTS = ['join', 'reject', 'replace'];
+const OPTION_KEYS = [
+  ...['id', 'ifExists', 'description', 'on', 'parent', 'jobOptions', 'openTimeout', 'keep', 'onFailure'],
+  ...['deadline', 'metadata', 'tags'],
+];
 
 /** Checks all but the callbacks and the parent, without asking Redis. */
 export function checkBatchOptions(options: unknown): asserts options is BatchOptions {
@@ -106,6 +143,9 @@ export function checkBatchOptions(options: unknown): asserts options is BatchOpt
   const { id, description, jobOptions, openTimeout, keep } = options;
   if (id !== undefined) {
     checkBatchId(id);
+  }
+  if (options.ifExists !== undefined && !IF_EXISTS.includes(options.ifExists as string)) {
+    throw new BatchOptionsError(`ifExists must be 'join', 'reject' or 'replace', not ${describe(options.ifExists)}.`);
   }
   if (description !== undefined) {
     checkName('description', description);
@@ -116,6 +156,9 @@ export function checkBatchOptions(options: unknown): asserts options is BatchOpt
   if (keep !== undefined) {
     checkKeep(keep);
   }
+  checkDeadline(options.deadline);
+  checkMetadata('metadata', options.metadata);
+  checkTags(options.tags);
   policyOf(options.onFailure);
   if (jobOptions !== undefined) {
     checkJobOptions('jobOptions', jobOptions);
@@ -128,9 +171,12 @@ export function checkBatchOptions(options: unknown): asserts options is BatchOpt
 
 function checkKeep(keep: unknown): void {
   checkObject('keep', keep);
-  checkKeys('keep', keep, ['age', 'count']);
-  const { age, count } = keep;
-  if (age === undefined && count === undefined) {
+  checkKeys('keep', keep, ['age', 'count', 'members']);
+  const { age, count, members } = keep;
+  if (members !== undefined && typeof members !== 'boolean') {
+    throw new BatchOptionsError(`keep.members must be true or false, not ${describe(members)}.`);
+  }
+  if (age === undefined && count === undefined && members === undefined) {
     throw new BatchOptionsError(`keep needs 'age' (seconds) or 'count', or both: keep: { age: 86400 }.`);
   }
   for (const [name, value] of Object.entries({ age, count })) {
@@ -146,6 +192,51 @@ export interface WorkflowPart {
   readonly stage?: StoredStage;
   readonly place: PlaceInRun;
   readonly preparation?: Preparation | undefined;
+}
+
+function checkDeadline(deadline: unknown): void {
+  const isTime = deadline instanceof Date && !Number.isNaN(deadline.getTime());
+  if (deadline !== undefined && !isTime && !(Number.isInteger(deadline) && Number(deadline) > 0)) {
+    throw new BatchOptionsError(
+      `deadline must be a positive integer, in ms, or a valid Date, not ${describe(deadline)}.`,
+    );
+  }
+}
+
+/** Each look at a batch reads its metadata. */
+const MOST_METADATA = 10_000;
+
+/** Refuses metadata that is no JSON object, or too large. */
+export function checkMetadata(what: string, metadata: unknown): void {
+  if (metadata === undefined) {
+    return;
+  }
+  checkObject(what, metadata);
+  checkJson(what, metadata);
+  const { length } = JSON.stringify(metadata);
+  if (length > MOST_METADATA) {
+    throw new BatchOptionsError(
+      `${what} has ${length} characters of JSON, and may have ${MOST_METADATA}: keep the rest elsewhere, by the batch's id.`,
+    );
+  }
+}
+
+const MOST_TAGS = 20;
+const LONGEST_TAG = 100;
+
+function checkTags(tags: unknown): void {
+  if (tags === undefined) {
+    return;
+  }
+  if (!Array.isArray(tags) || tags.length > MOST_TAGS) {
+    throw new BatchOptionsError(`tags must be an array of at most ${MOST_TAGS} words, not ${describe(tags)}.`);
+  }
+  tags.forEach((tag: unknown, i) => {
+    checkName(`tags[${i}]`, tag);
+    if (tag.length > LONGEST_TAG) {
+      throw new BatchOptionsError(`tags[${i}] has ${tag.length} characters, and may have ${LONGEST_TAG}.`);
+    }
+  });
 }
 
 /** A batch as it is stored. */
@@ -164,9 +255,15 @@ export async function defineBatch(
 ): Promise<DefinedBatch> {
   const { home } = opener;
   const wanted = definitionOf(opener, options, parent, part);
+  if (options.ifExists === 'replace' && parent !== undefined) {
+    throw new BatchOptionsError(
+      `ifExists: 'replace' is not for a child batch: batch '${parent.batch.id}' would count the one before as missing.`,
+    );
+  }
   return startTrace(home.telemetry, wanted.id, async (trace) => {
     const definition = trace === undefined ? wanted : { ...wanted, trace };
-    const stored = await store(opener, definition, parent, part);
+    const deadlineIn = typeof options.deadline === 'number' ? options.deadline : undefined;
+    const stored = await storeOr(options.ifExists ?? 'join', { opener, definition, parent, deadlineIn, part });
     return {
       id: definition.id,
       definition: agree(definition.id, stored, definition),
@@ -176,43 +273,78 @@ export async function defineBatch(
 }
 
 function definitionOf(
-  { home, own }: Opener,
-  { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS, keep = KEEP, onFailure }: BatchOptions,
+  opener: Opener,
+  options: BatchOptions,
   parent: Destination | undefined,
   { run, stage }: Pick<WorkflowPart, 'run' | 'stage'> = {},
 ): BatchDefinition {
+  const { home, own } = opener;
+  const { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS, keep, onFailure, metadata, tags } = options;
+  const { deadline } = options;
   checkNotBatches(own.name, home.batches.name);
   const policy = policyOf(onFailure);
   return {
-    id: id ?? newBatchId(),
+    id: id === undefined ? newBatchId() : escapedId(id),
     ...(description === undefined ? {} : { description }),
     ...(parent === undefined ? {} : { parentId: parent.batch.id }),
     queue: own.name,
-    on: storeCallbacks(on, { home, own }),
+    on: storeCallbacks(on, opener),
     ...(policy === undefined ? {} : { policy }),
     ...(jobOptions === undefined ? {} : { jobOptions: jobOptions as JobsOptions }),
     openTimeout,
-    keep,
+    keep: keep?.age === undefined && keep?.count === undefined ? { ...KEEP, ...keep } : keep,
+    ...(metadata === undefined ? {} : { metadata }),
+    ...(tags === undefined ? {} : { tags: [...new Set(tags)] }),
+    ...(deadline === undefined ? {} : { deadline: typeof deadline === 'number' ? Date.now() + deadline : +deadline }),
     ...(run === undefined ? {} : { run }),
     ...(stage === undefined ? {} : { stage }),
     nonce: newNonce(),
   };
 }
 
+/** The definition to store, with its parent and the handle's queue. */
+interface Wanted {
+  readonly opener: Opener;
+  readonly definition: BatchDefinition;
+  readonly parent: Destination | undefined;
+  /** The deadline, by Redis's clock, where it was given in ms. */
+  readonly deadlineIn: number | undefined;
+  readonly part: WorkflowPart | undefined;
+}
+
+/** Stores the batch; another one that has the id is returned, refused, or removed first. */
+async function storeOr(ifExists: NonNullable<BatchOptions['ifExists']>, wanted: Wanted): Promise<BatchDefinition> {
+  const { opener, definition } = wanted;
+  for (;;) {
+    const stored = await store(wanted);
+    if (stored.nonce === definition.nonce || ifExists === 'join') {
+      return stored;
+    }
+    if (ifExists === 'reject') {
+      throw new BatchConflictError(`Batch '${stored.id}' exists. Use another id, or ifExists: 'join' or 'replace'.`, {
+        batchId: stored.id,
+      });
+    }
+    // Bound to the life that was found: when another caller is faster, the next batch with the id is judged again.
+    await removeBatch(opener.home, stored, { members: true, force: true }).catch((error: unknown) => {
+      if (!(error instanceof BatchNotFoundError)) {
+        throw error;
+      }
+    });
+  }
+}
+
 /** Stores the batch; what is returned is the batch that has the id then, which may be another one. */
-async function store(
-  { home }: Opener,
-  definition: BatchDefinition,
-  parent: Destination | undefined,
-  part: WorkflowPart | undefined,
-): Promise<BatchDefinition> {
+async function store({ opener: { home }, definition, parent, deadlineIn, part }: Wanted): Promise<BatchDefinition> {
   for (let tries = 0; ; tries++) {
     const created = await createBatchJob(home.redis, definition, {
       command: batchCommand(home, definition, parent, part?.preparation),
       needs: [
         ...needsOf(eventsOf(definition.on), definition.policy),
+        ...(definition.deadline === undefined ? [] : ['deadline' as const]),
         ...(definition.run === undefined ? [] : ['stages' as const]),
       ],
+      deadlineIn,
       parent: parent && { ...parent.batch, links: parent.links },
       place: part?.place,
     }).catch((cause: unknown) => {
@@ -237,7 +369,10 @@ async function store(
   }
 }
 
-/** How long the creation of a batch waits for the removal of an earlier one with its id: tries, and ms between them. */
+/**
+ * How often, and after how many ms, creating a batch is tried again while an earlier batch with its id is being
+ * removed.
+ */
 const REMOVAL_TRIES = 100;
 const REMOVAL_CHECK_MS = 50;
 
@@ -269,7 +404,7 @@ function refusedBatch(
   }
 }
 
-/** The command with which BullMQ adds the batch job: delayed, because an open batch is a delayed job. */
+/** Returns the command with which BullMQ adds the batch job: delayed, because the batch is open. */
 function batchCommand(
   home: Home,
   definition: BatchDefinition,
@@ -297,7 +432,11 @@ function notCreated(batchId: string, cause: unknown): BatchMemberError {
   );
 }
 
-/** The batch that exists, if it is the one that is meant. */
+/**
+ * Returns the existing batch if it has the wanted parent and callbacks.
+ *
+ * @throws BatchConflictError otherwise.
+ */
 function agree(batchId: string, existing: BatchDefinition, wanted: BatchDefinition): BatchDefinition {
   if (existing.parentId !== wanted.parentId) {
     throw new BatchConflictError(

@@ -6,8 +6,8 @@ import { enqueueDue } from './enqueue.js';
 import type { Home } from './home.js';
 
 /**
- * Tells a first failure to the callbacks of a batch and of all batches above it. From the top down: a batch that is
- * noted as dead has told everybody, whoever is killed in between.
+ * Announces a first failure to the callbacks of a batch and of all batches above it, from the top down. When a batch is
+ * noted as dead, all batches above it are: if the process is killed in between, nothing is left out.
  */
 export async function announceDeath(home: Home, batchId: string): Promise<void> {
   for (const { definition } of await deadLine(home, batchId)) {
@@ -16,13 +16,13 @@ export async function announceDeath(home: Home, batchId: string): Promise<void> 
   }
 }
 
-/** The batch and those above it, the topmost first; none when only jobs have failed that are no members. */
+/** Returns the batch and those above it, the topmost first. Returns none when the only failed jobs are not members. */
 async function deadLine(home: Home, batchId: string): Promise<Snapshot[]> {
   const batch = await readSnapshot(home.redis, batchId);
   if (batch === undefined || !(await hasDied(home, batch))) {
     return [];
   }
-  // A batch that was removed by hand, and created again below its own child, is met twice.
+  // Keyed by id: a batch that was removed by hand and created again below its own child would be met twice.
   const line = new Map<string, Snapshot>();
   for (let next: Snapshot | undefined = batch; next !== undefined && !line.has(next.definition.id); ) {
     line.set(next.definition.id, next);
@@ -33,8 +33,8 @@ async function deadLine(home: Home, batchId: string): Promise<Snapshot[]> {
 }
 
 /**
- * Whether a member has failed for good by itself. In a cancelled batch, members fail for the sake of the cancel at any
- * time, so no number of failures says so: each has to be looked at.
+ * Whether a member has failed for good by itself. The number of failures does not say so for a cancelled batch, in
+ * which members fail because of the cancel at any time: there each failure is looked at.
  */
 async function hasDied({ redis }: Home, { definition, isToBeSorted = false }: Snapshot): Promise<boolean> {
   if (isToBeSorted) {

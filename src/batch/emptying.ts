@@ -16,19 +16,19 @@ import {
 } from '../record/cancel-members.js';
 import { type SortPage, sortFailed } from '../record/sort-cancelled.js';
 
-/** How many batches, or jobs of flows, one command may come to. */
+/** How many batches, or jobs of flows, one command gets at most. */
 const AT_ONCE = 200;
 
 /**
- * What there is to be done in a cancelled batch: everything, or, when it has been gone through before, only its
- * members.
+ * What is to be done in a cancelled batch: everything, or only its members when its child batches and flows were gone
+ * through before.
  */
 export type Task = 'everything' | 'members';
 
 /**
- * Takes out what is pending in cancelled batches, one bounded command after the other: first the child batches are
- * marked, of the whole tree, then the members go, and then what is below flows. Each command is repeatable, and none
- * rests on what an earlier one has returned: whoever begins anew after a crash finds what is left.
+ * Takes the pending members out of cancelled batches, one bounded command after the other: first it marks the child
+ * batches of the whole tree, then it takes out the members, then what is below flows. Each command may be repeated, and
+ * none relies on the result of an earlier one: a process that starts again after a crash finds what is left.
  */
 export class Emptying {
   readonly #redis: BatchRedis;
@@ -58,7 +58,7 @@ export class Emptying {
     );
   }
 
-  /** Does one command's worth. */
+  /** Sends one command. */
   async goOn(): Promise<void> {
     if (this.#tree.length > 0) {
       const { pages, found } = await markChildren(this.#redis, this.#tree.slice(0, AT_ONCE));
@@ -89,7 +89,7 @@ export class Emptying {
     this.#addNodes(found);
   }
 
-  /** People can make batches and flows their own ancestors by hand: each is gone through once. */
+  /** Goes through each batch and each flow once: by hand, people can make them their own ancestors. */
   #add(batches: readonly CancelledBatch[], task: Task): void {
     for (const batch of batches) {
       if (!this.#batches.has(batch.batchId)) {
@@ -114,7 +114,7 @@ export class Emptying {
   }
 }
 
-/** What is left after a command: the pages that it has not gone through, and those that it has not come to. */
+/** Returns what is left after a command: the pages that it has not finished, and those that it has not reached. */
 function rest<P extends Page>(before: readonly P[], done: readonly P[]): P[] {
   return [...done.filter(({ cursor }) => cursor !== '0'), ...before.slice(done.length)];
 }

@@ -12,7 +12,7 @@ import type { Home } from './home.js';
 import { commandOf, newJob, withTrace } from './members.js';
 import { inProducerSpans, inTrace } from './trace.js';
 
-/** Enqueues the callbacks of this event that are due now and have not been enqueued; anybody may, at any time. */
+/** Enqueues the callbacks of this event that are due and not enqueued yet. Any process may call it at any time. */
 export async function enqueueDue(home: Home, batchId: string, event: BatchEvent): Promise<void> {
   const snapshot = await readSnapshot(home.redis, batchId);
   if (snapshot !== undefined) {
@@ -22,10 +22,10 @@ export async function enqueueDue(home: Home, batchId: string, event: BatchEvent)
 }
 
 /**
- * Enqueues these callbacks, in one step, as further children of the batch job: the batch finishes when they have run.
- * What another process has enqueued since the snapshot was taken is not enqueued again; `success` is enqueued only
- * while the members are as the snapshot has seen them, and not at all if they have changed: whoever looks next decides
- * afresh.
+ * Enqueues callbacks, in one step, as further children of the batch job: the batch finishes when they have run. A
+ * callback that another process has enqueued since the snapshot was taken is not enqueued again. `success` is enqueued
+ * only while the members are as the snapshot has seen them; if they have changed, nothing is done, and the next look at
+ * the batch decides.
  *
  * @param token the lock token of the batch job, for the BatchWorker that holds it: without the lock nothing is
  * enqueued.
@@ -64,12 +64,12 @@ function newCallback(home: Home, snapshot: Snapshot, due: CallbackSnapshot, trac
   const { name, data, opts } = callbackJob(definition.id, snapshot, due);
   const queue = home.queueNamed(due.queue);
   const options: JobsOptions = {
-    // For a BatchWorker without telemetry; one that has it puts its own span in between.
+    // For a BatchWorker without telemetry. One with telemetry puts its own span in between.
     ...withTrace(withTrace(opts, trace), definition.trace),
     jobId: due.jobId,
     parent: { id: definition.id, queue: home.batches.qualifiedName },
     ignoreDependencyOnFailure: true,
-    // It stays as long as the batch, which shows what became of it; the batch's removal takes it.
+    // The job stays as long as the batch, which shows its outcome; the removal of the batch takes it.
     removeOnComplete: false,
     removeOnFail: false,
   };

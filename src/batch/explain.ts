@@ -102,7 +102,7 @@ interface Outstanding {
   readonly sampled: number | undefined;
 }
 
-/** Finds what is outstanding, by queue and state, without the batch's own callbacks. */
+/** Finds the outstanding members, by queue and state, without the batch's own callbacks. */
 async function findOutstanding(home: Home, batchId: string, { definition, counts }: Snapshot): Promise<Outstanding> {
   const groups = new Map<string, OutstandingGroup>();
   const strangers = new Set<string>();
@@ -132,7 +132,7 @@ async function findOutstanding(home: Home, batchId: string, { definition, counts
   };
 }
 
-/** Concludes from a sample of the members that are jobs; child batches are listed apart, and counted. */
+/** Estimates the groups from a sample of the members that are jobs; child batches are counted exactly. */
 async function estimated(
   home: Home,
   batchId: string,
@@ -214,9 +214,12 @@ async function explainChildren(home: Home, { state, count, oldest }: ChildrenGro
   return { state, count, oldest: children.flat() };
 }
 
-/** The callbacks that a batch is waiting for, or that made it fail; one whose event has not happened holds nothing. */
+/**
+ * Returns the callbacks that hold the batch or have made it fail. A callback whose event has not happened holds
+ * nothing.
+ */
 function outstandingCallbacks(snapshot: Snapshot): Snapshot['callbacks'] {
-  // What a BatchWorker will find when it looks.
+  // The moment that a BatchWorker will record when it looks at the batch next.
   const completedAt = snapshot.completedAt ?? (isSettled(snapshot) ? Date.now() : undefined);
   const due = snapshot.ended === undefined ? dueOf({ ...snapshot, completedAt }) : [];
   return snapshot.callbacks.filter(
@@ -241,11 +244,11 @@ async function queuesOf(home: Home, parts: readonly { readonly queue: string }[]
   return queues;
 }
 
-/** How many workers are connected to a queue, or undefined where Redis does not say. */
+/** Returns how many workers are connected to a queue, or undefined where Redis does not say. */
 async function connectedWorkers(queue: Queue): Promise<number | undefined> {
   try {
     const workers = await queue.getWorkers();
-    // Where there is no CLIENT command BullMQ makes one worker up, which has no name in Redis.
+    // Without CLIENT LIST, BullMQ invents one worker, which has no `rawname`.
     return workers.every((worker) => 'rawname' in worker) ? workers.length : undefined;
   } catch (error) {
     if (isConnectionError(error)) {

@@ -2,13 +2,17 @@ import type { Job, JobsOptions } from 'bullmq';
 import { BatchMemberError, BatchOptionsError } from '../errors.js';
 import { jobKey } from '../record/keys.js';
 import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type MemberOptions } from '../validation.js';
-import type { Home, MemberQueue } from './home.js';
+import { type Home, type MemberQueue, wrappedQueue } from './home.js';
 import { freshIds } from './ids.js';
 import { checkData } from './job.js';
 import { type Adding, commandOf, type Destination, markNamed, newJob, notAdded, send, withTrace } from './members.js';
+import type { Repetition } from './repetition.js';
 import { inProducerSpans } from './trace.js';
 
-/** What becomes of the job above when this one fails for good: at most one of them is true, by default the first. */
+/**
+ * BullMQ's options for what happens to the job above when this one fails for good. At most one may be true. Default:
+ * `failParentOnFailure`.
+ */
 type FailureOption =
   | 'failParentOnFailure'
   | 'continueParentOnFailure'
@@ -53,10 +57,10 @@ const FAILURE_OPTIONS: readonly FailureOption[] = [
   'removeDependencyOnFailure',
 ];
 
-/** A flow is stored in one step, during which Redis does nothing else: 300 jobs take it 8 ms. */
+/** Limited because a flow is stored in one step, during which Redis does nothing else: 300 jobs take 8 ms. */
 const MOST_JOBS = 300;
 
-/** A job of a flow, found to be in order. */
+/** A job of a flow that was checked. */
 interface Node {
   readonly name: string;
   readonly queueName: string;
@@ -70,10 +74,16 @@ interface Node {
 }
 
 /** Adds a tree of jobs to a batch, of which the root becomes a member: all of it, in one step, or nothing. */
-export async function addFlow(to: Destination, defaults: JobsOptions | undefined, flow: unknown): Promise<FlowNode> {
+export async function addFlow(
+  to: Destination,
+  defaults: JobsOptions | undefined,
+  flow: unknown,
+  repetition: Repetition | undefined,
+): Promise<FlowNode> {
   const { home, batch } = to;
-  const root = checkFlow(flow, to);
-  const nodes = nodesOf({ ...root, opts: { ...defaults, ...root.opts, ignoreDependencyOnFailure: true } });
+  const root = checkFlow(flow, to, repetition);
+  const own = { ...root, opts: { ...defaults, ...root.opts, ignoreDependencyOnFailure: true } };
+  const nodes = withQueueDefaults(to, nodesOf(own));
   const adding: Adding = { batchId: batch.id, jobIds: [root.id], others: 'Nor was any other job of its flow.' };
   const queues = nodes.map(({ node }) => home.queueNamed(node.queueName));
   return inProducerSpans(
@@ -87,7 +97,7 @@ export async function addFlow(to: Destination, defaults: JobsOptions | undefined
         kind: above === undefined ? 'member' : 'below',
         command: commandOf(jobs[i] as Job, `of job '${node.name}'`, adding, node.children.length > 0),
       }));
-      const { taken, known, failed } = await send(to, entries, !root.isNamed, adding);
+      const { taken, known, failed } = await send(to, entries, !root.isNamed && repetition === undefined, adding);
       refuseTaken(
         batch.id,
         root,
@@ -102,13 +112,23 @@ export async function addFlow(to: Destination, defaults: JobsOptions | undefined
   );
 }
 
-/** A job of a flow, and the one above it. */
+/** A job of a flow with the job above it. */
 interface Placed {
   readonly node: Node;
   readonly above: Node | undefined;
 }
 
-/** The root first, and every job before those below it. */
+/** The jobs with the `defaultJobOptions` of their queues, as far as these were wrapped in this process. */
+function withQueueDefaults({ home }: Destination, nodes: readonly Placed[]): Placed[] {
+  const names = new Set(nodes.map(({ node }) => node.queueName));
+  const defaults = new Map([...names].map((name) => [name, wrappedQueue(name, home)?.queue.defaultJobOptions]));
+  return nodes.map(({ node, above }) => ({
+    node: { ...node, opts: { ...defaults.get(node.queueName), ...node.opts } },
+    above,
+  }));
+}
+
+/** Returns the jobs of a flow, each before those below it. */
 function nodesOf(node: Node, above?: Node): Placed[] {
   return [{ node, above }, ...node.children.flatMap((child) => nodesOf(child, node))];
 }
@@ -134,7 +154,10 @@ function flowJob(
   return above === undefined && node.isNamed ? markNamed(job) : job;
 }
 
-/** BullMQ would leave a job that exists where it is, and the job above it would wait for it, for ever or not at all. */
+/**
+ * Refuses ids of jobs that exist. BullMQ would leave such a job where it is, and the job above it would wait for ever,
+ * or not at all.
+ */
 function refuseTaken(batchId: string, root: Node, nodes: readonly Node[]): void {
   const [first] = nodes;
   if (first !== undefined) {
@@ -146,10 +169,10 @@ function refuseTaken(batchId: string, root: Node, nodes: readonly Node[]): void 
   }
 }
 
-/** Refuses what can be seen to be wrong with a flow, before anything is written; what is returned is a copy. */
-function checkFlow(flow: unknown, { home, batch }: Destination): Node {
+/** Checks a flow before anything is written, and returns a copy of it. */
+function checkFlow(flow: unknown, { home, batch }: Destination, repetition: Repetition | undefined): Node {
   const { prefix } = home.redis;
-  const nextId = freshIds(batch.nonce);
+  const nextId = repetition === undefined ? freshIds(batch.nonce) : flowIds(batch.nonce, flow, repetition);
   const keys = new Set<string>();
   let jobs = 0;
   const check = (what: string, node: unknown, above: ReadonlySet<unknown>): Node => {
@@ -190,6 +213,13 @@ function checkFlow(flow: unknown, { home, batch }: Destination): Node {
   return check('flow', flow, new Set());
 }
 
+/** The id of the root comes first: it decides whether the flow is known. */
+function flowIds(nonce: string, flow: unknown, repetition: Repetition): () => string {
+  const root = `${nonce}-${repetition.nextId(nonce, flow)}`;
+  let n = 0;
+  return () => (n++ === 0 ? root : `${root}.${n}`);
+}
+
 function checkQueueName(what: string, name: unknown, batchesQueue: string): asserts name is string {
   checkName(what, name);
   if (name === batchesQueue || name.includes(':')) {
@@ -215,7 +245,10 @@ function rootOptions(what: string, opts: unknown = {}, batchId: string): Record<
   return opts as Record<string, unknown>;
 }
 
-/** BullMQ's own default, to wait for ever for a child that has failed, would hold up the batch. */
+/**
+ * Returns the options of a job inside of a flow. BullMQ's own default, to wait for ever for a failed child, would hold
+ * up the batch.
+ */
 function childOptions(what: string, opts: unknown = {}): Record<string, unknown> {
   checkObject(`The options of ${what}`, opts);
   const { parent, ...others } = opts;

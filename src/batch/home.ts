@@ -2,18 +2,18 @@ import { type Job, type JobsOptions, Queue } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
 import { type BatchesPlace, DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../model/place.js';
 import { BatchRedis } from '../record/batch-redis.js';
-import { rawClientOf, scriptClientOf } from '../record/client.js';
+import { isSameAddress, rawClientOf, scriptClientOf } from '../record/client.js';
 import { checkJobOptions, checkName } from '../validation.js';
 import type { QueueLike } from './queue-like.js';
 import type { Telemetry } from './trace.js';
 
-/** A queue as members are added to it: by BullMQ's own methods, whether or not the queue is wrapped. */
+/** A queue as members are added to it: with BullMQ's own methods, whether or not the queue was wrapped. */
 export interface MemberQueue {
   readonly name: string;
   readonly prefix: string;
   readonly queue: QueueLike;
   add(name: string, data: unknown, opts: JobsOptions): Promise<Job>;
-  /** The job with this id, if it exists. */
+  /** Returns the job with this id, if it exists. */
   queueJob(id: string): Promise<Job | undefined>;
   /** Removes the job with this id, if it exists and is not running. */
   removeJob(id: string): Promise<unknown>;
@@ -24,22 +24,47 @@ export interface MemberQueue {
 export interface Home {
   readonly redis: BatchRedis;
   readonly batches: Queue;
-  /** What the queue, or the BatchWorker, that asked was given. */
+  /** The telemetry that the queue or the BatchWorker was given. */
   readonly telemetry: Telemetry | undefined;
-  /** The queue of this name in this Redis and prefix. */
+  /** Returns the queue of this name in this Redis and prefix. */
   queueNamed(name: string): MemberQueue;
 }
 
-/** The queues that were wrapped, with the names of the queues that hold their batches. */
+/** The queues that were wrapped, each with the name of the queue that holds its batches. */
 const batchesQueues = new WeakMap<object, string>();
 
-/** The name of the queue that holds the batches of a wrapped queue; undefined for a queue that was not wrapped. */
+/**
+ * Returns the name of the queue that holds the batches of a wrapped queue; undefined for a queue that was not wrapped.
+ */
 export function batchesQueueOf(queue: QueueLike): string | undefined {
   return batchesQueues.get(queue);
 }
 
 export function keepBatchesIn(queue: QueueLike, batchesQueue: string): void {
   batchesQueues.set(queue, batchesQueue);
+  const known = wrapped.get(queue.name) ?? [];
+  wrapped.set(queue.name, [new WeakRef(queue), ...known.filter((ref) => ref.deref() !== undefined)]);
+}
+
+/** The queues that were wrapped in this process, by name, the latest first. */
+const wrapped = new Map<string, readonly WeakRef<QueueLike>[]>();
+
+/**
+ * Finds the queue of this name that was wrapped in this process for the batches of this home. Of several the one with
+ * the same address counts. The connection itself is not asked: it may be down, and nothing is added through it.
+ */
+export function wrappedQueue(name: string, { redis, batches }: Home): MemberQueue | undefined {
+  const candidates = (wrapped.get(name) ?? []).flatMap((ref) => {
+    const queue = ref.deref();
+    const isOfPlace =
+      queue !== undefined &&
+      (queue.opts.prefix ?? DEFAULT_PREFIX) === redis.prefix &&
+      batchesQueueOf(queue) === redis.batchesQueue;
+    return isOfPlace ? [queue] : [];
+  });
+  const isNear = (queue: QueueLike) => isSameAddress(queue.opts.connection, batches.opts.connection);
+  const found = candidates.find(isNear) ?? candidates[0];
+  return found && memberQueueOf(found);
 }
 
 /** Refuses a queue that was wrapped to have its own batches elsewhere. */
@@ -55,7 +80,10 @@ export function checkSameBatches(what: string, { queue, name }: MemberQueue, hom
 
 const memberQueues = new WeakMap<object, MemberQueue>();
 
-/** The queue as it was before it was wrapped; asked for the first time by the wrapping itself. */
+/**
+ * Returns the queue with its methods as they were before it was wrapped. Wrapping calls this first; later calls return
+ * what was kept then.
+ */
 export function memberQueueOf(queue: QueueLike): MemberQueue {
   const known = memberQueues.get(queue);
   if (known !== undefined) {
@@ -76,7 +104,7 @@ export function memberQueueOf(queue: QueueLike): MemberQueue {
   return member;
 }
 
-/** Batches can be looked at through the queue that holds them, but nothing else may be put into it. */
+/** Refuses the queue that holds the batches: batches can be read through it, and nothing else may be put into it. */
 export function checkNotBatches(name: string, batchesQueue: string): void {
   if (name === batchesQueue) {
     throw new BatchOptionsError(
@@ -86,7 +114,7 @@ export function checkNotBatches(name: string, batchesQueue: string): void {
   }
 }
 
-/** Finds the queue that a member or callback names; both must be reachable from one batch. */
+/** Finds the queue that a member or callback names, and refuses one that shares no Redis and prefix with the batch. */
 export function findQueue(what: string, wanted: unknown, home: Home, own: MemberQueue): MemberQueue {
   if (wanted === undefined || wanted === own.name || wanted === own.queue) {
     checkNotBatches(own.name, home.batches.name);
@@ -127,7 +155,7 @@ export function isQueue(value: unknown): value is QueueLike {
 const homes = new WeakMap<object, Home[]>();
 
 /**
- * The home of a queue's batches; queues that share a client share it.
+ * Returns the home of a queue's batches; queues that share a client share it.
  *
  * @param batchesQueue the queue that holds the batches. Default: as the queue was wrapped.
  */
@@ -173,14 +201,14 @@ function createHome(client: object, batchesQueue: string, options: Borrowed): Ho
 }
 
 /**
- * A queue on a connection that belongs to somebody else, who closes it. Without the update of the queue's meta key,
- * which would overwrite the stream length that the user's own queue has set.
+ * Makes a queue on a connection whose owner closes it. It does not write the queue's meta key, which would overwrite
+ * the stream length that the user's own queue has set.
  */
 function borrowQueue(name: string, client: object, options: Borrowed): Queue {
   const queue = new Queue(name, { connection: client, ...options, skipMetasUpdate: true } as ConstructorParameters<
     typeof Queue
   >[1]);
-  // The owner of the connection hears of its errors; without a listener BullMQ would print them a second time.
+  // The errors of the connection reach its owner. Without a listener here BullMQ would print them a second time.
   queue.on('error', () => {});
   return queue;
 }

@@ -1,17 +1,21 @@
 import { customAlphabet } from 'nanoid';
+import { DERIVED_LENGTH, type Repetition } from './repetition.js';
 
 const ALPHANUMERIC = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ';
 
 export const newBatchId = customAlphabet(ALPHANUMERIC, 20);
 
-/** Tells the batches apart that had the same id one after another. */
+/** Makes a nonce, which tells apart batches that had the same id one after another. */
 export const newNonce = customAlphabet(ALPHANUMERIC, 8);
 
 const newCall = customAlphabet(ALPHANUMERIC, 6);
 
+/** Makes the id of a member without an id of the caller's. */
+export type NextId = (member: { readonly queue: string; readonly name: string; readonly data: unknown }) => string;
+
 /**
- * Ids that no other call makes; short, because a batch keeps the id of every member. They begin with the nonce of the
- * batch, which tells members from jobs that are attached to the batch job by hand.
+ * Returns a generator of ids that no other call makes. They are short, because a batch keeps the id of every member,
+ * and begin with the nonce of the batch, which tells members from jobs that were attached to the batch job by hand.
  */
 export function freshIds(nonce: string): () => string {
   const call = newCall();
@@ -19,8 +23,41 @@ export function freshIds(nonce: string): () => string {
   return () => `${nonce}-${call}${(n++).toString(36)}`;
 }
 
-/** Ids that are the same each time that the same source is read, for a producer that starts again after a crash. */
+/**
+ * Returns a generator of ids that are the same each time that the same source is read, for a producer that starts again
+ * after a crash.
+ */
 export function repeatableIds(batchId: string, nonce: string): () => string {
   let n = 0;
   return () => `${batchId}~${n++}~${nonce}`;
+}
+
+/**
+ * Returns a maker of ids that are the same in a second run of the job that adds. Like those of `freshIds()`, they begin
+ * with the nonce.
+ */
+export function derivedIds(nonce: string, repetition: Repetition): NextId {
+  return ({ queue, name, data }) => `${nonce}-${repetition.nextId(nonce, queue, name, data)}`;
+}
+
+const CALL_LENGTH = 6;
+
+/**
+ * Where an id stands in the order in which a producer has added; undefined for one that says nothing of it. Ids of
+ * different producers are ordered by producer.
+ */
+export function orderOf(
+  id: string,
+  batchId: string,
+  nonce: string,
+): readonly [producer: string, n: number] | undefined {
+  const [start, end] = [`${batchId}~`, `~${nonce}`];
+  if (id.startsWith(start) && id.endsWith(end)) {
+    return ['', Number(id.slice(start.length, -end.length))];
+  }
+  if (!id.startsWith(`${nonce}-`) || id.length >= nonce.length + 1 + DERIVED_LENGTH) {
+    return undefined;
+  }
+  const made = id.slice(nonce.length + 1);
+  return [made.slice(0, CALL_LENGTH), Number.parseInt(made.slice(CALL_LENGTH), 36)];
 }

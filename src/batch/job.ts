@@ -29,13 +29,15 @@ export type BatchJob<Q extends QueueLike = QueueLike> =
 /** A source of jobs, of any length. */
 export type BatchJobs<Q extends QueueLike = QueueLike> = Iterable<BatchJob<Q>> | AsyncIterable<BatchJob<Q>>;
 
-/** The queue that a handle was opened through, and where its batches live. */
+/** The queue that a handle was opened through, and the home of its batches. */
 export interface Opener {
   readonly own: MemberQueue;
   readonly home: Home;
+  /** The callbacks that BatchWorkers run, if the queue was given them. */
+  readonly callbackNames?: readonly string[] | undefined;
 }
 
-/** A job as it was given, found to be in order. */
+/** A job that was checked. */
 export interface CheckedJob {
   readonly queue: MemberQueue;
   readonly name: string;
@@ -45,14 +47,14 @@ export interface CheckedJob {
 
 const JOB_KEYS = ['name', 'data', 'opts', 'queue'];
 
-/** Refuses what can be seen to be wrong with a job, before anything is written. */
+/** Checks a job, before anything is written. */
 export function checkJob(what: string, job: unknown, { own, home }: Opener, batchId?: string): CheckedJob {
   checkObject(what, job);
   checkKeys(what, job, JOB_KEYS);
   return checkMember(what, findQueue(`${what}.queue`, job.queue, home, own), job, batchId);
 }
 
-/** Refuses a whole list of jobs when something is wrong with one of them, before any is added. */
+/** Checks a whole list of jobs, before any of them is added. */
 export function checkJobs(jobs: readonly unknown[], opener: Opener, batchId?: string): void {
   jobs.forEach((job, i) => {
     const { name, data } = checkJob(`job ${i}`, job, opener, batchId);
@@ -73,7 +75,7 @@ export function checkData(what: string, data: unknown): void {
   }
 }
 
-/** Refuses what can be seen to be wrong with a job whose queue is known. */
+/** Checks a job whose queue is known. */
 export function checkMember(
   what: string,
   queue: MemberQueue,

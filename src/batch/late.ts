@@ -9,8 +9,8 @@ import type { Home } from './home.js';
 import { newNonce } from './ids.js';
 
 /**
- * Gives a batch one more callback. Once the batch knows it, it is enqueued by whoever sees the event: by us when it is
- * past, and the batch is looked after in case that we do not live to do it.
+ * Registers one more callback. Once it is stored, any process that sees its event enqueues it. If the event is past,
+ * this process enqueues it now, and maintenance does so if this process dies before.
  */
 export async function addCallback(
   home: Home,
@@ -36,7 +36,10 @@ export async function addCallback(
   await enqueueDue(home, batchId, event);
 }
 
-/** Children that were created before their parent waited for a first failure are to tell it too. */
+/**
+ * Makes the unfinished child batches announce their first failure upwards: those that were created before their parent
+ * waited for one do not do so yet.
+ */
 async function watchChildren(home: Home, batchId: string, seen = new Set([batchId])): Promise<void> {
   for await (const child of outstandingChildren(home.redis, batchId)) {
     if (!seen.has(child)) {

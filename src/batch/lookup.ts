@@ -1,14 +1,15 @@
 import type { Job, JobType } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
-import { isCallbackId } from '../model/definition.js';
+import { type BatchDefinition, isCallbackId } from '../model/definition.js';
 import { readDefinition } from '../record/change-definition.js';
 import { lineToBatch, linksAlong } from '../record/flow.js';
 import { readSnapshot } from '../record/snapshot.js';
-import { describe } from '../validation.js';
+import { checkKeys, checkName, describe } from '../validation.js';
 import { Batch } from './batch.js';
 import type { Home } from './home.js';
 import type { Opener } from './job.js';
 import type { JobLike, QueueLike } from './queue-like.js';
+import { Repetition } from './repetition.js';
 
 /** The states by which batches can be listed and counted, as BullMQ keeps them; `running` includes `finishing`. */
 export type ListedState = 'open' | 'running' | 'succeeded' | 'failed';
@@ -18,7 +19,7 @@ export type BatchCounts = Readonly<Record<ListedState, number>>;
 
 const JOB_STATES: Readonly<Record<ListedState, readonly JobType[]>> = {
   open: ['delayed'],
-  // A batch that was given a priority by hand waits in 'prioritized'.
+  // A batch job that was given a priority by hand waits in 'prioritized'.
   running: ['waiting-children', 'waiting', 'prioritized', 'active'],
   succeeded: ['completed'],
   failed: ['failed'],
@@ -27,7 +28,8 @@ const JOB_STATES: Readonly<Record<ListedState, readonly JobType[]>> = {
 const LISTED: readonly ListedState[] = ['open', 'running', 'succeeded', 'failed'];
 
 /**
- * The batch that a job belongs to, with the job's own right to add: as a member, or as a callback (to the parent only).
+ * Returns the batch that a job belongs to, with the job's right to add: a member to the batch, a callback to its parent
+ * only.
  */
 export async function batchOf<Q extends QueueLike>(opener: Opener, job: JobLike): Promise<Batch<Q> | undefined> {
   if (typeof job !== 'object' || job === null || typeof job.queueQualifiedName !== 'string') {
@@ -46,11 +48,14 @@ export async function batchOf<Q extends QueueLike>(opener: Opener, job: JobLike)
     id,
     opener,
     definition: snapshot.definition,
-    standing: { links: isCallback ? [] : links, parentLinks: links },
+    standing: { links: isCallback ? [] : links, parentLinks: links, repetition: Repetition.of(job) },
   });
 }
 
-/** The keys from the job to its batch's job: it is a child of the batch job, or inside of a flow whose root is one. */
+/**
+ * Returns the keys from the job to the job of its batch. The job is a child of the batch job, or inside of a flow whose
+ * root is one.
+ */
 async function lineFrom({ redis, batches }: Home, job: JobLike): Promise<readonly string[] | undefined> {
   const { id, queueKey } = job.parent ?? {};
   if (id === undefined || queueKey === undefined) {
@@ -70,6 +75,44 @@ async function lineFrom({ redis, batches }: Home, job: JobLike): Promise<readonl
  */
 const PAGE_SIZE = 100;
 
+/** Which batches are wanted. */
+export interface BatchQuery {
+  /**
+   * Only batches with this tag. Looks at all batches of these states, 100 per command. Default: with any tag, or none.
+   */
+  readonly tag?: string;
+  /** One state or several. Default: all. */
+  readonly states?: ListedState | readonly ListedState[];
+  /** The first position among the batches that are found, from 0. Default: 0. */
+  readonly start?: number;
+  /** The last position, inclusive; -1 is the end of the list. Default: -1. */
+  readonly end?: number;
+}
+
+/** Lists the batches of a query: state by state, the newest first in each. */
+export async function findBatches<Q extends QueueLike>(opener: Opener, query: BatchQuery): Promise<Batch<Q>[]> {
+  checkKeys('getBatches', query, ['tag', 'states', 'start', 'end']);
+  const { tag, states = LISTED, start = 0, end = -1 } = query;
+  if (tag === undefined) {
+    return getBatches(opener, states, start, end);
+  }
+  checkName('getBatches: tag', tag);
+  checkRange(start, end);
+  const found = new Map<string, Batch<Q>>();
+  const isEnough = () => end !== -1 && found.size > end;
+  for (const type of jobStates(states)) {
+    for await (const definition of definitionsIn(opener, type)) {
+      if (definition.tags?.includes(tag) && !isEnough()) {
+        found.set(definition.id, new Batch<Q>({ id: definition.id, opener, definition }));
+      }
+      if (isEnough()) {
+        break;
+      }
+    }
+  }
+  return [...found.values()].slice(start);
+}
+
 /** Lists batches by state, newest first, as BullMQ's `getJobs` does. */
 export async function getBatches<Q extends QueueLike>(
   opener: Opener,
@@ -77,8 +120,19 @@ export async function getBatches<Q extends QueueLike>(
   start = 0,
   end = -1,
 ): Promise<Batch<Q>[]> {
-  const wanted = typeof states === 'string' ? [states] : states;
   checkRange(start, end);
+  const found = new Map<string, Batch<Q>>();
+  for (const type of jobStates(states)) {
+    for await (const definition of definitionsIn(opener, type, start, end)) {
+      found.set(definition.id, new Batch<Q>({ id: definition.id, opener, definition }));
+    }
+  }
+  return [...found.values()];
+}
+
+/** Where BullMQ keeps the batches of these states. */
+function jobStates(states: ListedState | readonly ListedState[]): Set<JobType> {
+  const wanted = typeof states === 'string' ? [states] : states;
   for (const state of wanted) {
     if (!LISTED.includes(state)) {
       throw new BatchOptionsError(
@@ -86,29 +140,23 @@ export async function getBatches<Q extends QueueLike>(
       );
     }
   }
-  const found = new Map<string, Batch<Q>>();
-  for (const type of new Set(wanted.flatMap((state) => JOB_STATES[state]))) {
-    for (let from = start; end === -1 || from <= end; from += PAGE_SIZE) {
-      const to = from + PAGE_SIZE - 1;
-      const jobs: (Job | undefined)[] = await opener.home.batches.getJobs(
-        [type],
-        from,
-        end === -1 ? to : Math.min(to, end),
-      );
-      // Not the jobs' data, which people can edit.
-      const ids = jobs.flatMap((job) => job?.id ?? []);
-      const definitions = await Promise.all(ids.map((id) => readDefinition(opener.home.redis, id)));
-      for (const definition of definitions) {
-        if (definition !== undefined) {
-          found.set(definition.id, new Batch<Q>({ id: definition.id, opener, definition }));
-        }
-      }
-      if (jobs.length === 0) {
-        break;
-      }
+  return new Set(wanted.flatMap((state) => JOB_STATES[state]));
+}
+
+/** What the batches are that BullMQ has in one state, newest first, page by page. */
+async function* definitionsIn({ home }: Opener, type: JobType, start = 0, end = -1): AsyncGenerator<BatchDefinition> {
+  for (let from = start; end === -1 || from <= end; from += PAGE_SIZE) {
+    const to = from + PAGE_SIZE - 1;
+    const last = end === -1 ? to : Math.min(to, end);
+    const jobs: (Job | undefined)[] = await home.batches.getJobs([type], from, last);
+    // Not the jobs' data, which people can edit.
+    const ids = jobs.flatMap((job) => job?.id ?? []);
+    const definitions = await Promise.all(ids.map((id) => readDefinition(home.redis, id)));
+    yield* definitions.filter((definition) => definition !== undefined);
+    if (jobs.length === 0) {
+      return;
     }
   }
-  return [...found.values()];
 }
 
 function checkRange(start: unknown, end: unknown): void {
@@ -124,7 +172,7 @@ function checkRange(start: unknown, end: unknown): void {
 export async function getBatchCounts({ home }: Pick<Opener, 'home'>): Promise<BatchCounts> {
   const counts = await home.batches.getJobCounts(...Object.values(JOB_STATES).flat());
   const sum = (state: ListedState) => JOB_STATES[state].reduce((total, name) => total + (counts[name] ?? 0), 0);
-  // BullMQ 5 counts what waits in a paused queue apart, though it lists it with what is waiting.
+  // BullMQ 5 counts the waiting jobs of a paused queue apart, although it lists them as waiting.
   const paused = (counts as { readonly paused?: number }).paused ?? 0;
   return { open: sum('open'), running: sum('running') + paused, succeeded: sum('succeeded'), failed: sum('failed') };
 }

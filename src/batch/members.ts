@@ -29,14 +29,14 @@ export interface Member {
   readonly queue: MemberQueue;
   readonly name: string;
   readonly data: unknown;
-  /** The member's own options and the batch's defaults, to which the queue's defaults are added. */
+  /** The member's own options over the batch's defaults. The defaults of the queue are added later. */
   readonly opts: JobsOptions;
   readonly id: string;
   /** Whether the caller gave the id, so that a job may have it already. */
   readonly isNamed: boolean;
 }
 
-/** The batch that members are added to, and what entitles the caller to do so once it is sealed. */
+/** The batch that members are added to, and the links that entitle the caller to add once it is sealed. */
 export interface Destination {
   readonly home: Home;
   readonly batch: BatchLife;
@@ -44,24 +44,24 @@ export interface Destination {
 }
 
 export interface Added {
-  /** One per member, in the same order, as BullMQ's own `addBulk` returns them. */
+  /** One job per member, in the same order, as BullMQ's own `addBulk` returns them. */
   readonly jobs: readonly Job[];
   readonly added: number;
   /** How many were members already, and were left alone. */
   readonly known: number;
 }
 
-/** What goes wrong with jobs on their way into a batch, in words. */
+/** The parts of a message about jobs that could not be added. */
 export interface Adding {
   readonly batchId: string;
   readonly jobIds: readonly string[];
-  /** How the sentence ends: what became of other jobs. */
+  /** The end of the sentence: what became of other jobs. */
   readonly others?: string;
 }
 
 /**
- * Adds members to a batch in one atomic step: all of them, or, with an error that says why, none. Members with much
- * data are added in several such steps.
+ * Adds members to a batch in one atomic step: all of them or, with an error that says why, none. Members with much data
+ * take several such steps.
  *
  * @param isFresh whether all ids were made for this call, so that none of them can be known.
  */
@@ -94,7 +94,7 @@ export function newMembers(
   return { jobs, entries: jobs.map((job, i) => entryOf(home, members[i] as Member, job, adding)) };
 }
 
-/** Adds members in one step; returns how many were members already. */
+/** Adds members in one step. Returns how many were members already. */
 async function addSlice(
   to: Destination,
   members: readonly Member[],
@@ -110,12 +110,11 @@ async function addSlice(
 }
 
 /**
- * How much of users' data one step takes at most, unless one job has more: Redis copies a megabyte in some
- * milliseconds.
+ * How many bytes of data one step takes at most, unless one job has more: Redis copies a megabyte in some milliseconds.
  */
 const BYTES_AT_ONCE = 256 * 1024;
 
-/** Divides jobs into stretches, [from, to), that are small enough for one step. */
+/** Divides jobs into ranges [from, to) that are small enough for one step. */
 function slicesByBytes(entries: readonly NewJob[]): [from: number, to: number][] {
   const slices: [number, number][] = [];
   let [from, bytes] = [0, 0];
@@ -130,22 +129,19 @@ function slicesByBytes(entries: readonly NewJob[]): [from: number, to: number][]
   return [...slices, [from, entries.length]];
 }
 
-/** The queues that were seen to be in the Redis of their batches. */
+/** The queues that were found to be in the Redis of their batches. */
 const sharing = new WeakMap<Home, WeakSet<MemberQueue>>();
 
-/** Jobs are stored in the Redis of their batch: workers of a queue that is in another one would never see them. */
+/**
+ * Refuses a queue in another Redis. Jobs are stored in the Redis of their batch, where the workers of such a queue
+ * would never see them.
+ */
 async function refuseElsewhere(
   { home, batch }: Destination,
   queue: MemberQueue,
   members: readonly Member[],
 ): Promise<void> {
-  const known = sharing.get(home) ?? new WeakSet();
-  if (known.has(queue)) {
-    return;
-  }
-  const other = await homeOf(queue.queue, home.redis.batchesQueue);
-  const isThere = (redis: Home['redis']) => isBatchThere(redis, batch);
-  if (other !== home && !(await isThere(other.redis)) && (await isThere(home.redis))) {
+  if (await isElsewhere({ home, batch }, queue)) {
     const jobIds = members.flatMap((member) => (member.queue === queue ? member.id : []));
     throw new BatchMemberError(
       `${count(jobIds.length)} not added to batch '${batch.id}': queue '${queue.name}' is in another Redis, or ` +
@@ -153,10 +149,30 @@ async function refuseElsewhere(
       { batchId: batch.id, jobIds },
     );
   }
-  sharing.set(home, known.add(queue));
 }
 
-/** Sends jobs to the batch, and lets it run again when it had failed because it was abandoned. */
+/**
+ * Whether a queue is in another Redis than an existing batch. Redis is asked once per queue; a queue elsewhere is asked
+ * again.
+ */
+export async function isElsewhere(
+  { home, batch }: Pick<Destination, 'home' | 'batch'>,
+  queue: MemberQueue,
+): Promise<boolean> {
+  const known = sharing.get(home) ?? new WeakSet();
+  if (known.has(queue)) {
+    return false;
+  }
+  const other = await homeOf(queue.queue, home.redis.batchesQueue);
+  const isThere = (redis: Home['redis']) => isBatchThere(redis, batch);
+  if (other !== home && !(await isThere(other.redis)) && (await isThere(home.redis))) {
+    return true;
+  }
+  sharing.set(home, known.add(queue));
+  return false;
+}
+
+/** Adds jobs to the batch, and lets the batch run again if it had failed because it was abandoned. */
 export async function send(
   { home, batch, links }: Destination,
   jobs: readonly NewJob[],
@@ -208,7 +224,7 @@ function refuseTaken(batchId: string, members: readonly Member[], positions: rea
 }
 
 /**
- * BullMQ's own script refuses nothing that was checked before; if it fails all the same, the jobs before are stored.
+ * Throws when BullMQ's own script has failed although the jobs were checked; the jobs before the failed one are stored.
  */
 function reportFailed(
   failed: Extract<MembersAdded, { known: unknown }>['failed'],
@@ -225,7 +241,7 @@ function reportFailed(
   }
 }
 
-/** The job of a member, as BullMQ's own `add` would make it. */
+/** Makes the job of a member, as BullMQ's own `add` would. */
 function memberJob(home: Home, batchId: string, member: Member, trace: string | undefined): Job {
   const { queue, name, data, opts, id, isNamed } = member;
   const job = newJob(queue, name, data, {
@@ -238,13 +254,13 @@ function memberJob(home: Home, batchId: string, member: Member, trace: string | 
   return isNamed ? markNamed(job) : job;
 }
 
-/** Tells a member with an id of the caller's from a job that is attached to the batch job by hand. */
+/** Marks a member whose id the caller gave: the mark tells it from a job that is attached to the batch job by hand. */
 export function markNamed(job: Job): Job {
   job.parent = { ...job.parent, b: 1 } as unknown as NonNullable<Job['parent']>;
   return job;
 }
 
-/** A job that has not been added, of the queue's own version of BullMQ. */
+/** Makes a job that is not added yet, of the queue's own version of BullMQ. */
 export function newJob({ queue }: Pick<MemberQueue, 'queue'>, name: string, data: unknown, opts: JobsOptions): Job {
   const OwnJob = (queue as { readonly Job?: typeof Job }).Job ?? Job;
   return new OwnJob(queue as unknown as ConstructorParameters<typeof Job>[0], name, data, opts, opts.jobId);
@@ -282,14 +298,14 @@ export function withTrace<Options extends object>(opts: Options, trace: string |
     : { ...opts, telemetry: { metadata: trace } };
 }
 
-/** BullMQ's queues say so when one job was added. */
+/** Emits BullMQ's 'waiting' event, as its queues do when one job was added. */
 function emitWaiting({ queue }: Member, job: Job): void {
   (queue.queue as QueueLike & { emit?(event: string, job: Job): void }).emit?.('waiting', job);
 }
 
 /**
- * Says that jobs were not added, or, after an error of the connection, that it is not known: Redis may still get the
- * command, or have got it.
+ * Makes the error that says that jobs were not added. After an error of the connection it says that this is not known:
+ * Redis may have got the command, or may still get it.
  */
 export function notAdded(cause: unknown, { batchId, jobIds, others = '' }: Adding, hint = ''): BatchMemberError {
   if (isConnectionError(cause)) {

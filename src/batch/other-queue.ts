@@ -2,7 +2,7 @@ import { BatchOptionsError } from '../errors.js';
 import type { BatchesPlace } from '../model/place.js';
 import type { KeptElsewhere } from '../record/claim-queue.js';
 
-/** Says that the batches of a prefix are kept in another queue than the one that somebody was given. */
+/** Makes the error that says that the batches of a prefix are kept in another queue than the given one. */
 export function otherQueue(
   who: 'withBatches()' | 'this BatchWorker',
   { prefix, batchesQueue }: BatchesPlace,

@@ -1,4 +1,4 @@
-import type { JobsOptions } from 'bullmq';
+import type { Job, JobsOptions } from 'bullmq';
 import type { ClientOwner } from '../record/client.js';
 
 /**
@@ -14,6 +14,11 @@ export interface QueueLike extends ClientOwner {
   add(name: never, data: never, opts?: never): Promise<unknown>;
   /** Adds several jobs to the queue. */
   addBulk(jobs: never): Promise<unknown>;
+}
+
+/** A queue of which only the name is known: it takes jobs with any name and data. */
+export interface NamedQueue extends QueueLike {
+  add(name: string, data: unknown, opts?: never): Promise<Job>;
 }
 
 type AddOf<Q> = Q extends { add(name: infer Name, data: infer Data, ...rest: never): Promise<infer Job> }
@@ -44,4 +49,16 @@ export interface JobLike {
         readonly queueKey?: string | undefined;
       }
     | undefined;
+  /** How often it was started. */
+  readonly attemptsStarted?: number;
+  /** How often it has failed. */
+  readonly attemptsMade?: number;
+  /** How often its worker has stalled. */
+  readonly stalledCounter?: number;
+  /** The stacks of its failures. */
+  readonly stacktrace?: unknown;
+  /** The token of the worker that runs it. */
+  readonly token?: string | undefined;
+  /** When it ended, in ms since the epoch. */
+  readonly finishedOn?: number | undefined;
 }

@@ -2,15 +2,17 @@ import { BatchError, BatchNotFoundError } from '../errors.js';
 import { type BatchLife, isBatchThere } from '../record/add-members.js';
 import type { Extent } from '../record/removal.js';
 import { removeDropped } from './cancel.js';
+import { explain } from './explain.js';
 import type { Home } from './home.js';
 import { type Removed, Remover } from './remover.js';
+import { firstReason } from './wait.js';
 
-/** How many commands maintenance spends on one batch before it turns to the next. */
+/** How many commands maintenance sends for one batch before it turns to the next. */
 const SLICES_PER_TURN = 25;
 
 /**
- * Removes a batch with its child batches and the jobs of its callbacks. Resolves when nothing is left, whoever has
- * removed it: another call may have been faster, and the reply to a command of this one may have been lost.
+ * Removes a batch with its child batches and the jobs of its callbacks. Resolves when nothing is left, also when
+ * another call has removed it, or when the reply to one of its own commands was lost.
  */
 export async function removeBatch(home: Home, { id: batchId, nonce }: BatchLife, extent: Extent): Promise<void> {
   if (!(await isBatchThere(home.redis, { id: batchId, nonce }))) {
@@ -19,9 +21,10 @@ export async function removeBatch(home: Home, { id: batchId, nonce }: BatchLife,
   const remover = new Remover(home);
   const removed = await remover.remove(batchId, { how: 'remove', nonce, extent });
   if (removed === 'not finished') {
+    const reason = await firstReason({ explain: () => explain(home, batchId) });
     throw new BatchError(
       `Batch '${batchId}' has not finished: wait for it with waitUntilFinished(), or pass { force: true } to cancel ` +
-        'it first.',
+        `it first.${reason === undefined ? '' : ` ${reason}`}`,
       { batchId },
     );
   }
@@ -31,11 +34,11 @@ export async function removeBatch(home: Home, { id: batchId, nonce }: BatchLife,
 }
 
 /**
- * For maintenance: goes on with a removal whose caller has died, to the extent that stands in its mark, for a bounded
- * number of commands.
+ * Continues a removal whose caller has died, for a bounded number of commands. The mark in the batch says what else is
+ * to be removed with it. For maintenance.
  *
- * @returns `done` when nothing is left, also when nothing was; `more` when there is something for the next turn; `held`
- * when an actor that is alive removes it; `not removed` for any other batch.
+ * @returns `done` when nothing is left, also when nothing was there; `more` when there is something for the next turn;
+ * `held` when a living process removes the batch; `not removed` for a batch that is not being removed.
  */
 export async function continueRemoval(
   home: Home,
@@ -46,10 +49,10 @@ export async function continueRemoval(
 }
 
 /**
- * For maintenance: removes a batch that has had its time, or goes on with its removal, for a bounded number of
- * commands. That it has had its time is judged by the script that marks it.
+ * Removes a batch whose time to be kept has passed, or continues its removal, for a bounded number of commands. The
+ * script that marks the batch judges whether the time has passed. For maintenance.
  *
- * @returns as `continueRemoval`; `kept` when it stays, for now.
+ * @returns as `continueRemoval`; `kept` when the batch stays for now.
  */
 export async function expireBatch(
   home: Home,
@@ -59,10 +62,10 @@ export async function expireBatch(
   return turnOf(await new Remover(home, slices).remove(batchId, { how: 'expire' })) ?? 'kept';
 }
 
-/** What a turn of maintenance has come to. */
+/** The outcome of a turn of maintenance. */
 type Turn = 'done' | 'more' | 'held';
 
-/** Undefined for a batch that is not being removed. */
+/** Returns the outcome of a turn; undefined for a batch that is not being removed. */
 function turnOf(removed: Removed): Turn | undefined {
   switch (removed) {
     case 'done':

@@ -16,30 +16,30 @@ import { FIRST_PLACE, type FoundChild, LAST_PLACE, takeApart } from '../record/t
 import type { Home } from './home.js';
 import { newNonce } from './ids.js';
 
-/** How often to look whether another actor has removed the batch. */
+/** How often, in ms, to look whether another process has removed the batch. */
 const POLL_MS = 50;
 /**
- * How often, and how long, to look whether a BatchWorker has let go of the batch job: one that has died loses it in 10
- * s.
+ * How often, in ms, and how many times to look whether a BatchWorker has released the batch job: one that has died
+ * loses its lock in 10 s.
  */
 const LOCKED_MS = 100;
 const LOCKED_TRIES = 300;
-/** How many child batches are removed at the same time, by a caller who waits for them. */
+/** How many child batches a caller that waits removes at the same time. */
 const CHILDREN_AT_ONCE = 8;
 
-/** Which removal, and why: see `Removal` of record/removal.ts. */
+/** Which removal is asked for; see `Removal` in record/removal.ts. */
 export type Asked =
   | { readonly how: 'remove'; readonly nonce: string; readonly extent: Extent }
   | { readonly how: 'expire' | 'continue' }
   | { readonly how: 'child'; readonly of: ChildOf };
 
 /**
- * `done`: nothing of the batch is left. `more`: something is, for whoever goes on. `held`: another actor that is alive
- * removes it. `lost`: the removal of the batch above has been taken over.
+ * `done`: nothing of the batch is left. `more`: something is left for the next turn. `held`: another living process
+ * removes it. `lost`: the removal of the batch above was taken over by another process.
  */
 export type Removed = 'done' | 'more' | 'held' | Exclude<Begun['outcome'], 'marked' | 'held'>;
 
-/** A batch that is being removed, and those above it that are, because of which it is. */
+/** A batch that is being removed, with the batches above it because of which it is. */
 interface Level extends Hold {
   readonly callbackKeys: readonly string[];
   readonly above: Level | undefined;
@@ -47,9 +47,9 @@ interface Level extends Hold {
 }
 
 /**
- * Removes batches, a slice at a time, with what is below them first. Every slice is bound to one life of its batch, and
- * to this Remover being the one who holds the removal; when it is not, because it was frozen for longer than its lease,
- * it finds out what became of the batch. It may be cut short anywhere: the mark in the batch says what is left to do.
+ * Removes batches slice by slice, those below first. Every slice is bound to one life of its batch, and to this Remover
+ * holding the removal. A Remover that was frozen for longer than its lease no longer holds it, and then looks what
+ * became of the batch. It may be cut short anywhere: the mark in the batch says what is left to do.
  */
 export class Remover {
   readonly #home: Home;
@@ -59,8 +59,8 @@ export class Remover {
   #hasDropped = false;
 
   /**
-   * @param slices how many commands it may take, and one for each level of a tree; without a number, any, and it waits
-   * for others.
+   * @param slices how many commands it may send, beside one for each level of a tree. Default: any number, and it waits
+   * for other processes.
    */
   constructor(home: Home, slices?: number) {
     this.#home = home;
@@ -68,12 +68,12 @@ export class Remover {
     this.#slices = slices ?? Number.POSITIVE_INFINITY;
   }
 
-  /** Whether it has taken jobs from a batch that are still in the lists of their queues, where no worker runs them. */
+  /** Whether it has dropped jobs that are still in the lists of their queues, where no worker runs them. */
   get hasDropped(): boolean {
     return this.#hasDropped;
   }
 
-  /** Removes a batch, or goes on with its removal; or says why not. */
+  /** Removes a batch, or continues its removal. */
   async remove(batchId: string, asked: Asked, above?: Level): Promise<Removed> {
     for (;;) {
       const begun = await beginRemoval(this.#home.redis, batchId, { ...asked, holder: this.#holder });
@@ -110,7 +110,10 @@ export class Remover {
     return removed;
   }
 
-  /** Stops all batches below before anything is taken apart: none of them calls back while the others go. */
+  /**
+   * Marks all batches below before anything is taken apart, so that none of them calls back while the others are
+   * removed.
+   */
   async #markBelow(level: Level): Promise<void> {
     const { redis } = this.#home;
     const ownerKey = batchKeys(redis, level.batchId).job;
@@ -127,7 +130,7 @@ export class Remover {
   async #takeSlices(level: Level): Promise<'done' | 'more' | 'lost'> {
     let place = FIRST_PLACE;
     let locked = 0;
-    // At least one, or a tree that is deeper than the caller's slices are many would never be removed.
+    // At least one: otherwise a tree with more levels than the caller has slices would never be removed.
     do {
       this.#slices -= 1;
       await this.#renewAbove(level.above);
@@ -151,7 +154,10 @@ export class Remover {
     return 'more';
   }
 
-  /** A BatchWorker lets go of a batch that is being removed as soon as it looks at it. */
+  /**
+   * Waits until no BatchWorker holds the batch job. One that holds it releases it as soon as it sees the mark of the
+   * removal.
+   */
   async #awaitUnlock(batchId: string, tries: number): Promise<void> {
     if (tries > LOCKED_TRIES) {
       throw new BatchError(`Batch '${batchId}' is being worked on: remove it again.`, { batchId });
@@ -177,7 +183,10 @@ export class Remover {
     return removed.has('lost') ? 'lost' : removed.has('more') || removed.has('held') ? 'more' : 'done';
   }
 
-  /** A large child batch takes longer than the lease of those above it, which nobody else need take over meanwhile. */
+  /**
+   * Renews the leases of the batches above: removing a large child takes longer than they last, and no other process
+   * needs to take them over.
+   */
   async #renewAbove(level: Level | undefined): Promise<void> {
     for (let above = level; above !== undefined; above = above.above) {
       if (performance.now() - above.renewedAt > LEASE_MS / 3) {

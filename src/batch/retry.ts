@@ -13,12 +13,12 @@ import { newNonce } from './ids.js';
 const PAGE_SIZE = 100;
 
 /**
- * Runs the failed members and callbacks of a batch again, then the batch job itself, then its ancestors': each level
- * goes back into its parent's dependencies before the parent is asked to run. Killed anywhere in between, a batch is
- * left that has failed and whose dependencies say otherwise, which the reconciler takes up.
+ * Runs the failed members and callbacks of a batch again, then the batch job itself, then those of its ancestors: each
+ * level goes back into its parent's dependencies before the parent is asked to run. A process that is killed in between
+ * leaves a failed batch with dependencies, which maintenance lets run again.
  *
- * Neither the batch nor one above it expires meanwhile. One that is removed by force, or was already gone, is no more:
- * its members may run again, but nothing will call back, and the caller must know.
+ * Neither the batch nor one above it expires meanwhile. If one is removed by force, or was gone before, its members may
+ * run again, but nothing will call back: the caller has to know.
  *
  * @throws BatchNotFoundError when this life of the batch is gone in the end.
  */
@@ -51,19 +51,22 @@ export async function retryFailed(
   return retried;
 }
 
-/** A failed job of a flow that cannot run again, because a job below it, for which it failed, was removed. */
+/** A failed job of a flow that cannot run again, because the job below it that made it fail was removed. */
 interface StuckFlow {
   readonly key: string;
   readonly removed: string;
 }
 
-/** What goes along with a retry through the tree: how to stay entitled to it, and what could not be retried. */
+/**
+ * What a retry carries through the tree: the claim that keeps batches from expiring, and the flows that could not be
+ * retried.
+ */
 interface Retry {
   renew(): Promise<void>;
   readonly stuck: StuckFlow[];
 }
 
-/** Says why nothing runs again, where there is a reason that the caller can do something about. */
+/** Throws when nothing runs again for a reason that the caller can change. */
 function refuseStuck(batchId: string, retried: number, [first, ...others]: readonly StuckFlow[]): void {
   if (retried === 0 && first !== undefined) {
     const more = others.length === 0 ? '' : ` The same goes for ${others.length} more.`;
@@ -100,8 +103,8 @@ async function retryMember(home: Home, key: string, retry: Retry): Promise<numbe
 }
 
 /**
- * A job of a flow that failed because of those below it: they run again first, and it waits for them. From the bottom
- * up, so that a job that was left failed half-way has what it needs when it is retried later.
+ * Retries a job of a flow. The jobs below that made it fail run again first, and it waits for them. The order is
+ * bottom-up, so that a job that was left failed half-way has what it needs when it is retried later.
  */
 async function retryJob(home: Home, key: string, stuck: StuckFlow[]): Promise<number> {
   let retried = 0;
@@ -115,7 +118,7 @@ async function retryJob(home: Home, key: string, stuck: StuckFlow[]): Promise<nu
     return retried + 1;
   }
   if ((await failedBelow(home.redis, key)).length > 0) {
-    // They have failed again already, and so it has.
+    // The jobs below have failed again already, and so has this job.
     return retried;
   }
   return retried + ((await retryIfFailed(await findJob(home, key))) ? 1 : 0);
@@ -126,12 +129,12 @@ function findJob(home: Home, key: string): Promise<Job | undefined> {
   return home.queueNamed(queue).queueJob(id);
 }
 
-/** Lets a batch that has failed run again: it waits for what is outstanding now, and judges afresh. */
+/** Lets a failed batch run again: it waits for what is outstanding now, and is judged anew. */
 export async function revive(home: Home, batchId: string): Promise<void> {
   const job = await home.batches.getJob(batchId);
   if (job !== undefined) {
     if (await job.isFailed()) {
-      // What people see is no reason to keep a batch from going on.
+      // The log is for people: an error there must not keep the batch from going on.
       await job.log(`${new Date().toISOString()} retried`).catch(() => {});
     }
     await retryIfFailed(job);
@@ -140,8 +143,8 @@ export async function revive(home: Home, batchId: string): Promise<void> {
 }
 
 /**
- * Lets a failed job run again; returns whether it does. BullMQ refuses one that has not failed: it may run again
- * already, because the reply to this very command was lost, or because another process was faster.
+ * Lets a failed job run again; returns whether it does. BullMQ refuses a job that has not failed: it may run again
+ * already, because the reply to this command was lost, or because another process was faster.
  */
 async function retryIfFailed(job: Job | undefined): Promise<boolean> {
   if (job === undefined || !(await job.isFailed())) {

@@ -1,5 +1,7 @@
 import { BatchOptionsError } from '../errors.js';
 import { isCallbackId } from '../model/definition.js';
+import { reasonPattern } from '../model/reason-pattern.js';
+import { plainReason } from '../model/rules.js';
 import { type MemberName, memberName } from '../record/keys.js';
 import { type SettledMember, settledPage, settledPages } from '../record/settled.js';
 import { readSnapshot } from '../record/snapshot.js';
@@ -59,18 +61,22 @@ export interface FailuresPageOptions {
   readonly cursor?: string | undefined;
   /** About how many failures are wanted, 1 to 1,000; default 100. */
   readonly count?: number | undefined;
+  /** Only failures with this reason, as `failureReasons()` tells it; default: all. */
+  readonly reason?: string | undefined;
 }
 
 const PAGE_SIZE = 500;
 const DEFAULT_COUNT = 100;
 const LARGEST_COUNT = 1000;
+/** How many failures one page of those with a given reason looks at. */
+const MOST_EXAMINED = 1000;
 const LAST_CURSOR = 2n ** 64n - 1n;
 
 export async function* resultsOf<Result>(home: Home, batchId: string): AsyncGenerator<BatchResult<Result>> {
   const source = await sourceOfResults(home, batchId);
   for await (const { key, value } of settledMembers(home, source, 'processed')) {
     const name = memberName(home.redis.prefix, key);
-    yield { ...name, value: JSON.parse(value), isBatch: name.queue === home.batches.name };
+    yield { ...name, value: parsed(value), isBatch: name.queue === home.batches.name } as BatchResult<Result>;
   }
 }
 
@@ -80,39 +86,67 @@ export async function* failuresOf<Data>(home: Home, batchId: string): AsyncGener
   }
 }
 
+/** Yields the failures without reading the jobs of the members, so without their data. */
+export async function* failuresWithoutData(home: Home, batchId: string): AsyncGenerator<BatchFailure<never>> {
+  for await (const member of settledMembers(home, batchId, 'failed', false)) {
+    yield failureOf<never>(home, member);
+  }
+}
+
+/** What a member has returned: workers of BullMQ's Elixir port store a string as it is, not as JSON. */
+export function parsed(stored: string): unknown {
+  try {
+    return JSON.parse(stored);
+  } catch {
+    return stored;
+  }
+}
+
 function failureOf<Data>(home: Home, { key, value, data }: SettledMember): BatchFailure<Data> {
   const name = memberName(home.redis.prefix, key);
   const isBatch = name.queue === home.batches.name;
-  return { ...name, reason: value, ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }), isBatch };
+  return {
+    ...name,
+    reason: plainReason(value),
+    ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }),
+    isBatch,
+  };
 }
 
-/** One page, for those who cannot hold an iterator between two requests. Only the last page may be empty. */
+/**
+ * Reads one page of failures, for callers that cannot keep an iterator between two requests. Only the last page may be
+ * empty; with a reason, any page may be, because it ends after a number of failures with other reasons.
+ */
 export async function failuresPage<Data>(
   home: Home,
   batchId: string,
   options: FailuresPageOptions,
 ): Promise<BatchFailuresPage<Data>> {
-  const { count, ...from } = checkPageOptions(options);
+  const { count, reason, ...from } = checkPageOptions(options);
+  const isWanted = ({ value }: SettledMember) => reason === undefined || reasonPattern(value) === reason;
+  let examined = 0;
   const strangers = await strangersOf(home, batchId);
   let { cursor } = from;
   const members: SettledMember[] = [];
   do {
-    const part = { which: 'failed', count: count - members.length, withData: true } as const;
+    const wanted = reason === undefined ? count - members.length : count;
+    const part = { which: 'failed', count: wanted, withData: true } as const;
     const page = await settledPage(home.redis, batchId, { ...part, cursor });
-    members.push(...membersAmong(home, batchId, page.members, strangers));
+    members.push(...membersAmong(home, batchId, page.members, strangers).filter(isWanted));
+    examined += page.members.length;
     cursor = page.cursor;
-  } while (members.length < count && cursor !== '0');
+  } while (members.length < count && cursor !== '0' && (reason === undefined || examined < MOST_EXAMINED));
   return {
     failures: members.map((member) => failureOf<Data>(home, member)),
     cursor: cursor === '0' ? undefined : cursor,
   };
 }
 
-function checkPageOptions(options: FailuresPageOptions): { cursor: string; count: number } {
+function checkPageOptions(options: FailuresPageOptions): { cursor: string; count: number; reason: string | undefined } {
   const given: unknown = options;
   checkObject('The options of failuresPage', given);
-  checkKeys('failuresPage()', given, ['cursor', 'count']);
-  const { cursor = '0', count = DEFAULT_COUNT } = options;
+  checkKeys('failuresPage()', given, ['cursor', 'count', 'reason']);
+  const { cursor = '0', count = DEFAULT_COUNT, reason } = options;
   if (typeof cursor !== 'string' || !/^\d{1,20}$/.test(cursor) || BigInt(cursor) > LAST_CURSOR) {
     throw new BatchOptionsError(
       `failuresPage(): cursor must be what the page before has returned, not ${describe(cursor)}.`,
@@ -123,7 +157,10 @@ function checkPageOptions(options: FailuresPageOptions): { cursor: string; count
       `failuresPage(): count must be an integer from 1 to ${LARGEST_COUNT}, not ${describe(count)}.`,
     );
   }
-  return { cursor, count };
+  if (reason !== undefined && typeof reason !== 'string') {
+    throw new BatchOptionsError(`failuresPage(): reason must be a string, not ${describe(reason)}.`);
+  }
+  return { cursor, count, reason: reason === undefined ? undefined : reasonPattern(reason) };
 }
 
 /** A page of what the jobs of a batch have returned, and where the next page begins: '0' after the last one. */
@@ -137,18 +174,22 @@ export async function resultsPage(
   const members = membersAmong(home, batchId, page.members, await strangersOf(home, batchId));
   const results = members.map(({ key, value }) => ({
     ...memberName(home.redis.prefix, key),
-    value: JSON.parse(value),
+    value: parsed(value),
   }));
   return { results: results.filter(({ queue }) => queue !== home.batches.name), cursor: page.cursor };
 }
 
-/** Page by page, so that a batch of any size passes through little memory and never keeps Redis busy. */
+/**
+ * Reads settled members page by page, so that a batch of any size passes through little memory and never keeps Redis
+ * busy.
+ */
 async function* settledMembers(
   home: Home,
   batchId: string,
   which: 'processed' | 'failed',
+  withData = which === 'failed',
 ): AsyncGenerator<SettledMember> {
-  const part = { which, count: PAGE_SIZE, withData: which === 'failed' };
+  const part = { which, count: PAGE_SIZE, withData };
   const strangers = await strangersOf(home, batchId);
   for await (const children of settledPages(home.redis, batchId, part)) {
     yield* membersAmong(home, batchId, children, strangers);
@@ -156,9 +197,10 @@ async function* settledMembers(
 }
 
 /**
- * Without the batch's own callbacks, and jobs that were attached to it by hand: BullMQ keeps them among its children.
+ * Leaves out the batch's own callbacks, and jobs that were attached to it by hand: BullMQ keeps them among the children
+ * of the batch job.
  */
-function membersAmong(
+export function membersAmong(
   home: Home,
   batchId: string,
   children: readonly SettledMember[],
@@ -169,6 +211,6 @@ function membersAmong(
   return children.filter(isMember);
 }
 
-async function strangersOf(home: Home, batchId: string): Promise<ReadonlySet<string>> {
+export async function strangersOf(home: Home, batchId: string): Promise<ReadonlySet<string>> {
   return new Set((await readSnapshot(home.redis, batchId))?.strangers);
 }

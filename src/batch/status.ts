@@ -50,6 +50,11 @@ export interface BatchStatus {
    * `openTimeout`. Sealing it, or adding to it, revives it.
    */
   readonly abandoned: boolean;
+  /** By when it is to have finished, in ms since the epoch; undefined without a deadline. */
+  readonly deadline: number | undefined;
+  /** What is kept with the batch; see `updateMetadata()`. */
+  readonly metadata: Readonly<Record<string, unknown>> | undefined;
+  readonly tags: readonly string[];
   /** What `cancel(reason)` was given, or the failure policy's reason. */
   readonly cancelReason: string | undefined;
   /** Whether the batch had finished with failures and has succeeded since, after a retry of what had failed. */
@@ -118,6 +123,9 @@ export function statusOf(id: string, snapshot: Snapshot): BatchStatus {
     finishedAt: snapshot.finishedAt,
     callbacks: snapshot.callbacks.map(({ event, queue, name, jobId, state }) => ({ event, queue, name, jobId, state })),
     abandoned: snapshot.abandonedAt !== undefined,
+    deadline: definition.deadline,
+    metadata: definition.metadata,
+    tags: definition.tags ?? [],
     cancelReason: snapshot.cancelReason,
     recovered: ended === 'completed' && hadFailures(snapshot),
     failedReason: ended === 'failed' ? snapshot.failedReason : undefined,

@@ -3,13 +3,13 @@
  */
 export const CHUNK_SIZE = 200;
 
-/** How many chunks are in memory at the same time: while Redis works at some, the next ones are made. */
+/** How many chunks are in memory at the same time: while Redis works on some, the next ones are made. */
 const CHUNKS_IN_FLIGHT = 10;
 
 /**
- * Reads a source in chunks and hands each to `work`, in order; stops reading while so many are under way. After an
- * error nothing more is read, not even an item that the source is waiting for; what is under way is let end, and the
- * first error is thrown.
+ * Reads a source in chunks and hands each to `work`, in order. It stops reading while CHUNKS_IN_FLIGHT of them are
+ * under way. After an error nothing more is read, not even an item that the source is waiting for; the chunks under way
+ * may end, and the first error is thrown.
  */
 export async function inChunks<T>(
   source: Iterable<T> | AsyncIterable<T>,
@@ -53,7 +53,7 @@ export async function inChunks<T>(
   }
 }
 
-/** Yields what the source yields until the signal; a source may take hours to say the next thing. */
+/** Yields what the source yields, until the signal. The source may take hours to yield the next item. */
 async function* until<T>(signal: AbortSignal, source: AsyncIterable<T>): AsyncGenerator<T, void> {
   const iterator = source[Symbol.asyncIterator]();
   let isReading = false;
@@ -78,7 +78,7 @@ async function* until<T>(signal: AbortSignal, source: AsyncIterable<T>): AsyncGe
   } finally {
     if (!isAtEnd) {
       const closed = Promise.resolve(iterator.return?.()).catch(() => {});
-      // A source that is waiting for something closes when it has got it.
+      // A source that is waiting for its next item closes only when it has got it.
       await (isReading ? undefined : closed);
     }
   }

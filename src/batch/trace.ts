@@ -4,8 +4,8 @@ import { type QueueOptions, SpanKind } from 'bullmq';
 export type Telemetry = NonNullable<QueueOptions['telemetry']>;
 
 /**
- * Begins the trace of a batch, or a part of the trace that is active: `work` is given what to find it by later, in any
- * process.
+ * Begins the trace of a batch, or continues the active one. `work` gets the trace context, by which any process finds
+ * the trace later.
  */
 export async function startTrace<T>(
   telemetry: Telemetry | undefined,
@@ -29,7 +29,7 @@ export async function startTrace<T>(
   }
 }
 
-/** Does a part of a batch's work in its trace. */
+/** Runs a part of a batch's work in the trace of the batch. */
 export function inTrace<T>(telemetry: Telemetry | undefined, trace: string | undefined, work: () => T): T {
   if (telemetry === undefined || trace === undefined) {
     return work();
@@ -38,7 +38,7 @@ export function inTrace<T>(telemetry: Telemetry | undefined, trace: string | und
   return contextManager.with(contextManager.fromMetadata(contextManager.active(), trace), work);
 }
 
-/** A queue whose BullMQ can trace what is added to it. */
+/** A queue that BullMQ can trace. */
 interface TracingQueue {
   readonly name: string;
   readonly queue: object;
@@ -52,8 +52,8 @@ type Trace = <T>(
 ) => Promise<T>;
 
 /**
- * Does `work` inside of the spans that BullMQ's own `add` and `addBulk` open, one for each queue that has telemetry;
- * `traceOf` is what a job of that queue is to carry.
+ * Runs `work` inside of the spans that BullMQ's own `add` and `addBulk` open, one for each queue with telemetry;
+ * `traceOf` returns the trace context that jobs of a queue carry.
  */
 export function inProducerSpans<Q extends TracingQueue, T>(
   queues: readonly Q[],

@@ -43,11 +43,14 @@ const CONCURRENCY = 10;
 interface Node {
   readonly id: string;
   readonly snapshot: Snapshot;
-  /** The ids of its child batches, and where each was seen last. */
+  /** The ids of the child batches, each with the collection in which it was seen last. */
   readonly children: ReadonlyMap<string, Collection>;
 }
 
-/** Reads the batches level by level, and then adds up from the leaves: a chain of any depth fits on the stack. */
+/**
+ * Reads the batches level by level, and then adds up from the leaves: without recursion, so that a chain of any depth
+ * fits on the stack.
+ */
 export async function treeOf(home: Home, rootId: string): Promise<BatchTree> {
   const levels: Node[][] = [];
   for (let ids = [rootId]; ids.length > 0; ) {
@@ -101,13 +104,16 @@ function grow({ id, snapshot, children }: Node, trees: ReadonlyMap<string, Batch
   };
 }
 
-/** Adds up whatever a batch counts. */
+/** Adds up two sets of counts. */
 function plus(counts: Counts, more: Counts): Counts {
   const names = Object.keys(counts) as (keyof Counts)[];
   return Object.fromEntries(names.map((name) => [name, counts[name] + more[name]])) as unknown as Counts;
 }
 
-/** The members that are jobs. A child that has settled since it was seen is counted with those that have. */
+/**
+ * Returns the counts of the members that are jobs. A child that has settled since it was seen is taken from the settled
+ * ones.
+ */
 function withoutChildren(counts: Counts, children: Iterable<Collection>): Counts {
   const own: Record<string, number> = { ...counts };
   for (const collection of children) {

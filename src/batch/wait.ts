@@ -3,20 +3,25 @@ import { BatchTimeoutError } from '../errors.js';
 import { isConnectionError } from '../record/connection-error.js';
 import type { BatchStatus } from './status.js';
 
-/** What is waited for: a batch, or anything that tells how one stands. */
+/** What is waited for: a batch, or anything with a status. */
 interface Watched {
   readonly id: string;
   status(): Promise<BatchStatus>;
 }
 
-/** How often it is looked at: soon after the call or a change, then four times a second. */
+/** What is waited for: a batch, or anything with a status that can say what holds it. */
+interface Explained extends Watched {
+  explain(): Promise<{ readonly reasons: readonly string[] }>;
+}
+
+/** The pause between two looks, in ms: short after the call and after a change, then a quarter of a second. */
 const FROM_MS = 20;
 const UP_TO_MS = 250;
 
-/** Even without time left one look is taken, and gets this long. */
+/** With no time left, one more look is taken, which may take this many ms. */
 const LEAST_LOOK_MS = 1000;
 
-/** The longest time that a timer can hold. */
+/** The longest delay, in ms, that a timer of Node takes. */
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 
 export async function* watch(batch: Watched): AsyncGenerator<BatchStatus, void> {
@@ -37,7 +42,7 @@ export async function* watch(batch: Watched): AsyncGenerator<BatchStatus, void> 
 }
 
 /** Resolves with the final status, or rejects when the time has passed, also while Redis is out of reach. */
-export async function waitUntilFinished(batch: Watched, ttl = Number.POSITIVE_INFINITY): Promise<BatchStatus> {
+export async function waitUntilFinished(batch: Explained, ttl = Number.POSITIVE_INFINITY): Promise<BatchStatus> {
   const until = performance.now() + ttl;
   let last = 'Redis does not answer';
   for (let wait = FROM_MS; ; wait = Math.min(wait * 1.5, UP_TO_MS)) {
@@ -52,11 +57,22 @@ export async function waitUntilFinished(batch: Watched, ttl = Number.POSITIVE_IN
       last = `its state could not be read: ${look}`;
     }
     if (performance.now() >= until) {
-      throw new BatchTimeoutError(`Batch '${batch.id}' has not finished after ${ttl} ms: ${last}.`, {
-        batchId: batch.id,
-      });
+      const reason = await within(LEAST_LOOK_MS, firstReason(batch));
+      throw new BatchTimeoutError(
+        `Batch '${batch.id}' has not finished after ${ttl} ms: ${last}.${reason === undefined ? '' : ` ${reason}`}`,
+        { batchId: batch.id },
+      );
     }
     await pause(Math.min(wait, until - performance.now()));
+  }
+}
+
+/** Returns the most important reason that holds the batch, in a sentence; undefined when it cannot be found out. */
+export async function firstReason(batch: Pick<Explained, 'explain'>): Promise<string | undefined> {
+  try {
+    return (await batch.explain()).reasons[0];
+  } catch {
+    return undefined;
   }
 }
 
@@ -72,7 +88,7 @@ async function lookAt(batch: Watched): Promise<BatchStatus | string> {
   }
 }
 
-/** What the promise resolves with, or undefined when that takes longer. */
+/** Resolves with the value of the promise, or with undefined after so many ms. */
 async function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
   if (ms > LONGEST_TIMEOUT_MS) {
     return promise;
@@ -87,7 +103,7 @@ async function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined
   }
 }
 
-/** The connection was closed by its owner, and will not be opened again. */
+/** Whether the error says that the owner of the connection has closed it: it will not be opened again. */
 function isClosedForGood(error: unknown): boolean {
   return error instanceof Error && error.message.startsWith('Connection is closed');
 }

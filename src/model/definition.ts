@@ -46,7 +46,12 @@ export interface BatchDefinition {
   /** Ms without a sign of life of the producer after which an open batch is abandoned. */
   readonly openTimeout: number;
   /** How long a finished batch is kept: `age` in seconds, `count` for the latest so many. */
-  readonly keep: { readonly age?: number; readonly count?: number };
+  readonly keep: { readonly age?: number; readonly count?: number; readonly members?: boolean };
+  /** What its users keep with it; small. */
+  readonly metadata?: Readonly<Record<string, unknown>>;
+  readonly tags?: readonly string[];
+  /** By when it is to have finished, in ms since the epoch by the clock of the process that created it. */
+  readonly deadline?: number;
   /** What it is a run of, and which stage of the batch above it is. */
   readonly run?: StoredRun;
   readonly stage?: StoredStage;

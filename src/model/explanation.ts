@@ -26,8 +26,8 @@ export interface BatchExplanation {
   /** When the producer last added a job or gave another sign of life; undefined before the first time. */
   readonly lastSignOfLifeAt: number | undefined;
   /**
-   * How many of the outstanding jobs were looked at, when there are too many to look at all: the counts in `members` are
-   * estimates then, from these. Undefined when all were looked at.
+   * How many of the outstanding jobs were looked at, when there are too many to look at all: the counts in `members`
+   * are estimates then, from these. Undefined when all were looked at.
    */
   readonly sampled: number | undefined;
   /** The jobs that are outstanding, by queue and state. */

@@ -9,6 +9,7 @@ export type Percentage = `${number}%`;
  * What failures do to a batch. Members, jobs and child batches alike, count when they have failed for good.
  *
  * - `'continue'`: they are counted, and the batch fails when everything has settled.
+ * - `'allow'`: they are recorded and shown, and the batch succeeds all the same when no member is missing or cancelled.
  * - `'cancel'`: the first one cancels the rest, as `batch.cancel()` does; the same as `{ cancelAfter: 1 }`.
  * - `cancelAfter`: so many, or such a share, cancel the rest. A share is judged once the batch is sealed, of all its
  *   members.
@@ -17,6 +18,7 @@ export type Percentage = `${number}%`;
  */
 export type OnFailure =
   | 'continue'
+  | 'allow'
   | 'cancel'
   | {
       /** How many failed members, or which share of all members, cancel the rest. */
@@ -30,12 +32,15 @@ export function policyOf(onFailure: unknown): FailurePolicy | undefined {
   if (onFailure === undefined || onFailure === 'continue') {
     return undefined;
   }
+  if (onFailure === 'allow') {
+    return { succeedIfPercent: 0 };
+  }
   if (onFailure === 'cancel') {
     return { cancelAfter: 1 };
   }
   if (typeof onFailure !== 'object' || onFailure === null || Array.isArray(onFailure)) {
     throw new BatchOptionsError(
-      `onFailure must be 'continue', 'cancel' or { cancelAfter?, succeedIf? }, not ${describe(onFailure)}.`,
+      `onFailure must be 'continue', 'allow', 'cancel' or { cancelAfter?, succeedIf? }, not ${describe(onFailure)}.`,
     );
   }
   checkKeys('onFailure', onFailure, ['cancelAfter', 'succeedIf']);

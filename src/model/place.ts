@@ -4,6 +4,9 @@
  */
 export const DEFAULT_BATCHES_QUEUE = 'batches';
 
+/** The queue of the callbacks that BatchWorkers run themselves: those that are given by name only. */
+export const CALLBACKS_QUEUE = 'batch-callbacks';
+
 export const DEFAULT_PREFIX = 'bull';
 
 /** Where batches are kept: the prefix of all queues, and the name of the queue that holds the batch jobs. */

@@ -6,7 +6,7 @@ import type {
   OutstandingQueue,
 } from './explanation.js';
 import type { JobFacts, JobState } from './job-facts.js';
-import { type BatchesPlace, DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from './place.js';
+import { type BatchesPlace, CALLBACKS_QUEUE, DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from './place.js';
 import { type BatchState, isClosed, isToBeRevived, sentencePart } from './rules.js';
 import type { CallbackSnapshot, Snapshot } from './snapshot.js';
 import { reasonOfStage, reasonsOfStages, type StageFacts } from './stage-reasons.js';
@@ -27,6 +27,9 @@ const URGENCY = {
   'goes on': 4,
 } as const;
 
+/** How to start a worker of a queue, in code. */
+type Start = (queue: string) => string;
+
 type Reason = readonly [urgency: keyof typeof URGENCY, sentence: string];
 
 export function reasonsFor(
@@ -38,11 +41,14 @@ export function reasonsFor(
 ): string[] {
   const late = lateFailures(snapshot).map(({ jobId }) => jobId);
   const given = prefix === DEFAULT_PREFIX ? ['connection'] : ['connection', `prefix: '${prefix}'`];
-  const options = `{ ${given.join(', ')} }`;
   const named = batchesQueue === DEFAULT_BATCHES_QUEUE ? given : [...given, `batchesQueue: '${batchesQueue}'`];
+  const start = (queue: string) =>
+    queue === CALLBACKS_QUEUE
+      ? `new BatchWorker({ ${named.join(', ')}, callbacks })`
+      : `new Worker('${queue}', processor, { ${given.join(', ')} })`;
   const reasons = [
     ...ofBatchWorkers(held.queues, `{ ${named.join(', ')} }`, batchesQueue),
-    ...held.queues.flatMap((queue) => ofQueue(queue, held, options)),
+    ...held.queues.flatMap((queue) => ofQueue(queue, held, start)),
     ...(isOpenStage(snapshot) ? ofOpenStage(snapshot, stages) : ofSeal(held, snapshot)),
     ...ofBatchJob(held, snapshot, batchJob),
     ...held.members.flatMap((group) => ofMembers(group, about(held), isClosed(snapshot), batchesQueue)),
@@ -53,7 +59,7 @@ export function reasonsFor(
     ...held.callbacks.flatMap((callback) =>
       late.includes(callback.jobId)
         ? [['goes wrong', ofLateFailure(callback, snapshot)] as const]
-        : ofCallback(callback, held.queues, options),
+        : ofCallback(callback, held.queues, start),
     ),
   ];
   if (reasons.length === 0) {
@@ -162,16 +168,12 @@ const DOING: Readonly<Partial<Record<JobState, string>>> = {
   'waiting-children': 'waiting for jobs below them in their flow',
 };
 
-/** What a sentence begins with whose numbers are estimates. */
+/** The beginning of a sentence whose numbers are estimates. */
 function about({ sampled }: Pick<BatchExplanation, 'sampled'>): string {
   return sampled === undefined ? '' : 'About ';
 }
 
-function ofQueue(
-  queue: OutstandingQueue,
-  held: Pick<BatchExplanation, 'members' | 'sampled'>,
-  options: string,
-): Reason[] {
+function ofQueue(queue: OutstandingQueue, held: Pick<BatchExplanation, 'members' | 'sampled'>, start: Start): Reason[] {
   const groups = held.members.filter((group) => group.queue === queue.name && DOING[group.state] !== undefined);
   if (groups.length === 0) {
     return [];
@@ -179,18 +181,17 @@ function ofQueue(
   const parts = groups.map(
     ({ state, count }, i) => `${i === 0 ? countMembers(count) : count} ${are(count)} ${DOING[state]}`,
   );
-  return [inQueue(`${about(held)}${list(parts)}`, queue, options)];
+  return [inQueue(`${about(held)}${list(parts)}`, queue, start)];
 }
 
 /** Makes a sentence about something in a queue, with what keeps the queue from going on. */
-function inQueue(what: string, { name, workers, paused }: OutstandingQueue, options: string): Reason {
+function inQueue(what: string, { name, workers, paused }: OutstandingQueue, start: Start): Reason {
   const where = `${what} in queue '${name}'`;
   if (workers === 0) {
     const alsoPaused = paused ? ' The queue is paused, too: call queue.resume().' : '';
     return [
       'a queue stands still',
-      `${where}, and no worker is connected to it: start one with new Worker('${name}', processor, ` +
-        `${options}).${alsoPaused}`,
+      `${where}, and no worker is connected to it: start one with ${start(name)}.${alsoPaused}`,
     ];
   }
   if (paused) {
@@ -334,7 +335,7 @@ function ofChildren({ state, count, oldest }: OutstandingChildren): Reason[] {
 function ofCallback(
   { event, queue, name, state, jobState, attemptsMade, failedReason }: OutstandingCallback,
   queues: readonly OutstandingQueue[],
-  options: string,
+  start: Start,
 ): Reason[] {
   const what = `The ${event} callback '${name}'`;
   if (state === 'pending') {
@@ -351,7 +352,7 @@ function ofCallback(
   }
   const home = queues.find((one) => one.name === queue) ?? { name: queue, workers: undefined, paused: false };
   return [
-    inQueue(`${what} is ${DOING[jobState] ?? 'outstanding'}`, home, options),
+    inQueue(`${what} is ${DOING[jobState] ?? 'outstanding'}`, home, start),
     ...(failedReason === undefined
       ? []
       : [

@@ -40,7 +40,7 @@ export type Standing = Pick<
 > & { readonly definition: Pick<Snapshot['definition'], 'parentId' | 'policy' | 'stage'> };
 
 /** Returns the share of settled members in whole percent; 100 only for a finished batch. */
-export function progressOf(counts: Counts, isFinished: boolean): number {
+export function progressOf(counts: Pick<Counts, 'total' | 'pending'>, isFinished: boolean): number {
   if (isFinished) {
     return 100;
   }
@@ -283,11 +283,29 @@ function why({ anyFailure, cancelledAt, counts }: Pick<Standing, 'anyFailure' | 
   return `: ${one}${counts.failed > 1 ? ', …' : ''}`;
 }
 
+/**
+ * Returns a failure reason as it was given: workers of BullMQ's Python port store it as a JSON string, which may have
+ * been cut.
+ */
+export function plainReason(reason: string): string {
+  if (!reason.startsWith('"')) {
+    return reason;
+  }
+  for (const text of [reason, `${reason}"`]) {
+    try {
+      return String(JSON.parse(text));
+    } catch {
+      // The text is not JSON: a reason that begins with a quotation mark, or one that was cut.
+    }
+  }
+  return reason;
+}
+
 const LONGEST = 200;
 
 /** Returns the first line of an error's message, shortened so that it can stand inside of a sentence. */
 export function sentencePart(reason = 'no reason was given'): string {
-  const [line = ''] = reason.split('\n');
+  const [line = ''] = plainReason(reason).split('\n');
   return line.length > LONGEST ? `${line.slice(0, LONGEST)}…` : line.replace(/\.$/, '');
 }
 

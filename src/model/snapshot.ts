@@ -65,6 +65,8 @@ export interface Snapshot {
    */
   readonly isToBeSorted?: boolean;
   readonly counts: Counts;
+  /** How many child batches were created in it. */
+  readonly childCount?: number;
   readonly callbacks: readonly CallbackSnapshot[];
   /**
    * The keys of jobs that were attached to the batch job by hand: they are not members, but the batch waits for them.

@@ -4,7 +4,7 @@ import { batchKeys, FIELD } from './keys.js';
 import { LUA_NOW, named, script } from './script.js';
 
 /**
- * What entitles a caller to add to a sealed batch: `memberKey` is outstanding in `dependencies`. A caller further down
+ * Entitles a caller to add to a sealed batch: `memberKey` must be outstanding in `dependencies`. A caller further down
  * the tree has one link per level, and all of them must hold.
  */
 export interface AttachmentLink {
@@ -23,29 +23,31 @@ export interface BatchLife {
 
 export type MembersAdded =
   | { readonly refused: Refusal }
-  /** Jobs with these ids exist that are not in this batch, by their position: nothing was added. */
+  /** The positions of jobs whose ids belong to jobs outside of this batch; nothing was added. */
   | { readonly taken: readonly number[] }
   | {
-      /** The positions of those that were members already. */
+      /** The positions of the jobs that were members already. */
       readonly known: ReadonlySet<number>;
-      /** The batch had been abandoned and has failed for it: it is open again, its job must be retried. */
+      /**
+       * Whether the batch had been abandoned and had failed because of it: it is open again, and its job must be
+       * retried.
+       */
       readonly isToBeRevived: boolean;
       /** The job at which BullMQ's own script failed, and why; the jobs before it were added. */
       readonly failed?: { readonly position: number; readonly error: string };
     };
 
 /**
- * Adds members to a batch: decides who may add, finds out which of them are members already, stores the jobs of the
- * others with BullMQ's own scripts, and counts them, all in one step. One id that is taken, or one new member where
- * nothing may be added, refuses all of them before anything is written. Ids that are known are no addition: a producer
- * that resumes after a crash may send them to a batch that has finished.
- *
- * A dependency whose job was deleted is stored again without being counted again: it cannot have run to its end.
+ * Adds members to a batch. In one step it decides whether the caller may add, finds out which of the jobs are members
+ * already, stores the others with BullMQ's own scripts, and counts them. One id that is taken, or one new member where
+ * nothing may be added, refuses all of them before anything is written. Known ids are always accepted, so that a
+ * producer that resumes after a crash may send them to a finished batch. A dependency whose job was deleted is stored
+ * again without being counted again: it cannot have run to its end.
  *
  * KEYS: batch job, its dependencies, processed, failed.
  * ARGV: as LUA_JOBS; the kind of a job is 'member', or 'below' in a flow, of which the root comes first. The request is
- *       { nonce, links, fresh }: `fresh` ids were made for this call, so that they can be known
- *       only if the call is sent a second time, after its reply was lost; then all of them are.
+ * { nonce, links, fresh }: `fresh` ids were made for this call, so that they can be known
+ * only if the call is sent a second time, after its reply was lost; then all of them are.
  * Returns refused (why) | taken (positions) | known (positions), revived (0 or 1), failed (position, or 0), error.
  */
 const ADD_MEMBERS = script(
@@ -149,12 +151,12 @@ export async function addToBatch(
     : { known, isToBeRevived, failed: { position: Number(reply.failed) - 1, error: String(reply.error) } };
 }
 
-/** The links as LUA_REFUSAL reads them. */
+/** Flattens links into the form that LUA_REFUSAL reads. */
 export function flatLinks(links: readonly AttachmentLink[]): string[] {
   return links.flatMap(({ dependencies, memberKey }) => [dependencies, memberKey]);
 }
 
-/** Whether this life of a batch is in this Redis, or what is left of it. */
+/** Whether this life of a batch is in this Redis, also when only a part of it is left. */
 export async function isBatchThere(redis: BatchRedis, { id, nonce }: BatchLife): Promise<boolean> {
   return (await redis.command('HGET', batchKeys(redis, id).job, FIELD.nonce)) === nonce;
 }

@@ -4,14 +4,14 @@ import { FIELD } from './keys.js';
 import { type Script, type ScriptArgument, script } from './script.js';
 
 /*
- * What the scripts share through which jobs come into a batch: BullMQ's own Lua, which stores the jobs inside of our
- * script, so that deciding, counting and storing are one atomic step.
+ * What the scripts share that add jobs to a batch. They run BullMQ's own Lua, which stores the jobs, so that deciding,
+ * counting and storing are one atomic step.
  */
 
-/** A job on its way into a batch's script: its key, what it is there, and how BullMQ adds it. */
+/** A job as an adding script gets it: its key, its kind, and how BullMQ adds it. */
 export interface NewJob {
   readonly key: string;
-  /** A word for the script that stores it. */
+  /** What the job is, in a word that the adding script defines. */
   readonly kind: string;
   readonly command: AddCommand;
 }
@@ -48,8 +48,8 @@ end
 `;
 
 /**
- * Lua: why nothing may be added to a batch, or nil. `links` are pairs of a dependencies key and a member key, all of
- * which must hold for a caller who adds to a sealed batch.
+ * Lua: refusalOf(batchKey, nonce, links) returns why nothing may be added to a batch, or nil. `links` are pairs of a
+ * dependencies key and a member key; for a caller who adds to a sealed batch all of them must hold.
  */
 export const LUA_REFUSAL = `
 local function refusalOf(batchKey, nonce, links)
@@ -74,8 +74,8 @@ end
 `;
 
 /**
- * Lua: counts members that have been stored, which is a sign of life of the batch's producer. Returns 1 when the batch
- * had been abandoned and has failed for it: it is open again, and its job must be retried.
+ * Lua: counts members that were stored, which is a sign of life of the producer. Returns 1 when the batch had been
+ * abandoned and had failed because of it: it is open again, and its job must be retried.
  */
 export const LUA_COUNT_MEMBERS = `
 local function countMembers(batchKey, added)
@@ -86,7 +86,7 @@ local function countMembers(batchKey, added)
 end
 `;
 
-/** The arguments of a script that uses LUA_JOBS. */
+/** Returns the arguments of a script that uses LUA_JOBS. */
 export function encodeRequest(request: object, jobs: readonly NewJob[], client: ScriptClient): ScriptArgument[] {
   const keySets = new Map<string, { readonly index: number; readonly keys: readonly string[] }>();
   const encoded = jobs.flatMap(({ key, kind, command: { name, args } }) => {
@@ -102,7 +102,7 @@ export function encodeRequest(request: object, jobs: readonly NewJob[], client: 
 
 const built = new WeakMap<ScriptClient, Map<string, Script>>();
 
-/** The script with those of BullMQ's scripts in it that these jobs are added by; `bullmq` holds them by name. */
+/** Returns the script with the BullMQ scripts embedded that add these jobs; its Lua finds them by name in `bullmq`. */
 export function embedding(template: Script, jobs: readonly NewJob[], client: ScriptClient): Script {
   const names = [...new Set(jobs.map(({ command }) => command.name))].sort();
   const id = [template.name, ...names].join(' ');

@@ -4,12 +4,12 @@ import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_SPLIT_KEY, luaIsCallback, named, script } from './script.js';
 
 /**
- * Looks for a member that has not run yet. One that is known not to have run is asked first: as long as it has not,
- * nothing else need be looked at. A child batch has run when it has finished.
+ * Looks for a member that has not run yet. A member that had not run at the last look is asked first: while it still
+ * has not, no other needs to be looked at. A child batch has run when it has finished.
  *
  * KEYS: batch job, its dependencies.
  * ARGV: a member that had not run or '', cursor, count, key prefix of the batches queue, key prefix of all queues, then
- *       what the ids of the batch's own callbacks begin with.
+ * what the ids of the batch's own callbacks begin with.
  * Returns witness (a member that has not run, or ''), cursor to go on at, total.
  */
 const FIND_UNTRIED = script(

@@ -19,9 +19,9 @@ export interface AddableJob {
 }
 
 /**
- * Records the command with which BullMQ would add a job, instead of sending it. BullMQ hands its client the command
- * before it waits for anything; BullMQ 6, and 5 from 5.80 on, call `runCommand(name, args)`, earlier ones a method of
- * that name.
+ * Records the command with which BullMQ would add a job, instead of sending it. BullMQ gives the command to its client
+ * before it waits for anything: BullMQ 6, and 5 from 5.80 on, call `runCommand(name, args)`; earlier versions call a
+ * method of that name.
  *
  * @param isParent whether the job waits for others below it, which are added after it.
  * @throws what BullMQ throws for options or data that it refuses.
@@ -56,10 +56,10 @@ export function recordAdd(job: AddableJob, { isParent }: { readonly isParent: bo
 let shipped: ReadonlyMap<string, DefinedScript> | undefined;
 
 /**
- * Finds the text of a BullMQ script that runs on this client: ioredis keeps what BullMQ has defined on it; for the
- * other clients that BullMQ 6 takes, the text is what the installed BullMQ would define.
+ * Returns the text of a BullMQ script that runs on this client. ioredis keeps what BullMQ has defined on it. For the
+ * other clients of BullMQ 6 the text is what the installed BullMQ would define.
  *
- * @throws BatchError when the text cannot be had.
+ * @throws BatchError when the text cannot be found.
  */
 export function bullmqScript(client: ScriptClient, name: string): DefinedScript {
   const [command = ''] = name.split(':');
@@ -73,7 +73,7 @@ export function bullmqScript(client: ScriptClient, name: string): DefinedScript 
   return found;
 }
 
-/** What BullMQ defines on a new client, handed to a recorder. */
+/** Returns the scripts that BullMQ defines on a new client, by letting it define them on a recorder. */
 function shippedScripts(): ReadonlyMap<string, DefinedScript> {
   if (shipped === undefined) {
     const scripts = new Map<string, DefinedScript>();

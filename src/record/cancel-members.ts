@@ -5,15 +5,13 @@ import { batchesKey, droppedKey, FIELD } from './keys.js';
 import { LUA_FREES_MEMORY, LUA_IS_OWN_CALLBACK, LUA_WAKE, named, script } from './script.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 
-/** How many jobs one command looks at: 2 to 3 ms of Redis's time when all of them go. */
+/** How many jobs one command looks at. It takes 2 to 3 ms of Redis's time when all of them are removed. */
 const BUDGET = 125;
-/** What a batch, or a job of a flow, costs by itself. */
+/** What a batch, or a job of a flow, adds to the cost of a command, in jobs. */
 const COST_OF_AN_OWNER = 5;
 const SMALLEST_PAGE = 10;
 
-/**
- * A job of a flow whose jobs below it are to be cancelled: those in one of the collections in which BullMQ keeps them.
- */
+/** A job of a flow whose children are to be cancelled, and one of the collections in which BullMQ keeps them. */
 export interface FlowNode extends CancelledBatch {
   readonly key: string;
   readonly collection: 'dependencies' | 'unsuccessful' | 'failed';
@@ -30,14 +28,14 @@ end
 `;
 
 /**
- * Cancels the pending members of cancelled batches, as far as one command goes; see LUA_CANCEL_JOB. Child batches,
- * callbacks and strangers are left alone.
+ * Cancels the pending members of cancelled batches, one bounded part; see LUA_CANCEL_JOB. Child batches, callbacks and
+ * strangers are left alone.
  *
  * KEYS: registry of dropped jobs.
  * ARGV: key prefix of the batches queue, key prefix of all queues, then per batch id, nonce, cursor, and '1' when a job
- *       is known to be outstanding.
+ * is known to be outstanding.
  * Returns cursors, of as many batches as it came to; outstanding, of each '1' or ''; flows: id, nonce and key of
- *       members that wait for jobs below them.
+ * members that wait for jobs below them.
  */
 const CANCEL_MEMBERS = script(
   'cancelMembers',
@@ -116,7 +114,7 @@ export async function cancelMembers(
   };
 }
 
-/** Reads id, nonce and key in turn. */
+/** Parses a flat list of id, nonce and key. */
 export function flowRoots(flat: readonly string[]): FlowNode[] {
   return flat.flatMap((batchId, i) =>
     i % 3 === 0
@@ -125,17 +123,17 @@ export function flowRoots(flat: readonly string[]): FlowNode[] {
   );
 }
 
-/** More levels than a flow can have that was added as one. */
+/** More levels than a flow can have that was added as one: a deeper chain is a circle made by hand. */
 const MOST_LEVELS = 500;
 
 /**
- * Cancels jobs below members of cancelled batches, as far as one command goes. A job that waits for those below it is a
- * normal job of BullMQ's at every instant: when the last one below it has gone it is removed in the same step; when the
- * last one ends by itself, the job runs into its deferred failure.
+ * Cancels jobs below members of cancelled batches, one bounded part. A job that waits for children is an ordinary
+ * BullMQ job at every instant: when its last child is removed, it is removed in the same step; when its last child ends
+ * by itself, the job runs into its deferred failure.
  *
  * KEYS: registry of dropped jobs.
  * ARGV: key prefix of the batches queue, key prefix of all queues, then per job of a flow the batch's id and nonce, the
- *       key of the job, which of its collections, and the cursor in it.
+ * key of the job, which of its collections, and the cursor in it.
  * Returns cursors, of as many jobs as it came to; found: batch's id, nonce, key and collection to go on with.
  */
 const CANCEL_FLOWS = script(
@@ -161,7 +159,7 @@ local function count(cancelled)
   redis.call('HINCRBY', batchKey, '${FIELD.cancelled}', cancelled)
   wakeIfIdle(batchesQueue, batchKey, id, batchKey .. ':dependencies')
 end
--- From the job whose last child has gone upwards.
+-- Climbs from the job whose last child has gone.
 local function removeIdle(key)
   while key and key ~= batchKey and redis.call('SCARD', key .. ':dependencies') == 0 do
     local queueKey, jobId = splitKey(key, prefix)
@@ -178,7 +176,7 @@ local function removeIdle(key)
     key = above
   end
 end
--- What it waits for is its own failure from now on, not that of a job below it.
+-- From now on the job fails by its own deferred failure, not by that of a job below it.
 local function keepFromFailing(key)
   local isRead, parent = pcall(cjson.decode, redis.call('HGET', key, 'parent') or '')
   if isRead and type(parent) == 'table' and parent.fpof then

@@ -22,10 +22,10 @@ export interface CancelledBatch {
   readonly nonce: string;
 }
 
-/** More dependencies than this are not only callbacks and strangers. */
+/** A batch with more dependencies than this has members among them: callbacks and strangers are fewer. */
 const MOST_OTHERS = 200;
 
-/** Lua: whether no member is outstanding in a batch: what it waits for are callbacks of its own, or strangers. */
+/** Lua: whether no member of a batch is outstanding, so that it waits only for its own callbacks and for strangers. */
 export const LUA_HAS_NO_MEMBERS = `${LUA_IS_STRANGER}${LUA_IS_OWN_CALLBACK}
 local function hasNoMembers(dependencies, batchId, nonce, prefix, batchesKey)
   if redis.call('SCARD', dependencies) > ${MOST_OTHERS} then
@@ -43,11 +43,10 @@ end
 
 /**
  * Lua: mark(queueKey, prefix, needsKey, id, nonce, reason) marks a batch as cancelled: from now on nothing can be added
- * to it, and `success` cannot fire. It needs maintenance until its pending members are gone, whoever dies meanwhile. An
- * open one need not be sealed any more. With a nonce, it is that life of the batch or none. Returns 'cancelled',
- * 'cancelled before', 'finished' when there is nothing left to cancel, or 'not found'; then the nonce.
- *
- * \`needsKey\`: what the keys of the sets of needs begin with.
+ * to it, and `success` cannot fire. The batch needs maintenance until its pending members are gone, so that a crash of
+ * the caller does no harm. An open batch is closed by it. With a nonce, only that life of the batch is marked. Returns
+ * 'cancelled', 'cancelled before', 'finished' when there is nothing left to cancel, or 'not found'; and then the nonce.
+ * `needsKey`: what the keys of the sets of needs begin with.
  */
 const LUA_MARK_CANCELLED = `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_NONCE}${LUA_HAS_NO_MEMBERS}
 local function mark(queueKey, prefix, needsKey, id, nonce, reason)
@@ -91,11 +90,11 @@ return { 'outcome', outcome, 'nonce', nonce or '' }`,
 
 export interface Marked {
   readonly outcome: 'cancelled' | 'cancelled before' | 'finished' | 'not found';
-  /** '' when it was not found. */
+  /** The nonce of the batch; '' when there is no such batch. */
   readonly nonce: string;
 }
 
-/** Marks a batch, or this life of it, as cancelled. */
+/** Marks a batch as cancelled: the given life of it or, without a nonce, the one that exists. */
 export async function markCancelled(
   redis: BatchRedis,
   batchId: string,
@@ -109,15 +108,15 @@ export async function markCancelled(
   return named(reply) as unknown as Marked;
 }
 
-/** How much of a tree one command marks, in entries of lists looked at, and what it costs to mark a child. */
+/** How much of a tree one command marks, in list entries; marking a child costs several. */
 const TREE_BUDGET = 1000;
 const COST_OF_A_CHILD = 8;
 
 /**
- * Marks the child batches of cancelled batches, as far as one command goes.
+ * Marks the child batches of cancelled batches as cancelled, one bounded part.
  *
  * KEYS: what the keys of the sets of needs begin with. ARGV: key prefix of the batches queue, key prefix of all queues,
- *       then per batch id, nonce, and the page in the list of its children.
+ * then per batch id, nonce, and the page in the list of its children.
  * Returns cursors, of as many batches as it came to; children: ids and nonces, of those too that were cancelled before.
  */
 const MARK_CHILDREN = script(
@@ -160,12 +159,12 @@ end
 return { 'cursors', cursors, 'children', children }`,
 );
 
-/** Something to be gone through page by page, from the cursor '0' until it is '0' again. */
+/** Something that is read page by page, from the cursor '0' until the cursor is '0' again. */
 export interface Page {
   readonly cursor: string;
 }
 
-/** What one command has done: the pages that it came to, each with the cursor to go on at, and what it has found. */
+/** The result of one command: the pages that it has read, each with its next cursor, and what it has found. */
 export interface Advance<P extends Page, Found> {
   readonly pages: readonly P[];
   readonly found: readonly Found[];
@@ -185,19 +184,19 @@ export async function markChildren(
   return { pages: goOnAt(pages, cursors), found: cancelledBatches(children) };
 }
 
-/** The first of these pages, each with its next cursor. */
+/** Returns the pages that a command has read, each with its next cursor. */
 export function goOnAt<P extends Page>(pages: readonly P[], cursors: readonly string[]): P[] {
   return pages.slice(0, cursors.length).map((page, i) => ({ ...page, cursor: cursors[i] ?? '0' }));
 }
 
-/** Reads ids and nonces in turn. */
+/** Parses a flat list of ids and nonces. */
 function cancelledBatches(flat: readonly string[]): CancelledBatch[] {
   return flat.flatMap((batchId, i) => (i % 2 === 0 ? [{ batchId, nonce: flat[i + 1] ?? '' }] : []));
 }
 
 /**
- * Whether a cancelled batch has anything to be done now. A batch that waits for a member that is still running does
- * not: it cannot end before. One that has ended, or is none, needs nothing any more.
+ * Whether anything can be done in a cancelled batch now. Nothing can while it waits for a member that is still running.
+ * A batch that has ended needs nothing any more.
  *
  * KEYS: batch job. ARGV: key prefix of the batches queue, key prefix of all queues, batch id.
  * Returns what: 'nothing', 'everything', or 'members' when it has been gone through before; nonce.
@@ -234,11 +233,10 @@ export async function lookAtCancelled(
 }
 
 /**
- * Notes of cancelled batches that they have been gone through. Those in which no job is outstanding need nothing any
- * more.
+ * Notes that cancelled batches were gone through. Those without an outstanding job need nothing any more.
  *
  * KEYS: a batch job, which only says where in a cluster the others are. ARGV: key prefix of the batches queue, then per
- *       batch id, nonce, and '1' when a job is outstanding.
+ * batch id, nonce, and '1' when a job is outstanding.
  */
 const NOTE_EMPTIED = script(
   'noteEmptied',
@@ -255,9 +253,9 @@ for i = 2, #ARGV, 3 do
 end`,
 );
 
-/** A cancelled batch that has been gone through. */
+/** A cancelled batch that was gone through. */
 export interface EmptiedBatch extends CancelledBatch {
-  /** Whether there is a job in it that is still to end. */
+  /** Whether a job of the batch has still to end. */
   readonly isOutstanding: boolean;
 }
 
@@ -268,20 +266,27 @@ export async function noteEmptied(redis: BatchRedis, batches: readonly EmptiedBa
   ]);
 }
 
-/** How many levels are looked at; people can make batches their own ancestors by hand. */
+/** How many levels are climbed at most: by hand, people can make batches their own ancestors. */
 const MOST_LEVELS = 1000;
 
 /**
- * Whether a batch or one above it is cancelled, in one step however deep it is. A parent that is no batch, or is kept
- * elsewhere, ends the climb.
+ * Whether a batch or one above it is cancelled, in one step however deep it is. The climb ends at a parent that is not
+ * a batch or is kept elsewhere.
  *
- * KEYS: batch job. ARGV: key prefix of the batches queue, batch id, nonce or ''.
- * Returns nil without this batch, else 1 or 0.
+ * KEYS: batch job. ARGV: key prefix of the batches queue, batch id, nonce or ''; for a running job, the key of its
+ *       lock, and its token or ''.
+ * Returns 'ended' when the job's lock is not held, or not with its token; nil without this batch, else 1 or 0.
  */
 const IS_CANCELLED = script(
   'isCancelled',
   1,
   `${LUA_NONCE}
+if ARGV[4] then
+  local token = redis.call('GET', ARGV[4])
+  if not token or ARGV[5] ~= '' and token ~= ARGV[5] then
+    return 'ended'
+  end
+end
 local own = nonceOf(KEYS[1], ARGV[2])
 if not own or ARGV[3] ~= '' and ARGV[3] ~= own then
   return nil
@@ -300,13 +305,27 @@ end
 return 0`,
 );
 
-/** Undefined without a batch, or when another life of it is meant. */
+/** Whether a batch or one above it is cancelled; undefined when there is no such batch, or no such life of it. */
 export async function isCancelled(redis: BatchRedis, batchId: string, nonce = ''): Promise<boolean | undefined> {
   const reply = await redis.run(IS_CANCELLED, [
     ...[batchKeys(redis, batchId).job, batchesKey(redis, '')],
     ...[batchId, nonce],
   ]);
   return reply === null ? undefined : reply === 1;
+}
+
+/**
+ * What a running job is to know of its batch: `cancelled` also when it is gone, or being removed. `ended` when another
+ * worker has taken the job, or it is not running any more.
+ */
+export async function isCancelledFor(
+  redis: BatchRedis,
+  batch: { readonly id: string },
+  lock: { readonly key: string; readonly token: string },
+): Promise<'cancelled' | 'not cancelled' | 'ended'> {
+  const keys = [batchKeys(redis, batch.id).job, batchesKey(redis, '')];
+  const reply = await redis.run(IS_CANCELLED, [...keys, batch.id, '', lock.key, lock.token]);
+  return reply === 'ended' ? 'ended' : reply === 0 ? 'not cancelled' : 'cancelled';
 }
 
 /**

@@ -26,17 +26,20 @@ need(KEYS[1], KEYS[2], ARGV[1], ARGV[4])
 return 1`,
 );
 
-/** What a batch is, also when it is being removed; undefined when it is gone, or no batch. */
+/**
+ * Reads the definition of a batch, also of one that is being removed. Returns undefined when there is no such batch.
+ */
 export async function readDefinition(redis: BatchRedis, batchId: string): Promise<BatchDefinition | undefined> {
   const stored = (await redis.command('HGET', batchKeys(redis, batchId).job, FIELD.definition)) as string | null;
   return stored === null ? undefined : JSON.parse(stored);
 }
 
 /**
- * Changes what a batch is, without losing what another process changes at the same time; false without this life of it.
+ * Changes the definition of a batch without losing a change that another process makes at the same time. Returns false
+ * when this life of the batch is gone.
  *
- * @param change what to make of the definition; the same definition when the change has been made already: a command
- * may be sent a second time after its reply was lost.
+ * @param change returns the changed definition; the same one when the change was made already, because a command may be
+ * sent again after its reply was lost.
  */
 export async function changeDefinition(
   redis: BatchRedis,

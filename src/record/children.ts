@@ -3,9 +3,9 @@ import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_IS_CLOSED, named, script } from './script.js';
 
 /*
- * The child batches of a batch are listed in its hash, apart from its other members, in the order in which they were
- * created: nothing that asks for them looks at a million jobs. The lists vanish with the batch; a child that is removed
- * stays listed, and readers leave it out.
+ * The ids of child batches are listed in the hash of their parent, apart from its other members and in the order of
+ * their creation, so that finding them does not mean looking at a million jobs. The lists vanish with the parent. A
+ * child that is removed stays listed; readers leave it out.
  */
 
 /** How many children one field lists: a longer field costs each new child more, more fields cost each wake more. */
@@ -36,25 +36,27 @@ local function childrenOn(parentKey, page)
 end
 `;
 
-/** The collections of a batch that its members are in, and how a member in it is counted. */
+/** The collections in which BullMQ keeps the members of a batch, and how a member in each is counted. */
 export const COLLECTIONS = { dependencies: 'pending', processed: 'succeeded', failed: 'failed' } as const;
 
 export type Collection = keyof typeof COLLECTIONS;
 
 export interface ListedChild {
   readonly id: string;
-  /** Where it is among the members of its parent. */
+  /** The collection of the parent that the child is in. */
   readonly collection: Collection;
-  /** It is sealed, abandoned or cancelled. */
+  /** Whether it is sealed, abandoned or cancelled. */
   readonly isClosed: boolean;
   /** When it was created, in ms since the epoch. */
   readonly createdAt: number;
+  /** What BullMQ keeps as the `progress` of its job, as JSON; '' before the first. */
+  readonly progress: string;
 }
 
 /**
  * KEYS: batch job, its dependencies, processed, failed. ARGV: number of a page, key prefix of the batches queue.
- * Returns next (page, '0' after the last one); children: id, collection, '1' for one that is closed, and timestamp of
- * each that is a member still.
+ * Returns next (page, '0' after the last one); children: id, collection, '1' for one that is closed, timestamp and
+ * progress of each that is a member still.
  */
 const CHILDREN = script(
   'children',
@@ -73,8 +75,8 @@ for _, id in ipairs(ids) do
   local key = ARGV[2] .. id
   local collection = collectionOf(key)
   if collection then
-    local timestamp = redis.call('HGET', key, 'timestamp') or '0'
-    for _, value in ipairs({ id, collection, isClosed(key) and '1' or '0', timestamp }) do
+    local timestamp, progress = unpack(redis.call('HMGET', key, 'timestamp', 'progress'))
+    for _, value in ipairs({ id, collection, isClosed(key) and '1' or '0', timestamp or '0', progress or '' }) do
       children[#children + 1] = value
     end
   end
@@ -89,10 +91,10 @@ export async function* childrenOf(redis: BatchRedis, batchId: string): AsyncGene
   do {
     const reply = named(await redis.run(CHILDREN, [job, dependencies, processed, failed, page, batchesKey(redis, '')]));
     const flat = reply.children as readonly string[];
-    for (let i = 0; i + 3 < flat.length; i += 4) {
-      const [id = '', collection, isClosed, timestamp] = flat.slice(i, i + 4);
+    for (let i = 0; i + 4 < flat.length; i += 5) {
+      const [id = '', collection, isClosed, timestamp, progress = ''] = flat.slice(i, i + 5);
       const createdAt = Number(timestamp);
-      yield { id, collection: collection as Collection, isClosed: isClosed === '1', createdAt };
+      yield { id, collection: collection as Collection, isClosed: isClosed === '1', createdAt, progress };
     }
     page = String(reply.next);
   } while (page !== '0');

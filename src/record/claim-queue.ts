@@ -3,24 +3,23 @@ import type { BatchRedis } from './batch-redis.js';
 import { batchesQueueKey, FIELD, leaseKey } from './keys.js';
 import { named, script } from './script.js';
 
-/** The queue that holds the batches of a prefix, and what makes it so. */
+/** The queue that holds the batches of a prefix, and why it still does. */
 export interface KeptElsewhere {
   readonly queue: string;
-  /** A batch that is kept there; undefined when there is none, and a BatchWorker of that queue is running. */
+  /** The id of a batch in that queue; undefined when it has none, and only a BatchWorker of that queue is running. */
   readonly batchId: string | undefined;
 }
 
-/** How many jobs of each state are looked at for a batch. */
+/** How many jobs of each state are searched for a batch. */
 const LOOKED_AT = 100;
 
-/** What the key of the lease of the BatchWorkers ends with, after that of the queue. */
+/** The end of the key of the BatchWorkers' lease, after the key of the queue. */
 const LEASE = leaseKey({ prefix: '', batchesQueue: '' }).slice(1);
 
 /**
- * Lua: makes a queue the one that holds the batches of its prefix: nil when it is. The queue that held them before
- * gives way when it has no batch and no BatchWorker any more; otherwise what is returned says so: keptElsewhere (its
- * name), batch (an id, or '' when only a BatchWorker is running there). Nothing is stored while it is the default
- * queue.
+ * Lua: makes a queue the one that holds the batches of its prefix, and returns nil. The queue that held them before
+ * gives way when it has no batch and no BatchWorker any more; otherwise the answer is keptElsewhere (its name) and
+ * batch (an id, or '' when only a BatchWorker is running there). Nothing is stored while it is the default queue.
  */
 export const LUA_CLAIM = `
 local function batchIn(queueKey)
@@ -59,13 +58,13 @@ end
 /** KEYS: the name of the batches queue. ARGV: key prefix, the queue. Returns what LUA_CLAIM does. */
 const CLAIM = script('claimQueue', 1, `${LUA_CLAIM}\nreturn claimQueue(KEYS[1], ARGV[1], ARGV[2])`);
 
-/** Makes this the queue that holds the batches of its prefix, or says which one does. */
+/** Makes this the queue that holds the batches of its prefix, or returns the one that does. */
 export async function claimQueue(redis: BatchRedis): Promise<KeptElsewhere | undefined> {
   const reply = await redis.run(CLAIM, [batchesQueueKey(redis.prefix), redis.prefix, redis.batchesQueue]);
   return reply === null ? undefined : keptElsewhere(named(reply));
 }
 
-/** What LUA_CLAIM has returned. */
+/** Parses the answer of LUA_CLAIM. */
 export function keptElsewhere({ keptElsewhere: queue, batch }: ReturnType<typeof named>): KeptElsewhere | undefined {
   return queue === undefined ? undefined : { queue: String(queue), batchId: batch === '' ? undefined : String(batch) };
 }

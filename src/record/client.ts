@@ -1,7 +1,7 @@
 import { BatchError, BatchOptionsError } from '../errors.js';
 import { DEFAULT_PREFIX } from '../model/place.js';
 
-/** The little that we need from a Redis client, whichever library it comes from. */
+/** What scripts need of a Redis client, whichever library it comes from. */
 export interface ScriptClient {
   defineCommand(name: string, definition: { numberOfKeys: number; lua: string }): void;
   runCommand(name: string, args: readonly unknown[]): Promise<unknown>;
@@ -47,7 +47,7 @@ export async function rawClientOf(owner: ClientOwner): Promise<object> {
 const scriptClients = new WeakMap<object, ScriptClient>();
 
 /**
- * The same client as something that runs scripts: BullMQ 6's clients do so themselves, a bare ioredis has a method per
+ * Returns the client as one that runs scripts. BullMQ 6's clients do so themselves; a bare ioredis has one method per
  * command.
  */
 export function scriptClientOf(client: object): ScriptClient {
@@ -68,7 +68,7 @@ export function scriptClientOf(client: object): ScriptClient {
   return adapter;
 }
 
-/** Refuses, when a queue is wrapped, what can be seen to be unable to hold batches. */
+/** Refuses a queue that cannot hold batches, as far as that shows without a connection. */
 export function checkBackend(owner: ClientOwner): void {
   const backend = owner.getBackend?.();
   if (backend !== undefined && !('client' in backend)) {
@@ -92,7 +92,25 @@ export function checkBackend(owner: ClientOwner): void {
   }
 }
 
-/** Redis hashes what is between the first '{' and the first '}' after it; with nothing there, the whole key. */
+/** Whether two connections of BullMQ's lead to the same database by their options; undefined when they do not tell. */
+export function isSameAddress(a: unknown, b: unknown): boolean | undefined {
+  const [one, other] = [addressOf(a), addressOf(b)];
+  return one === undefined || other === undefined ? undefined : one === other;
+}
+
+/** Host, port and database of options or of an ioredis client; undefined when they do not tell. */
+function addressOf(connection: unknown): string | undefined {
+  type Options = { host?: unknown; port?: unknown; db?: unknown; path?: unknown; url?: unknown; sentinels?: unknown };
+  const { options = connection } = (connection ?? {}) as { options?: unknown };
+  const { host = 'localhost', port = 6379, db = 0, path, url, sentinels } = (options ?? {}) as Options;
+  const isPlain = path === undefined && url === undefined && !sentinels;
+  return isPlain ? `${host === '127.0.0.1' ? 'localhost' : host}:${port}/${db}` : undefined;
+}
+
+/**
+ * Whether a prefix has a hash tag: Redis Cluster hashes what is between the first '{' and the first '}' after it, and
+ * the whole key when that is empty.
+ */
 function hasHashTag(prefix: string): boolean {
   return /^[^{]*\{[^}]+\}/.test(prefix);
 }

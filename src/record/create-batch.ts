@@ -10,7 +10,9 @@ import { batchesQueueKey, batchKeys, FIELD, needsKey, planKey } from './keys.js'
 import { LUA_NEED, type Need } from './needs.js';
 import { LUA_NOW, named, script } from './script.js';
 
-/** The batch that a new one becomes a member of, and what entitles the caller to add to it once it is sealed. */
+/**
+ * The batch that a new one becomes a member of, and the links that entitle the caller to add to it once it is sealed.
+ */
 export interface ParentOfBatch extends BatchLife {
   readonly links: readonly AttachmentLink[];
 }
@@ -26,21 +28,25 @@ export interface PlaceInRun {
 }
 
 export type BatchCreated =
-  /** What is stored under this id now: the given definition, or that of the batch that existed. */
+  /** What is stored under this id now: the given definition, or the one of the batch that existed. */
   | { readonly definition: BatchDefinition; readonly isParentToBeRevived: boolean }
-  /** `taken`: a job that is no batch has the id; `used`: the parent has had this member before, which was removed. */
+  /**
+   * `taken`: the id belongs to a job that is not a batch; `used`: the parent had this member before, and it was
+   * removed.
+   */
   | { readonly refused: Refusal | 'being removed' | 'taken' | 'used' }
   | { readonly keptElsewhere: KeptElsewhere }
   | { readonly error: string };
 
 /**
- * Creates a batch, or finds the one that has the id, in one step: its batch job, stored by BullMQ's own script as a
- * delayed job, with everything that the batch is beside it, and its place among the members of its parent.
+ * Creates a batch, or finds the one that has the id, in one step. BullMQ's own script stores the batch job as a delayed
+ * job; this script adds the fields of the batch, and its place among the members of its parent.
  *
  * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of
  *       needs; the name of the batches queue; the batch's plan, if it is a stage.
  * ARGV: as LUA_JOBS, for one job. The request is { id, nonce, definition, openTimeout, keep, policy?, needs, prefix,
- *       queue (that of the batches), parent?: { nonce, links }, place?: { roots?, when?, next?, plan? } }.
+ *       queue (that of the batches), deadlineIn? (ms) or deadline?, parent?: { nonce, links },
+ *       place?: { roots?, when?, next?, plan? } }.
  * Returns definition (as it is stored), revived (the parent, 0 or 1) | refused (why) | keptElsewhere, … as LUA_CLAIM |
  * error.
  */
@@ -95,6 +101,10 @@ redis.call('HSET', KEYS[1], '${FIELD.nonce}', request.nonce, '${FIELD.definition
 if request.policy then
   redis.call('HSET', KEYS[1], '${FIELD.policy}', request.policy)
 end
+if request.deadlineIn or request.deadline then
+  local deadline = request.deadlineIn and now() + request.deadlineIn or request.deadline
+  redis.call('HSET', KEYS[1], '${FIELD.deadline}', string.format('%d', deadline))
+end
 if request.place then
   placeInRun(request.place)
 end
@@ -112,11 +122,14 @@ export async function createBatchJob(
   {
     command,
     needs,
+    deadlineIn,
     parent,
     place,
   }: {
     command: AddCommand;
     needs: readonly Need[];
+    /** Ms from now, by Redis's clock, where the deadline was given so. */
+    deadlineIn: number | undefined;
     parent: ParentOfBatch | undefined;
     place: PlaceInRun | undefined;
   },
@@ -145,7 +158,9 @@ export async function createBatchJob(
         nonce,
         definition: JSON.stringify(definition),
         openTimeout: String(definition.openTimeout),
-        keep: `${definition.keep.age ?? ''},${definition.keep.count ?? ''}`,
+        keep: `${definition.keep.age ?? ''},${definition.keep.count ?? ''}${definition.keep.members ? ',members' : ''}`,
+        deadlineIn,
+        deadline: definition.deadline,
         ...policyField(definition.policy),
         needs: needs.join(' '),
         ...(place === undefined ? {} : { place: placeFields(place) }),
@@ -173,7 +188,7 @@ function placeFields({ roots, stage, plan }: PlaceInRun): object {
   };
 }
 
-/** What failures do to the batch, as maintenance reads it: see FIELD.policy. */
+/** Returns the failure policy in the form that maintenance reads: see FIELD.policy. */
 function policyField(policy: FailurePolicy | undefined): { readonly policy?: string } {
   const { cancelAfter = '', cancelAtPercent = '', succeedIfPercent = '' } = policy ?? {};
   return policy === undefined ? {} : { policy: `${cancelAfter},${cancelAtPercent},${succeedIfPercent}` };

@@ -2,17 +2,15 @@ import { DROPPED_FIELD } from './keys.js';
 import { LUA_LISTED_AS_ACTIVE } from './outstanding.js';
 import { LUA_SPLIT_KEY } from './script.js';
 
-/** Up to this size of its values, Redis stores the hash of a small job compactly. */
+/** The size up to which Redis stores a value of a small hash compactly. */
 const MOST_BYTES = 64;
 
 /**
- * Lua: the deferred failure of a cancelled batch's jobs. A job whose hash has the field `defa` is failed for that
- * reason by the worker that takes it, without being run and whatever attempts it has left: BullMQ does so itself with
- * jobs that have stalled too often, and with parents of failed children. The reason holds the nonce, so that no error
- * of a member's own is taken for it.
- *
- * deferralOf(nonce, reason) is the text, isDeferral(text, nonce) recognises it; workers in other languages store it as
- * JSON.
+ * Lua: the deferred failure of a cancelled batch's jobs. The worker that takes a job with the field `defa` fails it for
+ * that reason, without running it and whatever attempts are left; BullMQ itself uses it for jobs that have stalled too
+ * often, and for parents of failed children. The reason holds the nonce, so that no error of a member's own is mistaken
+ * for it. deferralOf(nonce, reason) makes the text, isDeferral(text, nonce) recognizes it; workers in other languages
+ * store it as JSON.
  */
 export const LUA_DEFERRAL = `
 local function deferralOf(nonce, reason)
@@ -33,9 +31,9 @@ end
 `;
 
 /**
- * Lua: defer(key, deferral, opts) gives a job a deferred failure, drop(key, queueKey, deferral, opts) one that is in a
- * list, which has no parent from then on, and is removed by whoever comes to it. noteDropped(registryKey) is to be
- * called at the end.
+ * Lua: defer(key, deferral, opts) gives a job a deferred failure. drop(key, queueKey, deferral, opts) does so with a
+ * job in a list, and detaches it from its parent: whichever process meets it in the list removes it.
+ * noteDropped(registryKey) must be called at the end.
  */
 export const LUA_DEFER = `${LUA_DEFERRAL}
 local dropped = {}
@@ -59,16 +57,16 @@ end
 `;
 
 /**
- * Lua: isJobRunning(key, queueKey, id) says whether a worker has a job, or had it when it died.
+ * Lua: isJobRunning(key, queueKey, id): whether a worker has a job, or had it when it died.
  *
- * cancelJob(key, queueKey, id, ownerKey, deferral) takes a pending job out of the dependencies of its owner, a
- * batch or the root of a flow, and returns what became of it:
- * - 'cancelled': it will not run. A job in 'delayed', 'prioritized' or 'waiting-children' has been removed. One in a
- *   list is dropped: it has no parent any more, and is removed by the worker that takes it, or by whoever finds it in
- *   the list.
- * - 'running': it has a deferred failure, so that it is not tried again. How it ends by itself is as its options say.
- * - 'waits': it has one too, and there are jobs below it, which have to be cancelled first.
- * - nil: it is no job of the owner's, or it has finished, or is gone; a repair settles it.
+ * cancelJob(key, queueKey, id, ownerKey, deferral) takes a pending job out of the dependencies of its owner, a batch or
+ * the root of a flow. It returns what became of the job:
+ *
+ * - 'cancelled': it will not run. From 'delayed', 'prioritized' or 'waiting-children' it was removed. In a list it was
+ *   dropped: it has no parent any more, and the worker that takes it, or the search for dropped jobs, removes it.
+ * - 'running': it has a deferred failure, so that it is not tried again. Its own options say how it ends by itself.
+ * - 'waits': it has a deferred failure, and jobs below it have to be cancelled first.
+ * - nil: it is not a job of this owner, or it has finished, or is gone; a repair settles it.
  */
 export const LUA_CANCEL_JOB = `${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}${LUA_DEFER}
 local function removeJob(key)

@@ -3,32 +3,32 @@ import { DROPPED_FIELD, droppedKey } from './keys.js';
 import { LUA_FREES_MEMORY, named, script } from './script.js';
 
 /*
- * Jobs that a cancel has dropped are settled, but still in the list of their queue: finding a job in a list takes Redis
- * as long as the list is. They are removed together, by going through the list once for all of them. A worker that
- * comes to one first fails it without running it, and BullMQ removes it: nothing rests on the list being gone through.
+ * Jobs that a cancel has dropped are settled, but still in the list of their queue, because finding one job in a list
+ * takes Redis time in proportion to its length. They are removed together, by reading the list once for all of them. A
+ * worker that takes such a job before fails it without running it, and BullMQ removes it: correctness does not depend
+ * on this search.
  */
 
-/** How much of a list one command looks at, and how many jobs it removes at most. */
+/** How many entries of a list one command reads, and how many jobs it removes at most. */
 const SEEN_AT_ONCE = 1000;
 const REMOVED_AT_ONCE = 200;
 
 /**
- * How far from either end a list is gone through: to take jobs out of it, Redis walks there from the nearer end, which
- * took 3 ms at this distance and 170 ms in the middle of a list of 4 million. Jobs further inside are left to the
- * workers.
+ * How far from either end a list is searched. To take a job out, Redis walks to it from the nearer end, which took 3 ms
+ * at this distance, and 170 ms in the middle of a list of 4 million. Jobs further inside are left to the workers.
  */
 export const DEPTH = 100_000;
 
-/** Where BullMQ keeps waiting jobs; 5 moves them into the second while their queue is paused. */
+/** The lists in which BullMQ keeps waiting jobs; BullMQ 5 moves them to the second while their queue is paused. */
 const LISTS = ['wait', 'paused'] as const;
 
 /**
- * Removes dropped jobs from a stretch of a list. Each is first overwritten in its place, and all are then taken out
- * together. At the end of the last list the queue is forgotten, unless jobs have been dropped meanwhile: those that were
- * not found have been taken by workers, or are left to them.
+ * Removes dropped jobs from a part of a list. Each is first overwritten in its place, and all of them are then taken
+ * out together. At the end of the last list the queue is forgotten, unless jobs have been dropped meanwhile. Jobs that
+ * were not found have been taken by workers, or are left to them.
  *
  * KEYS: the list, registry of dropped jobs. ARGV: key prefix of the queue, rank to start at, how many jobs are left to be
- *       found, '1' for the last list.
+ * found, '1' for the last list.
  * Returns next, the rank to go on at or -1 when there is nothing left to find, and removed.
  */
 const REMOVE_DROPPED = script(
@@ -67,16 +67,16 @@ end
 return { 'next', isDone and -1 or from + seen - removed, 'removed', removed }`,
 );
 
-/** Where the going through the lists of a queue has come to. */
+/** How far the search of a queue's lists has come. */
 export interface DroppedSearch {
   readonly queueKey: string;
   readonly list: (typeof LISTS)[number];
   readonly from: number;
-  /** How many of the jobs that had been dropped when it began have not been found yet. */
+  /** How many of the jobs that were dropped when the search began have not been found yet. */
   readonly left: number;
 }
 
-/** The queues that have dropped jobs in their lists, as searches that have not begun. */
+/** Returns the queues with dropped jobs in their lists, as searches that have not begun. */
 export async function droppedQueues(redis: BatchRedis): Promise<DroppedSearch[]> {
   const flat = (await redis.command('HGETALL', droppedKey(redis))) as string[];
   return flat.flatMap((queueKey, i) =>
@@ -84,7 +84,7 @@ export async function droppedQueues(redis: BatchRedis): Promise<DroppedSearch[]>
   );
 }
 
-/** Goes on with a search by one command; returns what is left of it, or undefined at its end. */
+/** Continues a search by one command. Returns what is left of it, or undefined at its end. */
 export async function searchDropped(redis: BatchRedis, search: DroppedSearch): Promise<DroppedSearch | undefined> {
   const { queueKey, list, from } = search;
   const isLast = list === LISTS.at(-1);

@@ -4,26 +4,24 @@ import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
 import { named, script } from './script.js';
 
-/** Who enqueues, and from what look at the batch. */
+/** Who enqueues callbacks, and from which snapshot. */
 export interface Enqueuing {
-  /** The lock token of the batch job, for the BatchWorker that holds it; '' for anybody else. */
+  /** The lock token of the batch job, for the BatchWorker that holds it; '' for any other process. */
   readonly token: string;
-  /**
-   * The version of the snapshot that found them due: for callbacks that are due only as long as nothing has changed.
-   */
+  /** The version of the snapshot that found the callbacks due. Some of them are due only while nothing has changed. */
   readonly version: string;
 }
 
 /**
- * Enqueues callbacks of a batch as further children of its batch job, and records in the batch that it has, in one
- * step: the record stays when the job is trimmed by its queue after it has run. One that was recorded is enqueued again
- * only if it vanished before it ran: no trace of it is left in the batch, and no job.
+ * Enqueues callbacks as further children of the batch job and records so in the batch, in one step. The record stays
+ * when the job is trimmed by its queue after it has run. A recorded callback is enqueued again only if it vanished
+ * before it ran: then neither a trace in the batch nor a job is left.
  *
  * KEYS: batch job, its dependencies, processed, failed.
  * ARGV: as LUA_JOBS; the request is { nonce, token, version }. The kind of a job is 'firm' when its event, once it has
- *       happened, stays so, else 'fragile': due only in the batch as the snapshot has seen it.
+ * happened, stays so, else 'fragile': due only in the batch as the snapshot has seen it.
  * Returns state: 'enqueued' | 'not found' (no such life of the batch) | 'lock lost' | 'changed' (nothing was done) |
- *         'failed', and then error.
+ * 'failed', and then error.
  */
 const ENQUEUE_CALLBACKS = script(
   'enqueueCallbacks',

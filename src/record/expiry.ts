@@ -3,10 +3,10 @@ import { batchesKey, FIELD } from './keys.js';
 import { LUA_FREES_MEMORY, LUA_NOW, script } from './script.js';
 
 /**
- * Lua, after LUA_NOW: whether a finished batch has had its time, or is being removed already. Its age counts from the
- * instant at which a script first saw it finished: `finishedOn` is written by the clock of the BatchWorker that
- * finished it, which may be an hour slow. A batch that was retried has another `finishedOn`, and is seen anew. A child
- * batch stays as long as its parent.
+ * Lua, after LUA_NOW: whether the time to keep a finished batch has passed, or it is being removed already. Its age
+ * counts from the moment at which a script first saw it finished: `finishedOn` is written by the clock of the
+ * BatchWorker that finished it, which may be an hour slow. A batch that was retried has another `finishedOn`, and its
+ * age starts again. A child batch stays as long as its parent.
  */
 export const LUA_EXPIRED = `
 local function firstSeen(jobKey, finishedOn, finishedAt)
@@ -26,7 +26,7 @@ local function isExpired(jobKey, id, completed, failed)
   if not nonce or not finishedOn or parentKey and redis.call('EXISTS', parentKey) == 1 then
     return false
   end
-  local age, count = string.match(keep or ',', '^(%d*),(%d*)$')
+  local age, count = string.match(keep or ',', '^(%d*),(%d*)')
   local seen = firstSeen(jobKey, finishedOn, finishedAt)
   if age ~= '' and now() - seen >= tonumber(age) * 1000 then
     return true
@@ -37,8 +37,8 @@ end
 `;
 
 /**
- * A page of the batches that have finished: notes when each was first seen, and says which have had their time, and
- * which are being removed. Definitions, which can be large, are not read.
+ * Reads a page of the finished batches: notes when each was first seen, and returns those whose time has passed and
+ * those that are being removed. It does not read definitions, which can be large.
  *
  * KEYS: the batches queue's completed, failed. ARGV: from, to (ranks in both, oldest first), key prefix of the batches
  * queue.
@@ -62,8 +62,8 @@ return { #ids, expired }`,
 );
 
 /**
- * Those of a page of finished batches, by rank, that are to go; undefined past the last page. Whether each goes, its
- * mark decides.
+ * Returns the batches of a page of finished ones, by rank, that are to be removed; undefined past the last page. The
+ * script that marks a batch decides again.
  */
 export async function expiredBatches(redis: BatchRedis, from: number, to: number): Promise<string[] | undefined> {
   const ended = [batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];

@@ -2,21 +2,21 @@ import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD } from './keys.js';
 import { LUA_LOOK_AT, named, script } from './script.js';
 
-/** How many batches are asked together whether they have dependencies, and failures. */
+/** How many batches one command asks together whether they have dependencies, and failures. */
 const ASKED_TOGETHER = 50;
-/** How many batches of a page are looked at closely although all of them have failures and nothing runs. */
+/** How many batches of a page are looked at closely even though all of them have failures and no running members. */
 const CLOSELY_PER_PAGE = 100;
 
 /**
- * A page of the batches that have failed, latest first: those that may not fail now. A retry by hand puts the member or
- * callback back into the dependencies, and takes it out of `failed`. When it has succeeded before anybody looks, the
- * batch may succeed if nothing is left in `failed`, or if what is left does not count: the policy tolerates it, or it
- * is no member. The latter only a close look tells, which there is for some of each page. A batch is judged once for
- * each number of failures; one that is given out counts as judged: should its judge die, the slow look at failed
- * members does it.
+ * Reads a page of the failed batches, latest first, and returns those that may not fail now. A retry by hand puts the
+ * member or callback back into the dependencies, and takes it out of `failed`. If it has succeeded before this look,
+ * the batch may succeed when nothing is left in `failed`, or when what is left does not count: the policy tolerates it,
+ * or it is not a member. The latter shows only in a close look, which some batches of each page get. A batch is
+ * returned once for each number of failures, and then counts as judged. If the process that judges it dies, the slow
+ * look at failed members finds it.
  *
  * KEYS: the batches queue's failed. ARGV: from, to (ranks), key prefix of the batches queue, number of the round, which
- *       says whose turn it is to be looked at closely.
+ * says whose turn it is to be looked at closely.
  * Returns listed (how many batches the page has), due (ids of those to be judged), broken (ids, each with what is
  * wrong).
  */
@@ -62,7 +62,7 @@ end
 return { 'listed', #ids, 'due', due, 'broken', broken }`,
 );
 
-/** A page of the batches that have failed, by rank; nothing is listed past the last one. */
+/** Reads a page of the failed batches, by rank; `listed` is 0 past the last one. */
 export async function failedBatches(
   redis: BatchRedis,
   { from, to, round }: { readonly from: number; readonly to: number; readonly round: number },

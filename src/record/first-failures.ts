@@ -4,16 +4,16 @@ import { type Look, parseLook } from './look.js';
 import { LUA_NEED, LUA_NEED_PAGE, needIndexKey } from './needs.js';
 import { LUA_LOOK_AT, script } from './script.js';
 
-/** How many batches are asked together whether any of their members has failed. */
+/** How many batches one command asks together whether any of their members has failed. */
 const ASKED_TOGETHER = 100;
-/** How many batches of a page are looked at closely although none of their members has failed: some have finished. */
+/** How many batches of a page without failures are looked at closely: some of them have finished, and leave the set. */
 const TIDIED_PER_PAGE = 16;
 
 /**
- * A page of the batches that wait for a first failure, or for so many failures: those in which it has come. Redis keeps
- * a `failed` hash only for a batch in which something has failed, so one EXISTS answers for many batches; only those
- * that have one are looked at closely. The others leave the set, when they have finished or are gone, a few with each
- * page.
+ * Reads a page of the batches that wait for a first failure, or for a number of failures, and returns those in which it
+ * has come. Redis keeps a `failed` hash only for a batch with a failure, so one EXISTS answers for many batches; only
+ * those that have one are looked at closely. Of the others, some per page are checked: those that have finished or are
+ * gone leave the set.
  *
  * KEYS: the set, the batches queue's completed, failed.
  * ARGV: cursor, count, key prefix of the batches queue, number of the round, which says whose turn it is to be tidied.

@@ -4,7 +4,7 @@ import { batchesKey, jobKey, memberName } from './keys.js';
 import { LUA_NOW, script } from './script.js';
 
 /**
- * Finds the batch that a job inside of a flow belongs to: climbs from job to parent until it comes to a batch job.
+ * Finds the batch that a job inside of a flow belongs to: it climbs from job to parent until it comes to a batch job.
  *
  * KEYS: a job. ARGV: key prefix of the batches queue.
  * Returns the keys from this job on, ending with that of the batch job, or nil when there is none.
@@ -28,14 +28,18 @@ end
 return nil`,
 );
 
-/** The keys of a job, of those above it in its flow, and at last of its batch's job; undefined outside of batches. */
+/**
+ * Returns the keys of a job, of those above it in its flow, and at last of its batch's job; undefined outside of
+ * batches.
+ */
 export async function lineToBatch(redis: BatchRedis, key: string): Promise<readonly string[] | undefined> {
   const line = (await redis.run(CLIMB, [key, batchesKey(redis, '')])) as readonly string[] | null;
   return line ?? undefined;
 }
 
 /**
- * What entitles the first of these jobs to add to the batch at the end of the line: each is outstanding in the next.
+ * Returns the links that entitle the first of these jobs to add to the batch at the end of the line: each is
+ * outstanding in the next.
  */
 export function linksAlong(line: readonly string[]): AttachmentLink[] {
   return line.slice(1).map((above, i) => ({ dependencies: `${above}:dependencies`, memberKey: line[i] ?? '' }));
@@ -43,7 +47,7 @@ export function linksAlong(line: readonly string[]): AttachmentLink[] {
 
 const JOBS_PER_COMMAND = 500;
 
-/** The keys of the jobs below a job that made it fail. */
+/** Returns the keys of the jobs below a job that made it fail. */
 export async function failedBelow(redis: BatchRedis, key: string): Promise<readonly string[]> {
   const below = new Set<string>();
   let cursor = '0';
@@ -59,8 +63,8 @@ export async function failedBelow(redis: BatchRedis, key: string): Promise<reado
 }
 
 /**
- * Puts a failed job of a flow back to waiting for those below it, which have been retried: BullMQ's own retry would run
- * it at once. As BullMQ does, it goes back into the dependencies of what is above it.
+ * Puts a failed job of a flow back to waiting for the jobs below it, which have been retried. BullMQ's own retry would
+ * run it at once. As BullMQ does, it puts the job back into the dependencies of the job above it.
  *
  * KEYS: the job, its dependencies, its queue's failed, waiting-children. ARGV: its id.
  * Returns 1, or 0 when it has not failed, or waits for nothing.

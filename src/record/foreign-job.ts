@@ -51,7 +51,7 @@ end
 return nil`,
 );
 
-/** Looks at the first jobs that wait, or run, in the batches queue for one that is not ours. */
+/** Looks among the first jobs that wait or run in the queue that holds the batches for one that is not a batch. */
 export async function findForeignJob(redis: BatchRedis): Promise<ForeignJob | undefined> {
   const keys = ['wait', 'paused', 'active', 'delayed', 'prioritized'].map((state) => batchesKey(redis, state));
   const reply = await redis.run(FOREIGN_JOB, [...keys, batchesKey(redis, '')]);

@@ -7,14 +7,17 @@ export const jobKey = (prefix: string, queue: string, jobId: string) => `${prefi
 /** A key of the batches queue that belongs to no batch, such as `completed` or `marker`. */
 export const batchesKey = ({ prefix, batchesQueue }: BatchesPlace, name: string) => jobKey(prefix, batchesQueue, name);
 
-/** Keys of our own beside BullMQ's; the colon keeps them from BullMQ's removeOrphanedJobs. */
+/**
+ * The key of the lease. It has a colon after the queue's own part, like all further keys of this library, so that
+ * BullMQ's removeOrphanedJobs leaves it alone.
+ */
 export const leaseKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:leader');
 /**
- * Names the queue that holds the batches of this prefix, unless it is the default one; it is found whatever that name
- * is.
+ * The key that names the queue which holds the batches of a prefix, unless it is the default one. It does not depend on
+ * that name, so that it can be found.
  */
 export const batchesQueueKey = (prefix: string) => jobKey(prefix, DEFAULT_BATCHES_QUEUE, 'reconciler:queue');
-/** What the keys of the sets of batches that need something from maintenance begin with; see record/needs.ts. */
+/** The beginning of the keys of the sets of batches that need something from maintenance; see record/needs.ts. */
 export const needsKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:needs');
 
 /**
@@ -30,8 +33,8 @@ export function batchKeys(place: BatchesPlace, batchId: string) {
 }
 
 /**
- * What the keys of a job end with, its hash first; those of a batch too, and whatever of a batch's own is to go with
- * it.
+ * The endings of the keys of a job, its hash first. They are also those of a batch: whatever belongs to a batch is
+ * removed with them.
  */
 export const JOB_KEY_ENDS = [
   ...(['', ':dependencies', ':processed', ':failed', ':unsuccessful', ':logs', ':lock'] as const),
@@ -54,20 +57,25 @@ export function memberName(prefix: string, key: string): MemberName {
 }
 
 /**
- * The fields that we add to BullMQ's batch job; the prefix keeps them apart from fields that BullMQ may come to use.
+ * The fields that this library adds to BullMQ's batch job. The prefix keeps them apart from fields that BullMQ may
+ * introduce.
  */
 export const FIELD = {
-  /** The data that the batch job was created with: people can edit a job's data, and a batch must not break by it. */
+  /**
+   * The definition that the batch was created with. The job's data is a copy: people can edit it, and a batch must not
+   * break by it.
+   */
   definition: 'b:definition',
   /**
-   * Tells this life of the batch's id from earlier and later ones; every script that decides or destroys compares it.
+   * A text that tells this life of the batch's id from earlier and later ones. Every script that decides or destroys
+   * compares it.
    */
   nonce: 'b:nonce',
-  /** The keys of the callbacks that have been enqueued, one per line: their jobs may be trimmed once they have run. */
+  /** The keys of the callbacks that were enqueued, one per line. Their jobs may be trimmed once they have run. */
   enqueued: 'b:enqueued',
   /**
-   * The keys of jobs that were attached to the batch job by hand, one per line; and how many jobs were looked at for
-   * it.
+   * The keys of jobs that were attached to the batch job by hand, one per line; and how many jobs were searched for
+   * them.
    */
   strangers: 'b:strangers',
   searchedForStrangers: 'b:searched',
@@ -76,19 +84,22 @@ export const FIELD = {
   /** Ms without a sign of life after which an open batch is abandoned, from its definition. */
   openTimeout: 'b:openTimeout',
   /**
-   * What failures do to the batch, from its definition: '<how many cancel it>,<percent of all that cancel it>,<percent
-   * of successes that it needs>', each of them or ''. Not there when failures are only counted.
+   * The failure policy, from the definition: '<how many failures cancel>,<percent of all that cancels>,<percent of
+   * successes that it needs>', each of them or ''. Absent when failures are only counted.
    */
   policy: 'b:policy',
-  /** How many members and callbacks had failed when the batch, which has failed, was last judged by maintenance. */
+  /** How many members and callbacks had failed when maintenance last judged the failed batch. */
   judged: 'b:judged',
-  /** How many distinct members were ever registered. */
+  /** How many members were ever added. */
   total: 'b:total',
-  /** When the producer said that it has added everything. */
+  /** When the batch was sealed. */
   sealedAt: 'b:sealedAt',
-  /** When the producer last gave a sign of life: when members were last registered (Redis's clock). */
+  /** When the producer last gave a sign of life, by Redis's clock: it added members, or said that it lives. */
   registeredAt: 'b:registeredAt',
-  /** When the batch was given up for want of such a sign; gone again when the producer comes back. */
+  /**
+   * When the batch was abandoned, because its producer gave no sign of life. The field goes when the producer comes
+   * back.
+   */
   abandonedAt: 'b:abandonedAt',
   /** When `complete` became due, and the counts that its callbacks are given; both written once. */
   completedAt: 'b:completedAt',
@@ -96,22 +107,25 @@ export const FIELD = {
   /** When the batch was cancelled, and why; both written once. */
   cancelledAt: 'b:cancelledAt',
   cancelReason: 'b:cancelReason',
-  /** How many members were removed because of it. */
+  /** How many members were removed because of the cancel. */
   cancelled: 'b:cancelled',
   /**
-   * A member that a cancel left outstanding with a deferred failure: what becomes of it is sorted before the batch is
+   * A member that a cancel left outstanding with a deferred failure. How it ended is looked at before the batch is
    * judged.
    */
   deferred: 'b:deferred',
-  /** Set when a cancelled batch has been gone through whole: what is left of it was running then. */
+  /** Set when a cancelled batch was gone through completely: what is left of it was running then. */
   emptied: 'b:emptied',
-  /** How many child batches were created in it, and what the names of the fields begin with that list them. */
+  /** How many child batches were created in it, and the beginning of the names of the fields that list them. */
   childCount: 'b:childCount',
   children: 'b:children:',
-  /** How many child batches have failed because of a cancel: no deaths. And, on the child, that it is counted there. */
+  /**
+   * On a parent: how many child batches have failed because of a cancel, which are no deaths. On such a child: that it
+   * is counted there.
+   */
   cancelledChildren: 'b:cancelledChildren',
   toldParent: 'b:toldParent',
-  /** When the first member failed for good, here or further down. */
+  /** When it was noted that a member of this batch or of one below has failed for good. */
   diedAt: 'b:diedAt',
   /** When every member had run at least once. */
   attemptedAt: 'b:attemptedAt',
@@ -129,17 +143,19 @@ export const FIELD = {
   skippedAt: 'b:skippedAt',
   /** How far the adding of a stage's members has come: a position in its plan, or a cursor of the results. */
   filledTo: 'b:filledTo',
-  /** The mark of a removal, see record/removal.ts: the batch is gone for everybody but its removal. */
+  /** The mark of a removal, see record/removal.ts: only its removal finds the batch from then on. */
   removal: 'b:removal',
   /**
    * `<finishedOn>:<when a BatchWorker first saw it, by Redis's clock>`: what the age of a finished batch counts from.
    */
   finishedAt: 'b:finishedAt',
   /**
-   * `<age in seconds>,<count>`, either of them may be empty: for how long, and among how many, it stays when it has
-   * finished.
+   * `<age in seconds>,<count>`, either of them may be empty, and `,members` when its members' jobs go with it: for how
+   * long, and among how many, it stays when it has finished.
    */
   keep: 'b:keep',
+  /** By when it is to have finished, in ms since the epoch by Redis's clock. */
+  deadline: 'b:deadline',
   /**
    * `<token> <until when>`: a retry() that is under way, here or in a batch below; the batch does not expire meanwhile.
    */
@@ -147,11 +163,12 @@ export const FIELD = {
 } as const;
 
 /**
- * On a job in a list: a cancel has settled it, nothing waits for it any more, and it can be removed wherever it is met.
+ * Marks a job in a list that a cancel has settled: nothing waits for it any more, and whichever process meets it may
+ * remove it.
  */
 export const DROPPED_FIELD = 'b:dropped';
 
-/** The keys of the jobs of a batch's callbacks. */
+/** Returns the keys of the jobs of a batch's callbacks. */
 export function callbackKeys(prefix: string, batchId: string, definition: BatchDefinition): Set<string> {
   return new Set(callbacksOf(batchId, definition).map(({ callback, jobId }) => jobKey(prefix, callback.queue, jobId)));
 }

@@ -4,12 +4,12 @@ import { NEED_INDEXES, type NeedIndex, needIndexKey } from './needs.js';
 import { named, script } from './script.js';
 
 /**
- * Takes, or keeps, the lead among the processes that maintain the batches of one place. It begins with a DEL, of a key
- * that does not exist: while Redis is out of memory it refuses a script whose first write may need some, and lets one
- * go on whose first write does not. What frees memory is done by the leader.
+ * Takes or renews the lead among the processes that maintain the batches of one place. It begins with a DEL of a key
+ * that does not exist: while Redis is out of memory it refuses a script whose first write may need memory, and lets one
+ * run whose first write does not. The leader is the process that frees memory, so it must be able to lead then.
  *
  * KEYS: the lease, a key that does not exist, the sets of batches in need. ARGV: who asks, for how many ms; 0 gives it
- *       back.
+ * back.
  * Returns leads ('1' or '0'), needed (the numbers of the sets that are not empty).
  */
 const TAKE = script(
@@ -35,7 +35,7 @@ end
 return { 'leads', '1', 'needed', needed }`,
 );
 
-/** Whether the lead is theirs now, and which sets have batches in need. */
+/** Takes or renews the lead. Returns whether this process leads now, and which sets have batches in need. */
 export async function takeLease(
   redis: BatchRedis,
   who: string,
@@ -49,7 +49,7 @@ export async function takeLease(
   return { leads: leads === '1', needed: new Set(numbers.flatMap((number) => NEED_INDEXES[number] ?? [])) };
 }
 
-/** Gives the lead back, so that another process need not wait for the lease to end. */
+/** Gives up the lead, so that another process does not have to wait for the end of the lease. */
 export async function resignLease(redis: BatchRedis, who: string): Promise<void> {
   await takeLease(redis, who, 0);
 }

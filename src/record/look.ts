@@ -4,13 +4,13 @@ import { named } from './script.js';
 export interface Look {
   /** Where the next page begins; '0' after the last one. */
   readonly cursor: string;
-  /** The ids of the batches that are to be attended to now. */
+  /** The ids of the batches that need a step now. */
   readonly due: readonly string[];
-  /** The ids of those that could not be looked at, each with what is wrong. */
+  /** The ids of the batches that could not be looked at, each with its error message. */
   readonly broken: ReadonlyMap<string, string>;
 }
 
-/** The reply of a script that looks at a page of batches. */
+/** Parses the reply of a script that looks at a page of batches. */
 export function parseLook(reply: unknown): Look {
   const { cursor, due, broken } = named(reply);
   return {

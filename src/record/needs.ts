@@ -5,11 +5,11 @@ import { type Look, parseLook } from './look.js';
 import { LUA_LOOK_AT, LUA_NOW, script } from './script.js';
 
 /*
- * What a batch needs from maintenance while nothing wakes its batch job stands in the batch: words in a field of its
- * hash, written by the script that makes the batch need it. The sets that maintenance goes round are derived from these
- * words: an id in a set whose batch does not need it leaves the set when it is looked at, and an id that is not in its
- * set comes back when the unfinished batches are looked at. A word goes when what it asks for is done; a batch that has
- * finished leaves the sets and keeps its words, for the case that it runs again.
+ * What a batch needs from maintenance while nothing wakes its batch job is a list of words in a field of its hash,
+ * written by the script that makes the batch need it. The sets that maintenance reads are derived from these words. An
+ * id whose batch does not need the set leaves it when it is looked at; an id that is missing in a set comes back when
+ * the unfinished batches are looked at. A word goes when what it asks for is done. A finished batch leaves the sets and
+ * keeps its words, because it may run again.
  */
 
 /**
@@ -17,18 +17,20 @@ import { LUA_LOOK_AT, LUA_NOW, script } from './script.js';
  * - `death`: that a first failure is told, to its own callbacks or to a batch above;
  * - `policy`: that it is cancelled when too many members have failed;
  * - `attempted`: that it is noted when every member has run;
+ * - `deadline`: that it is cancelled when its time is over;
  * - `callbacks`: that callbacks are enqueued that no wake of the batch job enqueues, and that `complete` is seen while
  *   some run;
  * - `stages`: of a run, that a stage is skipped whose predecessor is gone, and tells it nothing any more;
  * - `cancel`: that its pending members go; `removal`: that it goes itself.
  */
-export type Need = 'death' | 'policy' | 'attempted' | 'callbacks' | 'stages' | 'cancel' | 'removal';
+export type Need = 'death' | 'policy' | 'attempted' | 'deadline' | 'callbacks' | 'stages' | 'cancel' | 'removal';
 
-/** The sets, and what their batches need; first failures and policies are seen in one look. */
+/** The sets, by need. First failures and failure policies share one, because one look sees both. */
 const INDEX_OF = {
   death: 'failures',
   policy: 'failures',
   attempted: 'attempted',
+  deadline: 'deadlines',
   callbacks: 'callbacks',
   stages: 'stages',
   cancel: 'cancels',
@@ -41,7 +43,7 @@ export const NEED_INDEXES: readonly NeedIndex[] = [...new Set(Object.values(INDE
 
 export const needIndexKey = (redis: BatchRedis, index: NeedIndex) => `${needsKey(redis)}:${index}`;
 
-/** What a batch with these callbacks and this policy needs. */
+/** Returns what a batch with these callbacks and this policy needs. */
 export function needsOf(events: readonly BatchEvent[], policy: FailurePolicy | undefined): Need[] {
   const { cancelAfter, cancelAtPercent } = policy ?? {};
   return [
@@ -52,10 +54,10 @@ export function needsOf(events: readonly BatchEvent[], policy: FailurePolicy | u
 
 /**
  * Lua: need(jobKey, needsKey, id, what) writes what a batch needs, one word or several, and puts the batch into the
- * sets of all that it needs. Called by the script that makes the batch need it, so that a crash cannot leave a batch in
- * need that is in no set. `callbacks?` is a need that a leader is attending to, or was when it died; `callbacks!` one
- * of which only `complete` is left, which is seen when the members are settled. Whoever needs it again writes
- * `callbacks` beside them.
+ * sets for them. The script that makes the batch need it calls this, so that a crash cannot leave a batch in need that
+ * is in no set. `callbacks?` is a need that a leader works on, or worked on when it died. `callbacks!` is one of which
+ * only `complete` is left, which shows when the members are settled. A script that needs it again writes `callbacks`
+ * beside them.
  */
 export const LUA_NEED = `
 local INDEX_OF = { ${Object.entries(INDEX_OF)
@@ -99,8 +101,8 @@ end
 `;
 
 /**
- * Lua: a page of one set, and where the next page begins: '0' at the end, and for the first one. The sets are sorted,
- * all with the score 0, so by id: such a page costs Redis half of what SSCAN takes for it.
+ * Lua: reads a page of one set. Returns the ids and the cursor of the next page: '0' at the end, as for the first page.
+ * The sets are sorted sets with the score 0, so by id: such a page costs Redis half of what SSCAN takes.
  */
 export const LUA_NEED_PAGE = `
 local function needPage(indexKey, cursor, count)
@@ -130,24 +132,25 @@ if batch[1] and not batch[2] then
 end`,
 );
 
-/** Says what a batch needs from maintenance, beside what it has needed before. */
+/** Adds to what a batch needs from maintenance. */
 export async function needMaintenance(redis: BatchRedis, batchId: string, words: readonly Need[]): Promise<void> {
   await redis.run(NEED, [batchKeys(redis, batchId).job, needsKey(redis), batchId, words.join(' ')]);
 }
 
 /**
- * For a batch that runs again after it has finished: what it needed before stands in it, and is seen to again. To be
- * called after the batch job was retried. Should that be missed, the next look at the unfinished batches does it.
+ * Puts a batch that runs again after it had finished back into the sets of what it needs. To be called after the batch
+ * job was retried; if the process dies before, the next look at the unfinished batches does it.
  */
 export async function needAgain(redis: BatchRedis, batchId: string): Promise<void> {
   await needMaintenance(redis, batchId, []);
 }
 
-/** More dependencies than this are no callbacks: members are outstanding, and `complete` cannot be due. */
+/** With more dependencies than this, members are among them, and `complete` cannot be due. */
 const MOST_CALLBACKS = 100;
 
 /**
- * A page of one set: which batches are to be attended to now. What needs nothing of the kind any more leaves the set.
+ * Reads a page of one set, and returns the batches that need a step now. Batches that do not need it any more leave the
+ * set.
  *
  * KEYS: the set, the batches queue's completed, failed. ARGV: cursor, count, key prefix of the batches queue, the word.
  * Returns cursor, due, broken (ids, each with what is wrong).
@@ -155,7 +158,7 @@ const MOST_CALLBACKS = 100;
 const NEEDING = script(
   'needing',
   3,
-  `${LUA_NEED}${LUA_NEED_PAGE}${LUA_LOOK_AT}
+  `${LUA_NOW}${LUA_NEED}${LUA_NEED_PAGE}${LUA_LOOK_AT}
 local word, due = ARGV[4], {}
 -- Returns false when the batch does not need this any more, true when it is to be attended to, and nil to wait.
 local function isDue(id, key, batch)
@@ -178,6 +181,14 @@ local function isDue(id, key, batch)
     unneed(key, 'callbacks', 'callbacks?', 'callbacks!')
     need(key, string.match(KEYS[1], '^(.*):'), id, 'callbacks?')
     return true
+  end
+  if word == 'deadline' then
+    -- A batch that is run again after it had been completed is not held to its deadline any more.
+    if hasEnded or isCancelled or redis.call('HEXISTS', key, '${FIELD.completedAt}') == 1 then
+      unneed(key, word)
+      return false
+    end
+    return now() >= tonumber(redis.call('HGET', key, '${FIELD.deadline}')) or nil
   end
   if hasEnded then
     return false
@@ -204,7 +215,7 @@ end
 return { 'cursor', cursor, 'due', due, 'broken', broken }`,
 );
 
-/** A page of the batches that need this; those that are due now. */
+/** Reads a page of the batches with this need, and returns those that are due now. */
 export async function batchesNeeding(
   redis: BatchRedis,
   word: Exclude<Need, 'death' | 'policy'>,
@@ -247,12 +258,12 @@ export async function callbacksDone(
 }
 
 /**
- * Notes, once, when something was found to have happened to a batch, and what the batch needs instead of waiting for
- * it: its callbacks for the event are to be enqueued, whoever dies meanwhile.
+ * Notes, once, when something was found to have happened to a batch, and replaces the need for it by the need for its
+ * callbacks: they are enqueued although this process may die.
  *
  * KEYS: batch job, what the keys of the sets begin with.
  * ARGV: batch id, nonce, the event, the field that says when or '' when it cannot happen any more, what the batch needs
- *       then, how many members there were or ''.
+ * then, how many members there were or ''.
  * Returns 1, or 0 when this life of the batch is gone, or it has other members by now.
  */
 const NOTE = script(
@@ -277,12 +288,15 @@ export async function noteDeath(redis: BatchRedis, definition: BatchDefinition):
   await note(redis, definition, 'death', { field: FIELD.diedAt });
 }
 
-/** Not if members have been added since there were `total`, or the batch has been cancelled. */
+/** Notes that every member has run, unless members were added since there were `total`, or the batch was cancelled. */
 export async function noteAttempted(redis: BatchRedis, definition: BatchDefinition, total: string): Promise<void> {
   await note(redis, definition, 'attempted', { field: FIELD.attemptedAt, total });
 }
 
-/** A member that may never have run is missing: nothing brings it back, and the event cannot happen any more. */
+/**
+ * Notes that `attempted` cannot happen any more: a member that may never have run is missing, and nothing brings it
+ * back.
+ */
 export async function noteNeverAttempted(redis: BatchRedis, definition: BatchDefinition): Promise<void> {
   await note(redis, definition, 'attempted', { field: '' });
 }

@@ -1,10 +1,14 @@
 import type { JobFacts, JobState } from '../model/job-facts.js';
+import { plainReason } from '../model/rules.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
 import { BYTES_PER_COMMAND, LUA_BEGINNING, LUA_IS_CLOSED, LUA_SPLIT_KEY, script } from './script.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 
-/** Dependencies of one batch in the same queue and state. A child batch is `open`, or `running` once it is closed. */
+/**
+ * Dependencies of one batch that are in the same queue and state. A child batch is `open`, or `running` once it is
+ * closed.
+ */
 export interface OutstandingGroup {
   readonly queue: string;
   readonly state: JobState | 'open' | 'running';
@@ -15,14 +19,14 @@ export interface OutstandingGroup {
   readonly oldest: readonly { readonly key: string; readonly timestamp: number }[];
 }
 
-/** How many of a group are named. */
+/** How many jobs of a group are named. */
 export const OLDEST = 3;
-/** How many jobs at the end of a list, where the longest waiting ones are, are looked at. */
+/** How many jobs at the end of a list are looked at: the ones that have waited longest are there. */
 const LOOKED_AT_IN_LIST = 50;
 
 /**
- * Lua: whether a job is in its queue's 'active'. A job whose worker died has lost its lock but is still there; the list
- * is read once per queue, and as far as workers usually make it grow.
+ * Lua: whether a job is in the list 'active' of its queue. A job whose worker died has lost its lock but is still in
+ * it. The first 1,000 entries are read, once per queue.
  */
 export const LUA_LISTED_AS_ACTIVE = `
 local active = {}
@@ -38,8 +42,8 @@ end
 `;
 
 /*
- * jobState(prefix, key, parentKey) returns the state of the job with this key; with a parentKey, a job of another
- * parent is none.
+ * Lua: jobState(prefix, key, parentKey) returns the state of the job with this key. With a parentKey, a job of another
+ * parent counts as none.
  */
 const LUA_JOB_STATE = `${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}
 local function jobState(prefix, key, parentKey)
@@ -64,8 +68,8 @@ end
  * Groups a page of a batch's dependencies by queue and state. The first page of a batch that has more of them than are
  * to be looked at also names those that wait longest in the lists of its queues.
  *
- * KEYS: batch job, its dependencies. ARGV: cursor, count, prefix, how many of a group to name, how many dependencies are
- * to be looked at, then the keys of the batch's own callbacks, which are left out.
+ * KEYS: batch job, its dependencies. ARGV: cursor, count, prefix, how many of a group to name, how many dependencies
+ * are to be looked at, then the keys of the batch's own callbacks, which are left out.
  * Returns { cursor, { { queue, state, count, failing, { key, timestamp, … oldest first } }, … }, keys of jobs that were
  * attached to the batch job by hand }.
  */
@@ -162,7 +166,7 @@ type GroupReply = readonly [
   oldest: readonly string[],
 ];
 
-/** A page of what a batch waits for, without its own callbacks; the cursor is '0' after the last one. */
+/** Reads a page of what a batch waits for, without its own callbacks. The cursor is '0' after the last one. */
 export async function outstandingPage(
   redis: BatchRedis,
   batchId: string,
@@ -197,11 +201,11 @@ export async function outstandingPage(
   };
 }
 
-/** Reasons are as long as an error's message: so many bytes of one are read by people. */
+/** How many bytes of a failure reason are read for people; a reason is as long as an error's message. */
 const LONGEST_REASON = 1000;
 
 /**
- * Looks at the first of some jobs: at one at least, and at as many as have reasons of no more bytes than allowed.
+ * Reads the facts of some jobs: of one at least, and of as many as have reasons of no more bytes than allowed.
  *
  * KEYS: batch job, which only says where in a cluster the jobs are. ARGV: prefix, bytes, keys of jobs.
  * Returns { state, { name, timestamp, atm, failedReason, registeredAt } } of each.
@@ -226,7 +230,7 @@ return facts`,
 /** How many jobs one command looks at. */
 const JOBS_PER_COMMAND = 50;
 
-/** What is known of these jobs, by their keys. */
+/** Reads the facts of these jobs, by their keys. */
 export async function jobFacts(
   redis: BatchRedis,
   batchId: string,
@@ -254,7 +258,7 @@ function parseFacts(state: JobState, fields: readonly (string | null)[]): JobFac
     name: name ?? undefined,
     timestamp: timestamp ? Number(timestamp) : undefined,
     attemptsMade: Number(attempts ?? 0),
-    failedReason: failedReason ?? undefined,
+    failedReason: failedReason ? plainReason(failedReason) : undefined,
     registeredAt: registeredAt ? Number(registeredAt) : undefined,
   };
 }

@@ -6,22 +6,23 @@ import { LUA_FORGET_NEEDS, LUA_NEED } from './needs.js';
 import { LUA_FREES_MEMORY, LUA_NONCE, LUA_NOW, named, script } from './script.js';
 
 /**
- * How long the holder of a removal may be silent before another actor takes it over. Each step of the holder renews it.
+ * After how many ms without a sign of life of its holder a removal may be taken over. Each step of the holder is one.
  */
 export const LEASE_MS = 5000;
 
 /** One life of a batch, and who removes it. */
 export interface Hold {
   readonly batchId: string;
-  /** Of the life that is being removed: nothing is ever done to a later batch with this id. */
+  /** The nonce of the life that is being removed: a later batch with this id is left alone. */
   readonly nonce: string;
-  /** A token of the call that removes: commands that are sent twice are told from those of another call. */
+  /** A token of the removing call. It tells a command that was sent twice from one of another call. */
   readonly holder: string;
 }
 
 /**
- * Lua, after LUA_NOW: the mark of a removal in the batch's hash. It says who holds the removal, until when without a
- * sign of life, and what goes besides the batch: `members`, the jobs of its members; `force`, also what is outstanding.
+ * Lua, after LUA_NOW: reads and writes the mark of a removal in the batch's hash. The mark says who holds the removal,
+ * how long the lease lasts, and what is removed besides the batch: `members`, the jobs of its members; `force`, also an
+ * unfinished batch.
  */
 export const LUA_REMOVAL = `
 local function readRemoval(jobKey)
@@ -43,7 +44,7 @@ local function writeRemoval(jobKey, removal)
   mark = mark .. (removal.members and ' members' or '') .. (removal.force and ' force' or '')
   redis.call('HSET', jobKey, '${FIELD.removal}', mark)
 end
--- The removal of this life of the batch, renewed; nil for anybody but its holder.
+-- Returns the removal of this life of the batch, and renews its lease; nil for all but its holder.
 local function holdRemoval(jobKey, nonce, holder)
   local removal = readRemoval(jobKey)
   if not removal or removal.holder ~= holder or redis.call('HGET', jobKey, '${FIELD.nonce}') ~= nonce then
@@ -56,19 +57,19 @@ end
 `;
 
 /**
- * Marks a batch as removed, or takes over a removal whose holder has died: from then on nobody finds the batch, while
- * its parts go one slice after the other. The conditions are judged here, so that a retry that came first keeps the
- * batch. Sent again, it finds its own mark.
+ * Marks a batch as removed, or takes over a removal whose holder has died. From then on only the removal finds the
+ * batch, whose parts go slice by slice. The conditions are judged in this script, so that a retry that came first keeps
+ * the batch. Sent again, it finds its own mark.
  *
  * KEYS: batch job, its dependencies, the batches queue's completed, failed, what the keys of the sets of needs begin
  * with.
  * ARGV: batch id, nonce ('' for any life), how, holder, '1' to take the members' jobs too; for a child batch also the
  *       key of the job whose child it is, and the key, nonce and holder of the batch whose removal takes it. `how`:
- *       'remove' if it has finished, 'force' in any case, 'expire' if it has had its time, 'continue' if it is marked,
- *       'child' as a part of the batch above, and to the same extent.
+ *       'remove' if it has finished, 'force' in any case, 'expire' if it has had its time, with the members' jobs where
+ *       it asks for that, 'continue' if it is marked, 'child' as a part of the batch above, and to the same extent.
  * Returns outcome; with 'marked' also nonce, definition, and outstanding: how many dependencies there are. 'held':
- *       another actor that is alive removes it, and takes what is asked for now, too. 'lost': the batch above is not
- *       the caller's to remove any more.
+ * another actor that is alive removes it, and takes what is asked for now, too. 'lost': the batch above is not
+ * the caller's to remove any more.
  */
 const BEGIN = script(
   'beginRemoval',
@@ -92,6 +93,9 @@ if not nonce or ARGV[2] ~= '' and ARGV[2] ~= nonce then
     forgetNeeds(KEYS[5], id)
   end
   return { 'outcome', 'not found' }
+end
+if how == 'expire' then
+  asked.members = string.find(redis.call('HGET', KEYS[1], '${FIELD.keep}') or '', 'members', 1, true) ~= nil
 end
 local isEnded = redis.call('ZSCORE', KEYS[3], id) or redis.call('ZSCORE', KEYS[4], id)
 local outstanding = redis.call('SCARD', KEYS[2])
@@ -123,7 +127,7 @@ if isHeld then
   return { 'outcome', 'held' }
 end
 if not isEnded then
-  -- What is running asks for it, until the batch is gone.
+  -- Running members find it with isCancelled(), until the batch is gone.
   redis.call('HSETNX', KEYS[1], '${FIELD.cancelReason}', 'removed')
   redis.call('HSETNX', KEYS[1], '${FIELD.cancelledAt}', now())
 end
@@ -140,13 +144,16 @@ export interface Extent {
   readonly force: boolean;
 }
 
-/** A child batch that goes with a batch. `ownerKey`: the job whose child it is, the batch's or that of a flow in it. */
+/**
+ * A child batch that is removed with a batch. `ownerKey` is the key of the job whose child it is: the batch's job, or
+ * one of a flow in it.
+ */
 export interface ChildOf {
   readonly above: Hold;
   readonly ownerKey: string;
 }
 
-/** Who asks for a removal, and for which. */
+/** Who asks for a removal, and for which kind. */
 export type Removal = { readonly holder: string } & (
   | { readonly how: 'remove'; readonly nonce: string; readonly extent: Extent }
   | { readonly how: 'expire' | 'continue' }
@@ -194,8 +201,9 @@ function beginArguments(redis: BatchRedis, removal: Removal): string[] {
 }
 
 /**
- * KEYS: batch job. ARGV: nonce, holder, '1' to let go of it.
- * Renews a removal, or lets go of it for whoever comes next, if it is the holder who asks.
+ * Renews the lease of a removal, or releases it for the next process that comes to it, if the holder asks.
+ *
+ * KEYS: batch job. ARGV: nonce, holder, '1' to release it.
  */
 const RENEW = script(
   'renewRemoval',
@@ -208,12 +216,12 @@ if removal and ARGV[3] == '1' then
 end`,
 );
 
-/** Says that the holder is alive, while it is at work further down. */
+/** Renews the lease of a removal while its holder works on batches further down. */
 export async function renewRemoval(redis: BatchRedis, { batchId, nonce, holder }: Hold): Promise<void> {
   await redis.run(RENEW, [batchKeys(redis, batchId).job, nonce, holder, '0']);
 }
 
-/** Leaves the rest of a removal to whoever comes next. */
+/** Releases a removal: the next process that comes to it continues. */
 export async function releaseRemoval(redis: BatchRedis, { batchId, nonce, holder }: Hold): Promise<void> {
   await redis.run(RENEW, [batchKeys(redis, batchId).job, nonce, holder, '1']);
 }

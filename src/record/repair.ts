@@ -3,7 +3,7 @@ import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD, jobKey, memberName } from './keys.js';
 import { LUA_NOW, LUA_SPLIT_KEY, LUA_WAKE, luaIsCallback, named, script } from './script.js';
 
-/** What one slice of a repair found and mended. */
+/** What one slice of a repair has found and mended. */
 export interface Repair {
   /** Where the next slice of this batch's dependencies starts; '0' when this was the last one. */
   readonly cursor: string;
@@ -13,21 +13,24 @@ export interface Repair {
   readonly settled: number;
   /** Whether the batch job was made to run. */
   readonly woken: boolean;
-  /** Those that wait for jobs of their own: the roots of flows. */
+  /** The keys of dependencies that wait for jobs of their own: the roots of flows. */
   readonly flows: readonly string[];
 }
 
 /**
- * Mends one closed batch as far as no event tells of the damage, looking at some of its dependencies:
- * - a dependency without a job is released, unless members were registered so recently that its job may be on the way;
- * - a dependency whose job has finished is settled: BullMQ puts a failed or completed job that is added once more (a
- *   command sent twice by a reconnecting client) back into the dependencies, and would wait for it for ever;
- * - a child with another prefix, which was attached by hand, is released when its job is gone, and otherwise left
- * alone. A batch that waits for nothing then is woken. Running it twice does no harm: it acts on what it finds.
+ * Mends the damage in one closed batch that no event tells, looking at some of its dependencies:
+ *
+ * - A dependency without a job is released, unless members were added so recently that its job may be on the way.
+ * - A dependency whose job has finished is settled. BullMQ puts a failed or completed job that is added once more (a
+ *   command that a reconnecting client sends twice) back into the dependencies, and would wait for it for ever.
+ * - A child with another prefix, which was attached by hand, is released when its job is gone, and otherwise left.
+ *
+ * A batch that waits for nothing then is woken. Running the script twice does no harm, because it acts on what it
+ * finds.
  *
  * KEYS: batch job, its dependencies, processed, failed.
  * ARGV: batch id, key prefix of the batches queue, cursor, how many dependencies to look at, ms for which a dependency
- *       may be without a job, key prefix of all queues, then what the ids of the batch's own callbacks begin with.
+ * may be without a job, key prefix of all queues, then what the ids of the batch's own callbacks begin with.
  * Returns cursor, missing, settled, woken, flows (the keys of their roots).
  */
 const REPAIR = script(
@@ -109,8 +112,8 @@ export async function repairSlice(
 }
 
 /**
- * Releases a job of a flow from those below it that are gone without a word, as BullMQ does when one is removed; with
- * nothing left to wait for, it runs.
+ * Releases a job of a flow from children that vanished without BullMQ reporting it, as BullMQ does when a child is
+ * removed. When nothing is left to wait for, the job runs.
  *
  * KEYS: the job, its dependencies. ARGV: its id, key prefix of its queue, cursor, count, key prefix of all queues.
  * Returns cursor, mended (how many were gone, and 1 when the job was made to run), flows (those below that wait for
@@ -148,9 +151,9 @@ export async function repairFlowSlice(
 }
 
 /**
- * Looks again at members that failed. Usually BullMQ moves one that is retried from `failed` back into the
- * dependencies, in the step that retries it; its `queue.retryJobs()` does not before 6.3.15: then the member runs
- * outside of its batch, and its outcome is never recorded.
+ * Looks again at failed members. BullMQ usually moves a job that is retried from `failed` back into the dependencies,
+ * in the step that retries it. `queue.retryJobs()` does not before 6.3.15: then the member runs outside of its batch,
+ * and its outcome is never recorded.
  *
  * KEYS: batch job, its dependencies, processed, failed. ARGV: cursor, count, key prefix of all queues.
  * Returns cursor, moved (how many were put right), bytes (how long the reasons were that the page held).

@@ -2,14 +2,14 @@ import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_NONCE, LUA_NOW, script } from './script.js';
 
-/** How long a retry that gives no sign of life keeps a batch from expiring. */
+/** How long, in ms, a retry without a sign of life keeps a batch from expiring. */
 const CLAIM_MS = 60_000;
-/** How many levels a climb takes at most: parents that were set by hand may form a circle. */
+/** How many levels are climbed at most: parents that were set by hand may form a circle. */
 const MOST_LEVELS = 1000;
 
 /*
- * climb(jobKey, nonce, batchesQueue) returns the keys of a batch and of those above it, or nil when this life of the
- * batch is gone, or is being removed, alone or with one above.
+ * Lua: climb(jobKey, nonce, batchesQueue) returns the keys of a batch and of those above it, or nil when this life of
+ * the batch is gone, or when it or one above it is being removed.
  */
 const LUA_CLIMB = `${LUA_NONCE}
 local function climb(jobKey, nonce, batchesQueue)
@@ -33,7 +33,8 @@ end
  * Keeps a finished batch, and those above it, from expiring and from being removed without `force`, while it is
  * retried; or ends the claim of the same call.
  *
- * KEYS: batch job. ARGV: nonce, key prefix of the batches queue, a token of the call, for how many ms; 0 ends the claim.
+ * KEYS: batch job. ARGV: nonce, key prefix of the batches queue, a token of the call, for how many ms; 0 ends the
+ * claim.
  * Returns 1, or 0 when this life of the batch is gone.
  */
 const CLAIM = script(
@@ -52,19 +53,19 @@ end
 return keys and 1 or 0`,
 );
 
-/** One life of a batch that is being retried, and the call that does so. */
+/** One life of a batch that is being retried, and the token of the retrying call. */
 export interface RetryClaim {
   readonly batchId: string;
   readonly nonce: string;
   readonly token: string;
 }
 
-/** Claims a batch for a retry, or renews the claim; false when it is gone. */
+/** Claims a batch for a retry, or renews the claim. Returns false when the batch is gone. */
 export function claimRetry(redis: BatchRedis, claim: RetryClaim): Promise<boolean> {
   return setClaim(redis, claim, CLAIM_MS);
 }
 
-/** Ends a retry; false when the batch is gone. */
+/** Ends the claim of a retry. Returns false when the batch is gone. */
 export function unclaimRetry(redis: BatchRedis, claim: RetryClaim): Promise<boolean> {
   return setClaim(redis, claim, 0);
 }

@@ -8,28 +8,32 @@ export interface LogLine {
   readonly at: number;
   readonly text: string;
   /**
-   * Whether it is told again although the log has it, if something else has happened since: a batch can finish twice.
+   * Whether the line is written again although the log has it, if something else has happened since: a batch can finish
+   * twice.
    */
   readonly mayRecur: boolean;
 }
 
-/** How many lines are kept, and read, at each end of a log: the first tell how a batch began, the last what came. */
+/**
+ * How many lines are kept, and read, at each end of a log: the first ones say how a batch began, the last ones what
+ * happened last.
+ */
 const LINES_AT_EACH_END = 150;
 
-/** How many lines too many are taken out of a log at once. */
+/** How many surplus lines are removed from a log at once. */
 const MOST_TAKEN_OUT = 100;
 
-/** What stands in the place of a line until all of them are taken out. */
+/** The placeholder for a line, until all surplus lines are removed together. */
 const TAKEN_OUT = 'b:takenOut';
 
-/** Characters; reasons of users are part of it. */
+/** The longest line, in characters: reasons of users are part of it. */
 const LONGEST_LINE = 1000;
 
 /**
  * Writes what people read in the row of a batch: the progress of its job, with the event that BullMQ sends for it, and
- * the lines that its log lacks. A log that has grown long by retries loses its middle. Whoever holds the batch job may,
- * and anybody else while nobody holds it and it has not ended: a look that was taken earlier must not overwrite the
- * last.
+ * the lines that its log lacks. A log that has grown long by retries loses its middle. The process that holds the batch
+ * job may write at any time. Any other process may write only while no process holds the job and it has not ended: its
+ * older snapshot must not overwrite the last one.
  *
  * KEYS: batch job, its lock, its log, the batches queue's events, meta, completed, failed.
  * ARGV: batch id, lock token or '', progress (JSON), then for each line: time as text, text, '1' if it may recur.
@@ -80,14 +84,15 @@ end
 return written`,
 );
 
+/** Writes a row; resolves with whether anything in it has changed. */
 export async function showRow(
   redis: BatchRedis,
   batchId: string,
   { token, progress, log }: { readonly token: string; readonly progress: object; readonly log: readonly LogLine[] },
-): Promise<void> {
+): Promise<boolean> {
   const { job } = batchKeys(redis, batchId);
   const queueKeys = ['events', 'meta', 'completed', 'failed'].map((name) => batchesKey(redis, name));
-  await redis.run(SHOW, [
+  const written = await redis.run(SHOW, [
     ...[job, `${job}:lock`, `${job}:logs`, ...queueKeys],
     ...[batchId, token, JSON.stringify(progress)],
     ...log.flatMap(({ at, text, mayRecur }) => [
@@ -96,4 +101,5 @@ export async function showRow(
       mayRecur ? '1' : '0',
     ]),
   ]);
+  return written === 1;
 }

@@ -6,7 +6,7 @@ import { FIELD } from './keys.js';
 /** A Lua script with its name in Redis. `keys` is how many of the arguments are KEYS. */
 export interface Script {
   readonly name: string;
-  /** The name without what tells its text from other versions. */
+  /** The name without the hash of the text. */
   readonly plainName: string;
   readonly keys: number;
   readonly lua: string;
@@ -14,7 +14,9 @@ export interface Script {
 
 export type ScriptArgument = string | number | Buffer;
 
-/** The content is part of the name, so that two versions of this library can share one client. */
+/**
+ * Makes a script. A hash of the text is part of the name, so that two versions of this library can share one client.
+ */
 export function script(name: string, keys: number, lua: string): Script {
   const hash = createHash('sha1').update(lua).digest('hex').slice(0, 8);
   return { name: `bullmqBatches_${name}_${hash}`, plainName: name, keys, lua };
@@ -32,7 +34,7 @@ export async function run(client: ScriptClient, { name, keys, lua }: Script, arg
   return client.runCommand(name, args);
 }
 
-/** Lua: the milliseconds of Redis's own clock, the only one that all processes share. */
+/** Lua: now() returns Redis's own time in ms, the only clock that all processes share. */
 export const LUA_NOW = `
 local function now()
   local time = redis.call('TIME')
@@ -41,19 +43,19 @@ end
 `;
 
 /**
- * Lua, as the first statement of a script that frees memory. When Redis is out of memory it refuses a script whose
- * first write may grow, but lets one go on whose first write cannot: deleting a key that does not exist is such a
- * write.
+ * Lua: the first statement of a script that frees memory. When Redis is out of memory it refuses a script whose first
+ * write may grow, and lets one run whose first write cannot: deleting a key that does not exist is such a write.
  */
 export const LUA_FREES_MEMORY = `redis.call('DEL', KEYS[1] .. ':none')
 `;
 
-/** About how many bytes of users' data, values and reasons one command reads: a script reads a megabyte in 4 ms. */
+/** How many bytes of values and reasons one command reads, about: a script reads a megabyte in 4 ms. */
 export const BYTES_PER_COMMAND = 256 * 1024;
 
 /**
- * Lua: a slice of a hash, by number and by bytes. Read in small steps, because HSCAN does not tell how long the values
- * are before it has read them. It returns the cursor to go on from, and { field, value, … }, at most one step too many.
+ * Lua: hashSlice(key, cursor, count, bytes) reads a slice of a hash, bounded by number and by bytes. It reads in small
+ * steps, because HSCAN does not tell how long values are before it has read them. It returns the next cursor and {
+ * field, value, … }, at most one step too many.
  */
 export const LUA_HASH_SLICE = `
 local function hashSlice(key, cursor, count, bytes)
@@ -72,7 +74,7 @@ local function hashSlice(key, cursor, count, bytes)
 end
 `;
 
-/** Lua: the beginning of a text, at most so many bytes, without a part of a character at its end. */
+/** Lua: beginning(text, length) returns at most so many bytes of a text, without a part of a character at its end. */
 export const LUA_BEGINNING = `
 local function beginning(text, length)
   if not text or #text <= length then
@@ -85,7 +87,28 @@ local function beginning(text, length)
 end
 `;
 
-/** Lua: no more members are waited for: the batch is sealed, or nobody will seal it. As `isClosed` in rules.ts. */
+/**
+ * Lua: returns why a job has failed by itself. A job of a flow that failed because of one below it has only the reason
+ * 'child … failed': then the error of the lowest failed job is returned, as long as that job exists.
+ */
+export const LUA_OWN_REASON = `
+local function ownReason(prefix, reason)
+  for _ = 1, 100 do
+    local below = string.match(reason or '', '^child (.+) failed$')
+    if not below or string.sub(below, 1, #prefix + 1) ~= prefix .. ':' then
+      break
+    end
+    local found = redis.pcall('HGET', below, 'failedReason')
+    if type(found) ~= 'string' then
+      break
+    end
+    reason = found
+  end
+  return reason
+end
+`;
+
+/** Lua: isClosed(jobKey): whether the batch was sealed, abandoned or cancelled, as `isClosed` in model/rules.ts. */
 export const LUA_IS_CLOSED = `
 local function isClosed(jobKey)
   local batch = redis.call('HMGET', jobKey, '${FIELD.sealedAt}', '${FIELD.abandonedAt}', '${FIELD.cancelledAt}')
@@ -94,7 +117,8 @@ end
 `;
 
 /**
- * Lua: whether an id is that of one of the batch's own callbacks, whose beginnings are the arguments from this one on.
+ * Lua: isCallback(id): whether an id begins like those of the batch's own callbacks. The beginnings are the arguments
+ * from `firstArgument` on.
  */
 export const luaIsCallback = (firstArgument: number) => `
 local function isCallback(id)
@@ -108,8 +132,8 @@ end
 `;
 
 /**
- * Lua: whether an id is that of a callback of this life of a batch: its whole id, `<batch>~<event>~<number>~<nonce>`,
- * because members and queues may have names that begin in the same way.
+ * Lua: isOwnCallback(id, batchId, nonce): whether an id is that of a callback of this life of a batch. The whole id is
+ * compared, `<batch>~<event>~<number>~<nonce>`, because members and queues may have names that begin in the same way.
  */
 export const LUA_IS_OWN_CALLBACK = `
 local EVENTS = { ${EVENTS.map((event) => `${event} = true`).join(', ')} }
@@ -124,7 +148,8 @@ end
 `;
 
 /**
- * Lua: the nonce of the batch that has this job; nil without a batch, and for a job of the batches queue that is none.
+ * Lua: nonceOf(jobKey) returns the nonce of the batch with this batch job; nil when there is none, and for a job that
+ * is not a batch.
  */
 export const LUA_NONCE = `
 local function nonceOf(jobKey)
@@ -133,9 +158,9 @@ end
 `;
 
 /**
- * Lua: makes a batch job run now, from 'delayed' (open) or 'waiting-children', wherever it is. It goes through
- * 'delayed' with a score that is due for every clock: BullMQ then moves it on itself, the same way in 5 and 6, paused
- * or not.
+ * Lua: wake(queueKey, jobKey, id) makes a batch job run now, from 'delayed' (an open batch) or 'waiting-children'. The
+ * job goes through 'delayed' with a score that is due by every clock: BullMQ then moves it on itself, in the same way
+ * in versions 5 and 6, whether the queue is paused or not.
  */
 export const LUA_WAKE = `
 local function wake(queueKey, jobKey, id)
@@ -148,7 +173,7 @@ local function wake(queueKey, jobKey, id)
   redis.call('ZADD', queueKey .. 'marker', 0, '0')
   return 1
 end
--- The same for a job that waits for its children, and has none left.
+-- Wakes a job that waits for its children, if none is left.
 local function wakeIfIdle(queueKey, jobKey, id, dependencies)
   local isIdle = redis.call('SCARD', dependencies) == 0 and redis.call('ZSCORE', queueKey .. 'waiting-children', id)
   return isIdle and wake(queueKey, jobKey, id) or 0
@@ -156,8 +181,8 @@ end
 `;
 
 /**
- * Lua: the key prefix of a job's queue, and the job's id; queue names have no colon, job ids may have. Returns nil for
- * a key with another prefix: BullMQ accepts a child from there, and it is never a member.
+ * Lua: splitKey(key, prefix) returns the key prefix of a job's queue, and the job's id; queue names have no colon, job
+ * ids may have. It returns nil for a key with another prefix: BullMQ accepts such a child, and it is never a member.
  */
 export const LUA_SPLIT_KEY = `
 local function splitKey(key, prefix)
@@ -173,8 +198,8 @@ end
 `;
 
 /**
- * Lua: looks at one batch of a page. A batch that cannot be looked at, for instance because one of its keys has another
- * type, must not keep the others of its page from being looked at.
+ * Lua: lookAt(look, id) looks at one batch of a page. An error in one batch, for instance because one of its keys has
+ * another type, must not keep the others from being looked at.
  */
 export const LUA_LOOK_AT = `
 local broken = {}
@@ -187,7 +212,7 @@ local function lookAt(look, id)
 end
 `;
 
-/** Lua: the name/value pairs of a reply, in any order; \`named()\` reads them. */
+/** Parses the name/value pairs of a script's reply; their order does not matter. */
 export function named(reply: unknown): Readonly<Record<string, unknown>> {
   const flat = reply as readonly unknown[];
   return Object.fromEntries(flat.flatMap((name, i) => (i % 2 === 0 ? [[String(name), flat[i + 1]]] : [])));

@@ -5,9 +5,9 @@ import { LUA_IS_CLOSED, LUA_NOW, LUA_WAKE, script } from './script.js';
 import { setField } from './set-field.js';
 
 /**
- * Records that everything has been added and lets the batch job go, in one step: there is no instant at which a killed
- * producer leaves a sealed batch that nobody wakes. Sealing again changes nothing, but wakes a batch job that a
- * BatchWorker put back to 'delayed' between the two.
+ * Records the seal and promotes the batch job in one step, so that a killed producer never leaves a sealed batch that
+ * nothing wakes. Sealing again changes nothing, except that it wakes a batch job that a BatchWorker has put back to
+ * 'delayed' meanwhile.
  *
  * KEYS: batch job. ARGV: batch id, key prefix of the batches queue, nonce.
  * Returns 0 without this life of the batch, 2 for one that was abandoned and has failed for it, otherwise 1.
@@ -37,8 +37,10 @@ export async function sealBatch(redis: BatchRedis, { id, nonce }: BatchLife): Pr
 }
 
 /**
- * KEYS: batch job. ARGV: batch id, key prefix of the batches queue. Wakes the batch job if its batch was sealed,
- * abandoned or cancelled: whoever did so while a BatchWorker held it, woke nothing.
+ * Wakes the batch job if its batch was sealed, abandoned or cancelled: the script that did so while a BatchWorker held
+ * the batch job could not wake it.
+ *
+ * KEYS: batch job. ARGV: batch id, key prefix of the batches queue.
  */
 const WAKE_IF_CLOSED = script(
   'wakeIfClosed',
@@ -49,12 +51,12 @@ if isClosed(KEYS[1]) then
 end`,
 );
 
-/** Lets a batch job go that was put back to 'delayed' as that of an open batch, if the batch is open no more. */
+/** Wakes a batch job that was put back to 'delayed' as that of an open batch, if the batch is closed by now. */
 export async function wakeIfClosed(redis: BatchRedis, batchId: string): Promise<void> {
   await redis.run(WAKE_IF_CLOSED, [batchKeys(redis, batchId).job, batchId, batchesKey(redis, '')]);
 }
 
-/** Tells an open batch that its producer lives, though it adds nothing at the moment. */
+/** Gives a sign of life of an open batch's producer, although it adds nothing at the moment. */
 export async function touchBatch(redis: BatchRedis, { id, nonce }: BatchLife): Promise<void> {
   await setField(redis, { id, nonce }, 'registeredAt');
 }

@@ -3,7 +3,9 @@ import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
 import { LUA_NOW, script } from './script.js';
 
-/** KEYS: batch job. ARGV: nonce, the field, its value or '' for the time. Sets it, if this life of the batch is there. */
+/**
+ * KEYS: batch job. ARGV: nonce, the field, its value or '' for the time. Sets it, if this life of the batch is there.
+ */
 const SET_FIELD = script(
   'setField',
   1,

@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, memberName } from './keys.js';
-import { BYTES_PER_COMMAND, LUA_HASH_SLICE, script } from './script.js';
+import { BYTES_PER_COMMAND, LUA_HASH_SLICE, LUA_OWN_REASON, script } from './script.js';
 
 export interface SettledMember {
   readonly key: string;
@@ -11,21 +11,35 @@ export interface SettledMember {
 }
 
 /**
- * A slice of the members that succeeded or failed.
+ * A slice of the members that are outstanding, succeeded, or failed.
  *
- * KEYS: processed or failed. ARGV: cursor, about how many, about how many bytes.
- * Returns { cursor, { key, value, … } }.
+ * KEYS: dependencies, processed or failed. ARGV: cursor, about how many, about how many bytes, key prefix of all
+ *       queues, or '' for members that succeeded.
+ * Returns { cursor, { key, value, … } }; the value of one that is outstanding is ''.
  */
 const SETTLED = script(
   'settled',
   1,
-  `${LUA_HASH_SLICE}
+  `${LUA_HASH_SLICE}${LUA_OWN_REASON}
+if redis.call('TYPE', KEYS[1]).ok == 'set' then
+  local page, outstanding = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2]), {}
+  for _, key in ipairs(page[2]) do
+    outstanding[#outstanding + 1] = key
+    outstanding[#outstanding + 1] = ''
+  end
+  return { page[1], outstanding }
+end
 local cursor, slice = hashSlice(KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]))
+if ARGV[4] ~= '' then
+  for i = 2, #slice, 2 do
+    slice[i] = ownReason(ARGV[4], slice[i])
+  end
+end
 return { cursor, slice }`,
 );
 
 /**
- * The data of the first of these jobs: of one at least, and of as many as have no more bytes than allowed.
+ * Reads the data of the first of these jobs: of one at least, and of as many as have no more bytes than allowed.
  *
  * KEYS: processed or failed, which only says where in a cluster the jobs are. ARGV: bytes, keys of jobs.
  * Returns the data of each, '' without a job.
@@ -45,19 +59,19 @@ end
 return data`,
 );
 
-/** How many jobs one command is asked for the data of. */
+/** How many jobs one command reads the data of. */
 const JOBS_PER_COMMAND = 200;
 
-/** Which members, how many at a time, and whether with their jobs' data. */
+/** Which members to read, how many at a time, and whether with their jobs' data. */
 export interface Part {
-  readonly which: 'processed' | 'failed';
+  readonly which: 'dependencies' | 'processed' | 'failed';
   readonly count: number;
   readonly withData: boolean;
 }
 
 /**
- * A page of the members that succeeded or failed, smaller than asked for where they are large; a member may be on two
- * pages while the batch is running.
+ * Reads a page of the members that succeeded or failed. It is smaller than asked for where they are large. A member may
+ * be on two pages while the batch is running.
  */
 export async function settledPage(
   redis: BatchRedis,
@@ -65,14 +79,18 @@ export async function settledPage(
   { which, cursor, count, withData }: Part & { readonly cursor: string },
 ): Promise<{ cursor: string; members: SettledMember[] }> {
   const collection = batchKeys(redis, batchId)[which];
-  const reply = await redis.run(SETTLED, [collection, cursor, count, BYTES_PER_COMMAND]);
+  const prefix = which === 'failed' ? redis.prefix : '';
+  const reply = await redis.run(SETTLED, [collection, cursor, count, BYTES_PER_COMMAND, prefix]);
   const [next, flat] = reply as [string, string[]];
   const settled = flat.flatMap((key, i) => (i % 2 === 0 ? [{ key, value: flat[i + 1] ?? '' }] : []));
   const data = withData ? await dataOf(redis, collection, settled) : undefined;
   return { cursor: next, members: settled.map((member) => ({ ...member, data: data?.get(member.key) })) };
 }
 
-/** The data of jobs that exist, by their keys; that of a child batch is its definition, and nobody's data. */
+/**
+ * Reads the data of jobs that exist, by their keys. Child batches are left out: the data of a batch job is its
+ * definition.
+ */
 async function dataOf(
   redis: BatchRedis,
   collection: string,
@@ -94,8 +112,8 @@ async function dataOf(
 }
 
 /**
- * All pages, one after the other. Members may leave the collection meanwhile: HSCAN still returns every one that stays,
- * if it goes on from where the last page ended.
+ * Yields all pages, one after the other. Members may leave the collection meanwhile: HSCAN still returns every one that
+ * stays, because each page continues where the last one ended.
  */
 export async function* settledPages(
   redis: BatchRedis,

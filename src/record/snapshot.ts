@@ -1,9 +1,10 @@
 import { type BatchDefinition, callbacksOf } from '../model/definition.js';
+import { plainReason } from '../model/rules.js';
 import type { CallbackSnapshot, CallbackState, Counts, Snapshot } from '../model/snapshot.js';
 import type { BatchLife } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD, jobKey } from './keys.js';
-import { LUA_BEGINNING, LUA_IS_CLOSED, LUA_NOW, named, script } from './script.js';
+import { LUA_BEGINNING, LUA_IS_CLOSED, LUA_NOW, LUA_OWN_REASON, named, script } from './script.js';
 import { setField } from './set-field.js';
 import { sortCancelled } from './sort-cancelled.js';
 import { LUA_IS_STRANGER } from './strangers.js';
@@ -11,17 +12,17 @@ import { LUA_IS_STRANGER } from './strangers.js';
 /** How many settled members one step may look at for strangers. */
 const SEARCHED_AT_ONCE = 500;
 
-/** How many strangers are told from members; those beyond are counted as if they were members. */
+/** How many strangers are told apart from members; further ones count as members. */
 const MOST_STRANGERS = 100;
 
-/** How much of a reason for a failure is read. */
+/** How many bytes of a failure reason are read. */
 const REASON_LENGTH = 1000;
 
 /*
- * readBatch(KEYS, prefix, id) returns nil without a batch, or a table with the fields of the batch's hash, its counts,
- * the state of the callbacks that have been enqueued, and what the counts consist of. A callback that was enqueued and
- * is in no collection of the batch was detached from it, if its job exists, and has else vanished before it ran: it is
- * due again. Callbacks and known strangers are in none of the counts. `total` is never less than what is there.
+ * Lua: readBatch(KEYS, prefix, id) returns nil without a batch, or a table with the fields of the batch's hash, its
+ * counts, the state of the callbacks that were enqueued, and what the counts consist of. A callback that was enqueued
+ * and is in no collection of the batch was detached from it, if its job exists; otherwise it vanished before it ran,
+ * and is due again. Callbacks and known strangers are in none of the counts. `total` is never less than what is there.
  */
 const LUA_READ_BATCH = `${LUA_BEGINNING}
 local function lines(text)
@@ -32,15 +33,15 @@ local function readBatch(keys, id)
     'failedReason', '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}',
     '${FIELD.abandonedAt}', '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}', '${FIELD.cancelled}',
     '${FIELD.cancelledChildren}', '${FIELD.diedAt}', '${FIELD.attemptedAt}', '${FIELD.enqueued}', '${FIELD.strangers}',
-    '${FIELD.deferred}', '${FIELD.startedAt}', '${FIELD.skippedAt}')
+    '${FIELD.deferred}', '${FIELD.childCount}', '${FIELD.startedAt}', '${FIELD.skippedAt}')
   if not values[1] or values[11] then
     return nil
   end
   local batch = { definition = values[1], nonce = values[2], createdAt = values[3], finishedOn = values[4],
     failedReason = values[5], sealedAt = values[7], completedAt = values[8], completedCounts = values[9],
     abandonedAt = values[10], cancelledAt = values[12], cancelReason = values[13], cancelledChildren = values[15],
-    diedAt = values[16], attemptedAt = values[17], strangers = values[19], deferred = values[20],
-    startedAt = values[21], skippedAt = values[22], callbacks = {} }
+    diedAt = values[16], attemptedAt = values[17], strangers = values[19], deferred = values[20], childCount = values[21],
+    startedAt = values[22], skippedAt = values[23], callbacks = {} }
   local pending = redis.call('SCARD', keys[2])
   local succeeded, failed = redis.call('HLEN', keys[3]), redis.call('HLEN', keys[4])
   batch.version = table.concat({ pending, succeeded, failed, values[6] or 0, values[12] or '' }, ' ')
@@ -87,7 +88,7 @@ local function told(batch)
   local reply = { 'counts', batch.counts, 'callbacks', batch.callbacks }
   for _, name in ipairs({ 'definition', 'createdAt', 'finishedOn', 'failedReason', 'sealedAt', 'completedAt',
     'completedCounts', 'abandonedAt', 'cancelledAt', 'cancelReason', 'cancelledChildren', 'diedAt', 'attemptedAt',
-    'strangers', 'deferred', 'startedAt', 'skippedAt', 'version', 'ended', 'openFor', 'anyFailure' }) do
+    'strangers', 'deferred', 'startedAt', 'skippedAt', 'version', 'ended', 'openFor', 'anyFailure', 'childCount' }) do
     if batch[name] then
       reply[#reply + 1] = name
       reply[#reply + 1] = batch[name]
@@ -111,15 +112,16 @@ return batch and told(batch)`,
 );
 
 /**
- * The decide step: reads the batch, and `complete` is due, once and with its counts frozen, when every member is
- * settled: whoever takes over after a crash tells the callbacks the same numbers. For the holder of the batch job's
- * lock, or, without a token, for anybody. The holder also abandons an open batch whose producer has given no sign of
- * life for too long.
+ * The decide step. It reads the batch; when every member is settled, it makes `complete` due, once, and freezes its
+ * counts: a process that takes over after a crash gives the callbacks the same numbers. The holder of the batch job's
+ * lock calls it with its token, any other process without one. The holder also abandons an open batch whose producer
+ * has given no sign of life for too long.
  *
- * Before the members of a batch are judged, the settled ones are searched for strangers, which would hide as many
- * missing members: here, if they are few, else by SEARCH, for which this script then asks.
+ * Before the members of a batch are judged, the settled ones are searched for strangers, each of which would hide a
+ * missing member: in this script if they are few, otherwise by SEARCH, which this script then asks for.
  *
- * KEYS: as above. ARGV: batch id, lock token or '', key prefix of all queues, key prefix of the batches queue.
+ * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
+ * ARGV: batch id, lock token or '', key prefix of all queues, key prefix of the batches queue.
  * Returns nil without a batch, 'lock lost', 'no batch' for a job that is none, 'search' or, for the failures of a
  * cancelled batch, 'sort' (nothing was decided), or what told() says, with openFor (ms), and with anyFailure (why a
  * member failed) when all are settled.
@@ -127,7 +129,7 @@ return batch and told(batch)`,
 const DECIDE = script(
   'decide',
   6,
-  `${LUA_NOW}${LUA_READ_BATCH}${LUA_IS_STRANGER}${LUA_IS_CLOSED}
+  `${LUA_NOW}${LUA_READ_BATCH}${LUA_IS_STRANGER}${LUA_IS_CLOSED}${LUA_OWN_REASON}
 local id, token, prefix, batchesKey = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= token then
   return redis.call('EXISTS', KEYS[1]) == 1 and 'lock lost' or nil
@@ -190,7 +192,7 @@ if isSettled and batch.failed > 0 then
     local page = redis.call('HSCAN', KEYS[4], cursor, 'COUNT', 1)
     for i = 1, #page[2], 2 do
       if not batch.notMembers[page[2][i]] then
-        batch.anyFailure = beginning(page[2][i + 1], ${REASON_LENGTH})
+        batch.anyFailure = beginning(ownReason(prefix, page[2][i + 1]), ${REASON_LENGTH})
         break
       end
     end
@@ -252,7 +254,8 @@ export async function decideSnapshot(
     if (reply === 'search') {
       await searchForStrangers(redis, batchId);
     } else if (reply === 'sort' && isSorted && token === '') {
-      // So much is outstanding beside members that only the batch job's own wake, with nothing outstanding, can judge.
+      // With this many dependencies beside members, only the wake of the batch job, with nothing outstanding, can judge
+      // the batch.
       return readSnapshot(redis, batchId);
     } else if (reply === 'sort') {
       await sortCancelled(redis, batchId);
@@ -265,13 +268,13 @@ export async function decideSnapshot(
   }
 }
 
-/** Decides without the lock, for a batch that does not wake because callbacks of it are still running. */
+/** Runs the decide step without the lock, for a batch that does not wake because callbacks of it are still running. */
 export async function settleSnapshot(redis: BatchRedis, batchId: string): Promise<Snapshot | undefined> {
   const snapshot = await decideSnapshot(redis, batchId, '');
   return typeof snapshot === 'object' ? snapshot : undefined;
 }
 
-/** Searches all settled members, and notes that it has, unless some were settled meanwhile. */
+/** Searches all settled members for strangers, and notes that it has, unless members were settled meanwhile. */
 async function searchForStrangers(redis: BatchRedis, batchId: string): Promise<void> {
   const before = await readSnapshot(redis, batchId);
   if (before === undefined) {
@@ -286,9 +289,7 @@ async function searchForStrangers(redis: BatchRedis, batchId: string): Promise<v
   }
 }
 
-/**
- * Searches the failed members for jobs that were attached to the batch by hand: their failures are none of the batch's.
- */
+/** Searches the failed members for jobs that were attached to the batch by hand: their failures do not count. */
 export async function searchFailures(redis: BatchRedis, batch: BatchLife): Promise<void> {
   await searchCollection(redis, batch, batchKeys(redis, batch.id).failed);
 }
@@ -335,13 +336,17 @@ function parseSnapshot({ prefix }: BatchRedis, reply: Readonly<Record<string, un
     deaths: reply.deferred === undefined ? Math.max(0, counts.failed - (time('cancelledChildren') ?? 0)) : 0,
     isToBeSorted: reply.deferred !== undefined,
     counts,
+    childCount: Number(reply.childCount ?? 0),
     callbacks: parseCallbacks(prefix, definition, reply.callbacks as readonly string[]),
     strangers: (text('strangers') ?? '').split('\n').filter((key) => key !== ''),
     version: String(reply.version),
   };
 }
 
-/** All callbacks of the definition, each with what the script has said of it: of those that have been enqueued. */
+/**
+ * Returns all callbacks of the definition with their state. The script reports the state of those that were enqueued;
+ * the others are pending.
+ */
 function parseCallbacks(prefix: string, definition: BatchDefinition, flat: readonly string[]): CallbackSnapshot[] {
   const enqueued = new Map<string, { readonly state: CallbackState; readonly reason: string }>();
   for (let i = 0; i + 2 < flat.length; i += 3) {
@@ -349,7 +354,7 @@ function parseCallbacks(prefix: string, definition: BatchDefinition, flat: reado
   }
   return callbacksOf(definition.id, definition).map(({ event, index, callback: { queue, name }, jobId }) => {
     const { state = 'pending', reason = '' } = enqueued.get(jobKey(prefix, queue, jobId)) ?? {};
-    return { event, index, queue, name, jobId, state, failedReason: reason === '' ? undefined : reason };
+    return { event, index, queue, name, jobId, state, failedReason: reason === '' ? undefined : plainReason(reason) };
   });
 }
 

@@ -6,24 +6,24 @@ import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_FREES_MEMORY, named, script } from './script.js';
 
 /**
- * What one command looks at: so many failures, or so many bytes of their reasons. They can be long, and Redis hands
- * them out before their length is known: one by one, therefore.
+ * What one command looks at: so many failures, or so many bytes of their reasons. Redis does not tell how long a reason
+ * is before it returns it, so they are read one by one.
  */
 const MOST_FAILURES = 500;
 const MOST_BYTES = 400_000;
 const COST_OF_A_BATCH = 5;
 
 /**
- * Goes through the failed members of cancelled batches, as far as one command goes. Those that BullMQ has failed for
- * the sake of the cancel are counted as cancelled, and are failures no more. Others may fail meanwhile: what is in
- * `failed` afterwards is not all sorted, but what was found to have failed by itself has.
+ * Sorts the failed members of cancelled batches, one bounded part. A member that BullMQ has failed because of the
+ * cancel is counted as cancelled, and leaves `failed`. Others may fail meanwhile: afterwards `failed` may hold members
+ * that were not sorted, but those that are reported have failed by themselves.
  *
  * KEYS: a batch job, which only says where in a cluster the others are.
  * ARGV: key prefix of the batches queue, key prefix of all queues, then per batch id, nonce ('' for the life there is),
- *       cursor, and, once it has begun, '1' when no member was outstanding when it began, else '0'.
+ * cursor, and, once it has begun, '1' when no member was outstanding when it began, else '0'.
  * Returns cursors, of as many batches as it came to; nonces and settled, of each; flows: id, nonce and key of failed
- *       members that have jobs below them; failures: how many members have failed by themselves, cancelled child
- *       batches apart.
+ * members that have jobs below them; failures: how many members have failed by themselves, cancelled child
+ * batches apart.
  */
 const SORT = script(
   'sortCancelled',
@@ -95,11 +95,11 @@ export interface SortPage extends CancelledBatch, Page {
 }
 
 export interface Sorted extends Advance<SortPage, FlowNode> {
-  /** How many members have failed by themselves, of those that it came to. */
+  /** How many of the members that it has read have failed by themselves. */
   readonly failures: number;
 }
 
-/** Goes on through the failed members of these batches; finds those that have jobs below them. */
+/** Sorts a further part of the failed members of these batches, and finds those with jobs below them. */
 export async function sortFailed(redis: BatchRedis, pages: readonly SortPage[]): Promise<Sorted> {
   const reply = await redis.run(SORT, [
     ...[batchKeys(redis, pages[0]?.batchId ?? '').job, batchesKey(redis, ''), redis.prefix],
@@ -116,9 +116,9 @@ export async function sortFailed(redis: BatchRedis, pages: readonly SortPage[]):
 }
 
 /**
- * Counts the members of a cancelled batch as cancelled that BullMQ has failed for the sake of the cancel. Returns how
- * many were found to have failed by themselves; for a batch that is not cancelled, 0. More may fail meanwhile, for
- * either reason: what is in `failed` afterwards says nothing as long as members are outstanding.
+ * Counts those failed members of a cancelled batch as cancelled that BullMQ has failed because of the cancel. Returns
+ * how many have failed by themselves; 0 for a batch that is not cancelled. As long as members are outstanding, more may
+ * fail for either reason: what is in `failed` afterwards proves nothing.
  */
 export async function sortCancelled(redis: BatchRedis, batchId: string): Promise<number> {
   let failures = 0;

@@ -2,10 +2,10 @@ import { FIELD } from './keys.js';
 import { LUA_SPLIT_KEY } from './script.js';
 
 /**
- * Lua: tells jobs that were attached to the batch job by hand, with BullMQ's own methods, from members. Members have an
- * id that was made from the nonce, or, with an id of the caller's, a mark in their link to the parent; child batches
- * have a nonce of their own. A job that is gone, or was detached, cannot be asked, and counts as what it says it is: a
- * member.
+ * Lua: isStranger(key, prefix, batchesKey, id, nonce): whether a job was attached to the batch job by hand, with
+ * BullMQ's own methods. A member has an id that was made from the nonce or, with an id of the caller's, a mark in its
+ * link to the parent; a child batch has a nonce of its own. A job that is gone, or was detached, cannot be asked, and
+ * counts as a member.
  */
 export const LUA_IS_STRANGER = `${LUA_SPLIT_KEY}
 local function isStranger(key, prefix, batchesKey, id, nonce)

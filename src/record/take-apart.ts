@@ -5,21 +5,24 @@ import { LUA_FORGET_NEEDS } from './needs.js';
 import { type Hold, LUA_REMOVAL } from './removal.js';
 import { LUA_FREES_MEMORY, LUA_NONCE, LUA_NOW, LUA_WAKE, named, script } from './script.js';
 
-/** What one slice may cost, in entries looked at: 2 ms of Redis's time, and some on a machine that is busy. */
+/** What one slice may cost, in entries that it looks at: about 2 ms of Redis's time. */
 const BUDGET = 1000;
-/** What it costs to remove a job that is settled, and one that is pending, in the same unit. */
+/** What the removal of a settled job, and of a pending one, costs in entries. */
 const COST_OF_A_JOB = 3;
 const COST_OF_A_PENDING_JOB = 5;
-/** How many entries are read at once at most: none, but one, is read before it is known how large their values are. */
+/**
+ * How many entries are read at once at most. The first read is of one entry, because it is not known before how large
+ * the values are.
+ */
 const PAGE_SIZE = 250;
 const BYTES_AT_ONCE = 100_000;
-/** How many bytes of values cost as much as looking at an entry. */
+/** How many bytes of values cost as much as an entry. */
 const BYTES_PER_ENTRY = 400;
-/** How many child batches a slice finds before it asks for their removal. */
+/** How many child batches a slice finds before it asks the caller to remove them. */
 const MOST_CHILDREN = 100;
-/** How many failed jobs of one level of a flow are looked at for others below them that still wait. */
+/** How many failed jobs of one level of a flow are searched for jobs below them that still wait. */
 const MOST_FAILED_BELOW = 1000;
-/** A list of this length is searched for one job: Redis looks at 100,000 entries in about a millisecond. */
+/** The longest list that is searched for one job: Redis looks at 100,000 entries in about a millisecond. */
 const SEARCHABLE = 200_000;
 
 /** Lua: whether jobs have, or had, jobs below them; and the removal of a job's keys, large ones in the background. */
@@ -50,24 +53,26 @@ end
 `;
 
 /**
- * Takes a batch that is being removed apart, one slice of bounded cost: its members, with or without their jobs, and
- * then the batch job itself. Everything that is done is forgotten at once, so that it can be cut short anywhere and
- * gone on with.
+ * Removes one slice, of bounded cost, of a batch that is being removed: its members, with or without their jobs, and at
+ * last the batch job. Each part that is removed is forgotten at once, so that the removal can be cut short anywhere and
+ * continued.
  *
- * A settled member is forgotten, and its job removed with those below it if that was asked for. A pending one is
- * cancelled, as \`cancel()\` does: removed, or dropped where it is in a list, after what is below it. One that runs ends
+ * A settled member is forgotten, and its job removed with those below it if that was asked for. A pending member is
+ * cancelled, as `cancel()` does: removed, or dropped if it is in a list, after what is below it. A running member ends
  * outside of any batch, and is not tried again. A callback of the batch is removed even while it runs: it must not run
- * once more when its worker stalls. What is not the batch's own is left alone: a job that has another parent by now, or
- * another prefix. The batch job goes last, when nothing else is left and no BatchWorker holds it: it is taken out of its
- * state, and of the batch above, which may be waiting for nothing else.
+ * once more when its worker stalls. Jobs that are not the batch's own, with another parent by now or with another
+ * prefix, are left alone.
+ *
+ * The batch job goes last, when nothing else is left and no BatchWorker holds it. It is taken out of its state, and out
+ * of the batch above, which may be waiting for nothing else.
  *
  * KEYS: batch job, what the keys of the sets of needs begin with, registry of dropped jobs.
  * ARGV: batch id, nonce, holder, key prefix of the batches queue, key prefix of all queues, which of the batch's
- *       collections to go on with (1 to 4, 5: all are done), cursor in it, then the keys of the batch's callbacks.
+ * collections to go on with (1 to 4, 5: all are done), cursor in it, then the keys of the batch's callbacks.
  * Returns outcome: 'lost' when it is not the caller's to remove, 'done', 'locked' when only the batch job is left and a
- *       BatchWorker holds it, 'again'. With 'again': at, cursor (to go on at); children: child batches that are to be
- *       removed first, { id, key of the job whose child it is, … }. But for 'lost' also dropped: 1 when there are jobs
- *       to be searched for in lists.
+ * BatchWorker holds it, 'again'. With 'again': at, cursor (to go on at); children: child batches that are to be
+ * removed first, { id, key of the job whose child it is, … }. But for 'lost' also dropped: 1 when there are jobs
+ * to be searched for in lists.
  */
 const TAKE_APART = script(
   'takeApart',
@@ -88,7 +93,7 @@ end
 local children, known = {}, {}
 local clear
 
--- A queue of another prefix that begins like ours is none here: what its jobs are in cannot be told.
+-- A queue whose prefix only begins like ours is left out: in which states its jobs are is not known.
 local function isQueue(queueKey)
   if known[queueKey] == nil then
     known[queueKey] = redis.call('EXISTS', queueKey .. 'meta') == 1
@@ -173,7 +178,7 @@ local function removeCallback(key, queueKey, id)
   unlinkJob(key)
 end
 
--- Does what is to be done with a job that is outstanding. Returns whether its owner may forget it.
+-- Cancels or removes an outstanding job. Returns whether its owner may forget it.
 local function takePending(owner, key, queueKey, id)
   budget = budget - ${COST_OF_A_PENDING_JOB}
   if takesPending and haveJobsBelow({ key }) and not isJobRunning(key, queueKey, id) then
@@ -191,7 +196,7 @@ local function takePending(owner, key, queueKey, id)
   return true
 end
 
--- Does with one child what is to be done. Returns 'forget' when its owner may forget it, 'remove' when it is a settled
+-- Removes, or leaves, one child. Returns 'forget' when its owner may forget it, 'remove' when it is a settled
 -- job that is to go, or 'stays'.
 local function takeChild(owner, key, collection)
   budget = budget - 1
@@ -345,7 +350,7 @@ redis.call('XADD', batchesQueue .. 'events', 'MAXLEN', '~', 10000, '*', 'event',
   'prev', 'unknown')
 if above then
   if batch[2] and redis.call('HEXISTS', above .. ':failed', batchKey) == 0 then
-    -- It was about to fail in its parent, and does not.
+    -- The batch job was about to fail in its parent, and must not any more.
     redis.call('HINCRBY', above, '${FIELD.cancelledChildren}', -1)
   end
   local wasWaitedFor = redis.call('SREM', above .. ':dependencies', batchKey) == 1
@@ -357,14 +362,14 @@ end
 return ending('done')`,
 );
 
-/** Where a removal is: which collection of the batch, and the cursor in it. */
+/** How far a removal has come: which collection of the batch, and the cursor in it. */
 export interface Place {
   readonly at: number;
   readonly cursor: string;
 }
 
 export const FIRST_PLACE: Place = { at: 1, cursor: '0' };
-/** When nothing is left but the batch job. */
+/** The place at which only the batch job is left. */
 export const LAST_PLACE: Place = { at: 5, cursor: '0' };
 
 export interface FoundChild {
@@ -382,7 +387,7 @@ export type Slice = { readonly hasDropped: boolean } & (
     }
 );
 
-/** Takes one slice of a batch away, and the batch job with the last one. */
+/** Removes one slice of a batch, and the batch job with the last one. */
 export async function takeApart(
   redis: BatchRedis,
   { batchId, nonce, holder }: Hold,

@@ -3,17 +3,17 @@ import { batchesKey, FIELD, needsKey } from './keys.js';
 import { LUA_NEED } from './needs.js';
 import { LUA_LOOK_AT, LUA_NOW, LUA_WAKE, named, script } from './script.js';
 
-/** A closed batch job that is delayed for longer than this is not in the backoff of a failed step. */
+/** The longest delay, in ms, that a closed batch job can have because of the backoff of a failed step. */
 const LONGEST_BACKOFF_MS = 60_000;
-/** How many batches are asked together whether anything has failed in them. */
+/** How many batches one command asks together whether anything has failed in them. */
 const ASKED_TOGETHER = 100;
-/** In how many rounds each batch in need has come back into the sets for it. */
+/** After how many rounds each batch in need has been put back into its sets, in case it was missing there. */
 const ROUNDS_TO_COME_BACK = 8;
 
-/** An unfinished batch as a look found it. */
+/** What a look at an unfinished batch has found. */
 export interface UnfinishedBatch {
   readonly batchId: string;
-  /** It is sealed, abandoned or cancelled. */
+  /** Whether it is sealed, abandoned or cancelled. */
   readonly isClosed: boolean;
   /** How many dependencies it has. */
   readonly outstanding: number;
@@ -24,18 +24,18 @@ export interface UnfinishedBatch {
 }
 
 /**
- * A page of the batches that have not finished, of which it mends what a look at the batch itself can tell:
- * - an open batch without a sign of life for its openTimeout is abandoned. A BatchWorker does that when it wakes the
- *   batch; a batch that waits for a dependency without a job is never woken, nor is one that was delayed by a clock
- *   which is fast;
- * - a closed batch that is delayed as if it were open, or that waits for nothing, is woken;
- * - a batch in need that is not in the set for it comes back into it.
+ * Reads a page of the unfinished batches, and mends what the batch job itself shows:
+ *
+ * - An open batch without a sign of life for its openTimeout is abandoned. Usually a BatchWorker does so when the batch
+ *   wakes; but a batch that waits for a dependency without a job never wakes, nor one that was delayed by a fast clock.
+ * - A closed batch that is delayed as if it were open, or that waits for nothing, is woken.
+ * - A batch in need that is missing in the set for its need is put back into it.
  *
  * KEYS: the batches queue's delayed, waiting-children, what the keys of the sets begin with.
  * ARGV: from, to (ranks over both, delayed first), key prefix of the batches queue, number of the round, which says
- *       whose turn it is to come back into the sets.
+ * whose turn it is to come back into the sets.
  * Returns listed (how many batches the page has), batches (id, outstanding, and the sum of 1 when it is closed, 2 when
- *   any has failed, 4 when it was woken, of each), broken (ids, each with what is wrong).
+ * any has failed, 4 when it was woken, of each), broken (ids, each with what is wrong).
  */
 const UNFINISHED = script(
   'unfinished',
@@ -107,7 +107,7 @@ end
 return { 'listed', #ids, 'batches', batches, 'broken', broken }`,
 );
 
-/** A page of the batches that have not finished, by rank; nothing is listed past the last one. */
+/** Reads a page of the unfinished batches, by rank; `listed` is 0 past the last one. */
 export async function unfinishedBatches(
   redis: BatchRedis,
   { from, to, round }: { readonly from: number; readonly to: number; readonly round: number },

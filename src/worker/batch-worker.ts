@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type ConnectionOptions, type Job, Worker } from 'bullmq';
+import { type CallbackHandlers, checkCallbackHandlers } from '../batch/callbacks.js';
 import { type Home, homeOn } from '../batch/home.js';
 import { getBatchCounts } from '../batch/lookup.js';
 import type { BatchStatus } from '../batch/status.js';
@@ -9,6 +10,7 @@ import { BatchOptionsError } from '../errors.js';
 import { DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../model/place.js';
 import { checkBackend, rawClientOf } from '../record/client.js';
 import { checkBatchesQueue, checkKeys, checkName, checkObject, describe } from '../validation.js';
+import { callbackWorker, type FailedCallback } from './callback-worker.js';
 import { enterQueue } from './enter-queue.js';
 import { ErrorThrottle } from './error-throttle.js';
 import { putBackForeignJob } from './foreign-job.js';
@@ -25,7 +27,16 @@ export interface BatchWorkerOptions {
   readonly prefix?: string;
   /** The queue that holds the batches, as in `withBatches(queue, { batchesQueue })`. Default: 'batches'. */
   readonly batchesQueue?: string;
-  /** How many batches this BatchWorker moves on at the same time; each step takes milliseconds. Default: 10. */
+  /**
+   * The callbacks that it runs itself, by name: those that batches are given by name only, `on: { complete: 'name' }`.
+   * They wait in the queue 'batch-callbacks', which every BatchWorker with `callbacks` takes jobs from: give all of
+   * them the same map. A callback that is not in it fails. Default: none, callbacks run on workers of your own.
+   */
+  readonly callbacks?: CallbackHandlers;
+  /**
+   * How many batches it moves on at the same time, each for milliseconds, and how many of `callbacks` it runs.
+   * Default: 10.
+   */
   readonly concurrency?: number;
   /** After how many ms without a sign of life of one BatchWorker another one takes its batch over. Default: 10,000. */
   readonly lockDuration?: number;
@@ -61,6 +72,8 @@ export interface BatchWorkerEvents {
       readonly succeeded: boolean;
     },
   ];
+  /** One of its `callbacks` has failed; BullMQ tries it again as long as it has attempts left. */
+  callbackFailed: [callback: FailedCallback];
   /** Maintenance has mended something that no event had told: in good order this does not happen. */
   repaired: [repair: BatchRepair];
   /**
@@ -88,7 +101,7 @@ const UNLIMITED = 1_000_000_000;
 /** How long, in ms, `close()` waits for the maintenance step that is under way. */
 const CLOSING_MS = 1000;
 
-const OPTION_KEYS = ['connection', 'prefix', 'batchesQueue', 'telemetry', ...Object.keys(DEFAULTS)];
+const OPTION_KEYS = ['connection', 'prefix', 'batchesQueue', 'callbacks', 'telemetry', ...Object.keys(DEFAULTS)];
 
 /**
  * Drives the batches of one Redis and prefix: enqueues callbacks, finishes batches, repairs. Start at least one in any
@@ -100,12 +113,13 @@ const OPTION_KEYS = ['connection', 'prefix', 'batchesQueue', 'telemetry', ...Obj
  * @throws BatchOptionsError for bad options.
  *
  * @example
- * const batchWorker = new BatchWorker({ connection });
+ * const batchWorker = new BatchWorker({ connection, callbacks: { 'finished-import': (job) => mail(job.data.batch) } });
  * batchWorker.on('error', (error) => log.error(error));
  * process.once('SIGTERM', () => batchWorker.close());
  */
 export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   readonly #worker: Worker;
+  readonly #callbackWorker: Worker | undefined;
   readonly #home: Promise<Home>;
   readonly #maintainer: Promise<Maintainer>;
   readonly #finished = { succeeded: 0, failed: 0 };
@@ -139,6 +153,16 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
       this.#worker.close().catch(() => {});
       throw error;
     }
+    this.#callbackWorker =
+      options.callbacks &&
+      callbackWorker(
+        options.callbacks,
+        { connection, prefix, concurrency, ...(telemetry === undefined ? {} : { telemetry }) },
+        {
+          onError: (error) => this.#report(error),
+          onFailed: (failed) => this.emit('callbackFailed', failed),
+        },
+      );
     this.#home = rawClientOf(this.#worker).then((client) => homeOn(client, { prefix, batchesQueue }, telemetry));
     this.#maintainer = this.#home.then(async (home) => {
       const onError = (error: unknown) => this.#report(error);
@@ -155,6 +179,7 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
       if (this.#closing === undefined) {
         maintainer.start();
         this.#worker.run().catch(onError);
+        this.#callbackWorker?.run().catch(onError);
       }
       return maintainer;
     });
@@ -218,10 +243,12 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
     // The maintainer comes first: when it has refused to start, the worker is being closed, and would not get ready.
     await this.#maintainer;
     await this.#worker.waitUntilReady();
+    await this.#callbackWorker?.waitUntilReady();
   }
 
   /**
-   * Finishes the steps that are under way and closes the connection. Batches go on with any other BatchWorker.
+   * Finishes the steps and the callbacks that are under way and closes the connections. Batches go on with any other
+   * BatchWorker.
    *
    * @example
    * process.once('SIGTERM', () => batchWorker.close());
@@ -235,7 +262,7 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
     const ended = this.#maintainer.then((maintainer) => maintainer.close()).catch(() => {});
     // Not longer than CLOSING_MS: without Redis, a command that was sent never ends.
     await Promise.race([ended, pause(CLOSING_MS, undefined, { ref: false })]);
-    await this.#worker.close();
+    await Promise.all([this.#worker.close(), this.#callbackWorker?.close()]);
   }
 
   async #process(job: Job, token: string): Promise<BatchStatus> {
@@ -280,6 +307,9 @@ function checkOptions(options: BatchWorkerOptions): void {
   }
   if (options.batchesQueue !== undefined) {
     checkBatchesQueue('BatchWorker: batchesQueue', options.batchesQueue);
+  }
+  if (options.callbacks !== undefined) {
+    checkCallbackHandlers('BatchWorker', options.callbacks);
   }
   for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
     const value = options[name];

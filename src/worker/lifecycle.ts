@@ -187,6 +187,6 @@ function failure(reason: string): UnrecoverableError {
 }
 
 /** Writes what people see. An error there must not keep the batch from going on. */
-async function show(row: Promise<void>): Promise<void> {
+async function show(row: Promise<unknown>): Promise<void> {
   await row.catch(() => {});
 }

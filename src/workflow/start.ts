@@ -13,6 +13,7 @@ import { extendPlan, PLAN_SLICE } from '../record/plan.js';
 import { BYTES_PER_COMMAND } from '../record/script.js';
 import { sealBatch } from '../record/seal.js';
 import { readSnapshot } from '../record/snapshot.js';
+import { escapedId } from '../validation.js';
 import type { Blueprint } from './blueprint.js';
 import { type PlannedRun, type PlannedStage, planRun } from './plan-stages.js';
 
@@ -45,7 +46,8 @@ export async function startRun(
 ): Promise<DefinedBatch> {
   const { home } = opener;
   const planned = planRun(opener, blueprint, input);
-  const { id = newBatchId(), description = blueprint.description ?? blueprint.name } = options;
+  const { description = blueprint.description ?? blueprint.name } = options;
+  const id = options.id === undefined ? newBatchId() : escapedId(options.id);
   const run = await defineBatch(opener, { ...options, id, description }, parent, runPart(id, planned));
   if (!run.created && (await readSnapshot(home.redis, id))?.sealedAt !== undefined) {
     return run;

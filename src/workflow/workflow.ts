@@ -11,7 +11,7 @@ import { BatchError, BatchNotFoundError, BatchOptionsError } from '../errors.js'
 import { mermaid } from '../model/mermaid.js';
 import { stageId } from '../model/workflow.js';
 import { readDefinition } from '../record/change-definition.js';
-import { checkKeys, checkName, checkObject, describe } from '../validation.js';
+import { checkKeys, checkName, checkObject, describe, escapedId } from '../validation.js';
 import { type Blueprint, keepBlueprint, makeBlueprint } from './blueprint.js';
 import { checkKnown } from './graph.js';
 import { WorkflowRun } from './run.js';
@@ -21,10 +21,12 @@ import { openerOf, startRun } from './start.js';
 /** What a new run is to be beside its input. Everything is optional, and as for a batch. */
 export type StartOptions = Pick<
   BatchOptions,
-  'id' | 'description' | 'on' | 'parent' | 'openTimeout' | 'keep' | 'onFailure'
+  'id' | 'description' | 'on' | 'parent' | 'openTimeout' | 'keep' | 'onFailure' | 'deadline' | 'metadata' | 'tags'
 >;
 
-const START_KEYS = ['id', 'description', 'on', 'parent', 'openTimeout', 'keep', 'onFailure'];
+const START_KEYS = [
+  ...['id', 'description', 'on', 'parent', 'openTimeout', 'keep', 'onFailure', 'deadline', 'metadata', 'tags'],
+];
 
 /** What a workflow may be told beside its stages. Everything is optional. */
 export interface WorkflowOptions<Output extends string = string> {
@@ -127,8 +129,9 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
    * @example
    * await (await importCustomers.getRun('upload-7')).retry();
    */
-  async getRun(id: string): Promise<WorkflowRun<OutputOf<All, Output>>> {
-    checkName('The id of a run', id);
+  async getRun(wanted: string): Promise<WorkflowRun<OutputOf<All, Output>>> {
+    checkName('The id of a run', wanted);
+    const id = escapedId(wanted);
     const opener = await openerOf(this.#blueprint);
     const definition = await readDefinition(opener.home.redis, id);
     if (definition?.run?.workflow !== this.name) {

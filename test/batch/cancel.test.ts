@@ -6,6 +6,7 @@ import { type Batch, BatchError, BatchFinishedError, BatchNotFoundError, type Ca
 import { markCancelled, tellParentOfCancel } from '../../src/record/cancel.js';
 import { readDefinition } from '../../src/record/change-definition.js';
 import { beginRemoval, releaseRemoval } from '../../src/record/removal.js';
+import { monitorRedis } from '../support/monitor.js';
 import { startPrivateRedis } from '../support/private-redis.js';
 import { type AnyJob, type Bench, describe, eventually, expect, gate, keysOf, test } from '../support/test.js';
 
@@ -413,18 +414,14 @@ describe('a member that was running when its batch was cancelled', () => {
     await bench.redis.del(`${bench.prefix}:users:${job.id}:lock`);
     await users.addBulk(Array.from({ length: 2000 }, () => ({ name: 'other', data: {} })));
     await batch.cancel();
-    const watcher = new Redis(bench.connection);
-    const monitor = await watcher.monitor();
     let looks = 0;
-    const searches: string[][] = [];
-    monitor.on('monitor', (_: string, args: string[]) => {
+    const searches: (readonly string[])[] = [];
+    await monitorRedis(bench, ({ args }) => {
       looks += args[0] === 'evalsha' && args[3] === `${bench.prefix}:batches:${batch.id}` ? 1 : 0;
       if (args[1] === `${bench.prefix}:users:wait`) searches.push(args);
     });
     bench.batchWorker({ sweepInterval: 10 });
     await eventually(() => looks > 50);
-    monitor.disconnect();
-    watcher.disconnect();
     expect(searches).toEqual([]);
     expect(await batch.status()).toMatchObject({ state: 'running', pending: 1 });
   });

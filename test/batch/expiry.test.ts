@@ -4,6 +4,7 @@ import { type Batch, BatchNotFoundError } from '../../src/index.js';
 import { expiredBatches } from '../../src/record/expiry.js';
 import { beginRemoval, releaseRemoval } from '../../src/record/removal.js';
 import { FIRST_PLACE, takeApart } from '../../src/record/take-apart.js';
+import { monitorRedis } from '../support/monitor.js';
 import { type Bench, describe, eventually, expect, keysOf, test } from '../support/test.js';
 
 const AN_HOUR = 3_600_000;
@@ -87,17 +88,9 @@ test('what expiry reads of a batch does not grow with its definition', async ({ 
 /** Redis tells what it executes; returns what did since the last call, in this prefix. */
 async function monitor(bench: Bench): Promise<() => Promise<string[]>> {
   const calls: string[] = [];
-  const connection = bench.redis.duplicate();
-  const monitoring = await connection.monitor();
-  monitoring.on('monitor', (_time: string, args: string[], source: string) => {
-    if (source === 'lua') calls.push(args.map((arg) => `"${arg}"`).join(' '));
+  await monitorRedis(bench, ({ args, isOfScript }) => {
+    if (isOfScript) calls.push(args.map((arg) => `"${arg}"`).join(' '));
     if (args[1] === bench.prefix) calls.push(bench.prefix);
-  });
-  bench.use({
-    async close() {
-      monitoring.disconnect();
-      connection.disconnect();
-    },
   });
   return async () => {
     await bench.redis.echo(bench.prefix);

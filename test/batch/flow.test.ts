@@ -79,6 +79,27 @@ describe('batch.addFlow()', () => {
     expect(await batch.status()).toMatchObject({ total: 2, pending: 2 });
   });
 
+  test('the default job options of wrapped queues apply to their jobs, and give way to their own', async ({
+    bench,
+  }) => {
+    const users = bench.queue('users', { defaultJobOptions: { attempts: 2, lifo: true } });
+    const mail = bench.queue('mail', { defaultJobOptions: { attempts: 4, removeOnComplete: 10 } });
+    const files = bench.plainQueue('files', { defaultJobOptions: { attempts: 6 } });
+    const batch = await users.createBatch({ jobOptions: { attempts: 3 } });
+    const { job, children } = await batch.addFlow(tree(leaf('a')));
+    const middle = children?.[0];
+    const options = await Promise.all([
+      users.getJob(job.id ?? ''),
+      mail.getJob(middle?.job.id ?? ''),
+      files.getJob(middle?.children?.[0]?.job.id ?? ''),
+    ]);
+    expect(options[0]?.opts).toMatchObject({ attempts: 3, lifo: true });
+    expect(options[1]?.opts).toMatchObject({ attempts: 4, removeOnComplete: 10 });
+    expect(options[2]?.opts.attempts ?? 0).toBe(0);
+    const { job: own } = await batch.addFlow({ name: 'b', queueName: 'mail', opts: { attempts: 9 } });
+    expect(own.opts.attempts).toBe(9);
+  });
+
   test("takes BullMQ's own FlowJob, and leaves what it was given as it was", async ({ bench }) => {
     const { users } = setUp(bench);
     const batch = await users.createBatch();
@@ -122,14 +143,21 @@ describe('batch.addFlow()', () => {
 });
 
 describe('a job of a flow that fails', () => {
-  test('fails the root, and so a member, however deep it is', async ({ bench }) => {
+  test('fails the root, and so a member, however deep it is, with the error of the lowest', async ({ bench }) => {
     const { users, ran, work } = setUp(bench);
     const batch = await users.createBatch({ on: { complete: { name: 'complete' }, success: { name: 'success' } } });
     const { job } = await batch.addFlow(tree(leaf('bad'), leaf('good')));
     await batch.seal();
     work();
-    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', total: 1, failed: 1, missing: 0 });
-    expect(await failures(batch)).toEqual([{ id: job.id, reason: expect.stringMatching(/^child .*:mail:.* failed$/) }]);
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({
+      state: 'failed',
+      total: 1,
+      failed: 1,
+      missing: 0,
+      failedReason: '1 of 1 member failed: no',
+    });
+    expect(await failures(batch)).toEqual([{ id: job.id, reason: 'no' }]);
+    expect((await batch.failuresPage()).failures).toEqual([expect.objectContaining({ reason: 'no' })]);
     expect(ran).toContain('complete');
     expect(ran).not.toContain('middle');
     expect(ran).not.toContain('root');

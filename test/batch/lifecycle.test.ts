@@ -395,7 +395,7 @@ describe('waitUntilFinished', () => {
     const batch = await users.createBatch();
     await batch.add('row', {});
     await expect(batch.waitUntilFinished(0)).rejects.toThrow(
-      'has not finished after 0 ms: it is open, with 1 of 1 members pending',
+      'has not finished after 0 ms: it is open, with 1 of 1 members pending. No BatchWorker is running: start one with',
     );
     await expect(batch.waitUntilFinished('1s' as never)).rejects.toThrow("ttl is a number of milliseconds, not '1s'");
   });

@@ -49,6 +49,7 @@ test('remove() refuses a batch that has not finished, and unknown options', asyn
   const batch = await users.createBatch();
   await expect(batch.remove()).rejects.toThrow(BatchError);
   await expect(batch.remove()).rejects.toThrow('has not finished: wait for it');
+  await expect(batch.remove()).rejects.toThrow('to cancel it first. No BatchWorker is running: start one with');
   await expect(batch.remove({ member: true } as never)).rejects.toThrow("Did you mean 'members'?");
   expect(await batch.status()).toMatchObject({ state: 'open' });
 });

@@ -1,40 +1,10 @@
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
-import { createBullBoard } from '@bull-board/api';
-import { ExpressAdapter } from '@bull-board/express';
 import { UnrecoverableError } from 'bullmq';
-import express from 'express';
 import { vi } from 'vitest';
-import { BatchBoardAdapter } from '../../src/surfaces/bull-board/index.js';
-import { batchPage } from '../../src/surfaces/page/index.js';
 import { chromiumPath, test } from '../support/browser.js';
-import { type AnyQueue, type Bench, describe, eventually, expect, gate } from '../support/test.js';
+import { type Bench, describe, eventually, expect, gate } from '../support/test.js';
+import { serve } from './serve.js';
 
 vi.setConfig({ testTimeout: 120_000 });
-
-/** An application with Bull Board and the page of batches, as the README mounts them. */
-async function serve(bench: Bench, ...queues: AnyQueue[]) {
-  const [first = bench.plainQueue('users')] = queues;
-  const serverAdapter = new ExpressAdapter();
-  serverAdapter.setBasePath('/queues');
-  createBullBoard({
-    queues: [bench.plainQueue('batches'), ...queues].map((queue) => new BatchBoardAdapter(queue as never)),
-    serverAdapter,
-    options: { uiConfig: { miscLinks: [{ text: 'Batches', url: '/batches' }] } },
-  });
-  const app = express();
-  app.use('/queues', serverAdapter.getRouter());
-  app.use('/batches', batchPage(first, { allowActions: true }).handler);
-  const server = app.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  bench.use({
-    async close() {
-      server.closeAllConnections();
-      server.close();
-    },
-  });
-  return `http://localhost:${(server.address() as AddressInfo).port}`;
-}
 
 const rows = (count: number) => Array.from({ length: count }, (_, n) => ({ name: 'import-user', data: { n } }));
 
@@ -78,7 +48,7 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
     await page.getByText('20 of 40 jobs settled').waitFor({ timeout: 60_000 });
     // The pace is that of the jobs below: neither child batch has ended.
     await page.getByText(/\d per (second|minute), with the jobs of child batches, in the last/).waitFor();
-    await picture('page-batch');
+    await picture('page-nested');
 
     await page.goto(`${origin}/queues/queue/batches?status=waiting-children`);
     await page.getByText('50%').nth(1).waitFor();

@@ -1,9 +1,10 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BrowserContext, chromium, type Page } from 'playwright-core';
+import { pages } from './pages.js';
 import { test as base } from './test.js';
 
 const PLACES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
@@ -31,16 +32,14 @@ const FLAGS = [
 ];
 
 const root = new URL('../../', import.meta.url);
-const readme = readFileSync(new URL('README.md', root), 'utf8');
 
 /**
- * Where a picture goes: into `reports`, which git ignores; with UPDATE_PICTURES=1, those that the README shows replace
- * its own.
+ * Where a picture goes: into `reports`, which git ignores; with UPDATE_PICTURES=1, those that the documentation shows
+ * replace its own.
  */
 function pictureNamed(name: string): string {
-  const ofReadme = `docs/${name}.png`;
-  const isWanted = process.env.UPDATE_PICTURES === '1' && readme.includes(ofReadme);
-  return fileURLToPath(new URL(isWanted ? ofReadme : `reports/screenshots/${name}.png`, root));
+  const isWanted = process.env.UPDATE_PICTURES === '1' && pages().some(({ text }) => text.includes(`${name}.png)`));
+  return fileURLToPath(new URL(isWanted ? `docs/${name}.png` : `reports/screenshots/${name}.png`, root));
 }
 
 export interface Browser {

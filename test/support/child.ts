@@ -12,7 +12,9 @@ export interface Child {
   readonly ended: Promise<number | string>;
 }
 
-/** Runs a program of programs.ts in a process of its own, against the same BullMQ and in the same prefix as the test. */
+/**
+ * Runs a program of programs.ts in a process of its own, against the same BullMQ and in the same prefix as the test.
+ */
 export function runChild(program: string, bench: Bench, args: Record<string, unknown>): Child {
   const child = spawn(process.execPath, ['--enable-source-maps', programPath(program), JSON.stringify(args)], {
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -65,7 +65,7 @@ export async function withBench<T>(
 ): Promise<T> {
   const closables: { close(): Promise<unknown> }[] = [];
   const heldConnections: HeldConnection[] = [];
-  const names = new Set(['batches']);
+  const names = new Set(['batches', 'batch-callbacks']);
   const bench: Bench = {
     prefix,
     connection,

@@ -121,6 +121,38 @@ describe('the row of a batch', () => {
     expect(job.progress).toMatchObject({ progress: 100, status: 'succeeded' });
   });
 
+  test('of a batch with child batches shows the progress of all jobs below it, at any depth', async ({ bench }) => {
+    const users = bench.queue('users');
+    bench.batchWorker({ reconcileInterval: 50 });
+    const rest = gate();
+    bench.worker('users', async (job) => (job.data.user > 1 ? rest.opened : undefined), { concurrency: 20 });
+    const top = await users.createBatch();
+    const middle = await top.createBatch();
+    for (const size of [2, 6]) {
+      const child = await middle.createBatch();
+      await child.addBulk(Array.from({ length: size }, (_, user) => ({ name: 'row', data: { user } })));
+      await child.seal();
+    }
+    await top.addBulk([
+      { name: 'row', data: { user: 0 } },
+      { name: 'row', data: { user: 2 } },
+    ]);
+    for (const batch of [middle, top]) await batch.seal();
+    // Of 10 jobs users 0 and 1 are done: 2 of 2, 2 of 6, and 1 of 2.
+    await eventually(async () => {
+      const { job } = await rowOf(bench, top.id);
+      expect(job.progress).toMatchObject({ progress: 50, total: 3, pending: 2, jobs: { total: 10, pending: 5 } });
+      return true;
+    });
+    expect((await rowOf(bench, middle.id)).job.progress).toMatchObject({
+      progress: 50,
+      jobs: { total: 8, pending: 4 },
+    });
+    rest.open();
+    await top.waitUntilFinished();
+    expect((await rowOf(bench, top.id)).job.progress).toMatchObject({ progress: 100, jobs: { total: 10, pending: 0 } });
+  });
+
   test('is written a bounded number of times, however many members there are', async ({ bench }) => {
     const users = bench.queue('users');
     bench.batchWorker();

@@ -256,8 +256,34 @@ describe('onFailure', () => {
     expect(await strict.waitUntilFinished(15_000)).toMatchObject({ state: 'failed' });
   });
 
+  test("'allow': failures are recorded, and the batch and its parent succeed, unless a member is missing or cancelled", async ({
+    bench,
+  }) => {
+    const { users, names } = setUp(bench);
+    bench.batchWorker({ missingAfter: 100, reconcileInterval: 100 });
+    const on = { complete: { name: 'complete' }, success: { name: 'success' }, death: { name: 'death' } };
+    const top = await users.createBatch();
+    const batch = await top.createBatch({ onFailure: 'allow', on });
+    await batch.addBulk([job('bad'), job('good'), job('bad')]);
+    await batch.seal();
+    await top.seal();
+    expect(await top.waitUntilFinished(15_000)).toMatchObject({ state: 'succeeded', succeeded: 1 });
+    expect(await batch.status()).toMatchObject({ state: 'succeeded', succeeded: 1, failed: 2, recovered: false });
+    expect((await batch.failuresPage()).failures).toHaveLength(2);
+    expect(names().sort()).toEqual(['complete', 'death', 'success']);
+
+    const hopeless = await users.addBatch({ onFailure: 'allow' }, [job('bad')]);
+    expect(await hopeless.waitUntilFinished(15_000)).toMatchObject({ state: 'succeeded', failed: 1 });
+
+    const short = await users.createBatch({ onFailure: 'allow' });
+    const lost = await short.add('late', {}, { delay: 3_600_000 });
+    await users.remove(lost.id ?? '');
+    await short.seal();
+    expect(await short.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', missing: 1 });
+  });
+
   test.for([
-    ['stop', "onFailure must be 'continue', 'cancel' or { cancelAfter?, succeedIf? }, not 'stop'"],
+    ['stop', "onFailure must be 'continue', 'allow', 'cancel' or { cancelAfter?, succeedIf? }, not 'stop'"],
     [{}, "onFailure needs 'cancelAfter' or 'succeedIf'"],
     [{ cancelafter: 1 }, "Did you mean 'cancelAfter'?"],
     [{ cancelAfter: 0 }, 'must be a positive integer or a percentage'],

@@ -157,8 +157,8 @@ export class BatchRows {
   }
 
   /**
-   * A page at a time, of what has not been looked at: those that are gone make room for others at the same rank. One
-   * that is being removed by somebody else is not found any more, and listed still: each is looked at once.
+   * Looks at each batch of a state once, a page at a time. Batches that are removed make room for others at the same
+   * rank; one that another process is removing is still listed, but not found any more.
    */
   async #each(
     state: 'open' | 'running' | 'failed' | 'succeeded',
@@ -178,7 +178,7 @@ export class BatchRows {
   }
 }
 
-/** It went with its parent. */
+/** A batch that is not found any more was removed with its parent. */
 function goneIfNotFound(error: unknown): 'gone' {
   if (error instanceof BatchNotFoundError) {
     return 'gone';
@@ -194,12 +194,12 @@ async function act(action: () => Promise<unknown>): Promise<void> {
   }
 }
 
-/** What a batch refuses is the reader's mistake, not the server's. */
+/** Turns what a batch refuses into an answer with status 409: it is no failure of the server. */
 function asRefusal(error: unknown): unknown {
   return error instanceof BatchError ? refusal(error.message) : error;
 }
 
-/** As the batch job's own progress, which a BatchWorker writes from time to time. */
+/** The progress of a batch, in the form in which a BatchWorker writes it to the batch job from time to time. */
 function progressOf({ progress, total, succeeded, failed, pending, state }: BatchStatus) {
   return { progress, total, succeeded, failed, pending, status: state };
 }
@@ -231,7 +231,7 @@ async function someFailuresOf(batch: Batch): Promise<Record<string, string>> {
   return failures;
 }
 
-/** On this one object: Bull Board calls the methods of the job that it was given. */
+/** Replaces methods of one job object, on which Bull Board calls them. */
 function replaceMethods(job: Job, methods: { readonly [name in keyof Job]?: () => Promise<unknown> }): void {
   for (const [name, value] of Object.entries(methods)) {
     Object.defineProperty(job, name, { value, configurable: true, writable: true });

@@ -43,12 +43,12 @@ const DESCRIPTION = 'Each row is a batch of jobs: delayed while it is open, wait
 export class BatchBoardAdapter extends BullMQAdapter {
   readonly #queue: Queue;
   readonly #batchesQueue: string;
-  /** For the queue of the batches; in any other queue the rows are jobs, and stay BullMQ's. */
+  /** Undefined unless this is the queue that holds the batches: the rows of other queues are ordinary jobs. */
   readonly #batches: BatchRows | undefined;
 
   constructor(queue: QueueLike, { page, batchesQueue = 'batches', ...options }: BatchBoardOptions = {}) {
     checkPage(page);
-    // Whichever copy of BullMQ the queue comes from: Bull Board looks at what it can do.
+    // The queue may come from another copy of BullMQ: Bull Board only looks at its methods.
     const wrapped = withBatches(queue as unknown as Queue, { batchesQueue });
     const holdsBatches = queue.name === batchesQueue;
     const link = (job: Partial<Job>) =>

@@ -24,7 +24,7 @@ export function linkOf(
       ? undefined
       : { displayText: 'Batch', href: `${page.replace(/\/$/, '')}/${encodeURIComponent(id)}` };
   }
-  // Bull Board resolves it against where it is mounted.
+  // Bull Board resolves a relative address against the path where it is mounted.
   return parent === undefined
     ? undefined
     : { displayText: 'Batch', href: `queue/${encodeURIComponent(batchesQueue)}/${encodeURIComponent(parent)}` };

@@ -6,8 +6,8 @@ const SLICE = 1000;
 type CleanStatus = Parameters<Queue['clean']>[2];
 
 /**
- * Bull Board's "Duplicate" copies a job with all of its options: the copy is a job by itself, and not a member that
- * nobody added.
+ * Bull Board's "Duplicate" copies a job with all of its options: the copy becomes a job without a batch, because
+ * nothing has added it to one.
  */
 export function addOutsideOfBatches(
   queue: Queue,
@@ -19,8 +19,8 @@ export function addOutsideOfBatches(
 }
 
 /**
- * BullMQ removes 10,000 jobs in one command: with a batch to tell of each, that keeps Redis busy for a tenth of a
- * second. What is added, or comes of age, meanwhile stays: in a busy queue there would be no end.
+ * Cleans in small commands: BullMQ removes 10,000 jobs in one, which keeps Redis busy for a tenth of a second when each
+ * of them is reported to a batch. Jobs that are added, or reach the age, meanwhile stay; there would be no end.
  */
 export async function cleanInSlices(queue: Queue, status: CleanStatus, graceMs: number): Promise<void> {
   const begun = Date.now();

@@ -31,10 +31,10 @@ const WIDEST_BAR = 40;
 const NARROWEST_BAR = 5;
 const NARROWEST_NAME = 8;
 
-/** The jobs that a batch is about: with child batches, all those below. Its own status is the fresher one. */
+/** The numbers to show for a batch: with child batches those of all jobs below, otherwise its own, which are newer. */
 export function jobsOf({ status, tree }: Look): Counts & { readonly progress: number } {
   const jobs = tree.children.length === 0 ? status : tree.jobs;
-  // The tree may have been read a moment after the status, and know of the end already.
+  // The tree may have been read after the status, and say 100 % before the batch has finished.
   return hasEnded(status.state) ? jobs : { ...jobs, progress: Math.min(99, jobs.progress) };
 }
 
@@ -49,7 +49,7 @@ export function barLines(look: Look, { columns, rows }: Space, paint: Paint): st
   return shown.length === below.length ? lines : [...lines, restLine(below, shown, columns, paint)];
 }
 
-/** A stack of our own holds a chain of any depth. */
+/** Walks the tree with an explicit stack: batches can be nested deeper than the call stack allows. */
 function* barsOf(child: BatchTree): Generator<Bar> {
   const stack = [{ tree: child, depth: 1 }];
   for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
@@ -113,7 +113,7 @@ function barOf({ counts, state }: Bar, width: number, paint: Paint): string {
   }
   const lost = total - pending - succeeded;
   const settled = Math.floor((width * (total - pending)) / total);
-  // Whoever failed is seen: one of a thousand jobs still gets a block of the bar.
+  // One failed job of a thousand still gets a block of the bar.
   const red = lost === 0 ? 0 : Math.min(width, Math.max(1, Math.round((width * lost) / total)));
   const green = Math.max(0, settled - red);
   return [

@@ -122,7 +122,7 @@ async function refused({ out }: Call): Promise<number> {
 const standing = (status: BatchStatus) =>
   `${called(status)} (${status.state}, ${number(status.pending)} of ${plural(status.total, 'member')} pending)`;
 
-/** Where nobody can be asked, the answer must have been given. */
+/** Without a terminal to ask at, the command line must say --yes. */
 function mayGoOn(given: Given): void {
   if (!given.flag('yes') && process.stdin.isTTY !== true) {
     throw new UsageError('This cannot be undone, and there is no terminal to ask at: say --yes.');

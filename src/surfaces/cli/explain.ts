@@ -1,6 +1,7 @@
 import type { BatchExplanation } from '../../index.js';
 import { type Call, type Command, JSON_OPTION } from './command.js';
 import { EXIT } from './failure.js';
+import { inCommands } from './in-commands.js';
 import { type Cell, type Column, Table } from './table.js';
 import { ago, called, number, printable, wrapped } from './text.js';
 
@@ -18,7 +19,7 @@ export const explainCommand: Command = {
     }
     await out.line(`${sentenceStart(called(explanation))}: ${explanation.state}`);
     for (const reason of explanation.reasons) {
-      await out.line(`- ${wrapped(printable(reason), out.columns, '  ')}`);
+      await out.line(`- ${wrapped(printable(inCommands(reason)), out.columns, '  ')}`);
     }
     const lines = commandLines(explanation, call);
     if (lines.length > 0) {
@@ -35,7 +36,7 @@ export const explainCommand: Command = {
   },
 };
 
-/** The sentences name methods; these are the commands that do the same. */
+/** The commands that the sentences name, with the ids and options to copy. */
 function commandLines({ id, sealed, reasons, children }: BatchExplanation, { commandLine }: Call): string[] {
   const says = (method: string) => reasons.some((reason) => reason.includes(method));
   const example = (state: 'open' | 'running') => children.find((group) => group.state === state)?.oldest[0]?.id;
@@ -70,9 +71,7 @@ const PARTS: readonly ((explanation: BatchExplanation) => Part)[] = [
       state,
       number(count),
       { text: number(failing), style: failing > 0 ? 'red' : undefined },
-      oldest === undefined
-        ? ''
-        : `${[oldest.name, oldest.id].filter(Boolean).join(' ')}${oldest.timestamp === undefined ? '' : `, ${ago(oldest.timestamp)}`}`,
+      oldest === undefined ? '' : nameAndAge(oldest),
     ]),
   }),
   ({ children }) => ({
@@ -130,6 +129,11 @@ async function printPart({ title, columns, rows }: Part, { out }: Call): Promise
   for (const line of [table.header(), ...rows.map((row) => table.row(row))]) {
     await out.line(line.trimEnd());
   }
+}
+
+function nameAndAge({ name, id, timestamp }: BatchExplanation['members'][number]['oldest'][number]): string {
+  const who = [name, id].filter(Boolean).join(' ');
+  return timestamp === undefined ? who : `${who}, ${ago(timestamp)}`;
 }
 
 const sentenceStart = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);

@@ -1,5 +1,6 @@
-import { BatchNotFoundError, BatchOptionsError } from '../../index.js';
+import { BatchError, BatchNotFoundError, BatchOptionsError } from '../../index.js';
 import { isOfTheConnection, sentenceOf } from './connection-sentence.js';
+import { inCommands } from './in-commands.js';
 
 /** What the program's exit code says; `--help` tells the same. */
 export const EXIT = {
@@ -36,8 +37,11 @@ export function failureOf(error: unknown, redis: string): { readonly message: st
   if (isOfTheConnection(error)) {
     return { message: sentenceOf(error, redis), exitCode: EXIT.failed };
   }
-  return { message: error instanceof Error ? error.message : String(error), exitCode: exitCodeOf(error) };
+  const message = error instanceof BatchError ? inCommands(error.message) : messageOf(error);
+  return { message, exitCode: exitCodeOf(error) };
 }
+
+const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
 
 function exitCodeOf(error: unknown): number {
   if (error instanceof BatchNotFoundError) {

@@ -94,7 +94,7 @@ async function run(
   }
 }
 
-/** @throws UsageError for a name that no queue has. */
+/** @throws UsageError for a name that no queue can have. */
 function placeOf(given: Given): BatchesPlace {
   const batchesQueue = given.text('batches-queue') ?? DEFAULT_BATCHES_QUEUE;
   if (batchesQueue.includes(':')) {
@@ -112,7 +112,7 @@ function addressOf({ given }: CommandLine) {
 }
 
 function version(): string {
-  // The package names itself, so that it is found from the sources as from what was built.
+  // The package imports itself by name, which works from the sources and from the build.
   return (createRequire(import.meta.url)('bullmq-batches/package.json') as { version: string }).version;
 }
 

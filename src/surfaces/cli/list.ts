@@ -44,7 +44,7 @@ export const listCommand: Command = {
     }
     await printTable(newest, out);
     const more = states.reduce((sum, state) => sum + counts[state], 0) - newest.length;
-    // Jobs that somebody else has put among the batches are counted, but never found.
+    // Other jobs in the queue of the batches are counted, but are not found as batches.
     if (more > 0 && newest.length === limit) {
       await out.line(out.paint('dim', `… and ${number(more)} more: --limit ${limit + more}`));
     }

@@ -1,24 +1,16 @@
 import type { Batch, BatchFailure, BatchResult } from '../../index.js';
-import type { Call, Command, Given, Options } from './command.js';
+import type { Call, Command } from './command.js';
 import { csvLine } from './csv.js';
-import { EXIT, UsageError } from './failure.js';
+import { EXIT } from './failure.js';
+import { isByReason, printFailureReasons } from './failure-reasons.js';
+import { FORMAT_OPTIONS, formatOf } from './format.js';
 import { Table } from './table.js';
 import { jsonLine, printable } from './text.js';
 
-const FORMATS = ['jsonl', 'csv'] as const;
-type Format = (typeof FORMATS)[number] | 'table';
-
-const OPTIONS: Options = {
-  format: { type: 'string', value: 'FORMAT', help: 'jsonl (the default, except on a terminal) or csv, with a header' },
-  json: { type: 'boolean', help: 'JSON lines, also on a terminal; as --format jsonl' },
-};
-
 const DETAILS = [
-  'One member after the other, also of a large batch: nothing is collected. While the batch is running there may be ' +
-    'more',
-  'later, and one may be listed twice. In CSV, objects are JSON, and what a spreadsheet would take for a formula ' +
-    'begins',
-  'with an apostrophe. A child batch is a member, and has isBatch: true.',
+  'One member after the other, also of a large batch: nothing is collected. While the batch is running there may be',
+  'more later, and one may be listed twice. In CSV, objects are JSON, and what a spreadsheet would take for a formula',
+  'begins with an apostrophe. A child batch is a member, and has isBatch: true.',
 ];
 
 export const resultsCommand: Command = {
@@ -26,7 +18,7 @@ export const resultsCommand: Command = {
   takesId: true,
   summary: 'Lists the members that have succeeded, with what they returned',
   details: DETAILS,
-  options: OPTIONS,
+  options: FORMAT_OPTIONS,
   check: (given) => void formatOf(given, false),
   run: (call) =>
     printMembers(call, {
@@ -40,28 +32,22 @@ export const failuresCommand: Command = {
   name: 'failures',
   takesId: true,
   summary: 'Lists the members that have failed for good, with reason and data',
-  details: DETAILS,
-  options: OPTIONS,
-  check: (given) => void formatOf(given, false),
+  details: [
+    ...DETAILS,
+    'With --by reason the failures are counted: those whose reasons differ in numbers, ids or quoted values only are',
+    "one, with '…' for these.",
+  ],
+  options: { by: { type: 'string', value: 'reason', help: 'count the failures by their reasons' }, ...FORMAT_OPTIONS },
+  check: (given) => void [formatOf(given, false), isByReason(given)],
   run: (call) =>
-    printMembers(call, {
-      members: (batch) => batch.failures() as AsyncIterable<BatchFailure>,
-      columns: ['id', 'queue', 'isBatch', 'reason', 'data'],
-      none: 'No member has failed for good so far.',
-    }),
+    isByReason(call.given)
+      ? printFailureReasons(call)
+      : printMembers(call, {
+          members: (batch) => batch.failures() as AsyncIterable<BatchFailure>,
+          columns: ['id', 'queue', 'isBatch', 'reason', 'data'],
+          none: 'No member has failed for good so far.',
+        }),
 };
-
-function formatOf(given: Given, isTerminal: boolean): Format {
-  const format = given.text('format');
-  if (format !== undefined && !FORMATS.includes(format as never)) {
-    throw new UsageError(`--format takes ${FORMATS.join(' or ')}, not '${printable(format)}'.`);
-  }
-  if (given.flag('json') && format === 'csv') {
-    throw new UsageError('--json and --format csv exclude each other.');
-  }
-  const otherwise = given.flag('json') || !isTerminal ? 'jsonl' : 'table';
-  return (format as Format | undefined) ?? otherwise;
-}
 
 interface Listing {
   members(batch: Batch): AsyncIterable<object>;
@@ -104,7 +90,7 @@ async function* csvLines(
   }
 }
 
-/** So many members decide how wide the columns are. */
+/** The columns of a table are as wide as these first members need; the others are not known yet. */
 const FIRST = 100;
 
 async function* tableLines(

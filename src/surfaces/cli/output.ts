@@ -24,12 +24,12 @@ export class Output {
     private readonly stderr: NodeJS.WriteStream = process.stderr,
   ) {
     for (const stream of [stdout, stderr]) {
-      // Whoever reads has read enough, as `head` has.
+      // The reader of the pipe has closed it, as `head` does when it has enough.
       stream.on('error', (error: NodeJS.ErrnoException) => {
         if (error.code === 'EPIPE') {
           process.exit(EXIT.ok);
         }
-        // At once: the process ends before a stream would have written it.
+        // Synchronously: the process ends before a stream would have written it.
         writeSync(2, `bullmq-batches: The output cannot be written, and is not complete: ${error.message}.\n`);
         process.exit(EXIT.failed);
       });

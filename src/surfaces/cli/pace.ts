@@ -1,8 +1,8 @@
-/** What is looked back on, and the least of it that says something. */
+/** How far back samples are kept, and the least time between two that says something about a pace. */
 const WINDOW_MS = 30_000;
 const LEAST_MS = 2000;
 
-/** How fast jobs settle, over the last half minute: what has gone slowly yesterday does not matter to what is left. */
+/** Measures how fast jobs settle over the last half minute: an earlier pace says little about the time that is left. */
 export class Pace {
   #samples: { readonly at: number; readonly settled: number }[] = [];
 
@@ -13,7 +13,7 @@ export class Pace {
       this.#samples = [];
     }
     this.#samples.push({ at, settled });
-    // One that is older stays, so that the window is full.
+    // One sample that is older than the window stays, so that the window is full.
     while ((this.#samples[1]?.at ?? at) < at - WINDOW_MS) {
       this.#samples.shift();
     }

@@ -7,10 +7,10 @@ export const DEFAULT_PREFIX = 'bull';
 export const DEFAULT_BATCHES_QUEUE = 'batches';
 
 /** How long Redis gets to answer for the first time. */
-const PATIENCE_MS = 2000;
+const FIRST_ANSWER_MS = 2000;
 
-/** How long a connection gets to be closed; when it is lost, it never is. */
-const FAREWELL_MS = 500;
+/** How long closing a connection may take. A lost connection would never be closed. */
+const CLOSE_MS = 500;
 
 /** A connection that is lost later on is tried again so often, and with this pause. */
 const RECONNECTS = 10;
@@ -81,8 +81,8 @@ export interface OpenBatches {
 }
 
 /**
- * Connects, or fails within moments. Any queue of the prefix finds the batches; this one is theirs, and nothing is
- * written.
+ * Connects, or fails within seconds, and writes nothing. Any queue of the prefix finds the batches; this is the queue
+ * that holds them.
  *
  * @throws what the connection failed with, for `failureOf`.
  */
@@ -93,24 +93,24 @@ export async function openBatches(
   let isReady = false;
   const options = {
     ...connection,
-    connectTimeout: PATIENCE_MS,
+    connectTimeout: FIRST_ANSWER_MS,
     retryStrategy: (times: number) => (isReady && times <= RECONNECTS ? BETWEEN_RECONNECTS_MS : null),
-    // It would print a line about the age of Redis into every output.
+    // The check would print a warning about an old Redis into every output.
     skipVersionCheck: true,
   };
   const queue = new Queue(batchesQueue, { connection: options, prefix, skipMetasUpdate: true });
   try {
     await firstAnswer(queue);
     isReady = true;
-    return { queue: withBatches(queue, { batchesQueue }), close: () => atMost(FAREWELL_MS, queue.close()) };
+    return { queue: withBatches(queue, { batchesQueue }), close: () => atMost(CLOSE_MS, queue.close()) };
   } catch (error) {
-    // It waits for what may never come; the program ends without it.
+    // Disconnecting may wait for ever; the program ends without it.
     queue.disconnect().catch(() => {});
     throw error;
   }
 }
 
-/** Settles with the promise, whatever becomes of it, or when the time has passed. */
+/** Waits until the promise is settled, either way, or the time has passed. */
 async function atMost(ms: number, promise: Promise<unknown>): Promise<void> {
   const late = new Promise((resolve) => void setTimeout(resolve, ms).unref());
   await Promise.race([promise.catch(() => {}), late]);
@@ -120,11 +120,11 @@ async function firstAnswer(queue: Queue): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   try {
     await new Promise<void>((resolve, reject) => {
-      // A database that is not there is told by this event only, and the commands would go to another one.
+      // Only this event tells that the database does not exist; commands would go to another one.
       queue.on('error', reject);
       timer = setTimeout(() => {
-        reject(new Error(`no answer within ${PATIENCE_MS / 1000} s`));
-      }, PATIENCE_MS);
+        reject(new Error(`no answer within ${FIRST_ANSWER_MS / 1000} s`));
+      }, FIRST_ANSWER_MS);
       queue.waitUntilReady().then(() => resolve(), reject);
     });
   } finally {

@@ -44,7 +44,7 @@ export class Screen {
   }
 }
 
-/** A terminal that has been made narrower since has broken the line. */
+/** How many rows a line takes: a terminal that was made narrower since has broken it. */
 function rowsOf(line: string, columns: number): number {
   return Math.max(1, Math.ceil(widthOf(withoutSequences(line)) / columns));
 }

@@ -4,7 +4,7 @@
 
 const ESC = '\u001b';
 
-/** What a terminal takes for a command: with its parameters, which are no text either. */
+/** A control sequence of a terminal, with its parameters. */
 const SEQUENCE = new RegExp(
   [
     `${ESC}\\][^\u0007${ESC}]*(?:\u0007|${ESC}\\\\)`,
@@ -24,7 +24,7 @@ export function printable(text: string): string {
 
 export const withoutSequences = (text: string) => text.replace(SEQUENCE, '');
 
-/** One line of JSON that does nothing to a terminal either; parsed, it is the same. */
+/** One line of JSON, in which characters that control a terminal are escaped. */
 export function jsonLine(value: unknown): string {
   const escaped = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
   return JSON.stringify(value).replace(/[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, escaped);
@@ -54,8 +54,11 @@ export function padded(text: string, width: number, align: 'left' | 'right' = 'l
 }
 
 const NO_WIDTH = /[\p{M}\p{Cf}]/gu;
-const DOUBLE_WIDTH =
-  /[\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}\p{Emoji_Presentation}\u3000-\u303e\uff01-\uff60]/gu;
+const DOUBLE_WIDTH = new RegExp(
+  '[\\p{Script=Han}\\p{Script=Hangul}\\p{Script=Hiragana}\\p{Script=Katakana}' +
+    '\\p{Emoji_Presentation}\\u3000-\\u303e\\uff01-\\uff60]',
+  'gu',
+);
 
 /** How many columns of a terminal a text takes: East Asian characters are two wide, accents of their own none. */
 export function widthOf(text: string): number {
@@ -109,7 +112,7 @@ export function duration(ms: number): string {
 }
 
 export function ago(time: number, now = Date.now()): string {
-  // The clock of Redis's producer may be ahead of ours.
+  // The clock of the machine that created the batch may be ahead of this one's.
   return now - time < 1000 ? 'just now' : `${duration(now - time)} ago`;
 }
 
@@ -121,12 +124,12 @@ export function localIso(time: number): string {
   return `${local}${offset < 0 ? '-' : '+'}${two(Math.abs(offset) / 60)}:${two(Math.abs(offset) % 60)}`;
 }
 
-/** The batch as it is spoken of. */
+/** How sentences name a batch: with its id and description. */
 export function called({ id, description }: { readonly id: string; readonly description: string | undefined }): string {
   return description === undefined ? `batch ${printable(id)}` : `batch ${printable(id)} '${printable(description)}'`;
 }
 
-/** An argument as a shell takes it. */
+/** Quotes an argument for a shell, where that is needed. */
 export function quoted(argument: string): string {
   return /^[\w@%+=:,./-]+$/.test(argument) ? argument : `'${printable(argument).replaceAll("'", "'\\''")}'`;
 }

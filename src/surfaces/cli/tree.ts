@@ -29,7 +29,7 @@ async function print(root: BatchTree, out: Output): Promise<void> {
   for (let branch = branches.pop(); branch !== undefined; branch = branches.pop()) {
     await out.line(lineOf(branch, out.columns, out.paint));
     const { tree, beforeChildren } = branch;
-    // Last in, first out: a stack of our own holds a chain of any depth.
+    // An explicit stack: batches can be nested deeper than the call stack allows.
     for (const [i, child] of [...tree.children.entries()].reverse()) {
       const isLast = i === tree.children.length - 1;
       branches.push({

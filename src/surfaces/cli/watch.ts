@@ -9,13 +9,13 @@ import { Screen } from './screen.js';
 import { hasEnded, lossesOf, styleOf, whyOf } from './state.js';
 import { called, duration, localIso, number, plural, printable, shortened } from './text.js';
 
-/** Between two lines in a log, or two looks at the tree. */
+/** The least time between two lines of a log, and between two readings of the tree. */
 const LEAST_PAUSE_MS = 250;
 
 /** The tree of a large batch is read less often: it takes a tenth of the time, at most. */
 const REST_AFTER_TREE = 9;
 
-/** When nothing has changed for so long, somebody wants to know why. */
+/** When nothing has changed for so long, the command is shown that says why. */
 const QUIET_MS = 15_000;
 
 export const watchCommand: Command = {
@@ -119,7 +119,8 @@ function endOf(status: BatchStatus, out: Output): string {
   const why = whyOf(status);
   const time = duration((status.finishedAt ?? Date.now()) - status.createdAt);
   const state = out.paint(styleOf(status.state), status.state);
-  return `${printable(called(status)).replace(/^b/, 'B')}: ${state} after ${time}${why === undefined ? '' : `, ${printable(why)}`}`;
+  const because = why === undefined ? '' : `, ${printable(why)}`;
+  return `${printable(called(status)).replace(/^b/, 'B')}: ${state} after ${time}${because}`;
 }
 
 /** Shows the batch whenever its status has changed, and the tree below it as often as it may be read. */
@@ -130,7 +131,7 @@ async function follow(batch: Batch, show: (look: Look) => Promise<void>): Promis
     try {
       for await (const next of batch.watch()) {
         status = next;
-        // The last one is shown with the tree as it was left behind.
+        // The last status is shown below, with a tree that is read after it.
         if (next.finishedAt === undefined) {
           await show({ status, tree });
         }

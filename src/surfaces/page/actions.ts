@@ -3,21 +3,21 @@ import type { ActionName } from './paths.js';
 import { number, plural } from './text.js';
 
 export interface Action {
-  /** The states of a batch in which it makes sense. */
+  /** The states of a batch in which the action makes sense. */
   readonly offeredIn: readonly BatchState[];
-  /** On the button that leads to the question. */
+  /** The label of the button that leads to the question. */
   readonly label: string;
   readonly question: string;
-  /** What will happen, for the batch as it stands. */
+  /** Says what will happen to a batch with this status. */
   readonly consequence: (status: BatchStatus) => string;
-  /** On the button that does it. */
+  /** The label of the button that performs the action. */
   readonly confirm: string;
   readonly asksForReason: boolean;
-  /** Returns how many jobs it was about, where that is known. */
+  /** Performs the action, and returns how many jobs it was about, where that is known. */
   readonly perform: (batch: Batch, reason: string | undefined) => Promise<number | undefined>;
-  /** What is said when it is done. */
+  /** The sentence after the action was performed. */
   readonly done: (jobs: number | undefined) => string;
-  /** What is said when it takes longer than a page can wait. */
+  /** The sentence when the action takes longer than a page can wait. */
   readonly begun: string;
 }
 
@@ -27,8 +27,7 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
     label: 'Retry…',
     question: 'Retry what failed?',
     consequence: ({ failed }) =>
-      `${failed === 1 ? 'The failed member runs' : failed === 0 ? 'Failed callbacks run' : `The ${number(failed)} failed members run`} again, in child batches too. ` +
-      'What has succeeded is left alone.',
+      `${whatRunsAgain(failed)} again, in child batches too. What has succeeded is left alone.`,
     confirm: 'Yes, retry',
     asksForReason: false,
     perform: async (batch) => (await batch.retry()).retried,
@@ -56,8 +55,8 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
     label: 'Seal…',
     question: 'Seal this batch?',
     consequence: ({ total }) =>
-      `It has ${plural(total, 'member')}. Once it is sealed it can finish, and its callbacks can run; nobody but its ` +
-      'own running members may add to it then. This cannot be undone.',
+      `It has ${plural(total, 'member')}. Once it is sealed it can finish, and its callbacks can run; only its own ` +
+      'running members may add to it then. This cannot be undone.',
     confirm: 'Yes, seal the batch',
     asksForReason: false,
     perform: async (batch) => {
@@ -69,14 +68,21 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
   },
 };
 
-/** As they are offered: what cannot be undone comes last. */
+function whatRunsAgain(failed: number): string {
+  if (failed === 0) {
+    return 'Failed callbacks run';
+  }
+  return failed === 1 ? 'The failed member runs' : `The ${number(failed)} failed members run`;
+}
+
+/** The actions in the order of their buttons: what cannot be undone comes last. */
 export const ACTION_NAMES: readonly ActionName[] = ['retry', 'seal', 'cancel'];
 
 export function isOffered(action: ActionName, state: BatchState): boolean {
   return ACTIONS[action].offeredIn.includes(state);
 }
 
-/** Why an action is not for a batch in this state. */
+/** Says why an action is not possible in the state of a batch. */
 export function refusal(action: ActionName, { state }: BatchStatus): string {
   const verb = { retry: 'retried', cancel: 'cancelled', seal: 'sealed' }[action];
   const states = ACTIONS[action].offeredIn.join(' or ');

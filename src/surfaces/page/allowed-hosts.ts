@@ -1,26 +1,26 @@
 import { BatchOptionsError } from '../../index.js';
 
-/** How a browser names the machine that it runs on: no foreign site can have one of these as its own name. */
+/** Names of the machine that a browser runs on, which no foreign site can have as its own. */
 const LOOPBACK = ['localhost', '127.0.0.1', '[::1]'];
 
-/** What a Host header leaves out: a proxy may have ended TLS, so it is not known which of them is meant. */
+/** The ports that a Host header leaves out. A proxy may have ended TLS, so either of them may be meant. */
 const DEFAULT_PORTS = ['80', '443'];
 
 interface Host {
-  /** As browsers write it: in lower case, umlauts in Punycode. */
+  /** As browsers write it: in lower case, with other than ASCII letters in Punycode. */
   readonly name: string;
-  /** Undefined: any, in a host that is allowed; a default one, in a request. */
+  /** Undefined stands for any port in an allowed host, and for a default port in a request. */
   readonly port: string | undefined;
 }
 
 /**
  * The hosts under which a page may change batches. With DNS rebinding a foreign site makes its own name point to the
- * page's address: its requests are of one origin with the page then, and only the name in `Host` tells them apart.
+ * page's address: its requests then have the page's origin, and only the name in `Host` gives them away.
  */
 export class AllowedHosts {
   readonly #hosts: readonly Host[];
 
-  /** @throws BatchOptionsError for what is no host. */
+  /** @throws BatchOptionsError for anything but a list of hosts. */
   constructor(given: unknown) {
     const hosts: unknown = given ?? [];
     if (!Array.isArray(hosts)) {

@@ -1,7 +1,7 @@
-/** More than any form of ours can hold. */
+/** In bytes. No form of the page holds as much. */
 export const LARGEST_BODY = 10_240;
 
-/** The body cannot be used: `status` and the sentence for whoever sent it. */
+/** The body of a request cannot be used. Carries the HTTP status and the sentence of the answer. */
 export class BadBody extends Error {
   override readonly name = 'BadBody';
   constructor(
@@ -12,7 +12,7 @@ export class BadBody extends Error {
   }
 }
 
-/** Reads a form, as a browser or a program sends it: URL-encoded or JSON. Values that are no strings are not ours. */
+/** Reads a form, as a browser or a program sends it: URL-encoded or JSON. Values that are no strings are ignored. */
 export async function formOf(request: Request): Promise<ReadonlyMap<string, string>> {
   const text = await textOf(request);
   const isJson = /^application\/json\b/i.test(request.headers.get('content-type') ?? '');
@@ -27,7 +27,7 @@ function objectOf(text: string): object {
       return value;
     }
   } catch {
-    // Told below, as everything that is not an object.
+    // Malformed JSON is refused below, like JSON that is no object.
   }
   throw new BadBody(400, 'The body of the request says that it is JSON, and is no JSON object.');
 }

@@ -1,7 +1,6 @@
-import { CLIENT_SCRIPT } from './client-script.js';
+import { CLIENT_SCRIPT, STYLE } from './assets.js';
 import { Html, type HtmlValue, html } from './html.js';
 import type { Paths } from './paths.js';
-import { STYLE } from './style.js';
 
 /** What all pages of one request have in common. */
 export interface Frame {
@@ -13,7 +12,7 @@ export interface Frame {
 export interface Page {
   readonly title: string;
   readonly content: HtmlValue;
-  /** How the page keeps itself up to date: the whole of it every few seconds, or a batch's numbers in between too. */
+  /** Where the script gets the page again every few seconds, and a batch's status more often. */
   readonly live?: { readonly page: string; readonly status?: string };
 }
 

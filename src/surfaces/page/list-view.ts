@@ -1,8 +1,9 @@
 import type { BatchStatus, ListedState } from '../../index.js';
 import { type Html, html } from './html.js';
 import type { Page } from './layout.js';
-import { type BatchList, SEARCHED, type Section, STATES } from './list.js';
-import { badge, bar, own, time, titleOf } from './parts.js';
+import { type BatchList, type Family, SEARCHED, type Section, STATES } from './list.js';
+import { batchesBelow, type Nested, nest } from './nesting.js';
+import { badge, bar, own, settledOf, time, titleOf } from './parts.js';
 import type { ListQuery, Paths } from './paths.js';
 import { number, plural } from './text.js';
 
@@ -39,7 +40,8 @@ function searchForm(paths: Paths, q: string, state: ListedState | undefined): Ht
   const where = state === undefined ? 'Search batches' : `Search ${state} batches`;
   return html`<form class="search" role="search" action="${paths.list()}" method="get">
 <label class="unseen" for="q">${where} by description or id</label>
-<input id="q" type="search" name="q" value="${q}" placeholder="${where} by description or id" maxlength="500" autocomplete="off" spellcheck="false">
+<input id="q" type="search" name="q" value="${q}" placeholder="${where} by description or id" maxlength="500"
+autocomplete="off" spellcheck="false">
 ${state !== undefined && html`<input type="hidden" name="state" value="${state}">`}
 <button>Search</button>
 </form>`;
@@ -61,17 +63,53 @@ function bodyOf(paths: Paths, list: BatchList): Html {
     case 'overview':
       return overview(paths, list.sections);
     case 'state':
-      return html`<h2>${LABELS[list.state]}</h2><p class="meaning">${MEANINGS[list.state]}</p>
-${list.batches.length === 0 ? empty(list.page === 1 ? `No batch is ${inWords(list.state)}.` : 'There are no more batches.') : table(paths, list.batches, LABELS[list.state])}
-${pager(paths, { state: list.state, page: list.page }, list.hasMore)}`;
+      return statePage(paths, list);
     case 'search':
-      return html`<h2>${plural(list.found, 'batch', 'batches')} found</h2>
-<p class="meaning">For “${own(list.q)}”${list.state !== undefined && ` in ${list.state} batches`}.
-${!list.complete && `Not all batches were looked at: only the newest, at most ${number(SEARCHED)} per state. An older one is found by its whole id.`}
-${list.state !== undefined && html`<a href="${paths.list({ q: list.q })}">Search all batches</a>`}</p>
-${list.batches.length > 0 && table(paths, list.batches, 'Found batches')}
-${pager(paths, { q: list.q, state: list.state, page: list.page }, list.hasMore)}`;
+      return searchPage(paths, list);
   }
+}
+
+function statePage(paths: Paths, list: BatchList & { readonly kind: 'state' }): Html {
+  const { state, page, batches, hasMore } = list;
+  return html`<h2>${LABELS[state]}</h2><p class="meaning">${MEANINGS[state]}</p>
+${
+  batches.length === 0
+    ? empty(page === 1 ? `No batch is ${inWords(state)}.` : 'There are no more batches.')
+    : familyTable(paths, list, state)
+}
+${pager(paths, { state, page }, hasMore)}`;
+}
+
+function searchPage(paths: Paths, list: BatchList & { readonly kind: 'search' }): Html {
+  const { q, state, found, batches, parentTitles, page, hasMore } = list;
+  return html`<h2>${plural(found, 'batch', 'batches')} found</h2>
+<p class="meaning">For “${own(q)}”${state !== undefined && ` in ${state} batches`}.
+${extentOf(list)}
+${state !== undefined && html`<a href="${paths.list({ q })}">Search all batches</a>`}</p>
+${
+  batches.length > 0 &&
+  table(
+    'Found batches',
+    batches.map((status) => row(paths, status, { parentTitle: parentTitles[status.parentId ?? ''] })),
+  )
+}
+${pager(paths, { q, state, page }, hasMore)}`;
+}
+
+/** What a search has looked at, where the reader may expect more. */
+function extentOf({ counts, state, examined, found, complete }: BatchList & { readonly kind: 'search' }): string {
+  const all = STATES.reduce((sum, one) => sum + (state === undefined || state === one ? counts[one] : 0), 0);
+  if (!complete) {
+    return (
+      `Descriptions and ids of the newest ${number(examined)} of ${plural(all, 'batch', 'batches')} were looked at, ` +
+      `at most ${number(SEARCHED)} of each state. An older batch is found by its whole id.`
+    );
+  }
+  return found > 0
+    ? ''
+    : `The descriptions and ids of ${all === 1 ? 'the one batch' : `all ${plural(all, 'batch', 'batches')}`} were ` +
+        'looked at, for these characters in this order; a whole id finds its batch in any state. Batches that were ' +
+        'removed, or have expired, are not there any more.';
 }
 
 const inWords = (state: ListedState): string => (state === 'failed' ? 'failed or cancelled' : state);
@@ -82,11 +120,14 @@ function overview(paths: Paths, sections: readonly Section[]): Html {
     return empty('There are no batches yet. Create one with queue.createBatch(), and it appears here.');
   }
   return html`${shown.map(
-    ({ state, count, batches }) => html`<section aria-labelledby="h-${state}" data-key="${state}">
+    ({ state, count, batches, ...family }) => html`<section aria-labelledby="h-${state}" data-key="${state}">
 <h2 id="h-${state}">${LABELS[state]} <span class="count">${number(count)}</span></h2>
 <p class="meaning">${MEANINGS[state]}</p>
-${table(paths, batches, LABELS[state])}
-${count > batches.length && html`<p class="all"><a href="${paths.list({ state })}">All ${number(count)} ${state} batches</a></p>`}
+${familyTable(paths, { batches, ...family }, state)}
+${
+  count > batches.length &&
+  html`<p class="all"><a href="${paths.list({ state })}">All ${number(count)} ${state} batches</a></p>`
+}
 </section>`,
   )}`;
 }
@@ -95,27 +136,88 @@ function empty(sentence: string): Html {
   return html`<p class="empty">${sentence}</p>`;
 }
 
+/** Up to so many child batches of a batch are seen without opening them. */
+const OPENED_UP_TO = 3;
+
+/** Batches of one state, each below its parent. */
+function familyTable(paths: Paths, family: Family, state: ListedState): Html {
+  const outermost = nest(family);
+  const openedUpTo = outermost.length === 1 ? Number.POSITIVE_INFINITY : OPENED_UP_TO;
+  return table(
+    LABELS[state],
+    outermost.map((node) => nestedRows(paths, node, { state, openedUpTo, notShown: family.notShown })),
+  );
+}
+
+interface Nesting {
+  readonly state: ListedState;
+  readonly openedUpTo: number;
+  readonly notShown: Family['notShown'];
+}
+
+/** Below its row, a batch has one that holds the table of its child batches. */
+function nestedRows(paths: Paths, node: Nested, nesting: Nesting): Html {
+  const { status, children, isContext } = node;
+  const { state, openedUpTo, notShown } = nesting;
+  const more = notShown[status.id] ?? 0;
+  const count = batchesBelow(node).length + more;
+  return html`${row(paths, status, { isContext })}${
+    children.length > 0 &&
+    html`<tr role="row" class="below" data-key="below ${status.id}"><td role="cell" colspan="5">
+<details${count <= openedUpTo && html` open`}>
+<summary>${childrenOf(node, more, state)}<span class="unseen"> of ${own(titleOf(status))}</span></summary>
+${innerTable(children.map((child) => nestedRows(paths, child, nesting)))}
+${more > 0 && html`<p class="all"><a href="${paths.batch(status.id)}">At least ${number(more)} more</a></p>`}
+</details></td></tr>`
+  }`;
+}
+
+/** E.g. "12 failed child batches"; of those that are not shown only the state of the whole list is known. */
+function childrenOf(node: Nested, more: number, state: ListedState): string {
+  const below = batchesBelow(node);
+  const states = more === 0 ? [...new Set(below.map((one) => one.state))].join(' or ') : inWords(state);
+  return plural(below.length + more, `${states} child batch`, `${states} child batches`);
+}
+
 /** The roles are said once more, because browsers forget them when a table is laid out as cards. */
-function table(paths: Paths, batches: readonly BatchStatus[], label: string): Html {
+function table(label: string, rows: readonly Html[]): Html {
   return html`<table class="batches" role="table" aria-label="${label}">
 <thead role="rowgroup"><tr role="row">
 <th role="columnheader" scope="col">Batch</th><th role="columnheader" scope="col">State</th>
 <th role="columnheader" scope="col">Progress</th><th role="columnheader" scope="col">Members</th>
 <th role="columnheader" scope="col">Created</th></tr></thead>
-<tbody role="rowgroup">${batches.map((status) => row(paths, status))}</tbody>
+<tbody role="rowgroup">${rows}</tbody>
 </table>`;
 }
 
-function row(paths: Paths, status: BatchStatus): Html {
-  const { id, description, state, total, pending, parentId, createdAt } = status;
-  const title = titleOf({ id, description });
-  return html`<tr role="row" data-key="${id}">
+/** A table within a row of another one, with the same columns. */
+function innerTable(rows: readonly Html[]): Html {
+  return html`<table class="batches" role="table" aria-label="Child batches">
+<tbody role="rowgroup">${rows}</tbody></table>`;
+}
+
+interface RowDetails {
+  /** The batch is there because of those below it. */
+  readonly isContext?: boolean;
+  /** What its parent is called, where the row is not below that one's. */
+  readonly parentTitle?: string | undefined;
+}
+
+function row(paths: Paths, status: BatchStatus, { isContext = false, parentTitle }: RowDetails): Html {
+  const { id, state, total, parentId, createdAt } = status;
+  const title = titleOf(status);
+  return html`<tr role="row" data-key="${id}"${isContext && html` class="context"`}>
 <td role="cell" class="name"><a href="${paths.batch(id)}">${own(title)}</a>${
     title !== id && html`<small><code>${own(id)}</code></small>`
-  }${parentId !== undefined && html`<small>child of <a href="${paths.batch(parentId)}">${own(parentId)}</a></small>`}</td>
+  }${
+    parentId !== undefined &&
+    parentTitle !== undefined &&
+    html`<small>child of <a href="${paths.batch(parentId)}">${own(parentTitle)}</a></small>`
+  }</td>
 <td role="cell">${badge(state)}</td>
-<td role="cell" class="progress">${bar(status, `Progress of ${title}`)}<span class="percent">${status.progress} %</span></td>
-<td role="cell" class="members">${total === 0 ? 'no members' : `${number(total - pending)} of ${number(total)} settled`}${troubles(status)}</td>
+<td role="cell" class="progress">${bar(status, `Progress of ${title}`)}<span
+class="percent">${status.progress} %</span></td>
+<td role="cell" class="members">${total === 0 ? 'no members' : settledOf(status)}${troubles(status)}</td>
 <td role="cell" class="age">${time(createdAt)}</td>
 </tr>`;
 }
@@ -124,7 +226,9 @@ function troubles({ failed, cancelled, missing }: BatchStatus): Html | false {
   const said = Object.entries({ failed, cancelled, missing }).filter(([, count]) => count > 0);
   return (
     said.length > 0 &&
-    html`<small>${said.map(([name, count], i) => html`${i > 0 && ', '}<span class="${name}">${number(count)} ${name}</span>`)}</small>`
+    html`<small>${said.map(
+      ([name, count], i) => html`${i > 0 && ', '}<span class="${name}">${number(count)} ${name}</span>`,
+    )}</small>`
   );
 }
 

@@ -16,15 +16,15 @@ export interface Mount {
   readonly seenAs: string;
 }
 
-/** Answers a request; without a mount it is none of ours. */
+/** Answers a request. `mount` is undefined for a path that is not below the page's. */
 export type Respond = (request: Request, mount: Mount | undefined) => Promise<Response>;
 
 /** A handler of node:http and Express; `next` is called for what is not below the page's path, and for errors. */
 export type NodeHandler = (req: IncomingMessage, res: ServerResponse, next?: (error?: unknown) => void) => void;
 
 /**
- * Requests of node:http, Express, and of whatever hands on the same two objects. `isGiven`: the host has said what the
- * browser sees, which then need not be where the framework has mounted us.
+ * Adapts the page to node:http, Express and frameworks that pass on Node's request and response. With `isGiven` the
+ * application has named the path that browsers see, which may differ from where the framework has mounted the page.
  */
 export function nodeHandler(base: { readonly path: string; readonly isGiven: boolean }, respond: Respond): NodeHandler {
   return (req, res, next) => {
@@ -43,7 +43,7 @@ export function nodeHandler(base: { readonly path: string; readonly isGiven: boo
   };
 }
 
-/** Undefined when the request is not below it. */
+/** Finds where the page is mounted; undefined when the request is not below that path. */
 function mountOf(req: MountedRequest, base: { readonly path: string; readonly isGiven: boolean }): Mount | undefined {
   const path = targetOf(req).replace(/\?.*$/s, '');
   const baseUrl = (req.baseUrl ?? '').replace(/\/$/, '');
@@ -60,7 +60,7 @@ export function isBelow(path: string, base: string): boolean {
   return path === base || path.startsWith(`${base}/`);
 }
 
-/** The path and the query. A proxy may be sent a whole address, of which they are the end. */
+/** The path and query of a request. A proxy may be sent a whole URL instead, which ends with them. */
 function targetOf(req: MountedRequest): string {
   return (req.originalUrl ?? req.url ?? '/').replace(/^[a-z]+:\/\/[^/]*/i, '');
 }
@@ -83,7 +83,7 @@ async function answer(
     res.setHeader(name, value);
   });
   if (response.status === 413) {
-    // The rest of the body is on its way still: the connection cannot be used for another request.
+    // The client is still sending the rest of the body, so the connection cannot serve another request.
     res.setHeader('Connection', 'close');
   }
   if (req.method !== 'HEAD') {
@@ -92,7 +92,7 @@ async function answer(
   res.end(body);
 }
 
-/** Methods that a Request cannot have; they are refused like any other that is not ours. */
+/** Methods that the Request class does not accept. The page refuses them like all methods that it does not know. */
 const FORBIDDEN = /^(connect|trace|track)$/i;
 
 async function requestOf(req: MountedRequest): Promise<Request | undefined> {
@@ -100,7 +100,7 @@ async function requestOf(req: MountedRequest): Promise<Request | undefined> {
   const headers = new Headers();
   try {
     for (const [name, value] of Object.entries(req.headers)) {
-      // HTTP/2 tells its own things in names that begin with a colon.
+      // HTTP/2 pseudo-headers begin with a colon, which Headers does not accept.
       if (!name.startsWith(':') && value !== undefined) {
         headers.set(name, Array.isArray(value) ? value.join(', ') : value);
       }
@@ -118,7 +118,7 @@ async function requestOf(req: MountedRequest): Promise<Request | undefined> {
     headers.delete('content-length');
     return new Request(url, { method, headers, body: text });
   } catch {
-    // A host that is none, or a connection that was cut.
+    // The Host header is malformed, or the connection was cut.
     return undefined;
   }
 }
@@ -128,14 +128,14 @@ async function bodyOf(req: MountedRequest): Promise<{ text: string | Buffer; isJ
   if (typeof body === 'string' || Buffer.isBuffer(body)) {
     return { text: body, isJson: false };
   }
-  // A parser that was not meant leaves an empty object in Express 4, and the body where it was.
+  // In Express 4, a body parser for another content type leaves an empty object and does not read the body.
   if (typeof body === 'object' && body !== null && (Object.keys(body).length > 0 || req.readableEnded)) {
     return { text: JSON.stringify(body), isJson: true };
   }
   return { text: req.readableEnded ? '' : await readBody(req), isJson: false };
 }
 
-/** Reads one byte more than is allowed at most; leaving the loop early would close the connection before the answer. */
+/** Reads at most one byte more than is allowed. Events, because leaving a `for await` would destroy the connection. */
 function readBody(req: IncomingMessage): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];

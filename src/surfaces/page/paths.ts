@@ -1,21 +1,21 @@
 import type { ListedState } from '../../index.js';
 
 /*
- * A batch's id is one segment of a path, percent-encoded. Ids are chosen by users: those that a path would understand
- * in its own way ('..', 'report.json', 'index') end in a '~', which no id contains.
+ * A batch's id is one segment of a path, percent-encoded. Users choose ids: those that have a meaning of their own in a
+ * path ('..', 'report.json', 'index') get a '~' at their end, which no id contains.
  */
 const AMBIGUOUS = /^\.{1,2}$|^index$|\.json$/;
 
 const ACTIONS = ['retry', 'cancel', 'seal'] as const;
 export type ActionName = (typeof ACTIONS)[number];
 
-const DETAILS = ['failures', 'tree', 'explain'] as const;
+const DETAILS = ['failures', 'tree', 'explain', 'reasons'] as const;
 type Detail = (typeof DETAILS)[number];
 
 /** What a path asks for. */
 export type Route =
   | { readonly kind: 'list'; readonly json: boolean }
-  /** `literal`: the id that it is if there is no batch `id`, for an id that ends in '.json' and was typed by hand. */
+  /** `literal`: the id with its '.json', for an address typed by hand; it counts if there is no batch `id`. */
   | { readonly kind: 'batch'; readonly id: string; readonly json: boolean; readonly literal?: string }
   | { readonly kind: Detail; readonly id: string; readonly json: boolean }
   | { readonly kind: 'action'; readonly id: string; readonly action: ActionName; readonly json: false }
@@ -101,8 +101,11 @@ export class Paths {
     return `${this.batch(id)}/${detail}.json`;
   }
 
-  failures(id: string, cursor?: string): string {
-    return `${this.batch(id)}/failures${queryOf({ cursor })}`;
+  failures(
+    id: string,
+    { reason, cursor }: { readonly reason?: string | undefined; readonly cursor?: string | undefined } = {},
+  ) {
+    return `${this.batch(id)}/failures${queryOf({ reason, cursor })}`;
   }
 }
 

@@ -1,4 +1,4 @@
-/** Nothing came back within the time that a page can wait. */
+/** Redis has not answered within the time that a page can wait. */
 export class NoAnswer extends Error {
   override readonly name = 'NoAnswer';
 }
@@ -20,14 +20,14 @@ export async function inTime<T>(work: Promise<T>, ms: number): Promise<T> {
 }
 
 /**
- * A reading is kept for so many times as long as it took: looking at a batch takes at most a tenth of the time of
- * Redis.
+ * A reading is kept for so many times as long as it took, so that reading a batch again and again takes at most a tenth
+ * of Redis's time.
  */
 const KEPT_TIMES = 10;
 
 /**
- * What takes long to read, such as the tree of a batch with a million members, is read once for everybody who asks
- * meanwhile. Whoever does not want to wait that long finds it there the next time.
+ * Shares readings that take long, such as the tree of a batch with a million members, between all requests that come
+ * meanwhile. A request that does not wait for the end leaves the result to later ones.
  */
 export class Readings {
   readonly #known = new Map<string, { readonly reading: Promise<unknown>; until: number }>();

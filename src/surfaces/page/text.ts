@@ -1,5 +1,5 @@
 /*
- * Numbers and times in words. The script of the page has the few that it needs once more, in the same words.
+ * Numbers and times in words, for the pages that the server renders and for the script in the browser.
  */
 
 const SECOND = 1000;
@@ -81,7 +81,7 @@ function short(value: number): string {
   return value >= 10 ? number(Math.round(value)) : String(Math.round(value * 10) / 10);
 }
 
-/** Without breaking a character that takes two places. */
+/** Cuts a text into two parts, without breaking a character that takes two UTF-16 code units. */
 export function cut(text: string, length: number): readonly [string, string] {
   const at = /[\ud800-\udbff]/.test(text[length - 1] ?? '') ? length - 1 : length;
   return [text.slice(0, at), text.slice(at)];

@@ -81,10 +81,17 @@ export class LostMembers implements Service {
   async slice(turn: Turn): Promise<boolean> {
     const steps = [
       ...this.#turns.take(BATCHES_PER_SLICE).map((task) => this.#do(task, turn)),
-      ...this.#rows.take(ROWS_PER_SLICE).map(({ batchId }) => refreshRow(this.#home, batchId)),
+      ...this.#rows.take(ROWS_PER_SLICE).map(({ batchId }) => this.#refreshRow(batchId)),
     ];
     await Promise.all(steps.map((step) => step.catch((error) => turn.report(error))));
     return this.#turns.size === 0 && this.#rows.size === 0;
+  }
+
+  async #refreshRow(batchId: string): Promise<void> {
+    const parentId = await refreshRow(this.#home, batchId);
+    if (parentId !== undefined) {
+      this.#addOnce(this.#rows, [{ batchId: parentId }]);
+    }
   }
 
   async #do(task: Task, turn: Turn): Promise<void> {

@@ -1,6 +1,7 @@
 import type { Home } from '../../batch/home.js';
 import { attempted } from './attempted.js';
 import { cancels } from './cancels.js';
+import { deadlines } from './deadlines.js';
 import { dropped } from './dropped.js';
 import { expiry } from './expiry.js';
 import { failedBatches } from './failed-batches.js';
@@ -31,6 +32,7 @@ export function servicesOf(
   const retriedElsewhere = new RetriedElsewhere(home, reconcileIntervalMs);
   return [
     firstFailures(home, sweepIntervalMs),
+    deadlines(home, sweepIntervalMs),
     cancels(home, sweepIntervalMs),
     lateCallbacks(home, sweepIntervalMs),
     attempted(home, sweepIntervalMs),

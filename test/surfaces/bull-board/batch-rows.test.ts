@@ -479,7 +479,7 @@ describe('BatchBoardAdapter, what is shown of a batch', () => {
     expect((await row(board, 'batches', encodeURIComponent(parent.id))).externalUrl).toBeUndefined();
   });
 
-  test("are those of the queue that holds the batches, whatever its name is, and the application's own keeps its own", async ({
+  test('are those of the queue that holds the batches, and another queue called batches keeps its own', async ({
     bench,
   }) => {
     const batchesQueue = 'job-batches';

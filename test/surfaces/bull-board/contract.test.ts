@@ -11,9 +11,9 @@ const require = createRequire(import.meta.url);
 const installed = JSON.parse(readFileSync(require.resolve('@bull-board/ui/package.json'), 'utf8')).version as string;
 
 describe('Bull Board, as this adapter was built for it', () => {
-  test('is of the version that the README names', () => {
+  test('is of the version that its guide names', () => {
     const [major = '', minor = ''] = installed.split('.');
-    expect(readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')).toContain(
+    expect(readFileSync(new URL('../../../docs/bull-board.md', import.meta.url), 'utf8')).toContain(
       `\`@bull-board/api\` ${major}.${minor}`,
     );
   });

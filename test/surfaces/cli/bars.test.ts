@@ -27,7 +27,17 @@ function tree(id: string, [succeeded, failed, total]: [number, number, number], 
 
 const lookAt = (of: Tree): Look => ({
   tree: of,
-  status: { ...of, ...of.jobs, callbacks: [], abandoned: false, cancelReason: undefined, recovered: false },
+  status: {
+    ...of,
+    ...of.jobs,
+    callbacks: [],
+    abandoned: false,
+    cancelReason: undefined,
+    deadline: undefined,
+    metadata: undefined,
+    tags: [],
+    recovered: false,
+  },
 });
 
 test('a batch is a line with its name, bar, percent, counts, state and failures', () => {

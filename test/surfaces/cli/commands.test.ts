@@ -152,6 +152,8 @@ test('explain gives the reasons, the commands that do the same, and the tables',
   const { out, code } = await run('explain', 'child');
   expect(code).toBe(0);
   expect(out).toContain("Batch child 'November': open\n- No BatchWorker is running");
+  expect(out).toContain("Run 'bullmq-batches seal' when everything has been added.");
+  expect(out).not.toContain('seal()');
   expect(out).toContain(`On the command line:\n  bullmq-batches seal child --prefix ${bench.prefix}\n`);
   expect(out).toMatch(/QUEUE +STATE +COUNT +FAILED BEFORE +OLDEST\nrows +waiting +3 +0 +row /);
   expect(out).toMatch(/QUEUE +WORKERS\nbatches +0\nrows +0\n/);
@@ -203,6 +205,30 @@ describe('results and failures', () => {
         ['no e-mail, no name', { fails: 'no e-mail, no name' }],
       ]),
     );
+  });
+
+  test('failures are counted by reason, for people and for programs', async ({ bench }) => {
+    const queue = bench.queue('rows');
+    bench.batchWorker();
+    bench.worker('rows', async ({ data: { n } }) => {
+      if (n > 0) throw new UnrecoverableError(n % 4 === 0 ? 'no e-mail' : `duplicate of row ${n}`);
+    });
+    const batch = await queue.addBatch(
+      { id: 'import' },
+      Array.from({ length: 21 }, (_, n) => ({ name: 'row', data: { n } })),
+    );
+    await batch.waitUntilFinished();
+    const { run } = cliOf(bench);
+    expect(jsonOf((await run('failures', 'import', '--by', 'reason')).out)).toMatchObject([
+      { reason: 'duplicate of row …', count: 15, examples: [{ queue: 'rows' }, {}, {}] },
+      { reason: 'no e-mail', count: 5 },
+    ]);
+    const { out } = await run('failures', 'import', '--by', 'reason', '--format', 'csv');
+    expect(out).toMatch(/^count,reason,example\r\n15,duplicate of row …,\S+\r\n5,no e-mail,\S+\r\n$/);
+    expect(await run('failures', 'import', '--by', 'queue')).toMatchObject({
+      code: 2,
+      err: "bullmq-batches: --by takes reason, not 'queue'.\n",
+    });
   });
 
   test('of a batch without any are an empty list, and a CSV header', async ({ bench }) => {

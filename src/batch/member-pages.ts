@@ -1,0 +1,112 @@
+import { BatchOptionsError } from '../errors.js';
+import { plainReason } from '../model/rules.js';
+import { memberName } from '../record/keys.js';
+import { type SettledMember, settledPage } from '../record/settled.js';
+import { checkKeys, checkObject, describe } from '../validation.js';
+import type { Home } from './home.js';
+import { membersAmong, parsed, strangersOf } from './settled.js';
+
+/** How a member stands: `pending` until it has succeeded, or failed for good. */
+export type MemberState = 'pending' | 'succeeded' | 'failed';
+
+/** A member of a batch: a job, or a child batch. */
+export interface BatchMember<Data = unknown, Result = unknown> {
+  /** The id of the job, or of the child batch. */
+  readonly id: string;
+  /** The queue of the job; of a child batch, that of the batches. */
+  readonly queue: string;
+  readonly isBatch: boolean;
+  readonly state: MemberState;
+  /** The data of the job, as long as it exists. */
+  readonly data?: Data;
+  /** What a member that succeeded has returned; of a child batch, its final status. */
+  readonly value?: Result;
+  /** Why a member failed. */
+  readonly reason?: string;
+}
+
+/** A page of the members of a batch. */
+export interface BatchMembersPage<Data = unknown, Result = unknown> {
+  readonly members: readonly BatchMember<Data, Result>[];
+  /** Where the next page begins; undefined after the last one. */
+  readonly cursor: string | undefined;
+}
+
+/** Which members `batch.members()` reads. */
+export interface MembersPageOptions {
+  /** Only members that stand so. Default: all of them, those that are pending first. */
+  readonly state?: MemberState | undefined;
+  /** The `cursor` of the page before; without it, the first page. */
+  readonly cursor?: string | undefined;
+  /** About how many members are wanted, 1 to 1,000. Default: 100. */
+  readonly count?: number | undefined;
+}
+
+const COLLECTION = { pending: 'dependencies', succeeded: 'processed', failed: 'failed' } as const;
+const STATES: readonly MemberState[] = ['pending', 'succeeded', 'failed'];
+const DEFAULT_COUNT = 100;
+const LARGEST_COUNT = 1000;
+const LAST_CURSOR = 2n ** 64n - 1n;
+
+/** Reads one page; it holds members that stand alike, and only the last one may be empty. */
+export async function membersPage<Data, Result>(
+  home: Home,
+  batchId: string,
+  options: MembersPageOptions,
+): Promise<BatchMembersPage<Data, Result>> {
+  const { states, count, ...from } = checkOptions(options);
+  const strangers = await strangersOf(home, batchId);
+  let { at, cursor } = from;
+  for (;;) {
+    const state = states[at] ?? 'failed';
+    const part = { which: COLLECTION[state], count, withData: true } as const;
+    const page = await settledPage(home.redis, batchId, { ...part, cursor });
+    const found = membersAmong(home, batchId, page.members, strangers);
+    [at, cursor] = page.cursor === '0' ? [at + 1, '0'] : [at, page.cursor];
+    const next = at >= states.length ? undefined : `${states[at]}:${cursor}`;
+    if (found.length > 0 || next === undefined) {
+      return { members: found.map((member) => memberOf<Data, Result>(home, state, member)), cursor: next };
+    }
+  }
+}
+
+function memberOf<Data, Result>(
+  home: Home,
+  state: MemberState,
+  { key, value, data }: SettledMember,
+): BatchMember<Data, Result> {
+  const name = memberName(home.redis.prefix, key);
+  const isBatch = name.queue === home.batches.name;
+  return {
+    ...name,
+    isBatch,
+    state,
+    ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }),
+    ...(state === 'succeeded' ? { value: parsed(value) as Result } : {}),
+    ...(state === 'failed' ? { reason: plainReason(value) } : {}),
+  };
+}
+
+function checkOptions(options: MembersPageOptions) {
+  const given: unknown = options;
+  checkObject('The options of members', given);
+  checkKeys('members()', given, ['state', 'cursor', 'count']);
+  const { state, count = DEFAULT_COUNT } = options;
+  if (state !== undefined && !STATES.includes(state)) {
+    throw new BatchOptionsError(`members(): state must be one of ${STATES.join(', ')}, not ${describe(state)}.`);
+  }
+  if (!Number.isInteger(count) || count < 1 || count > LARGEST_COUNT) {
+    throw new BatchOptionsError(
+      `members(): count must be an integer from 1 to ${LARGEST_COUNT}, not ${describe(count)}.`,
+    );
+  }
+  const states = state === undefined ? STATES : [state];
+  const [, first = '', cursor = ''] = /^([a-z]+):(\d{1,20})$/.exec(options.cursor ?? `${states[0]}:0`) ?? [];
+  const at = states.indexOf(first as MemberState);
+  if (at < 0 || BigInt(cursor) > LAST_CURSOR) {
+    throw new BatchOptionsError(
+      `members(): cursor must be what the page before has returned, not ${describe(options.cursor)}.`,
+    );
+  }
+  return { states, count, at, cursor };
+}

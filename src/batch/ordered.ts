@@ -1,0 +1,41 @@
+import { BatchError, BatchNotFoundError } from '../errors.js';
+import { readSnapshot } from '../record/snapshot.js';
+import type { Home } from './home.js';
+import { orderOf } from './ids.js';
+import { type BatchResult, resultsOf } from './settled.js';
+
+/** All of them are in memory at the same time. */
+const MOST_ORDERED = 100_000;
+
+/**
+ * Yields the results in the order in which they were added; those of members with ids of their own come last, by id.
+ */
+export async function* orderedResults<Result>(home: Home, batchId: string): AsyncGenerator<BatchResult<Result>, void> {
+  const snapshot = await readSnapshot(home.redis, batchId);
+  if (snapshot === undefined) {
+    throw new BatchNotFoundError(batchId);
+  }
+  if (snapshot.counts.succeeded > MOST_ORDERED) {
+    throw new BatchError(
+      `Batch '${batchId}' has ${snapshot.counts.succeeded} results, and can put ${MOST_ORDERED} in order: read them ` +
+        'with results(), or give the members ids or data to sort them by.',
+      { batchId },
+    );
+  }
+  const results = new Map<string, BatchResult<Result>>();
+  for await (const result of resultsOf<Result>(home, batchId)) {
+    results.set(`${result.queue}:${result.id}`, result);
+  }
+  const { nonce } = snapshot.definition;
+  yield* [...results.values()]
+    .map((result) => ({ result, order: orderOf(result.id, batchId, nonce) }))
+    .sort((a, b) => compare(a.order, b.order) || (a.result.id < b.result.id ? -1 : 1))
+    .map(({ result }) => result);
+}
+
+function compare(a: readonly [string, number] | undefined, b: readonly [string, number] | undefined): number {
+  if (a === undefined || b === undefined) {
+    return Number(a === undefined) - Number(b === undefined);
+  }
+  return a[0] === b[0] ? a[1] - b[1] : a[0] < b[0] ? -1 : 1;
+}

@@ -1,0 +1,95 @@
+import type { BatchState, BatchStatus } from '../../../index.js';
+import { type Sample, withSample } from '../pace.js';
+import { badge, isUnfinished, settledOf } from '../parts.js';
+import { progressCard } from '../progress-view.js';
+import { main, render, sayAloud } from './document.js';
+
+/** How long those who hear the page are left alone while nothing but a number has changed. */
+const SAY_MS = 30_000;
+
+/** The numbers of one batch, which move between two readings of its page. */
+export class BatchCard {
+  #samples: readonly Sample[] = [];
+  #latest: BatchStatus | undefined;
+  /** How far the clock of this machine is ahead of the server's. */
+  #skew = 0;
+  #said: { readonly at: number; readonly state: BatchState; readonly progress: number } | undefined;
+
+  constructor() {
+    this.read();
+  }
+
+  get #element(): HTMLElement | null {
+    return main.querySelector<HTMLElement>('[data-progress]');
+  }
+
+  /** As the page, or a status, has said it last. */
+  get state(): BatchState | undefined {
+    return this.#latest?.state ?? (this.#element?.dataset.state as BatchState | undefined);
+  }
+
+  get isFinished(): boolean {
+    return this.state !== undefined && !isUnfinished(this.state);
+  }
+
+  /** Takes over what the page knows of the past: other people may have looked at the batch before. */
+  read(): void {
+    const { samples = '[]', now } = this.#element?.dataset ?? {};
+    this.#skew = now === undefined ? 0 : Date.now() - Number(now);
+    const known = (JSON.parse(samples) as [number, number, number, number][]).map(
+      ([at, settled, failed, pending]): Sample => ({ at, settled, failed, pending }),
+    );
+    const newest = known.at(-1);
+    const isMore = newest === undefined || known.length >= this.#samples.length;
+    this.#samples = isMore ? known : withSample(this.#samples, newest);
+    this.#render();
+  }
+
+  show(status: BatchStatus): void {
+    this.#latest = status;
+    if (!this.#hasJobsBelow) {
+      const { succeeded, failed, pending } = status;
+      this.#samples = withSample(this.#samples, { at: this.#now, settled: succeeded + failed, failed, pending });
+    }
+    this.#render();
+    this.#sayAloud(status);
+  }
+
+  get #now(): number {
+    return Date.now() - this.#skew;
+  }
+
+  /** Their numbers come with the page only. */
+  get #hasJobsBelow(): boolean {
+    return this.#element?.hasAttribute('data-jobs-below') === true;
+  }
+
+  #render(): void {
+    const [status, element] = [this.#latest, this.#element];
+    if (status === undefined || element === null) {
+      return;
+    }
+    const [now, hasJobsBelow] = [this.#now, this.#hasJobsBelow];
+    render(element, progressCard({ status, samples: this.#samples, hasJobsBelow, now }));
+    const state = main.querySelector('.facts [data-badge]');
+    if (state !== null) {
+      render(state, badge(status.state));
+    }
+    if (!this.isFinished) {
+      document.title = `${status.progress} % · ${document.title.replace(/^\d+ % · /, '')}`;
+    }
+  }
+
+  /** Each new state, and the progress now and then. */
+  #sayAloud(status: BatchStatus): void {
+    const { state, progress } = status;
+    const [said, at] = [this.#said, Date.now()];
+    const hasMoved = said !== undefined && progress !== said.progress && at - said.at > SAY_MS;
+    if (said === undefined || state !== said.state || hasMoved) {
+      this.#said = { at, state, progress };
+    }
+    if (said !== undefined && (state !== said.state || hasMoved)) {
+      sayAloud(`${state}, ${progress} %, ${settledOf(status)}`);
+    }
+  }
+}

@@ -1,0 +1,99 @@
+import { BatchConflictError, BatchNotFoundError, BatchOptionsError } from '../../src/index.js';
+import { type AnyJob, describe, eventually, expect, gate, test } from '../support/test.js';
+
+const rows = [1, 2, 3].map((row) => ({ name: 'row', data: { row } }));
+
+describe('addBatch({ id, ifExists }) of a batch that exists', () => {
+  test("joins it by default, and with 'join': nothing is added twice", async ({ bench }) => {
+    const users = bench.queue('users');
+    const first = await users.addBatch({ id: 'import-42' }, rows);
+    const again = await users.addBatch({ id: 'import-42', ifExists: 'join' }, rows);
+    expect(again.created).toBe(false);
+    expect(await first.status()).toMatchObject({ total: 3, sealed: true });
+  });
+
+  test("'reject' refuses it, and changes nothing", async ({ bench }) => {
+    const users = bench.queue('users');
+    const first = await users.addBatch({ id: 'import-42', ifExists: 'reject' }, rows);
+    const again = users.addBatch({ id: 'import-42', ifExists: 'reject' }, [...rows, { name: 'row', data: { row: 4 } }]);
+    await expect(again).rejects.toThrow(BatchConflictError);
+    await expect(again).rejects.toThrow("Batch 'import-42' exists.");
+    expect(await first.status()).toMatchObject({ total: 3 });
+  });
+
+  test("'replace' removes it with its members' jobs, whether or not it has finished, and its callbacks do not run", async ({
+    bench,
+  }) => {
+    const users = bench.queue('users');
+    const ran: unknown[] = [];
+    const options = { id: 'import-42', ifExists: 'replace', on: { complete: { name: 'done' } } } as const;
+    const first = await users.addBatch(options, rows);
+    const own = { name: 'row', data: { row: 9 }, opts: { jobId: 'row-9' } };
+    const second = await users.addBatch(options, [own]);
+    expect(second.created).toBe(true);
+    await expect(first.add('row', {})).rejects.toThrow(BatchNotFoundError);
+    const third = await users.addBatch(options, [own]);
+    expect(await users.getJobCounts('wait')).toEqual({ wait: 1 });
+    bench.worker('users', async (job) => ran.push(job.name === 'done' ? 'done' : job.data));
+    bench.batchWorker();
+    expect(await third.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 1 });
+    const fourth = await users.addBatch(options, [own]);
+    expect(await fourth.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 1 });
+    expect(ran).toEqual([{ row: 9 }, 'done', { row: 9 }, 'done']);
+  });
+
+  test("of callers that 'replace' at the same time, each gets a batch, and the last one stays", async ({ bench }) => {
+    const users = bench.queue('users');
+    const options = { id: 'import-42', ifExists: 'replace' } as const;
+    const created = await Promise.allSettled([1, 2, 3, 4].map(() => users.addBatch(options, rows)));
+    for (const outcome of created) {
+      if (outcome.status === 'rejected') {
+        expect(outcome.reason).toBeInstanceOf(BatchNotFoundError);
+      }
+    }
+    expect(created.some(({ status }) => status === 'fulfilled')).toBe(true);
+    await eventually(async () => (await users.getJobCounts('wait')).wait === 3);
+    expect(await (await users.getBatch('import-42')).status()).toMatchObject({ total: 3, sealed: true });
+  });
+
+  test('a member that is running ends outside of any batch when its batch is replaced', async ({ bench }) => {
+    const users = bench.queue('users');
+    const { opened, open } = gate();
+    let started = 0;
+    bench.worker('users', async (job: AnyJob) => {
+      started += 1;
+      await (job.data.row === 'slow' ? opened : undefined);
+    });
+    bench.batchWorker();
+    const options = { id: 'import-42', ifExists: 'replace' } as const;
+    await users.addBatch(options, [{ name: 'row', data: { row: 'slow' } }]);
+    await eventually(() => started === 1);
+    const second = await users.addBatch(options, []);
+    open();
+    expect(await second.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 0 });
+  });
+
+  test('a child cannot replace, and other words are refused', async ({ bench }) => {
+    const users = bench.queue('users');
+    const parent = await users.createBatch();
+    await expect(parent.createBatch({ id: 'a', ifExists: 'replace' })).rejects.toThrow('is not for a child batch');
+    const ifExists = 'overwrite' as 'replace';
+    await expect(users.addBatch({ id: 'a', ifExists }, [])).rejects.toThrow(BatchOptionsError);
+    expect(await parent.status()).toMatchObject({ total: 0 });
+  });
+});
+
+test("a batch's id may have the separators ':' and '~', as ids of scheduled jobs and of members have", async ({
+  bench,
+}) => {
+  const users = bench.queue('users');
+  bench.worker('users', async () => 1);
+  bench.batchWorker();
+  const id = 'import-repeat:nightly:1700000000000~3';
+  const batch = await users.addBatch({ id, on: { complete: { name: 'done' } } }, rows);
+  expect(batch.id).toBe('import-repeat%3Anightly%3A1700000000000%7E3');
+  expect((await users.getBatch(id)).id).toBe(batch.id);
+  expect((await users.getBatch(batch.id)).id).toBe(batch.id);
+  expect((await users.createBatch({ id, on: { complete: { name: 'done' } } })).created).toBe(false);
+  expect(await batch.waitUntilFinished(20_000)).toMatchObject({ id: batch.id, state: 'succeeded', total: 3 });
+});

@@ -1,0 +1,177 @@
+import type { Batch } from '../../src/index.js';
+import { BatchError, BatchNotFoundError, BatchOptionsError } from '../../src/index.js';
+import { type AnyJob, type AnyQueue, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
+
+async function allMembers(batch: Batch<AnyQueue>, options: Parameters<typeof batch.members>[0] = {}) {
+  const found: Awaited<ReturnType<typeof batch.members>>['members'][number][] = [];
+  let cursor: string | undefined;
+  do {
+    const page = await batch.members({ ...options, cursor });
+    found.push(...page.members);
+    cursor = page.cursor;
+  } while (cursor !== undefined);
+  return found;
+}
+
+/** A batch with 300 members that wait, one that has succeeded and one that has failed, and a child batch. */
+async function mixed(bench: Bench) {
+  const users = bench.queue('users');
+  const other = bench.queue('other');
+  bench.worker('other', async ({ name }) => {
+    if (name === 'bad') throw new Error('no e-mail');
+    return { rows: 7 };
+  });
+  const batch = await users.createBatch();
+  await batch.addBulk(Array.from({ length: 300 }, (_, row) => ({ name: 'row', data: { row } })));
+  const settled = ['good', 'bad'].map((name) => ({ name, data: { name }, queue: other }));
+  await batch.addBulk(settled);
+  const child = await batch.createBatch();
+  await eventually(async () => (await batch.status()).pending === 301);
+  return { users, other, batch, child };
+}
+
+describe('batch.members()', () => {
+  test('yields every member once, page by page, with how it stands', async ({ bench }) => {
+    const { batch, child } = await mixed(bench);
+    const members = await allMembers(batch, { count: 50 });
+    expect(members).toHaveLength(303);
+    expect(new Set(members.map(({ queue, id }) => `${queue}:${id}`)).size).toBe(303);
+    expect(members.filter(({ state }) => state === 'pending')).toHaveLength(301);
+    expect(members.find(({ isBatch }) => isBatch)).toEqual({
+      id: child.id,
+      queue: 'batches',
+      isBatch: true,
+      state: 'pending',
+    });
+    const rows = members.flatMap(({ data }) => (data as { row?: number } | undefined)?.row ?? []);
+    expect(rows.sort((a, b) => a - b)).toEqual(Array.from({ length: 300 }, (_, row) => row));
+    expect(members.slice(-2)).toEqual([
+      expect.objectContaining({ state: 'succeeded', queue: 'other', value: { rows: 7 }, data: { name: 'good' } }),
+      expect.objectContaining({ state: 'failed', queue: 'other', reason: 'no e-mail', data: { name: 'bad' } }),
+    ]);
+  });
+
+  test('yields those in one state', async ({ bench }) => {
+    const { batch } = await mixed(bench);
+    expect(await allMembers(batch, { state: 'pending', count: 200 })).toHaveLength(301);
+    expect(await allMembers(batch, { state: 'succeeded' })).toHaveLength(1);
+    expect(await allMembers(batch, { state: 'failed' })).toHaveLength(1);
+  });
+
+  test('refuses what is no state, count, or cursor of such a page', async ({ bench }) => {
+    const batch = await bench.queue('users').createBatch();
+    for (const options of [
+      { state: 'done' },
+      { count: 0 },
+      { cursor: 'x' },
+      { state: 'failed', cursor: 'pending:0' },
+    ]) {
+      await expect(batch.members(options as never)).rejects.toThrow(BatchOptionsError);
+    }
+    expect(await batch.members()).toEqual({ members: [], cursor: undefined });
+  });
+});
+
+describe('results({ ordered: true })', () => {
+  test('yields in the order of adding, whatever the order of finishing; own ids come last', async ({ bench }) => {
+    const users = bench.queue('users');
+    bench.worker('users', async (job) => job.data.row, { concurrency: 20 });
+    bench.batchWorker();
+    const rows = Array.from({ length: 500 }, (_, row) => ({
+      name: 'row',
+      data: { row },
+      opts: { priority: 500 - row },
+    }));
+    const own = { name: 'row', data: { row: 'own' }, opts: { jobId: 'own' } };
+    for (const id of [undefined, 'repeatable']) {
+      const batch = await users.addBatch({ ...(id === undefined ? {} : { id }) }, [own, ...rows]);
+      await batch.waitUntilFinished(20_000);
+      const values: unknown[] = [];
+      for await (const { value } of batch.results({ ordered: true })) {
+        values.push(value);
+      }
+      expect(values).toEqual([...rows.map(({ data }) => data.row), 'own']);
+      await batch.remove({ members: true });
+    }
+  });
+});
+
+describe('batch.removeMember()', () => {
+  test('takes a waiting member out: it is not counted, does not run, and its batch does not wait for it', async ({
+    bench,
+  }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch({ on: { success: { name: 'done' } } });
+    const waiting = await batch.add('waiting', {}, { jobId: 'row-7' });
+    const delayed = await batch.add('delayed', {}, { delay: 3_600_000 });
+    const urgent = await batch.add('urgent', {}, { priority: 1 });
+    await batch.add('stays', {});
+    expect(await batch.removeMember(waiting.id ?? '')).toBe(true);
+    expect(await batch.removeMember(delayed.id ?? '', { queue: 'users' })).toBe(true);
+    expect(await batch.removeMember(urgent.id ?? '', { queue: users })).toBe(true);
+    expect(await batch.removeMember(waiting.id ?? '')).toBe(false);
+    expect(await batch.status()).toMatchObject({ total: 1, pending: 1, missing: 0, cancelled: 0 });
+    expect(await users.getJobCounts('wait', 'delayed', 'prioritized')).toEqual({ wait: 1, delayed: 0, prioritized: 0 });
+    expect(await users.getJob('row-7')).toBeUndefined();
+    const again = await batch.add('waiting', {}, { jobId: 'row-7' });
+    const ran: string[] = [];
+    bench.worker('users', async ({ name }) => ran.push(name));
+    bench.batchWorker();
+    await batch.seal();
+    expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 2 });
+    expect(again.id).toBe('row-7');
+    expect(ran).toEqual(['stays', 'waiting', 'done']);
+  });
+
+  test('of the last one that a sealed batch waits for lets it finish', async ({ bench }) => {
+    const users = bench.queue('users');
+    const worker = bench.batchWorker();
+    const batch = await users.addBatch({}, [{ name: 'row', data: {}, opts: { jobId: 'row-7' } }]);
+    await worker.waitUntilReady();
+    const batches = bench.plainQueue('batches');
+    await eventually(async () => (await batches.getJobState(batch.id)) === 'waiting-children');
+    expect(await batch.removeMember('row-7')).toBe(true);
+    expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 0 });
+  });
+
+  test('refuses members that run or have settled, flows, and child batches', async ({ bench }) => {
+    const users = bench.queue('users');
+    const { opened, open } = gate();
+    let started = 0;
+    bench.worker('users', async (job: AnyJob) => {
+      started += 1;
+      await (job.name === 'slow' ? opened : undefined);
+    });
+    const batch = await users.createBatch();
+    const settled = await batch.add('fast', {});
+    await eventually(async () => (await batch.status()).succeeded === 1);
+    const slow = await batch.add('slow', {});
+    await eventually(() => started === 2);
+    const { job } = await batch.addFlow({
+      name: 'root',
+      queueName: 'users',
+      children: [{ name: 'x', queueName: 'z' }],
+    });
+    bench.owns('z');
+    const child = await batch.createBatch();
+    await expect(batch.removeMember(settled.id ?? '')).rejects.toThrow(BatchError);
+    await expect(batch.removeMember(settled.id ?? '')).rejects.toThrow('it has settled');
+    await expect(batch.removeMember(slow.id ?? '')).rejects.toThrow('it is running');
+    await expect(batch.removeMember(job.id ?? '')).rejects.toThrow('it is a flow');
+    await expect(batch.removeMember(child.id, { queue: 'batches' })).rejects.toThrow('remove({ force: true })');
+    await expect(batch.removeMember('')).rejects.toThrow(BatchOptionsError);
+    expect(await batch.status()).toMatchObject({ total: 4, pending: 3 });
+    open();
+    await eventually(async () => (await batch.status()).succeeded === 2);
+    await batch.remove({ force: true });
+    await expect(batch.removeMember('row-7')).rejects.toThrow(BatchNotFoundError);
+  });
+
+  test('leaves a job alone that is no member', async ({ bench }) => {
+    const users = bench.queue('users');
+    const batch = await users.createBatch();
+    await users.add('row', {}, { jobId: 'row-7' });
+    expect(await batch.removeMember('row-7')).toBe(false);
+    expect(await users.getJobCounts('wait')).toEqual({ wait: 1 });
+  });
+});

@@ -1,0 +1,77 @@
+import { BatchTimeoutError, type CallbackJob } from '../../../src/index.js';
+import { runToEnd } from '../../../src/surfaces/testing/index.js';
+import { type AnyJob, describe, expect, test } from '../../support/test.js';
+
+describe('runToEnd()', () => {
+  test('runs members and callbacks to the end, tells what ran, and leaves no worker', async ({ bench }) => {
+    const { connection, prefix } = bench;
+    const users = bench.queue('users');
+    const mails = bench.queue('mails');
+    const batch = await users.createBatch({ on: { complete: 'report', death: { name: 'alarm', queue: mails } } });
+    await batch.add('import', { name: 'Ada' });
+    await batch.add('import', { name: '' }, { attempts: 2 });
+    await batch.seal();
+    const processors = {
+      users: (job: AnyJob) => {
+        if (job.data.name === '') throw new Error('no name');
+        return job.data.name.length;
+      },
+      mails: async () => 'sent',
+    };
+    const callbacks = { report: (job: CallbackJob) => job.data.batch.failed };
+    const { status, ran } = await runToEnd(batch, processors, { connection, prefix, callbacks });
+    expect(status).toMatchObject({ state: 'failed', succeeded: 1, failed: 1 });
+    const outcomes = ran.map(({ queue, name, value, error }) => [queue, name, value ?? (error as Error).message]);
+    expect(outcomes).toHaveLength(5);
+    expect(outcomes).toEqual(
+      expect.arrayContaining([
+        ['users', 'import', 3],
+        ['users', 'import', 'no name'],
+        ['mails', 'alarm', 'sent'],
+        ['batch-callbacks', 'report', 1],
+      ]),
+    );
+    expect(ran.find(({ name }) => name === 'report')?.data).toMatchObject({ batch: { id: batch.id } });
+    expect(await users.getWorkersCount()).toBe(0);
+  });
+
+  test('fails with what explain() says when the batch does not finish in time', async ({ bench }) => {
+    const { connection, prefix } = bench;
+    const users = bench.queue('users');
+    const mails = bench.queue('mails');
+    const batch = await users.addBatch({}, [{ name: 'send', data: {}, queue: mails }]);
+    const running = runToEnd(batch, { users: async () => 1 }, { connection, prefix, timeout: 300 });
+    await expect(running).rejects.toThrow(BatchTimeoutError);
+    await expect(running).rejects.toThrow(
+      "has not finished after 300 ms.\n- 1 member is waiting in queue 'mails', and no worker is connected to it",
+    );
+  });
+
+  test('does not wait for a job that hangs', async ({ bench }) => {
+    const { connection, prefix } = bench;
+    const users = bench.queue('users');
+    const batch = await users.addBatch({}, [{ name: 'hang', data: {} }]);
+    const hang = { users: () => new Promise(() => {}) };
+    await expect(runToEnd(batch, hang, { connection, prefix, timeout: 300 })).rejects.toThrow(
+      "running in queue 'users'",
+    );
+  });
+
+  test('runs several batches after one another, and a batch of which a job adds and seals', async ({ bench }) => {
+    const { connection, prefix } = bench;
+    const users = bench.queue('users');
+    for (const _ of [1, 2]) {
+      const batch = await users.createBatch();
+      await batch.add('grow', {});
+      const grow = async (job: AnyJob) => {
+        const own = await users.batchOf(job);
+        if (job.name === 'grow') {
+          await own?.add('more', {});
+          await own?.seal();
+        }
+      };
+      const { status } = await runToEnd(batch, { users: grow }, { connection, prefix });
+      expect(status).toMatchObject({ state: 'succeeded', total: 2 });
+    }
+  });
+});
