@@ -134,3 +134,61 @@ describe('start()', () => {
     });
   });
 });
+
+describe('a stage that has failed', () => {
+  test('is retried at any step of the BatchWorker that skips what comes after it: the run goes on, and succeeds', {
+    timeout: 240_000,
+  }, async ({ bench }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        const queue = story.users;
+        const inner = defineWorkflow('inner', { x: { queue, name: 'x' } });
+        const workflow = defineWorkflow('healed', {
+          bad: { queue, name: 'bad', opts: { delay: AN_HOUR } },
+          whole: { after: 'bad', queue, name: 'whole' },
+          filled: { after: 'bad', queue, jobs: Array.from({ length: 11 }, () => ({ name: 'filled' })) },
+          inner: { after: 'bad', workflow: inner },
+          end: { after: ['whole', 'filled', 'inner'], queue, name: 'end' },
+        });
+        const before = bench.batchWorker();
+        const run = await workflow.start({}, { id: 'run' });
+        const [job] = await eventually(async () => {
+          const delayed = await queue.getDelayed();
+          return delayed.length > 0 ? delayed : undefined;
+        });
+        await eventually(async () => (await run.status()).stages[0]?.state === 'running');
+        await before.close();
+        await heldBatchWorker(bench, held);
+        return { ...story, run, job };
+      },
+      async actor({ run, job }) {
+        await job?.promote();
+        await eventually(async () => (await run.status()).finishedAt);
+      },
+      async other({ bench, users, mend }) {
+        const stage = await eventually(async () => {
+          const found = await users.getBatch('run.bad');
+          return (await found.status()).failed === 1 ? found : undefined;
+        });
+        mend();
+        await stage.retry();
+        // The held BatchWorker leads maintenance, for an hour: what notices the retry must not wait for it.
+        await bench.redis.del(`${bench.prefix}:batches:reconciler:leader`);
+        bench.batchWorker({ reconcileInterval: 50, stalledInterval: 50 });
+      },
+      async verdict({ users, ran }) {
+        const run = await users.getBatch('run');
+        await eventually(async () => (await run.status()).state === 'succeeded', 10_000);
+        const names = [...ran].sort();
+        expect(names.filter((name) => name !== 'bad')).toEqual([
+          'end',
+          ...Array.from({ length: 11 }, () => 'filled'),
+          'whole',
+          'x',
+        ]);
+        expect(names.filter((name) => name === 'bad').length).toBe(2);
+      },
+    });
+  });
+});
