@@ -17,6 +17,7 @@ const ONCE = [
   'test/batch/stream.test.ts',
   'test/batch/node-redis.test.ts',
   'test/batch/callbacks.test.ts',
+  'test/surfaces/nestjs/**',
   'test/surfaces/page/text.test.ts',
   'test/surfaces/page/readings.test.ts',
   'test/surfaces/page/chart.test.ts',

@@ -25,7 +25,13 @@ const namesIn = {
   ],
   require: (entry) => ['--input-type=commonjs', '-e', `console.log(Object.keys(require('${entry}')).sort().join(' '))`],
 };
-for (const entry of ['bullmq-batches', 'bullmq-batches/bull-board', 'bullmq-batches/page', 'bullmq-batches/testing']) {
+for (const entry of [
+  'bullmq-batches',
+  'bullmq-batches/bull-board',
+  'bullmq-batches/page',
+  'bullmq-batches/testing',
+  'bullmq-batches/nestjs',
+]) {
   const [esm, cjs] = ['import', 'require'].map((format) => run(process.execPath, ...namesIn[format](entry)).trim());
   if (esm !== cjs) {
     throw new Error(`The two formats of ${entry} export different names:\nimport:  ${esm}\nrequire: ${cjs}`);

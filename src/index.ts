@@ -5,7 +5,13 @@
  */
 
 export type { Batch, BulkAdded } from './batch/batch.js';
-export type { Callback, CallbackBatch, CallbackHandlers, CallbackJob, Callbacks } from './batch/callbacks.js';
+export type {
+  Callback,
+  CallbackBatch,
+  CallbackHandlers,
+  CallbackJob,
+  Callbacks,
+} from './batch/callbacks.js';
 export type { BatchOptions, ParentBatch } from './batch/create.js';
 export type { FailureReason, FailureReasons, FailureReasonsOptions } from './batch/failure-reasons.js';
 export type { Flow, FlowChild, FlowChildOptions, FlowNode } from './batch/flow.js';

@@ -114,7 +114,7 @@ describe('an example prints what it says', () => {
   test.for(snippets)('$title', async ({ code }, { bench }) => {
     const expected = [...code.matchAll(/^\/\/ → (.+)$/gm)].map(([, line]) => line);
     expect(expected.length, 'An example has to say what it prints, or it cannot fail.').toBeGreaterThan(0);
-    for (const [, queue = ''] of code.matchAll(/new (?:Queue|Worker)\('([\w-]+)'/g)) {
+    for (const [, queue = ''] of code.matchAll(/(?:new (?:Queue|Worker)|BatchesModule\.register)\('([\w-]+)'/g)) {
       bench.owns(queue);
     }
     // The queue from which BatchWorkers run callbacks.

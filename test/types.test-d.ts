@@ -57,6 +57,8 @@ async function queuesOfBullMQ5FitToo() {
   await batch.add('upload', 17);
   const mail = withBatches(new Queue('mail', { connection }));
   await mail.createBatch({ parent: batch, on: { complete: { name: 'x', queue: images } } });
+  const child = await (await mail.createBatch()).createBatch({ queue: images });
+  expectTypeOf((await child.add('upload', { file: 'a.png' })).returnvalue).toEqualTypeOf<Uploaded>();
 }
 
 async function untypedQueuesTakeAnything() {

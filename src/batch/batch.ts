@@ -157,6 +157,11 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     return this.#definition.description;
   }
 
+  /** The tags that `createBatch` was given; an empty list if there were none. */
+  get tags(): readonly string[] {
+    return this.#definition.tags ?? [];
+  }
+
   /**
    * Adds one job as a member, and returns BullMQ's `Job`.
    *

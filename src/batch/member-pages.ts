@@ -15,7 +15,9 @@ export interface BatchMember<Data = unknown, Result = unknown> {
   readonly id: string;
   /** The queue of the job; of a child batch, that of the batches. */
   readonly queue: string;
+  /** Whether the member is a child batch. */
   readonly isBatch: boolean;
+  /** Whether it is pending, has succeeded or has failed. */
   readonly state: MemberState;
   /** The data of the job, as long as it exists. */
   readonly data?: Data;
@@ -27,6 +29,7 @@ export interface BatchMember<Data = unknown, Result = unknown> {
 
 /** A page of the members of a batch. */
 export interface BatchMembersPage<Data = unknown, Result = unknown> {
+  /** The members of this page, in no particular order. */
   readonly members: readonly BatchMember<Data, Result>[];
   /** Where the next page begins; undefined after the last one. */
   readonly cursor: string | undefined;

@@ -50,6 +50,7 @@ export interface BatchStatus {
   readonly deadline: number | undefined;
   /** What is kept with the batch; see `updateMetadata()`. */
   readonly metadata: Readonly<Record<string, unknown>> | undefined;
+  /** The tags that the batch was created with, for finding it in lists; none by default. */
   readonly tags: readonly string[];
   /** What `cancel(reason)` was given, or the failure policy's reason. */
   readonly cancelReason: string | undefined;

@@ -1,5 +1,6 @@
 import type { Job } from 'bullmq';
 import { DelayedError } from 'bullmq';
+import { Repetition } from '../../src/batch/repetition.js';
 import type { Batch, BatchQueue } from '../../src/index.js';
 import { type AnyJob, type AnyQueue, type Bench, describe, eventually, expect, test } from '../support/test.js';
 
@@ -187,5 +188,38 @@ describe('what a member adds that runs a second time', () => {
     await callbacks.addBatch({ parent: batch, on: { complete } }, [{ name: 'x', data: {}, queue }]);
     await batch.seal();
     expect(await batch.waitUntilFinished(20_000)).toMatchObject({ total: 2 });
+  });
+
+  test('has the same ids in a sandboxed processor, which gets a copy of the job', async ({ bench }) => {
+    const queue = bench.queue('parents');
+    const ids: (string | undefined)[] = [];
+    bench.worker('parents', async (job) => {
+      // What BullMQ makes of a job in the process of a sandboxed processor.
+      const copy = { ...job.asJSONSandbox(), data: job.data, async updateProgress() {} };
+      ids.push(Repetition.of(job as AnyJob)?.nextId('a'), Repetition.of(copy as unknown as AnyJob)?.nextId('a'));
+      if (job.attemptsMade === 0) {
+        throw new Error('again');
+      }
+    });
+    const batch = await queue.createBatch();
+    await batch.add('row', {}, { attempts: 2 });
+    await eventually(() => ids.length === 4);
+    expect(ids[0]).toMatch(/^\w{18}$/);
+    expect(new Set(ids).size).toBe(1);
+  });
+
+  test('has other ids when the starts of the job were reset, and the run cannot be told', async ({ bench }) => {
+    const queue = bench.queue('parents');
+    const repetitions: (Repetition | undefined)[] = [];
+    bench.worker('parents', async (job) => {
+      repetitions.push(Repetition.of(job as AnyJob));
+      throw new Error('again');
+    });
+    const job = await queue.add('row', {});
+    await eventually(() => job.isFailed());
+    await job.retry('failed', { resetAttemptsMade: true, resetAttemptsStarted: true });
+    await eventually(() => repetitions.length === 2);
+    expect(repetitions[0]).toBeInstanceOf(Repetition);
+    expect(repetitions[1]).toBeUndefined();
   });
 });

@@ -19,7 +19,12 @@ const ORGANIZATIONS = ['Aurora Foods', 'Harbour & Sons', 'Kowalczyk i Wspólnicy
 /** An import with a child batch for each organization, of which some rows fail. */
 async function importOf(bench: Bench, name: string, rowsOfEach: number) {
   const users = bench.queue('users');
-  const upload = await users.createBatch({ id: name, description: `Import of ${name}.csv` });
+  const upload = await users.createBatch({
+    id: name,
+    description: `Import of ${name}.csv`,
+    tags: ['crm', name],
+    metadata: { file: `${name}.csv`, uploadedBy: 'ada@example.com' },
+  });
   for (const [i, organization] of ORGANIZATIONS.entries()) {
     const child = await upload.createBatch({ id: `${name}-${i}`, description: `Users of ${organization}` });
     await child.addBulk(
@@ -74,6 +79,13 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
     const above = page.getByRole('navigation', { name: 'Breadcrumb' }).getByRole('link');
     await page.getByRole('heading', { level: 1, name: 'Users of Blue Ridge' }).waitFor();
     expect(await above.allTextContents()).toEqual(['Batches', 'Import of november.csv']);
+    await above.last().click();
+    await page.getByText('Metadata').click();
+    await page.getByText('"uploadedBy": "ada@example.com"').waitFor();
+    await picture('page-metadata-phone');
+    await page.getByRole('link', { name: 'crm' }).click();
+    await page.getByRole('heading', { name: '2 batches found' }).waitFor();
+    await picture('page-search-phone');
     expect(errors).toEqual([]);
   });
 

@@ -126,6 +126,46 @@ const CALLS: Readonly<Record<string, LostReplies<Situation>>> = {
     actor: ({ batch }) => batch.on('complete', { name: 'late' }),
     verdict: (story) => finish(story, 0, ['late', ...BOTH]),
   },
+  "addBatch({ ifExists: 'reject' })": {
+    setup: open,
+    actor: ({ actorsUsers }) => actorsUsers.addBatch({ id: 'mine', ifExists: 'reject', on: ON }, [member('a')]),
+    verdict: (story, batch) => finish({ ...story, others: batch as AnyBatch }, 1, ['a', ...BOTH]),
+  },
+  "addBatch({ ifExists: 'replace' })": {
+    async setup(bench, held) {
+      const situation = await open(bench, held);
+      const before = await situation.users.createBatch({ id: 'mine', on: ON });
+      await before.add('before', {}, { delay: AN_HOUR });
+      return situation;
+    },
+    actor: ({ actorsUsers }) => actorsUsers.addBatch({ id: 'mine', ifExists: 'replace', on: ON }, [member('a')]),
+    async verdict(story, batch) {
+      expect(batch).toMatchObject({ id: 'mine', created: true });
+      await finish({ ...story, others: batch as AnyBatch }, 1, ['a', ...BOTH]);
+      expect(await story.users.getJobCounts('delayed')).toEqual({ delayed: 0 });
+    },
+  },
+  'updateMetadata()': {
+    setup: open,
+    actor: ({ batch }) => batch.updateMetadata({ rows: 3 }),
+    async verdict(story, metadata) {
+      expect(metadata).toEqual({ rows: 3 });
+      expect(await story.others.status()).toMatchObject({ metadata: { rows: 3 } });
+    },
+  },
+  'removeMember()': {
+    async setup(bench, held) {
+      const situation = await open(bench, held);
+      await situation.others.add('later', {}, { delay: AN_HOUR, jobId: 'row-7' });
+      await situation.others.add('member', {});
+      return situation;
+    },
+    actor: ({ batch }) => batch.removeMember('row-7'),
+    async verdict(story) {
+      await finish(story, 1, ['member', ...BOTH]);
+      expect(await story.users.getJob('row-7')).toBeUndefined();
+    },
+  },
   'remove()': {
     setup: failed,
     actor: ({ batch }) => batch.remove({ members: true }),

@@ -16,6 +16,8 @@ const worker = new Worker(args.queue, loader(users), {
   prefix,
   lockDuration: args.lockDuration,
   stalledInterval: 200,
+  // On a busy machine a lock of half a second is lost now and then, and the job runs again.
+  maxStalledCount: 50,
 });
 worker.on('error', () => {});
 worker.on('completed', () => process.exit(0));

@@ -2,7 +2,7 @@ import type { BatchStatus } from '../../index.js';
 import { type Command, JSON_OPTION } from './command.js';
 import { EXIT } from './failure.js';
 import { styleOf } from './state.js';
-import { ago, fields, localIso, number, printable } from './text.js';
+import { ago, fields, jsonLine, localIso, number, printable } from './text.js';
 
 export const showCommand: Command = {
   name: 'show',
@@ -34,6 +34,8 @@ function linesOf(status: BatchStatus, columns: number): string[] {
       ['cancelled because', maybe(status.cancelReason)],
       ['progress', `${status.progress} %`],
       ['members', `${number(total)}: ${counts.map(([name, count]) => `${number(count)} ${name}`).join(', ')}`],
+      ['tags', maybe(status.tags.join(', ') || undefined)],
+      ['metadata', status.metadata === undefined ? undefined : printable(jsonLine(status.metadata))],
       ['parent', maybe(status.parentId)],
       ['created', at(status.createdAt)],
       ['sealed', at(status.sealedAt) ?? 'no: more may be added'],

@@ -90,18 +90,17 @@ export class BatchReader {
   }
 
   /** Counts a sample of the failures by reason, in some ten commands at most. */
-  async reasons(batch: Batch, { failed }: BatchStatus): Promise<FailureReasons> {
+  async reasons(batch: Batch, { failed, state }: BatchStatus): Promise<FailureReasons> {
     return failed === 0
       ? NO_FAILURES
-      : this.#readings.read(`reasons ${failed} ${batch.id}`, () => batch.failureReasons());
+      : this.#readings.read(`reasons ${state} ${batch.id}`, () => batch.failureReasons());
   }
 
   /** Counts a sample of the failed jobs of child batches by reason. */
   async reasonsBelow(tree: BatchTree): Promise<FailuresBelow | undefined> {
-    const { failed } = tree.jobs;
-    return failed === 0
+    return tree.jobs.failed === 0
       ? undefined
-      : this.#readings.read(`below ${failed} ${tree.id}`, () => failuresBelow(this.#batches, tree));
+      : this.#readings.read(`below ${tree.state} ${tree.id}`, () => failuresBelow(this.#batches, tree));
   }
 
   reasonsInTime(batch: Batch, status: BatchStatus): Promise<FailureReasons | undefined> {

@@ -4,7 +4,7 @@ import type { BatchDetails } from './batch-reader.js';
 import { failureGroups, groupsBelow } from './failures-view.js';
 import { type Html, html } from './html.js';
 import type { Page } from './layout.js';
-import { badge, bar, breadcrumb, isUnfinished, own, time, titleOf } from './parts.js';
+import { badge, bar, breadcrumb, isUnfinished, own, tagLinks, time, titleOf } from './parts.js';
 import type { Paths } from './paths.js';
 import { progressCard } from './progress-view.js';
 import { number, plural } from './text.js';
@@ -25,7 +25,8 @@ ${breadcrumb(paths, ancestors)}
 ${message !== undefined && html`<p class="message" role="status">${message}</p>`}
 <div class="heading"><h1>${own(title)}</h1>${mayAct && actions(paths, status)}</div>
 <p class="facts">${badge(status.state)} <code>${own(status.id)}</code>
-<a href="${paths.batchJson(status.id)}">as JSON</a></p>
+<a href="${paths.batchJson(status.id)}">as JSON</a> ${tagLinks(paths, status.tags)}</p>
+${metadataOf(status)}
 ${reasons(status)}
 ${progressCard({ status, samples, hasJobsBelow, now: Date.now() })}
 ${explanation !== 'finished' && explained(paths, explanation, status)}
@@ -52,6 +53,15 @@ function actions(paths: Paths, { id, state }: BatchStatus): Html | false {
       (name) =>
         html`<a class="button ${name}" data-key="${name}" href="${paths.action(id, name)}">${ACTIONS[name].label}</a>`,
     )}</div>`
+  );
+}
+
+function metadataOf({ metadata }: BatchStatus): Html | false {
+  const text = JSON.stringify(metadata ?? {}, undefined, 2);
+  return (
+    text !== '{}' &&
+    html`<details class="metadata" data-key="metadata"><summary>Metadata</summary>
+<pre class="data" tabindex="0" role="region" aria-label="Metadata">${own(text)}</pre></details>`
   );
 }
 

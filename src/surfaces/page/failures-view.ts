@@ -4,7 +4,7 @@ import type { Names } from './batch-reader.js';
 import type { FailuresBelow } from './failures-below.js';
 import { type Html, html } from './html.js';
 import type { Page } from './layout.js';
-import { badge, breadcrumb, own, titleOf } from './parts.js';
+import { badge, breadcrumb, isUnfinished, own, titleOf } from './parts.js';
 import type { Paths } from './paths.js';
 import { cut, number, plural } from './text.js';
 
@@ -82,12 +82,15 @@ ${reasons.reasons
 }
 
 /** The failures of a batch by reason; each group opens its rows. */
-export function failureGroups(paths: Paths, { id }: BatchStatus, reasons: FailureReasons, names: Names): Html {
+export function failureGroups(paths: Paths, status: BatchStatus, reasons: FailureReasons, names: Names): Html {
+  const { id, state } = status;
   const shown = reasons.reasons.slice(0, REASONS_SHOWN);
   const others = reasons.reasons.length - shown.length;
+  // A running batch may still get other reasons.
+  const isOnly = shown.length === 1 && !isUnfinished(state);
   return html`${sampleNote(reasons)}<ul class="groups">${shown.map(({ reason, count, examples }) => {
     const href = paths.failures(id, { reason });
-    return html`<li data-key="reason ${reason}"><details${shown.length === 1 && html` open`}>
+    return html`<li data-key="reason ${reason}"><details${isOnly && html` open`}>
 <summary><b>${number(count)}</b> ${nameOf(reason)}</summary>
 <div data-rows="${href}"><ul class="plain">${examples.map((failure) => example(paths, failure, reason, names))}</ul>
 <p><a href="${href}">${count === 1 ? 'This failure' : `These ${number(count)} failures`}, with data</a></p></div>

@@ -3,7 +3,7 @@ import { type Html, html } from './html.js';
 import type { Page } from './layout.js';
 import { type BatchList, type Family, SEARCHED, type Section, STATES } from './list.js';
 import { batchesBelow, type Nested, nest } from './nesting.js';
-import { badge, bar, own, settledOf, time, titleOf } from './parts.js';
+import { badge, bar, own, settledOf, tagLinks, time, titleOf } from './parts.js';
 import type { ListQuery, Paths } from './paths.js';
 import { number, plural } from './text.js';
 
@@ -39,8 +39,8 @@ ${bodyOf(paths, list)}`;
 function searchForm(paths: Paths, q: string, state: ListedState | undefined): Html {
   const where = state === undefined ? 'Search batches' : `Search ${state} batches`;
   return html`<form class="search" role="search" action="${paths.list()}" method="get">
-<label class="unseen" for="q">${where} by description or id</label>
-<input id="q" type="search" name="q" value="${q}" placeholder="${where} by description or id" maxlength="500"
+<label class="unseen" for="q">${where} by description, id or tag</label>
+<input id="q" type="search" name="q" value="${q}" placeholder="${where} by description, id or tag" maxlength="500"
 autocomplete="off" spellcheck="false">
 ${state !== undefined && html`<input type="hidden" name="state" value="${state}">`}
 <button>Search</button>
@@ -101,13 +101,13 @@ function extentOf({ counts, state, examined, found, complete }: BatchList & { re
   const all = STATES.reduce((sum, one) => sum + (state === undefined || state === one ? counts[one] : 0), 0);
   if (!complete) {
     return (
-      `Descriptions and ids of the newest ${number(examined)} of ${plural(all, 'batch', 'batches')} were looked at, ` +
+      `Descriptions, ids and tags of the newest ${number(examined)} of ${plural(all, 'batch', 'batches')} were looked at, ` +
       `at most ${number(SEARCHED)} of each state. An older batch is found by its whole id.`
     );
   }
   return found > 0
     ? ''
-    : `The descriptions and ids of ${all === 1 ? 'the one batch' : `all ${plural(all, 'batch', 'batches')}`} were ` +
+    : `The descriptions, ids and tags of ${all === 1 ? 'the one batch' : `all ${plural(all, 'batch', 'batches')}`} were ` +
         'looked at, for these characters in this order; a whole id finds its batch in any state. Batches that were ' +
         'removed, or have expired, are not there any more.';
 }
@@ -204,12 +204,12 @@ interface RowDetails {
 }
 
 function row(paths: Paths, status: BatchStatus, { isContext = false, parentTitle }: RowDetails): Html {
-  const { id, state, total, parentId, createdAt } = status;
+  const { id, state, total, parentId, createdAt, tags } = status;
   const title = titleOf(status);
   return html`<tr role="row" data-key="${id}"${isContext && html` class="context"`}>
 <td role="cell" class="name"><a href="${paths.batch(id)}">${own(title)}</a>${
     title !== id && html`<small><code>${own(id)}</code></small>`
-  }${
+  }${tagLinks(paths, tags)}${
     parentId !== undefined &&
     parentTitle !== undefined &&
     html`<small>child of <a href="${paths.batch(parentId)}">${own(parentTitle)}</a></small>`

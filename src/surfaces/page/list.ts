@@ -167,7 +167,7 @@ async function lookThrough(
     while (rank < Math.min(counts[state], SEARCHED) && Date.now() < until) {
       for (const batch of await queue.getBatches(state, rank, rank + SEARCH_STEP - 1)) {
         examined++;
-        if (`${batch.description ?? ''}\n${batch.id}`.toLowerCase().includes(wanted)) {
+        if ([batch.description ?? '', batch.id, ...batch.tags].join('\n').toLowerCase().includes(wanted)) {
           found.set(batch.id, batch);
         }
       }

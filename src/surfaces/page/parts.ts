@@ -71,3 +71,11 @@ export function breadcrumb(paths: Paths, above: readonly { readonly id: string; 
   );
   return html`<nav aria-label="Breadcrumb" class="crumbs"><a href="${paths.list()}">Batches</a>${links}</nav>`;
 }
+
+/** The tags of a batch; each leads to the batches that have it. */
+export function tagLinks(paths: Paths, tags: readonly string[]): Html | false {
+  return (
+    tags.length > 0 &&
+    html`<span class="tags">${tags.map((tag) => html`<a href="${paths.list({ q: tag })}">${own(tag)}</a> `)}</span>`
+  );
+}

@@ -146,6 +146,15 @@ test('tree shows all batches below, with their jobs added up', async ({ bench })
   ]);
 });
 
+test('show names tags and metadata, in which nothing controls the terminal', async ({ bench }) => {
+  await bench.queue('rows').createBatch({ id: 'open', tags: ['acme', 'vip'], metadata: { order: HOSTILE } });
+  const { out } = await cliOf(bench).run('show', 'open');
+  expect(out).toMatch(/^tags +acme, vip$/m);
+  expect(out).toMatch(/^metadata +\{"order":"a/m);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
+  expect(out).not.toMatch(/[\u001b\u0007\u202e]/);
+});
+
 test('explain gives the reasons, the commands that do the same, and the tables', async ({ bench }) => {
   await standingBatches(bench);
   const { run } = cliOf(bench);

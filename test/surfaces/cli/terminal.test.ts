@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, constants } from 'node:fs';
+import { UnrecoverableError } from 'bullmq';
 import { programPath } from '../../support/programs.js';
 import { type Bench, describe, eventually, expect, test } from '../../support/test.js';
 import { urlOf } from './run.js';
@@ -104,5 +105,23 @@ describe.skipIf(!hasScript())('on a terminal', () => {
     expect(out).toMatch(/rows +ab\r\n$/);
     const json = await inTerminal(bench, 'results', 'import', '--json').ended;
     expect(JSON.parse(json.out).value).toBe('a\u001b[2Jb\u0007');
+  });
+
+  test('failures by reason are a table that fits into the width', async ({ bench }) => {
+    const queue = bench.queue('rows');
+    bench.worker('rows', async ({ data: { n } }) => {
+      throw new UnrecoverableError(`duplicate of row ${n}, ${'which is there already '.repeat(5)}`);
+    });
+    bench.batchWorker();
+    const batch = await queue.addBatch(
+      { id: 'import' },
+      [1, 2, 3].map((n) => ({ name: 'row', data: { n } })),
+    );
+    await batch.waitUntilFinished();
+    const { out, code } = await inTerminal(bench, 'failures', 'import', '--by', 'reason', '--no-color').ended;
+    expect(code).toBe(0);
+    expect(out).toMatch(/^COUNT +REASON/);
+    expect(out).toMatch(/\r\n +3 +duplicate of row …/);
+    for (const line of out.split('\r\n')) expect(line.length).toBeLessThanOrEqual(60);
   });
 });

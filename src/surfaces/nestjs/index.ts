@@ -1,0 +1,2 @@
+export { BatchCallback, getBatchesToken, InjectBatches } from './decorators.js';
+export { BatchesModule, type BatchesModuleAsyncOptions, type BatchesModuleOptions } from './module.js';
