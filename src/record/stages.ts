@@ -244,13 +244,17 @@ local function isThere(member)
   return redis.call('SISMEMBER', KEYS[2], member) == 1 or redis.call('HEXISTS', KEYS[3], member) == 1
     or redis.call('HEXISTS', KEYS[4], member) == 1
 end
+local wanted = {}
 for i = 1, jobCount do
   if not isThere(jobKeyAt(i)) then
-    local failure = storeJob(i)
-    if failure then
-      return { 'state', 'failed', 'error', failure }
-    end
-    redis.call('HINCRBY', key, '${FIELD.total}', 1)
+    wanted[#wanted + 1] = i
+  end
+end
+if #wanted > 0 then
+  local stored, failed, problem = storeJobs(wanted)
+  redis.call('HINCRBY', key, '${FIELD.total}', stored)
+  if failed then
+    return { 'state', 'failed', 'error', problem }
   end
 end
 redis.call('HSET', key, '${FIELD.startedAt}', now(), '${FIELD.registeredAt}', now())
@@ -288,6 +292,6 @@ export async function startStage(
   const { job, dependencies, processed, failed } = batchKeys(redis, id);
   const keys = [job, dependencies, processed, failed, planKey(redis, id), needsKey(redis)];
   const request = { id, nonce, how, queueKey: batchesKey(redis, '') };
-  const { state, error } = named(await redis.runAdding(START_STAGE, jobs, keys, request));
+  const { state, error } = named(await redis.runAdding(START_STAGE, jobs, keys, request, jobs));
   return state === 'failed' ? { error: String(error) } : (state as 'started' | 'past' | 'busy');
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Home } from '../batch/home.js';
 import { type Member, optionsOf } from '../batch/member-jobs.js';
-import { addMembers } from '../batch/members.js';
+import { countMembers } from '../batch/members.js';
 import { sourceOfResults } from '../batch/output.js';
 import { resultsPage } from '../batch/settled.js';
 import { inTrace } from '../batch/trace.js';
@@ -54,7 +54,7 @@ export async function fill(home: Home, batchId: string, token: string): Promise<
 async function add(home: Home, definition: BatchDefinition, members: readonly Member[]): Promise<boolean> {
   try {
     await inTrace(home.telemetry, definition.trace, () =>
-      addMembers({ home, batch: definition, options: optionsOf(definition), links: [] }, members, false),
+      countMembers({ home, batch: definition, options: optionsOf(definition), links: [] }, members, false),
     );
     return true;
   } catch (error) {

@@ -1,5 +1,5 @@
 import type { Home } from '../batch/home.js';
-import { type Member, memberJobs, optionsOf } from '../batch/member-jobs.js';
+import { type Member, memberEntries, optionsOf } from '../batch/member-jobs.js';
 import { inProducerSpans, inTrace } from '../batch/trace.js';
 import { BatchError } from '../errors.js';
 import type { BatchDefinition } from '../model/definition.js';
@@ -29,8 +29,8 @@ function start(home: Home, { definition, plan, planLength }: StartableStage): Pr
     inProducerSpans(queues, members, async (traceOf) => {
       const to = { home, batch: definition, options: optionsOf(definition) };
       const adding = { batchId: definition.id, jobIds: members.map(({ id }) => id) };
-      const { entries } = memberJobs(to, members, traceOf, adding);
-      return startStage(home.redis, definition, { how: 'whole', jobs: entries });
+      const jobs = memberEntries(to, members, traceOf, adding);
+      return startStage(home.redis, definition, { how: 'whole', jobs });
     }),
   );
 }

@@ -3,13 +3,12 @@ import { type Home, homeOf, type MemberQueue, memberQueueOf } from '../batch/hom
 import { newBatchId } from '../batch/ids.js';
 import type { Opener } from '../batch/job.js';
 import { optionsOf } from '../batch/member-jobs.js';
-import type { Destination } from '../batch/members.js';
+import { type Destination, isElsewhere } from '../batch/members.js';
 import { removeBatch } from '../batch/remove.js';
 import { revive } from '../batch/retry.js';
 import { BatchOptionsError } from '../errors.js';
 import type { BatchDefinition } from '../model/definition.js';
 import { type StoredRun, type StoredStage, stageId } from '../model/workflow.js';
-import { type BatchLife, isBatchThere } from '../record/add-members.js';
 import { extendPlan, PLAN_SLICE } from '../record/plan.js';
 import { BYTES_PER_COMMAND } from '../record/script.js';
 import { sealBatch } from '../record/seal.js';
@@ -155,7 +154,7 @@ function planOf({ jobs, stage }: PlannedStage): string[][] {
 /** Jobs are stored in the Redis of their run: workers of a queue that is in another one would never see them. */
 async function refuseElsewhere(home: Home, { definition, created }: DefinedBatch, planned: PlannedRun): Promise<void> {
   for (const queue of queuesOf(planned)) {
-    if (await isElsewhere(home, definition, queue)) {
+    if (await isElsewhere({ home, batch: definition }, queue)) {
       if (created) {
         await removeBatch(home, definition, { members: false, force: true }).catch(() => {});
       }
@@ -169,9 +168,4 @@ async function refuseElsewhere(home: Home, { definition, created }: DefinedBatch
 
 function queuesOf({ stages }: PlannedRun): Set<MemberQueue> {
   return new Set(stages.flatMap(({ own, run }) => [own, ...(run === undefined ? [] : queuesOf(run))]));
-}
-
-async function isElsewhere(home: Home, run: BatchLife, { queue }: MemberQueue): Promise<boolean> {
-  const other = await homeOf(queue, home.redis.batchesQueue);
-  return other !== home && !(await isBatchThere(other.redis, run)) && (await isBatchThere(home.redis, run));
 }
