@@ -18,6 +18,7 @@ const ONCE = [
   'test/batch/node-redis.test.ts',
   'test/batch/callbacks.test.ts',
   'test/surfaces/nestjs/**',
+  'test/workflow/graph.test.ts',
   'test/surfaces/page/text.test.ts',
   'test/surfaces/page/readings.test.ts',
   'test/surfaces/page/chart.test.ts',

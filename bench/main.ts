@@ -10,8 +10,9 @@ import { HELP, help, type Options, readOptions, UsageError } from './options.js'
 import { BenchRedis } from './redis.js';
 import { jsonReport, textReport } from './report.js';
 import { small } from './small.js';
+import { workflow } from './workflow.js';
 
-const SCENARIOS = [enqueue, enqueueMixed, drain, small, latency, nested, memory, huge];
+const SCENARIOS = [enqueue, enqueueMixed, drain, small, latency, nested, memory, huge, workflow];
 
 try {
   const options = readOptions(process.argv.slice(2), SCENARIOS);

@@ -59,7 +59,9 @@ function programOf(code: string, { connection, prefix }: Bench): string {
 /** Runs the program until it has printed so many lines, and returns them. */
 async function linesOf(program: string, count: number, bench: Bench): Promise<string[]> {
   const file = fileInside(`${bench.prefix}.mjs`);
-  writeFileSync(file, (await transform(program, { loader: 'ts' })).code);
+  // Nest's decorators are those of TypeScript before there was a standard.
+  const tsconfigRaw = { compilerOptions: { experimentalDecorators: true } };
+  writeFileSync(file, (await transform(program, { loader: 'ts', tsconfigRaw })).code);
   const child = spawn(process.execPath, [file], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
   const exit = once(child, 'exit');
   bench.use({

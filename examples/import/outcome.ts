@@ -61,11 +61,13 @@ async function* membersOf(batch: ImportBatch) {
 
 const STAGES: Readonly<Record<BatchState, OrganizationProgress['stage']>> = {
   open: 'importing',
+  waiting: 'importing',
   running: 'importing',
   finishing: 'finishing',
   succeeded: 'done',
   failed: 'done',
   cancelled: 'done',
+  skipped: 'done',
 };
 
 /** How far each organization is. One without a batch has not begun. */

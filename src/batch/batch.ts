@@ -55,6 +55,7 @@ import {
   failuresPage,
   resultsOf,
 } from './settled.js';
+import { stagesOf } from './stages.js';
 import { type BatchStatus, statusOf } from './status.js';
 import { CHUNK_SIZE, inChunks } from './stream.js';
 import { inTrace } from './trace.js';
@@ -135,6 +136,15 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     this.#definition = parts.definition;
     this.#standing = parts.standing ?? OUTSIDE;
     this.#parent = parts.parent;
+  }
+
+  /**
+   * What the batch was created as.
+   *
+   * @internal
+   */
+  get definition(): BatchDefinition {
+    return this.#definition;
   }
 
   /**
@@ -244,7 +254,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    */
   async addFlow(flow: Flow): Promise<FlowNode> {
     const { repetition } = this.#standing;
-    return this.#traced(() => addFlow(this.#destination, flow, repetition));
+    return this.#traced(() => addFlow(this.destination, flow, repetition));
   }
 
   async #addStream(
@@ -259,7 +269,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     const add = async (chunk: unknown[]) => {
       const members = chunk.map((job) => memberOf(check(job), nextId));
       const isFresh = freshIfUnnamed && !members.some(({ isNamed }) => isNamed);
-      const done = await this.#traced(() => countMembers(this.#destination, members, isFresh));
+      const done = await this.#traced(() => countMembers(this.destination, members, isFresh));
       added += done.added;
       known += done.known;
     };
@@ -306,7 +316,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     const added: Job[] = [];
     for (let from = 0; from < members.length; from += CHUNK_SIZE) {
       const some = members.slice(from, from + CHUNK_SIZE);
-      added.push(...(await this.#traced(() => addMembers(this.#destination, some, fresh))));
+      added.push(...(await this.#traced(() => addMembers(this.destination, some, fresh))));
     }
     return { jobs: added };
   }
@@ -316,7 +326,12 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     return inTrace(this.#opener.home.telemetry, this.#definition.trace, work);
   }
 
-  get #destination(): Destination {
+  /**
+   * Where members are added, with what entitles this handle to do so.
+   *
+   * @internal
+   */
+  get destination(): Destination {
     const batch = this.#definition;
     return { home: this.#opener.home, batch, options: optionsOf(batch), links: this.#standing.links };
   }
@@ -391,7 +406,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
       repetition === undefined || options.id !== undefined
         ? firstIds(id, nonce, options.id !== undefined)
         : derivedIds(nonce, repetition);
-    const defined = await this.#traced(() => defineBatch(opener, named, this.#destination, { members, nextIds }));
+    const defined = await this.#traced(() => defineBatch(opener, named, this.destination, { members, nextIds }));
     return new Batch<C>({ ...defined, opener, parent: this, standing: { ...OUTSIDE, repetition } });
   }
 
@@ -585,7 +600,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   }
 
   /**
-   * Reads where the batch stands, in one round trip and in the same time for a batch of any size.
+   * Reads where the batch stands, in one round trip and in the same time for a batch of any size. Of a run of a
+   * workflow, also where its `stages` stand, in one more.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    *
@@ -593,7 +609,9 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * const { state, succeeded, total, progress } = await batch.status();
    */
   async status(): Promise<BatchStatus> {
-    return statusOf(this.id, await this.#snapshot());
+    const snapshot = await this.#snapshot();
+    const stages = await stagesOf(this.#opener.home, snapshot.definition);
+    return { ...statusOf(this.id, snapshot), ...(stages === undefined ? {} : { stages }) };
   }
 
   async #snapshot(): Promise<Snapshot> {
@@ -767,7 +785,12 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     if (ttl !== undefined && !(typeof ttl === 'number' && ttl >= 0)) {
       throw new BatchOptionsError(`waitUntilFinished(ttl): ttl is a number of milliseconds, not ${describe(ttl)}.`);
     }
-    return waitUntilFinished(this, ttl);
+    const { id } = this;
+    // Its stages are read once, in the end.
+    const light = { id, status: async () => statusOf(id, await this.#snapshot()), explain: () => this.explain() };
+    const status = await waitUntilFinished(light, ttl);
+    const stages = await stagesOf(this.#opener.home, this.#definition);
+    return { ...status, ...(stages === undefined ? {} : { stages }) };
   }
 }
 

@@ -10,9 +10,10 @@ import {
 } from '../errors.js';
 import { type BatchDefinition, EVENTS, eventsOf } from '../model/definition.js';
 import { type OnFailure, policyOf } from '../model/failure-policy.js';
+import type { StoredRun, StoredStage } from '../model/workflow.js';
 import type { NewJob } from '../record/adding-lua.js';
 import { isConnectionError } from '../record/connection-error.js';
-import { type BatchCreated, createBatchJob } from '../record/create-batch.js';
+import { type BatchCreated, createBatchJob, type PlaceInRun } from '../record/create-batch.js';
 import { needsOf } from '../record/needs.js';
 import {
   checkBatchId,
@@ -48,6 +49,17 @@ const STEP_OPTIONS = {
   stackTraceLimit: 3,
   ignoreDependencyOnFailure: true,
 } satisfies JobsOptions;
+
+/** What is to be done for the batch job of a part of a workflow before it waits for its members. */
+export type Preparation = 'begin' | 'fill';
+
+/** An option of the batch job: BullMQ keeps those that it does not know, and people do not edit them as they do data. */
+const PREPARATION = 'batchPreparation';
+
+/** What is to be done for a batch job before it waits for its members, if anything. */
+export function preparationOf({ opts }: { readonly opts: object }): Preparation | undefined {
+  return (opts as { readonly [PREPARATION]?: Preparation })[PREPARATION];
+}
 
 /** A batch as the option `parent` takes it: the `Batch` that `createBatch()` or `getBatch()` returned. */
 export interface ParentBatch {
@@ -176,6 +188,14 @@ function checkKeep(keep: unknown): void {
   }
 }
 
+/** What a batch is in a workflow: a run of it, a stage of a run, or, a workflow as a stage of another, both. */
+export interface WorkflowPart {
+  readonly run?: StoredRun;
+  readonly stage?: StoredStage;
+  readonly place: PlaceInRun;
+  readonly preparation?: Preparation | undefined;
+}
+
 function checkDeadline(deadline: unknown): void {
   const isTime = deadline instanceof Date && !Number.isNaN(deadline.getTime());
   if (deadline !== undefined && !isTime && !(Number.isInteger(deadline) && Number(deadline) > 0)) {
@@ -235,10 +255,11 @@ export async function defineBatch(
   opener: Opener,
   options: BatchOptions,
   parent: Destination | undefined,
-  first: MembersToBe,
+  first: MembersToBe | undefined,
+  part?: WorkflowPart,
 ): Promise<DefinedBatch> {
   const { home } = opener;
-  const wanted = definitionOf(opener, options, parent);
+  const wanted = definitionOf(opener, options, parent, part);
   if (options.ifExists === 'replace' && parent !== undefined) {
     throw new BatchOptionsError(
       `ifExists: 'replace' is not for a child batch: batch '${parent.batch.id}' would count the one before as missing.`,
@@ -249,7 +270,7 @@ export async function defineBatch(
     const definition = trace === undefined ? wanted : { ...wanted, trace };
     const deadlineIn = typeof options.deadline === 'number' ? options.deadline : undefined;
     const stored = await storeOr(options.ifExists ?? 'join', {
-      ...{ opener, definition, parent, deadlineIn },
+      ...{ opener, definition, parent, deadlineIn, part },
       first: members,
     });
     const created = stored.nonce === definition.nonce;
@@ -262,7 +283,12 @@ export async function defineBatch(
   });
 }
 
-function definitionOf(opener: Opener, options: BatchOptions, parent: Destination | undefined): BatchDefinition {
+function definitionOf(
+  opener: Opener,
+  options: BatchOptions,
+  parent: Destination | undefined,
+  { run, stage }: Pick<WorkflowPart, 'run' | 'stage'> = {},
+): BatchDefinition {
   const { home, own } = opener;
   const { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS, keep, onFailure, metadata, tags } = options;
   const { deadline } = options;
@@ -281,6 +307,8 @@ function definitionOf(opener: Opener, options: BatchOptions, parent: Destination
     ...(metadata === undefined ? {} : { metadata }),
     ...(tags === undefined ? {} : { tags: [...new Set(tags)] }),
     ...(deadline === undefined ? {} : { deadline: typeof deadline === 'number' ? Date.now() + deadline : +deadline }),
+    ...(run === undefined ? {} : { run }),
+    ...(stage === undefined ? {} : { stage }),
     nonce: newNonce(),
   };
 }
@@ -294,6 +322,7 @@ interface Wanted {
   readonly deadlineIn: number | undefined;
   /** The members that it is created with. */
   readonly first: FirstMembers;
+  readonly part: WorkflowPart | undefined;
 }
 
 /** Stores the batch; another one that has the id is returned, refused, or removed first. */
@@ -319,19 +348,23 @@ async function storeOr(ifExists: NonNullable<BatchOptions['ifExists']>, wanted: 
 }
 
 /** Stores the batch; what is returned is the batch that has the id then, which may be another one. */
-async function store({ opener: { home }, definition, parent, deadlineIn, first }: Wanted): Promise<BatchDefinition> {
+async function store(wanted: Wanted): Promise<BatchDefinition> {
+  const { opener, definition, parent, deadlineIn, first, part } = wanted;
+  const { home } = opener;
   const { members, entries, isFresh } = first;
   for (let tries = 0; ; tries++) {
     const created = await createBatchJob(home.redis, definition, {
-      batchJob: batchEntry(home, definition, parent, entries.length > 0),
+      batchJob: batchEntry(home, wanted),
       needs: [
         ...needsOf(eventsOf(definition.on), definition.policy),
         ...(definition.deadline === undefined ? [] : ['deadline' as const]),
+        ...(definition.run === undefined ? [] : ['stages' as const]),
       ],
       deadlineIn,
       parent: parent && { ...parent.batch, links: parent.links },
       members: entries,
       isFresh,
+      place: part?.place,
     }).catch((cause: unknown) => {
       throw notCreated(definition.id, cause);
     });
@@ -398,19 +431,17 @@ function refusedBatch(
 }
 
 /**
- * The batch job as BullMQ adds it: delayed, because an open batch is a delayed job; one that has its members waits for
- * them at once.
+ * Returns the batch job as BullMQ adds it: delayed, because an open batch is a delayed job; one that has its members
+ * waits for them at once.
  */
-function batchEntry(
-  home: Home,
-  definition: BatchDefinition,
-  parent: Destination | undefined,
-  isFilled: boolean,
-): NewJob {
+function batchEntry(home: Home, { definition, parent, first, part }: Wanted): NewJob {
+  const isFilled = first.entries.length > 0;
+  const preparation = part?.preparation;
   const { id, description, queue, openTimeout } = definition;
   const batches = { queue: home.batches as unknown as QueueLike };
   const job = newJob(batches, description ?? `batch of ${queue}`, definition, {
     ...withTrace(STEP_OPTIONS, definition.trace),
+    ...(preparation === undefined ? {} : { [PREPARATION]: preparation }),
     jobId: id,
     ...(isFilled ? {} : { delay: openTimeout }),
     ...(parent === undefined ? {} : { parent: { id: parent.batch.id, queue: home.batches.qualifiedName } }),
@@ -441,6 +472,12 @@ function agree(batchId: string, existing: BatchDefinition, wanted: BatchDefiniti
       { batchId },
     );
   }
+  if (shapeOf(existing) !== shapeOf(wanted)) {
+    throw new BatchConflictError(
+      `Batch '${batchId}' exists as ${shapeOf(existing)}, and was now asked for as ${shapeOf(wanted)}. Use another id.`,
+      { batchId },
+    );
+  }
   for (const event of EVENTS) {
     const names = [existing, wanted].map(({ on }) =>
       (on[event] ?? [])
@@ -457,6 +494,15 @@ function agree(batchId: string, existing: BatchDefinition, wanted: BatchDefiniti
     }
   }
   return existing;
+}
+
+/** What a batch is in a workflow, in words. */
+function shapeOf({ run, stage }: BatchDefinition): string {
+  const what = [
+    ...(stage === undefined ? [] : [`the stage '${stage.name}'`]),
+    ...(run === undefined ? [] : [`a run of '${run.workflow}' with the stages ${run.stages.join(', ')}`]),
+  ];
+  return what.length === 0 ? 'a batch without a workflow' : what.join(', ');
 }
 
 function parentName({ parentId }: BatchDefinition): string {

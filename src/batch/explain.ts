@@ -11,12 +11,15 @@ import type { JobFacts, JobState } from '../model/job-facts.js';
 import { reasonsFor, reasonsOfFinished } from '../model/reasons.js';
 import { dueOf, isSettled, stateOf } from '../model/rules.js';
 import type { Snapshot } from '../model/snapshot.js';
+import { readDefinition } from '../record/change-definition.js';
 import { childrenOf } from '../record/children.js';
 import { isConnectionError } from '../record/connection-error.js';
 import { batchKeys, callbackKeys, jobKey, memberName } from '../record/keys.js';
 import { jobFacts, OLDEST, type OutstandingGroup, outstandingPage } from '../record/outstanding.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { Home } from './home.js';
+import { stagesOf } from './stages.js';
+import type { StageStatus } from './status.js';
 
 const PAGE_SIZE = 500;
 
@@ -32,6 +35,7 @@ export async function explain(home: Home, batchId: string): Promise<BatchExplana
     sealed: snapshot.sealedAt !== undefined,
     createdAt: snapshot.createdAt,
   };
+  const stages = await stagesAround(home, snapshot);
   const { groups, strangers, sampled } = await findOutstanding(home, batchId, snapshot);
   const callbacks = outstandingCallbacks(snapshot);
   const { prefix } = home.redis;
@@ -56,7 +60,13 @@ export async function explain(home: Home, batchId: string): Promise<BatchExplana
     strangers.length === 0 &&
     callbacks.every(({ state }) => state === 'failed')
   ) {
-    return { ...about, reasons: reasonsOfFinished(what.state, snapshot), members: [], children: [], queues: [] };
+    return {
+      ...about,
+      reasons: reasonsOfFinished(what.state, snapshot, stages),
+      members: [],
+      children: [],
+      queues: [],
+    };
   }
   const held = {
     ...about,
@@ -64,7 +74,17 @@ export async function explain(home: Home, batchId: string): Promise<BatchExplana
     children: await Promise.all(groups.filter(isOfChildren).map((group) => explainChildren(home, group))),
     queues: await queuesOf(home, [...groups, ...callbacks]),
   };
-  return { ...held, reasons: reasonsFor(held, snapshot, facts.get(batchJob), home.redis) };
+  return { ...held, reasons: reasonsFor(held, snapshot, facts.get(batchJob), home.redis, stages) };
+}
+
+/** The stages of the run that the batch is; or, of a stage, all those of its run, also of one that is to be a run. */
+async function stagesAround(home: Home, { definition, startedAt }: Snapshot): Promise<StageStatus[] | undefined> {
+  const { run, stage, parentId } = definition;
+  if (run !== undefined && (stage === undefined || startedAt !== undefined)) {
+    return stagesOf(home, definition);
+  }
+  const above = stage === undefined || parentId === undefined ? undefined : await readDefinition(home.redis, parentId);
+  return above && stagesOf(home, above);
 }
 
 const STATES: readonly OutstandingGroup['state'][] = [

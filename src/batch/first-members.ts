@@ -31,8 +31,12 @@ const NONE: FirstMembers = { members: [], entries: [], isFresh: true };
 export async function firstMembers(
   opener: Opener,
   definition: BatchDefinition,
-  { members: jobs, nextIds }: MembersToBe,
+  wanted: MembersToBe | undefined,
 ): Promise<FirstMembers> {
+  if (wanted === undefined) {
+    return NONE;
+  }
+  const { members: jobs, nextIds } = wanted;
   const { home } = opener;
   const queues = [...new Set(jobs.map(({ queue }) => queue))];
   const areAtHome = await Promise.all(queues.map((queue) => isAtHome(queue, opener)));

@@ -2,11 +2,12 @@ import { BatchOptionsError } from '../errors.js';
 import { isCallbackId } from '../model/definition.js';
 import { reasonPattern } from '../model/reason-pattern.js';
 import { plainReason } from '../model/rules.js';
-import { memberName } from '../record/keys.js';
+import { type MemberName, memberName } from '../record/keys.js';
 import { type SettledMember, settledPage, settledPages } from '../record/settled.js';
 import { readSnapshot } from '../record/snapshot.js';
 import { checkKeys, checkObject, describe } from '../validation.js';
 import type { Home } from './home.js';
+import { sourceOfResults } from './output.js';
 import type { BatchStatus } from './status.js';
 
 /** A member that succeeded: a job with what it returned, or a child batch with its final status. */
@@ -72,7 +73,8 @@ const MOST_EXAMINED = 1000;
 const LAST_CURSOR = 2n ** 64n - 1n;
 
 export async function* resultsOf<Result>(home: Home, batchId: string): AsyncGenerator<BatchResult<Result>> {
-  for await (const { key, value } of settledMembers(home, batchId, 'processed')) {
+  const source = await sourceOfResults(home, batchId);
+  for await (const { key, value } of settledMembers(home, source, 'processed')) {
     const name = memberName(home.redis.prefix, key);
     yield { ...name, value: parsed(value), isBatch: name.queue === home.batches.name } as BatchResult<Result>;
   }
@@ -159,6 +161,22 @@ function checkPageOptions(options: FailuresPageOptions): { cursor: string; count
     throw new BatchOptionsError(`failuresPage(): reason must be a string, not ${describe(reason)}.`);
   }
   return { cursor, count, reason: reason === undefined ? undefined : reasonPattern(reason) };
+}
+
+/** A page of what the jobs of a batch have returned, and where the next page begins: '0' after the last one. */
+export async function resultsPage(
+  home: Home,
+  batchId: string,
+  { cursor, count }: { readonly cursor: string; readonly count: number },
+): Promise<{ readonly results: readonly (MemberName & { readonly value: unknown })[]; readonly cursor: string }> {
+  const part = { which: 'processed', count, withData: false } as const;
+  const page = await settledPage(home.redis, batchId, { ...part, cursor });
+  const members = membersAmong(home, batchId, page.members, await strangersOf(home, batchId));
+  const results = members.map(({ key, value }) => ({
+    ...memberName(home.redis.prefix, key),
+    value: parsed(value),
+  }));
+  return { results: results.filter(({ queue }) => queue !== home.batches.name), cursor: page.cursor };
 }
 
 /**

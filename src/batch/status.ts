@@ -1,6 +1,7 @@
 import type { BatchEvent } from '../model/definition.js';
 import { type BatchState, isGoodEnough, progressOf, stateOf } from '../model/rules.js';
 import type { CallbackState, Snapshot } from '../model/snapshot.js';
+import type { When } from '../model/workflow.js';
 
 /**
  * Where a batch stands. Members are jobs and child batches alike; the batch's own callbacks are never counted. Times
@@ -11,7 +12,10 @@ export interface BatchStatus {
   readonly id: string;
   /** What `createBatch` was given for people to read in lists. */
   readonly description: string | undefined;
-  /** `open` → `running` → `finishing` (callbacks outstanding) → `succeeded`, `failed` or `cancelled`. */
+  /**
+   * `open` → `running` → `finishing` (callbacks outstanding) → `succeeded`, `failed` or `cancelled`. A stage of a
+   * workflow is `waiting` before it runs, and ends `skipped` when it cannot start.
+   */
   readonly state: BatchState;
   /** Whether `seal()` was called: only a sealed batch can succeed. */
   readonly sealed: boolean;
@@ -58,6 +62,36 @@ export interface BatchStatus {
   readonly recovered: boolean;
   /** Why the batch failed, in a sentence. */
   readonly failedReason: string | undefined;
+  /** Which stage of its parent, a run of a workflow, it is. */
+  readonly stage?: string;
+  /** Of a run of a workflow: where its stages stand, in the order of the workflow's definition. */
+  readonly stages?: readonly StageStatus[];
+}
+
+/** Where one stage of a run stands: a child batch of it. */
+export interface StageStatus
+  extends Pick<
+    BatchStatus,
+    | 'id'
+    | 'state'
+    | 'total'
+    | 'pending'
+    | 'succeeded'
+    | 'failed'
+    | 'cancelled'
+    | 'missing'
+    | 'progress'
+    | 'failedReason'
+    | 'finishedAt'
+  > {
+  /** Its name in the workflow. */
+  readonly name: string;
+  /** The stages that it comes after. */
+  readonly after: readonly string[];
+  /** How these must have finished, so that it starts. */
+  readonly when: When;
+  /** When its members were, or began to be, added. */
+  readonly startedAt: number | undefined;
 }
 
 /** One callback of a batch, and how far it is. */
@@ -96,6 +130,7 @@ export function statusOf(id: string, snapshot: Snapshot): BatchStatus {
     cancelReason: snapshot.cancelReason,
     recovered: ended === 'completed' && hadFailures(snapshot),
     failedReason: ended === 'failed' ? snapshot.failedReason : undefined,
+    ...(definition.stage === undefined ? {} : { stage: definition.stage.name }),
   };
 }
 

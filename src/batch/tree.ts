@@ -29,10 +29,11 @@ export interface BatchTree
     | 'completedAt'
     | 'finishedAt'
     | 'failedReason'
+    | 'stage'
   > {
   /** The jobs of this batch and of every batch below it, added up. */
   readonly jobs: TreeJobs;
-  /** The child batches, oldest first. */
+  /** The child batches, oldest first; of a run its stages, in their order. */
   readonly children: readonly BatchTree[];
 }
 
@@ -79,9 +80,11 @@ async function readNode(home: Home, id: string): Promise<Node | undefined> {
 
 function grow({ id, snapshot, children }: Node, trees: ReadonlyMap<string, BatchTree>): BatchTree {
   const { callbacks, ...status } = statusOf(id, snapshot);
+  const stages = snapshot.definition.run?.stages ?? [];
+  const rank = ({ stage = '' }: BatchTree) => stages.indexOf(stage);
   const below = [...children.keys()]
     .flatMap((child) => trees.get(child) ?? [])
-    .sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1));
+    .sort((a, b) => rank(a) - rank(b) || a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1));
   const counts = below.reduce((sum, { jobs }) => plus(sum, jobs), withoutChildren(snapshot.counts, children.values()));
   return {
     id,
@@ -95,6 +98,7 @@ function grow({ id, snapshot, children }: Node, trees: ReadonlyMap<string, Batch
     completedAt: status.completedAt,
     finishedAt: status.finishedAt,
     failedReason: status.failedReason,
+    ...(status.stage === undefined ? {} : { stage: status.stage }),
     jobs: { ...counts, progress: progressOf(counts, snapshot.ended !== undefined) },
     children: below,
   };

@@ -1,4 +1,5 @@
 import type { JobsOptions } from 'bullmq';
+import type { StoredRun, StoredStage } from './workflow.js';
 
 /** The events of a batch; the last two fire in this order, the others before them. */
 export const EVENTS = ['death', 'attempted', 'complete', 'success'] as const;
@@ -51,6 +52,9 @@ export interface BatchDefinition {
   readonly tags?: readonly string[];
   /** By when it is to have finished, in ms since the epoch by the clock of the process that created it. */
   readonly deadline?: number;
+  /** What it is a run of, and which stage of the batch above it is. */
+  readonly run?: StoredRun;
+  readonly stage?: StoredStage;
   /** The trace context in which the batch was created, if there was one. */
   readonly trace?: string;
   /** A random text that tells this life of the id from an earlier batch with the same id. */

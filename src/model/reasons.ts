@@ -9,6 +9,7 @@ import type { JobFacts, JobState } from './job-facts.js';
 import { type BatchesPlace, CALLBACKS_QUEUE, DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from './place.js';
 import { type BatchState, isClosed, isToBeRevived, sentencePart } from './rules.js';
 import type { CallbackSnapshot, Snapshot } from './snapshot.js';
+import { reasonOfStage, reasonsOfStages, type StageFacts } from './stage-reasons.js';
 
 /*
  * Sentences for people about what holds a batch, as a function of what was found. Nothing here asks Redis.
@@ -36,6 +37,7 @@ export function reasonsFor(
   snapshot: Snapshot,
   batchJob: JobFacts | undefined,
   { prefix, batchesQueue }: BatchesPlace,
+  stages: readonly StageFacts[] = [],
 ): string[] {
   const late = lateFailures(snapshot).map(({ jobId }) => jobId);
   const given = prefix === DEFAULT_PREFIX ? ['connection'] : ['connection', `prefix: '${prefix}'`];
@@ -47,10 +49,12 @@ export function reasonsFor(
   const reasons = [
     ...ofBatchWorkers(held.queues, `{ ${named.join(', ')} }`, batchesQueue),
     ...held.queues.flatMap((queue) => ofQueue(queue, held, start)),
-    ...ofSeal(held, snapshot),
+    ...(isOpenStage(snapshot) ? ofOpenStage(snapshot, stages) : ofSeal(held, snapshot)),
     ...ofBatchJob(held, snapshot, batchJob),
     ...held.members.flatMap((group) => ofMembers(group, about(held), isClosed(snapshot), batchesQueue)),
-    ...held.children.flatMap(ofChildren),
+    ...(snapshot.definition.run === undefined || isOpenStage(snapshot)
+      ? held.children.flatMap(ofChildren)
+      : ofStages(stages)),
     ...ofStrangers(held.strangers),
     ...held.callbacks.flatMap((callback) =>
       late.includes(callback.jobId)
@@ -64,12 +68,30 @@ export function reasonsFor(
   return reasons.sort(([a], [b]) => URGENCY[a] - URGENCY[b]).map(([, sentence]) => sentence);
 }
 
-export function reasonsOfFinished(state: BatchState, snapshot: Snapshot): string[] {
+function ofStages(stages: readonly StageFacts[]): Reason[] {
+  return reasonsOfStages(stages).map((sentence) => ['goes on', sentence]);
+}
+
+/** A stage that has not started, or is being filled: it waits for no seal of anybody's. */
+function isOpenStage(snapshot: Snapshot): boolean {
+  return snapshot.definition.stage !== undefined && !isClosed(snapshot);
+}
+
+function ofOpenStage({ definition, startedAt }: Snapshot, stages: readonly StageFacts[]): Reason[] {
+  const own = stages.find(({ name }) => name === definition.stage?.name);
+  if (startedAt !== undefined) {
+    return [['goes on', 'A BatchWorker is adding its members.']];
+  }
+  return own === undefined ? [] : [['goes on', reasonOfStage(own, stages)]];
+}
+
+export function reasonsOfFinished(state: BatchState, snapshot: Snapshot, stages: readonly StageFacts[] = []): string[] {
   const { finishedAt, failedReason, ended, counts, callbacks, sealedAt, abandonedAt, cancelledAt } = snapshot;
   const why = ended === 'failed' && failedReason !== undefined ? `: ${sentencePart(failedReason)}` : '';
   const hasFailures = counts.failed > 0 || callbacks.some((callback) => callback.state === 'failed');
   return [
     `It has finished, at ${iso(finishedAt)}, with state '${state}'${why}.`,
+    ...skippedStages(snapshot, stages),
     ...lateFailures(snapshot).map((callback) => ofLateFailure(callback, snapshot)),
     ...(cancelledAt !== undefined ? ['A cancelled batch stays so: create a new one for what is to run again.'] : []),
     ...(ended === 'failed' && hasFailures && cancelledAt === undefined
@@ -80,6 +102,15 @@ export function reasonsOfFinished(state: BatchState, snapshot: Snapshot): string
       ? ['Adding to it, or seal(), revives it.']
       : []),
   ];
+}
+
+/** Why the batch was skipped, if it is a stage; of a run, why stages of it were. */
+function skippedStages({ definition }: Snapshot, stages: readonly StageFacts[]): string[] {
+  return stages
+    .filter(
+      ({ name, state }) => state === 'skipped' && (definition.stage === undefined || name === definition.stage.name),
+    )
+    .map((stage) => reasonOfStage(stage, stages));
 }
 
 /**

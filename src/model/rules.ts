@@ -6,8 +6,19 @@ import type { CallbackSnapshot, Counts, Snapshot } from './snapshot.js';
  * promises of the library rest on these rules; test/model/rules.test.ts has a table of them.
  */
 
-/** `finishing`: every member is settled, and callbacks are outstanding. */
-export type BatchState = 'open' | 'running' | 'finishing' | 'succeeded' | 'failed' | 'cancelled';
+/**
+ * `finishing`: every member is settled, callbacks are outstanding. `waiting` and `skipped` are states of a workflow's
+ * stages: one that has not started, and one that can not start.
+ */
+export type BatchState =
+  | 'open'
+  | 'waiting'
+  | 'running'
+  | 'finishing'
+  | 'succeeded'
+  | 'failed'
+  | 'cancelled'
+  | 'skipped';
 
 /** What the rules need of a snapshot. */
 export type Standing = Pick<
@@ -24,7 +35,9 @@ export type Standing = Pick<
   | 'counts'
   | 'anyFailure'
   | 'callbacks'
-> & { readonly definition: Pick<Snapshot['definition'], 'parentId' | 'policy'> };
+  | 'startedAt'
+  | 'skippedAt'
+> & { readonly definition: Pick<Snapshot['definition'], 'parentId' | 'policy' | 'stage'> };
 
 /** Returns the share of settled members in whole percent; 100 only for a finished batch. */
 export function progressOf(counts: Pick<Counts, 'total' | 'pending'>, isFinished: boolean): number {
@@ -36,17 +49,23 @@ export function progressOf(counts: Pick<Counts, 'total' | 'pending'>, isFinished
 }
 
 export function stateOf(
-  standing: Pick<Standing, 'ended' | 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'counts'>,
+  standing: Pick<
+    Standing,
+    'ended' | 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'counts' | 'startedAt' | 'skippedAt' | 'definition'
+  >,
 ): BatchState {
-  const { ended, cancelledAt, counts } = standing;
-  if (ended === 'completed') {
-    return 'succeeded';
-  }
+  const { ended, cancelledAt, counts, startedAt, skippedAt } = standing;
   if (ended === 'failed') {
     return cancelledAt === undefined ? 'failed' : 'cancelled';
   }
+  if (skippedAt !== undefined) {
+    return 'skipped';
+  }
+  if (ended === 'completed') {
+    return 'succeeded';
+  }
   if (!isClosed(standing)) {
-    return 'open';
+    return standing.definition.stage === undefined ? 'open' : startedAt === undefined ? 'waiting' : 'running';
   }
   return counts.pending > 0 ? 'running' : 'finishing';
 }
@@ -121,6 +140,9 @@ export function policyReason({ counts }: Pick<Standing, 'counts'>): string {
 /** Whether an event has happened, so that its callbacks are due. */
 export function hasHappened(event: BatchEvent, standing: Standing): boolean {
   const { counts, callbacks } = standing;
+  if (standing.skippedAt !== undefined) {
+    return false;
+  }
   switch (event) {
     case 'death':
       return standing.diedAt !== undefined || standing.deaths > 0;
@@ -156,6 +178,7 @@ export type Step =
   | { readonly kind: 'enqueue'; readonly due: readonly CallbackSnapshot[] }
   | { readonly kind: 'await callbacks' }
   | { readonly kind: 'succeed' }
+  | { readonly kind: 'skip' }
   | { readonly kind: 'fail'; readonly reason: string };
 
 /**
@@ -180,6 +203,9 @@ export function nextStep(standing: Standing): Step {
   }
   if (callbacks.some(({ state }) => state === 'enqueued')) {
     return { kind: 'await callbacks' };
+  }
+  if (standing.skippedAt !== undefined && standing.cancelledAt === undefined) {
+    return { kind: 'skip' };
   }
   const isSuccess = deservesSuccess(standing) && !hasFailedCallback(standing);
   return isSuccess ? { kind: 'succeed' } : { kind: 'fail', reason: failureReason(standing) };

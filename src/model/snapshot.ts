@@ -51,6 +51,9 @@ export interface Snapshot {
   readonly anyFailure?: string | undefined;
   readonly cancelledAt: number | undefined;
   readonly cancelReason: string | undefined;
+  /** Of a stage: when it was released, and when it was found that it can never start, unless something is retried. */
+  readonly startedAt?: number | undefined;
+  readonly skippedAt?: number | undefined;
   /** When it was noted that a member of this batch or of one below has failed for good. */
   readonly diedAt: number | undefined;
   readonly attemptedAt: number | undefined;

@@ -1,10 +1,11 @@
 import type { BatchDefinition, FailurePolicy } from '../model/definition.js';
+import type { When } from '../model/workflow.js';
 import { type AttachmentLink, type BatchLife, flatLinks, type Refusal } from './add-members.js';
 import { LUA_COUNT_MEMBERS, LUA_REFUSAL, type NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import { LUA_LIST_CHILD } from './children.js';
 import { type KeptElsewhere, keptElsewhere, LUA_CLAIM } from './claim-queue.js';
-import { batchesQueueKey, batchKeys, FIELD, needsKey } from './keys.js';
+import { batchesQueueKey, batchKeys, FIELD, needsKey, planKey } from './keys.js';
 import { LUA_NEED, type Need } from './needs.js';
 import { LUA_NOW, named, script } from './script.js';
 
@@ -13,6 +14,16 @@ import { LUA_NOW, named, script } from './script.js';
  */
 export interface ParentOfBatch extends BatchLife {
   readonly links: readonly AttachmentLink[];
+}
+
+/** What the scripts that lead a run from stage to stage need of it, and of its stages; see record/stages.ts. */
+export interface PlaceInRun {
+  /** Of a run: the ids of its first stages. */
+  readonly roots?: readonly string[];
+  /** Of a stage: when it starts, how many it waits for, and the ids of those that wait for it. */
+  readonly stage?: { readonly when: When; readonly awaited: number; readonly next: readonly string[] };
+  /** The first of the stage's jobs, as JSON. */
+  readonly plan?: readonly string[];
 }
 
 export type BatchCreated =
@@ -47,18 +58,27 @@ export interface Filled {
  * members, it is sealed in the same step, and its job waits for its children from the start.
  *
  * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of
- * needs; the name of the batches queue.
+ * needs; the name of the batches queue; the batch's plan, if it is a stage.
  * ARGV: the batch job, whose data is the definition, and its members, see encodeRequest(). The request is { id, nonce,
  *       openTimeout, keep, policy?, needs, prefix, queue (that of the batches), deadlineIn? (ms) or deadline?,
- *       parent?: { nonce, links }, fresh (no job can have the id of a member) }.
+ *       parent?: { nonce, links }, fresh (no job can have the id of a member), place?: { roots?, when?, next?, plan? } }.
  * Returns definition (as it is stored), revived (the parent, 0 or 1), and of a new one known (how many members had the
  * id of another), failed (position, or 0) and error | taken (positions) | refused (why) | keptElsewhere, … as LUA_CLAIM
  * | error.
  */
 const CREATE_BATCH = script(
   'createBatch',
-  7,
+  8,
   `${LUA_NOW}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}${LUA_CLAIM}${LUA_LIST_CHILD}
+local function placeInRun(place)
+  for field, value in pairs({ ['${FIELD.roots}'] = place.roots, ['${FIELD.when}'] = place.when,
+    ['${FIELD.next}'] = place.next }) do
+    redis.call('HSET', KEYS[1], field, value)
+  end
+  if place.plan and #place.plan > 0 then
+    redis.call('RPUSH', KEYS[8], unpack(place.plan))
+  end
+end
 local elsewhere = claimQueue(KEYS[7], request.prefix, request.queue)
 if elsewhere then
   return elsewhere
@@ -105,7 +125,7 @@ if #taken > 0 then
 end
 local wasLost = parent and redis.call('SISMEMBER', KEYS[3], KEYS[1]) == 1
 -- Left over when only the hash of an earlier batch was deleted by hand.
-redis.call('UNLINK', KEYS[1] .. ':dependencies', KEYS[1] .. ':processed', KEYS[1] .. ':failed', KEYS[1] .. ':logs')
+redis.call('UNLINK', KEYS[1] .. ':dependencies', KEYS[1] .. ':processed', KEYS[1] .. ':failed', KEYS[1] .. ':logs', KEYS[8])
 local failure = storeJob(1)
 if failure then
   return { 'error', failure }
@@ -118,6 +138,9 @@ end
 if request.deadlineIn or request.deadline then
   local deadline = request.deadlineIn and now() + request.deadlineIn or request.deadline
   redis.call('HSET', KEYS[1], '${FIELD.deadline}', string.format('%d', deadline))
+end
+if request.place then
+  placeInRun(request.place)
 end
 need(KEYS[1], KEYS[6], request.id, needs)
 if parent and not wasLost then
@@ -151,13 +174,14 @@ export interface BatchParts {
   readonly members: readonly NewJob[];
   /** Whether the ids of all members were made for this batch. */
   readonly isFresh: boolean;
+  readonly place: PlaceInRun | undefined;
 }
 
 /** Creates the batch, or finds the one that has its id. */
 export async function createBatchJob(
   redis: BatchRedis,
   definition: BatchDefinition,
-  { batchJob, needs, deadlineIn, parent, members, isFresh }: BatchParts,
+  { batchJob, needs, deadlineIn, parent, members, isFresh, place }: BatchParts,
 ): Promise<BatchCreated> {
   const { id, nonce } = definition;
   const { job } = batchKeys(redis, id);
@@ -174,10 +198,11 @@ export async function createBatchJob(
     deadline: definition.deadline,
     ...policyField(definition.policy),
     needs: needs.join(' '),
+    ...(place === undefined ? {} : { place: placeFields(place) }),
     ...(parent === undefined ? {} : { parent: { nonce: parent.nonce, links: flatLinks(parent.links) } }),
     fresh: isFresh,
   };
-  const allKeys = [...keys, needsKey(redis), batchesQueueKey(redis.prefix)];
+  const allKeys = [...keys, needsKey(redis), batchesQueueKey(redis.prefix), planKey(redis, id)];
   return parse(named(await redis.runAdding(CREATE_BATCH, [batchJob, ...members], allKeys, request, members)));
 }
 
@@ -205,6 +230,14 @@ function filledOf({ known, failed, error }: ReturnType<typeof named>): Filled | 
   }
   const failure = failed === 0 ? {} : { failed: { position: Number(failed) - 1, error: String(error) } };
   return { known: Number(known), ...failure };
+}
+
+function placeFields({ roots, stage, plan }: PlaceInRun): object {
+  return {
+    ...(roots === undefined ? {} : { roots: roots.join('\n') }),
+    ...(stage === undefined ? {} : { when: `${stage.when} ${stage.awaited}`, next: stage.next.join('\n') }),
+    ...(plan === undefined ? {} : { plan }),
+  };
 }
 
 /** Returns the failure policy in the form that maintenance reads: see FIELD.policy. */

@@ -36,7 +36,13 @@ export function batchKeys(place: BatchesPlace, batchId: string) {
  * The endings of the keys of a job, its hash first. They are also those of a batch: whatever belongs to a batch is
  * removed with them.
  */
-export const JOB_KEY_ENDS = ['', ':dependencies', ':processed', ':failed', ':unsuccessful', ':logs', ':lock'] as const;
+export const JOB_KEY_ENDS = [
+  ...(['', ':dependencies', ':processed', ':failed', ':unsuccessful', ':logs', ':lock'] as const),
+  ':b:plan',
+] as const;
+
+/** A list: the jobs of a stage that has not started, each as JSON. It goes when they have been added. */
+export const planKey = (place: BatchesPlace, batchId: string) => `${batchesKey(place, batchId)}:b:plan`;
 
 export interface MemberName {
   readonly queue: string;
@@ -123,6 +129,20 @@ export const FIELD = {
   diedAt: 'b:diedAt',
   /** When every member had run at least once. */
   attemptedAt: 'b:attemptedAt',
+  /** Of a run: the ids of the stages that come first; of a stage: of those that come after it, one per line. */
+  roots: 'b:roots',
+  next: 'b:next',
+  /** Of a stage: '<when> <how many stages it comes after>', and how many of them have come to which outcome. */
+  when: 'b:when',
+  after: { succeeded: 'b:after:succeeded', failed: 'b:after:failed', skipped: 'b:after:skipped' },
+  /** The outcome that those after a stage have been told; and, of a run, what its first stages have been told. */
+  outcome: 'b:outcome',
+  begun: 'b:begun',
+  /** When a stage was released: its members are added; or that it cannot start. */
+  startedAt: 'b:startedAt',
+  skippedAt: 'b:skippedAt',
+  /** How far the adding of a stage's members has come: a position in its plan, or a cursor of the results. */
+  filledTo: 'b:filledTo',
   /** The mark of a removal, see record/removal.ts: only its removal finds the batch from then on. */
   removal: 'b:removal',
   /**

@@ -20,9 +20,10 @@ import { LUA_LOOK_AT, LUA_NOW, script } from './script.js';
  * - `deadline`: that it is cancelled when its time is over;
  * - `callbacks`: that callbacks are enqueued that no wake of the batch job enqueues, and that `complete` is seen while
  *   some run;
+ * - `stages`: of a run, that a stage is skipped whose predecessor is gone, and tells it nothing any more;
  * - `cancel`: that its pending members go; `removal`: that it goes itself.
  */
-export type Need = 'death' | 'policy' | 'attempted' | 'deadline' | 'callbacks' | 'cancel' | 'removal';
+export type Need = 'death' | 'policy' | 'attempted' | 'deadline' | 'callbacks' | 'stages' | 'cancel' | 'removal';
 
 /** The sets, by need. First failures and failure policies share one, because one look sees both. */
 const INDEX_OF = {
@@ -31,6 +32,7 @@ const INDEX_OF = {
   attempted: 'attempted',
   deadline: 'deadlines',
   callbacks: 'callbacks',
+  stages: 'stages',
   cancel: 'cancels',
   removal: 'removals',
 } as const satisfies Record<Need, string>;

@@ -33,7 +33,7 @@ local function readBatch(keys, id)
     'failedReason', '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}',
     '${FIELD.abandonedAt}', '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}', '${FIELD.cancelled}',
     '${FIELD.cancelledChildren}', '${FIELD.diedAt}', '${FIELD.attemptedAt}', '${FIELD.enqueued}', '${FIELD.strangers}',
-    '${FIELD.deferred}', '${FIELD.childCount}')
+    '${FIELD.deferred}', '${FIELD.childCount}', '${FIELD.startedAt}', '${FIELD.skippedAt}')
   if not values[1] or values[11] then
     return nil
   end
@@ -41,7 +41,7 @@ local function readBatch(keys, id)
     failedReason = values[5], sealedAt = values[7], completedAt = values[8], completedCounts = values[9],
     abandonedAt = values[10], cancelledAt = values[12], cancelReason = values[13], cancelledChildren = values[15],
     diedAt = values[16], attemptedAt = values[17], strangers = values[19], deferred = values[20], childCount = values[21],
-    callbacks = {} }
+    startedAt = values[22], skippedAt = values[23], callbacks = {} }
   local pending = redis.call('SCARD', keys[2])
   local succeeded, failed = redis.call('HLEN', keys[3]), redis.call('HLEN', keys[4])
   batch.version = table.concat({ pending, succeeded, failed, values[6] or 0, values[12] or '' }, ' ')
@@ -88,7 +88,7 @@ local function told(batch)
   local reply = { 'counts', batch.counts, 'callbacks', batch.callbacks }
   for _, name in ipairs({ 'definition', 'createdAt', 'finishedOn', 'failedReason', 'sealedAt', 'completedAt',
     'completedCounts', 'abandonedAt', 'cancelledAt', 'cancelReason', 'cancelledChildren', 'diedAt', 'attemptedAt',
-    'strangers', 'deferred', 'version', 'ended', 'openFor', 'anyFailure', 'childCount' }) do
+    'strangers', 'deferred', 'startedAt', 'skippedAt', 'version', 'ended', 'openFor', 'anyFailure', 'childCount' }) do
     if batch[name] then
       reply[#reply + 1] = name
       reply[#reply + 1] = batch[name]
@@ -184,7 +184,7 @@ if isSettled and redis.call('HGET', KEYS[1], '${FIELD.searchedForStrangers}') ~=
   end
   redis.call('HSET', KEYS[1], '${FIELD.searchedForStrangers}', batch.succeeded + batch.failed)
 end
-if isSettled and not batch.completedAt then
+if isSettled and not batch.completedAt and not batch.skippedAt then
   batch.completedAt = tostring(now())
   batch.completedCounts = cjson.encode(batch.counts)
   redis.call('HSET', KEYS[1], '${FIELD.completedAt}', batch.completedAt,
@@ -333,6 +333,8 @@ function parseSnapshot({ prefix }: BatchRedis, reply: Readonly<Record<string, un
     openFor: time('openFor') ?? definition.openTimeout,
     cancelledAt: time('cancelledAt'),
     cancelReason: text('cancelReason') || undefined,
+    startedAt: time('startedAt'),
+    skippedAt: time('skippedAt'),
     diedAt: time('diedAt'),
     attemptedAt: time('attemptedAt'),
     deaths: reply.deferred === undefined ? Math.max(0, counts.failed - (time('cancelledChildren') ?? 0)) : 0,

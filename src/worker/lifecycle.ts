@@ -1,5 +1,6 @@
 import { DelayedError, type Job, UnrecoverableError, WaitingChildrenError } from 'bullmq';
 import { tellParent } from '../batch/cancel.js';
+import { preparationOf } from '../batch/create.js';
 import { announceDeath } from '../batch/death.js';
 import { enqueueCallbacks } from '../batch/enqueue.js';
 import type { Home } from '../batch/home.js';
@@ -8,8 +9,15 @@ import { type BatchStatus, statusOf } from '../batch/status.js';
 import { BatchError } from '../errors.js';
 import { isFailedByCancel, nextStep, type Step } from '../model/rules.js';
 import type { CallbackSnapshot, Snapshot } from '../model/snapshot.js';
+import type { Outcome } from '../model/workflow.js';
 import { wakeIfClosed } from '../record/seal.js';
 import { decideSnapshot } from '../record/snapshot.js';
+import { begin } from '../workflow/begin.js';
+import { fill } from '../workflow/fill.js';
+import { releaseNext } from '../workflow/release.js';
+
+/** How long to wait for a stage that is just ending as skipped, and is to be started now. */
+const BUSY_STAGE_MS = 100;
 
 /**
  * How long, in ms, to wait before looking again for a callback that was detached from its batch by hand: its end does
@@ -26,6 +34,7 @@ const DETACHED_CHECK_MS = 1000;
  */
 export async function runBatchJob(home: Home, job: Job, token: string): Promise<BatchStatus> {
   const batchId = job.id ?? '';
+  await prepare(home, job, token);
   let previous: Step['kind'] | undefined;
   for (;;) {
     const snapshot = await decide(home, batchId, token);
@@ -41,8 +50,7 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
       case 'await members':
       case 'await callbacks':
         if (previous === step.kind) {
-          await job.moveToDelayed(Date.now() + DETACHED_CHECK_MS, token);
-          throw new DelayedError();
+          await later(job, token, DETACHED_CHECK_MS);
         }
         break;
       case 'announce death':
@@ -53,12 +61,19 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
           await waitForChildren(home, job, token, withEnqueued(snapshot, step.due));
         }
         break;
-      case 'succeed': {
+      case 'succeed':
+      case 'skip': {
+        if (!(await release(home, job, snapshot, step.kind === 'skip' ? 'skipped' : 'succeeded', token))) {
+          break;
+        }
         const finished = ended(snapshot, 'completed');
         await show(writeRow(home, batchId, finished, token));
         return statusOf(batchId, finished);
       }
       case 'fail':
+        if (!(await release(home, job, snapshot, 'failed', token))) {
+          break;
+        }
         if (isFailedByCancel(snapshot)) {
           await tellParent(home, snapshot.definition);
         }
@@ -67,6 +82,45 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
     }
     previous = step.kind;
   }
+}
+
+/** What a part of a workflow needs before it waits for its members: to begin its stages, or to get its members. */
+async function prepare(home: Home, job: Job, token: string): Promise<void> {
+  const batchId = job.id ?? '';
+  switch (preparationOf(job)) {
+    case 'begin': {
+      const begun = await begin(home, batchId, token);
+      if (begun === 'busy') {
+        await later(job, token, BUSY_STAGE_MS);
+      } else if (begun !== 'begun') {
+        await backToOpen(home, job, token, begun.openFor);
+        throw new DelayedError();
+      }
+      break;
+    }
+    case 'fill':
+      if ((await fill(home, batchId, token)) === 'more') {
+        await later(job, token, 0);
+      }
+  }
+}
+
+/** Before a stage ends, those after it are released; false when it is to be judged afresh. */
+async function release(home: Home, job: Job, snapshot: Snapshot, outcome: Outcome, token: string): Promise<boolean> {
+  if (snapshot.definition.stage === undefined) {
+    return true;
+  }
+  const released = await releaseNext(home, snapshot, outcome, token);
+  if (released === 'busy') {
+    await later(job, token, BUSY_STAGE_MS);
+  }
+  return released === 'released';
+}
+
+/** Lets go of the batch job, which runs again in so many ms. */
+async function later(job: Job, token: string, ms: number): Promise<never> {
+  await job.moveToDelayed(Date.now() + ms, token);
+  throw new DelayedError();
 }
 
 /**

@@ -62,6 +62,34 @@ test.each(['small', 'nested'])('%s compares two situations', async (scenario) =>
   }
 });
 
+test('workflow compares each shape with the same jobs, and says what a stage costs', async () => {
+  const { code, json } = await bench('workflow', '--jobs', '100', '--runs', '1', '--json');
+
+  const shape = {
+    jobs: positive,
+    stages: positive,
+    ratio: positive,
+    msPerStage: expect.any(Number),
+    seconds: { plain: positive, batch: positive },
+  };
+  expect(json).toEqual({
+    scenario: 'workflow',
+    jobs: 100,
+    dataBytes: 100,
+    runs: 1,
+    environment,
+    shapes: {
+      'fan-out 1 → 99': shape,
+      'fan-in 99 → 1': shape,
+      '20 layers of 5': shape,
+      'a chain of 2 stages': shape,
+      '10 diamonds of five jobs': shape,
+    },
+    target: { atLeast: 0.8, met: expect.any(Boolean) },
+  });
+  expect(code).toBe(0);
+});
+
 test('people get a table that says whether the target was met', async () => {
   const { stdout } = await bench('enqueue', '--jobs', '100', '--runs', '1');
 
@@ -78,7 +106,9 @@ test.each([
   const { code, stdout, stderr } = await bench(...args);
 
   expect(stderr).toContain(mistake);
-  expect(stderr).toContain('Scenarios are: enqueue, enqueue-mixed, drain, small, latency, nested, memory, huge; all.');
+  expect(stderr).toContain(
+    'Scenarios are: enqueue, enqueue-mixed, drain, small, latency, nested, memory, huge, workflow; all.',
+  );
   expect(stdout).toBe('');
   expect(code).toBe(1);
 });

@@ -126,8 +126,9 @@ export class BatchRows {
     }
     const before = Date.now() - graceMs;
     await this.#each(state, async (batch) => {
-      const { finishedAt, createdAt } = await batch.status();
-      if ((finishedAt ?? createdAt) > before) {
+      const { finishedAt, createdAt, state: stands } = await batch.status();
+      // A stage that waits has no producer that was forgotten: it goes with its run.
+      if ((finishedAt ?? createdAt) > before || stands === 'waiting') {
         return 'stays';
       }
       await batch.remove({ force: state === 'open' });

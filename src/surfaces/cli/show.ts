@@ -37,10 +37,18 @@ function linesOf(status: BatchStatus, columns: number): string[] {
       ['tags', maybe(status.tags.join(', ') || undefined)],
       ['metadata', status.metadata === undefined ? undefined : printable(jsonLine(status.metadata))],
       ['parent', maybe(status.parentId)],
+      ['stage', maybe(status.stage)],
       ['created', at(status.createdAt)],
-      ['sealed', at(status.sealedAt) ?? 'no: more may be added'],
+      ['sealed', at(status.sealedAt) ?? (status.state === 'waiting' ? 'when it starts' : 'no: more may be added')],
       ['completed', at(status.completedAt)],
       ['finished', at(status.finishedAt)],
+      ...(status.stages ?? []).map(
+        ({ name, state, total, pending }, i) =>
+          [
+            i === 0 ? 'stages' : '',
+            `${printable(name)}: ${state}, ${number(total - pending)} of ${number(total)}`,
+          ] as const,
+      ),
       ...status.callbacks.map(
         ({ event, name, queue, state }, i) =>
           [i === 0 ? 'callbacks' : '', `${event}: ${printable(name)} in queue ${printable(queue)}, ${state}`] as const,

@@ -8,6 +8,8 @@ const STYLES: Readonly<Partial<Record<string, Style>>> = {
   cancelled: 'yellow',
   open: 'dim',
   pending: 'dim',
+  waiting: 'dim',
+  skipped: 'dim',
 };
 
 export const styleOf = (state: string): Style | undefined => STYLES[state];
@@ -25,7 +27,7 @@ export function lossesOf({ failed, cancelled, missing }: Counts): string[] {
 }
 
 export const hasEnded = (state: BatchState): boolean =>
-  state === 'succeeded' || state === 'failed' || state === 'cancelled';
+  state === 'succeeded' || state === 'failed' || state === 'cancelled' || state === 'skipped';
 
 /** Why a batch has failed, or was cancelled: without its state, which stands before it. */
 export function whyOf({ failedReason, cancelReason }: BatchStatus): string | undefined {

@@ -35,7 +35,7 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
     begun: 'The retry has begun, and takes longer than this page can wait: reload it to see how far it is.',
   },
   cancel: {
-    offeredIn: ['open', 'running'],
+    offeredIn: ['open', 'waiting', 'running'],
     label: 'Cancel…',
     question: 'Cancel this batch?',
     consequence: ({ pending }) =>

@@ -7,6 +7,7 @@ import type { Page } from './layout.js';
 import { badge, bar, breadcrumb, isUnfinished, own, tagLinks, time, titleOf } from './parts.js';
 import type { Paths } from './paths.js';
 import { progressCard } from './progress-view.js';
+import { stagesView } from './stages-view.js';
 import { number, plural } from './text.js';
 import { treeView } from './tree-view.js';
 
@@ -29,6 +30,7 @@ ${message !== undefined && html`<p class="message" role="status">${message}</p>`
 ${metadataOf(status)}
 ${reasons(status)}
 ${progressCard({ status, samples, hasJobsBelow, now: Date.now() })}
+${stagesView(paths, status)}
 ${explanation !== 'finished' && explained(paths, explanation, status)}
 ${tree !== undefined && failedBelow(paths, details, tree)}
 ${failed(paths, details)}

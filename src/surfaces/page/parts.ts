@@ -16,10 +16,17 @@ const SIGNS: Readonly<Record<BatchState, string>> = {
   succeeded: '✓',
   failed: '✕',
   cancelled: '⊘',
+  waiting: '…',
+  skipped: '↷',
 };
 
 export function badge(state: BatchState): Html {
-  return html`<span class="badge ${state}" data-badge><span aria-hidden="true">${SIGNS[state]}</span> ${state}</span>`;
+  return html`<span class="badge ${state}" data-badge>${stateSign(state)}</span>`;
+}
+
+/** A state in a shape and a word. */
+export function stateSign(state: BatchState): Html {
+  return html`<span aria-hidden="true">${SIGNS[state]}</span> ${state}`;
 }
 
 export function time(ms: number, now = Date.now()): Html {
@@ -62,7 +69,7 @@ export function titleOf({ id, description }: Pick<BatchStatus, 'id' | 'descripti
 }
 
 export const isUnfinished = (state: BatchState): boolean =>
-  state === 'open' || state === 'running' || state === 'finishing';
+  state === 'open' || state === 'waiting' || state === 'running' || state === 'finishing';
 
 /** The way to a page: the list, and the batches above, outermost first. */
 export function breadcrumb(paths: Paths, above: readonly { readonly id: string; readonly title: string }[]): Html {

@@ -8,6 +8,7 @@ import { failedBatches } from './failed-batches.js';
 import { firstFailures } from './first-failures.js';
 import { lateCallbacks } from './late-callbacks.js';
 import { LostMembers } from './lost-members.js';
+import { orphanedStages } from './orphaned-stages.js';
 import { removals } from './removals.js';
 import { RetriedElsewhere } from './retried-elsewhere.js';
 import type { Service } from './service.js';
@@ -39,6 +40,7 @@ export function servicesOf(
     lostMembers,
     failedBatches(home, reconcileIntervalMs),
     retriedElsewhere,
+    orphanedStages(home, reconcileIntervalMs),
     expiry(home, reconcileIntervalMs),
     removals(home, reconcileIntervalMs),
     dropped(home, reconcileIntervalMs),

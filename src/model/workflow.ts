@@ -1,0 +1,37 @@
+import type { JobsOptions } from 'bullmq';
+
+/** How all that a stage comes after must have finished, so that it starts. */
+export type When = 'success' | 'complete' | 'failure';
+
+/** What a stage has come to, as those that come after it are told. */
+export type Outcome = 'succeeded' | 'failed' | 'skipped';
+
+/** A job of a stage as it is stored until the stage starts: everything resolved, so that any BatchWorker can add it. */
+export interface StoredJob {
+  readonly queue: string;
+  readonly name: string;
+  readonly data?: unknown;
+  readonly opts?: JobsOptions;
+}
+
+/** What a batch is that is a stage of a run. */
+export interface StoredStage {
+  readonly name: string;
+  readonly after: readonly string[];
+  readonly when: When;
+  /** For each result of this stage, one member is made from `job`: its data is the result. */
+  readonly forEach?: string;
+  readonly job?: StoredJob;
+}
+
+/** What a batch is that is a run of a workflow. */
+export interface StoredRun {
+  readonly workflow: string;
+  readonly input?: unknown;
+  readonly stages: readonly string[];
+  /** The stage whose results are the run's own. */
+  readonly output?: string;
+}
+
+/** The id of a stage's batch: stages have no '.' in their names. */
+export const stageId = (runId: string, stage: string) => `${runId}.${stage}`;

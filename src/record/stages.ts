@@ -1,0 +1,293 @@
+import type { BatchDefinition } from '../model/definition.js';
+import type { Outcome } from '../model/workflow.js';
+import type { BatchLife } from './add-members.js';
+import type { NewJob } from './adding-lua.js';
+import type { BatchRedis } from './batch-redis.js';
+import { batchesKey, batchKeys, FIELD, needsKey, planKey } from './keys.js';
+import { LUA_NEED } from './needs.js';
+import { LUA_PLAN_SLICE, PLAN_SLICE } from './plan.js';
+import { BYTES_PER_COMMAND, LUA_NOW, LUA_WAKE, named, script } from './script.js';
+
+/*
+ * How the stages of a run follow each other. A stage keeps, for each outcome, how many of those it comes after have
+ * come to it. A predecessor tells its outcome to all its successors in one step, before its own batch job ends, and
+ * remembers what it has told: a crash, or a command that is sent twice, tells nothing twice, and what it tells after a
+ * retry replaces what it told before. So the last of several predecessors to tell, and only that one, finds that the
+ * stage can start; and a run, whose stages are its members, never finishes between two of them.
+ */
+
+/** How many stages that can start one command returns; the caller starts them, and asks again. */
+export const STARTED_AT_ONCE = 20;
+
+/** A stage whose predecessors have finished as it asks for, and whose members are to be added. */
+export interface StartableStage {
+  readonly definition: BatchDefinition;
+  /** The first of its jobs, as JSON, and how many there are. */
+  readonly plan: readonly string[];
+  readonly planLength: number;
+}
+
+/*
+ * tell(queueKey, ids, before, outcome, isSkipping) tells stages what the one before them has come to, and what that was
+ * thought to be before, or nil. Those that can never start are skipped: sealed as they are, empty. Returns those that
+ * can start and have not. `isSkipping`: nothing starts any more in this run.
+ */
+const LUA_TELL = `${LUA_NOW}${LUA_WAKE}${LUA_PLAN_SLICE}
+local AFTER = { succeeded = '${FIELD.after.succeeded}', failed = '${FIELD.after.failed}',
+  skipped = '${FIELD.after.skipped}' }
+local function verdictOf(key, rule)
+  local when, awaited = string.match(rule, '^(%a+) (%d+)$')
+  local counts = redis.call('HMGET', key, AFTER.succeeded, AFTER.failed, AFTER.skipped)
+  local succeeded, failed, skipped = tonumber(counts[1] or 0), tonumber(counts[2] or 0), tonumber(counts[3] or 0)
+  if when == 'success' and failed + skipped > 0 then
+    return 'skip'
+  elseif succeeded + failed + skipped < tonumber(awaited) then
+    return 'wait'
+  end
+  return when == 'failure' and failed == 0 and 'skip' or 'start'
+end
+local function skip(queueKey, key, id)
+  redis.call('HSET', key, '${FIELD.skippedAt}', now(), '${FIELD.sealedAt}', now())
+  wake(queueKey, key, id)
+end
+local function tell(queueKey, ids, before, outcome, isSkipping)
+  local startable = {}
+  for id in string.gmatch(ids or '', '[^\\n]+') do
+    local key = queueKey .. id
+    local rule, isRemoved, isCancelled, isStarted, isSkipped = unpack(redis.call('HMGET', key, '${FIELD.when}',
+      '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', '${FIELD.skippedAt}'))
+    if rule and not isRemoved then
+      if before ~= outcome then
+        if before then
+          redis.call('HINCRBY', key, AFTER[before], -1)
+        end
+        redis.call('HINCRBY', key, AFTER[outcome], 1)
+      end
+      local verdict = isSkipping and 'skip' or verdictOf(key, rule)
+      if isStarted or isCancelled then
+        verdict = 'wait'
+      end
+      if verdict == 'skip' and not isSkipped then
+        skip(queueKey, key, id)
+      elseif verdict == 'start' and #startable < ${STARTED_AT_ONCE} then
+        local plan = key .. ':b:plan'
+        startable[#startable + 1] = { redis.call('HGET', key, '${FIELD.definition}'), redis.call('LLEN', plan),
+          planSlice(plan, 0, ${PLAN_SLICE}, ${BYTES_PER_COMMAND / STARTED_AT_ONCE}) }
+      end
+    end
+  end
+  return startable
+end
+local function isSkipping(runKey)
+  local run = redis.call('HMGET', runKey, '${FIELD.skippedAt}', '${FIELD.abandonedAt}')
+  return (run[1] or run[2]) and true or false
+end
+`;
+
+/**
+ * Tells those after a stage what it has come to, while its batch job is held, in the batch as the snapshot has seen it.
+ *
+ * KEYS: batch job, its dependencies, processed, failed. ARGV: nonce, lock token, version of the snapshot, outcome, key
+ * prefix of the batches queue.
+ * Returns state: 'told' | 'changed' (nothing was done), startable ({ definition, length of the plan, its jobs }, …).
+ */
+const TELL_NEXT = script(
+  'tellNext',
+  4,
+  `${LUA_TELL}
+local nonce, isRemoved, total, cancelledAt, before, nextIds, skippedAt, runKey = unpack(redis.call('HMGET', KEYS[1],
+  '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.total}', '${FIELD.cancelledAt}', '${FIELD.outcome}', '${FIELD.next}',
+  '${FIELD.skippedAt}', 'parentKey'))
+local version = table.concat({ redis.call('SCARD', KEYS[2]), redis.call('HLEN', KEYS[3]), redis.call('HLEN', KEYS[4]),
+  total or 0, cancelledAt or '' }, ' ')
+if nonce ~= ARGV[1] or isRemoved or redis.call('GET', KEYS[1] .. ':lock') ~= ARGV[2] or version ~= ARGV[3] then
+  return { 'state', 'changed' }
+end
+if ARGV[4] == 'skipped' and not skippedAt then
+  return { 'state', 'changed' }
+end
+redis.call('HSET', KEYS[1], '${FIELD.outcome}', ARGV[4])
+return { 'state', 'told', 'startable', tell(ARGV[5], nextIds, before, ARGV[4], isSkipping(runKey)) }`,
+);
+
+/**
+ * Begins a run that was sealed: its first stages are told to start, or, when the run is skipped or was abandoned, not
+ * to. An open run whose producer has given no sign of life for its openTimeout is abandoned: as its stages are
+ * outstanding, nothing else would end it.
+ *
+ * KEYS: batch job. ARGV: lock token, key prefix of the batches queue.
+ * Returns state: 'begun' and startable, as above | 'open' and openFor (ms) | 'over' (it was cancelled or removed, or the
+ * lock is lost).
+ */
+const BEGIN_RUN = script(
+  'beginRun',
+  1,
+  `${LUA_TELL}
+local isRemoved, isCancelled, sealedAt, abandonedAt, begun, roots, registeredAt, openTimeout = unpack(redis.call(
+  'HMGET', KEYS[1], '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.sealedAt}', '${FIELD.abandonedAt}',
+  '${FIELD.begun}', '${FIELD.roots}', '${FIELD.registeredAt}', '${FIELD.openTimeout}'))
+if isRemoved or isCancelled or redis.call('GET', KEYS[1] .. ':lock') ~= ARGV[1] then
+  return { 'state', 'over' }
+end
+if not sealedAt and not abandonedAt then
+  local left = tonumber(openTimeout) - (now() - tonumber(registeredAt or now()))
+  if left > 0 then
+    return { 'state', 'open', 'openFor', left }
+  end
+  redis.call('HSET', KEYS[1], '${FIELD.abandonedAt}', now())
+end
+local isOver = isSkipping(KEYS[1])
+local outcome = isOver and 'skipped' or 'succeeded'
+redis.call('HSET', KEYS[1], '${FIELD.begun}', outcome)
+return { 'state', 'begun', 'startable', tell(ARGV[2], roots, begun or nil, outcome, isOver) }`,
+);
+
+/**
+ * Skips a stage that waits for one that is gone: removed by hand, it has told nobody what it has come to, and is missing
+ * in the run. Idempotent.
+ *
+ * KEYS: the stage's batch job; its run's dependencies, processed, failed. ARGV: its id, key prefix of the batches queue,
+ * the ids of the stages that it comes after.
+ * Returns 1 when the stage was skipped, else 0.
+ */
+const SKIP_ORPHAN = script(
+  'skipOrphan',
+  4,
+  `${LUA_TELL}
+local isGone = false
+for i = 3, #ARGV do
+  local key = ARGV[2] .. ARGV[i]
+  isGone = isGone or redis.call('EXISTS', key) == 0 and redis.call('SISMEMBER', KEYS[2], key) == 0
+    and redis.call('HEXISTS', KEYS[3], key) == 0 and redis.call('HEXISTS', KEYS[4], key) == 0
+end
+local rule, isRemoved, isCancelled, isStarted, isSkipped = unpack(redis.call('HMGET', KEYS[1], '${FIELD.when}',
+  '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', '${FIELD.skippedAt}'))
+if not isGone or not rule or isRemoved or isCancelled or isStarted or isSkipped then
+  return 0
+end
+skip(ARGV[2], KEYS[1], ARGV[1])
+return 1`,
+);
+
+/** Skips a stage if one that it comes after is gone; whether it did. */
+export async function skipOrphan(
+  redis: BatchRedis,
+  { id, runId, after }: { readonly id: string; readonly runId: string; readonly after: readonly string[] },
+): Promise<boolean> {
+  const { dependencies, processed, failed } = batchKeys(redis, runId);
+  const keys = [batchKeys(redis, id).job, dependencies, processed, failed];
+  return (await redis.run(SKIP_ORPHAN, [...keys, id, batchesKey(redis, ''), ...after])) === 1;
+}
+
+export type Told = 'changed' | readonly StartableStage[];
+
+export async function tellNext(
+  redis: BatchRedis,
+  { id, nonce }: BatchLife,
+  { token, version, outcome }: { readonly token: string; readonly version: string; readonly outcome: Outcome },
+): Promise<Told> {
+  const { job, dependencies, processed, failed } = batchKeys(redis, id);
+  const args = [nonce, token, version, outcome, batchesKey(redis, '')];
+  const { state, startable } = named(await redis.run(TELL_NEXT, [job, dependencies, processed, failed, ...args]));
+  return state === 'told' ? parseStartable(startable) : 'changed';
+}
+
+export type Begun = 'over' | { readonly openFor: number } | readonly StartableStage[];
+
+export async function beginRun(redis: BatchRedis, batchId: string, token: string): Promise<Begun> {
+  const { job } = batchKeys(redis, batchId);
+  const { state, openFor, startable } = named(await redis.run(BEGIN_RUN, [job, token, batchesKey(redis, '')]));
+  switch (state) {
+    case 'begun':
+      return parseStartable(startable);
+    case 'open':
+      return { openFor: Number(openFor) };
+    default:
+      return 'over';
+  }
+}
+
+function parseStartable(reply: unknown): StartableStage[] {
+  return (reply as readonly [definition: string, planLength: number, plan: readonly string[]][]).map(
+    ([definition, planLength, plan]) => ({ definition: JSON.parse(definition), planLength, plan }),
+  );
+}
+
+/**
+ * Starts a stage, once. 'whole': adds its members and seals it; its batch job waits for them from now on, without being
+ * run for it. 'fill': lets its batch job run, which adds the members. 'run': seals it, and lets its batch job run, which
+ * begins the stages below it. A stage that was skipped is taken back, also from 'completed': into the dependencies of
+ * its run.
+ *
+ * KEYS: batch job, its dependencies, processed, failed, the jobs that it was to have, the index of needs.
+ * ARGV: the jobs, see encodeRequest(). The request is { id, nonce, queueKey (key prefix of the batches queue), how }.
+ * Returns state: 'started' | 'past' (it was started before, cancelled, or is gone) | 'busy' (its batch job is on its way to
+ *         'completed' because it was skipped: try again in a moment) | 'failed', and then error.
+ */
+const START_STAGE = script(
+  'startStage',
+  6,
+  `${LUA_NOW}${LUA_WAKE}${LUA_NEED}
+local key, id, queueKey = KEYS[1], request.id, request.queueKey
+local nonce, isRemoved, isCancelled, isStarted, isSkipped, runKey = unpack(redis.call('HMGET', key, '${FIELD.nonce}',
+  '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', '${FIELD.skippedAt}', 'parentKey'))
+if nonce ~= request.nonce or isRemoved or isCancelled or isStarted then
+  return { 'state', 'past' }
+end
+local function isIn(state)
+  return redis.call('ZSCORE', queueKey .. state, id) ~= false
+end
+if isSkipped and not isIn('completed') and not isIn('delayed') and not isIn('waiting-children') then
+  return { 'state', 'busy' }
+end
+local function isThere(member)
+  return redis.call('SISMEMBER', KEYS[2], member) == 1 or redis.call('HEXISTS', KEYS[3], member) == 1
+    or redis.call('HEXISTS', KEYS[4], member) == 1
+end
+for i = 1, jobCount do
+  if not isThere(jobKeyAt(i)) then
+    local failure = storeJob(i)
+    if failure then
+      return { 'state', 'failed', 'error', failure }
+    end
+    redis.call('HINCRBY', key, '${FIELD.total}', 1)
+  end
+end
+redis.call('HSET', key, '${FIELD.startedAt}', now(), '${FIELD.registeredAt}', now())
+redis.call('HDEL', key, '${FIELD.skippedAt}')
+if request.how == 'fill' then
+  redis.call('HDEL', key, '${FIELD.sealedAt}')
+else
+  redis.call('HSET', key, '${FIELD.sealedAt}', now())
+  redis.call('UNLINK', KEYS[5])
+end
+if redis.call('ZREM', queueKey .. 'completed', id) == 1 then
+  redis.call('HDEL', key, 'finishedOn', 'processedOn', 'returnvalue')
+  if runKey and redis.call('HDEL', runKey .. ':processed', key) == 1 then
+    redis.call('SADD', runKey .. ':dependencies', key)
+  end
+  redis.call('ZADD', queueKey .. 'delayed', 0, id)
+  need(key, KEYS[6], id, '')
+end
+if request.how ~= 'whole' or redis.call('SCARD', KEYS[2]) == 0 then
+  wake(queueKey, key, id)
+elseif redis.call('ZREM', queueKey .. 'delayed', id) == 1 then
+  redis.call('HSET', key, 'delay', 0)
+  redis.call('ZADD', queueKey .. 'waiting-children', now(), id)
+end
+return { 'state', 'started' }`,
+);
+
+export type StageStarted = 'started' | 'past' | 'busy' | { readonly error: string };
+
+export async function startStage(
+  redis: BatchRedis,
+  { id, nonce }: BatchLife,
+  { how, jobs = [] }: { readonly how: 'whole' | 'fill' | 'run'; readonly jobs?: readonly NewJob[] },
+): Promise<StageStarted> {
+  const { job, dependencies, processed, failed } = batchKeys(redis, id);
+  const keys = [job, dependencies, processed, failed, planKey(redis, id), needsKey(redis)];
+  const request = { id, nonce, how, queueKey: batchesKey(redis, '') };
+  const { state, error } = named(await redis.runAdding(START_STAGE, jobs, keys, request));
+  return state === 'failed' ? { error: String(error) } : (state as 'started' | 'past' | 'busy');
+}

@@ -1,0 +1,39 @@
+import type { Home } from '../../batch/home.js';
+import { stagesOf } from '../../batch/stages.js';
+import { stageId } from '../../model/workflow.js';
+import { readDefinition } from '../../record/change-definition.js';
+import { batchesNeeding } from '../../record/needs.js';
+import { skipOrphan } from '../../record/stages.js';
+import { Round } from './round.js';
+import type { Service, Turn } from './service.js';
+
+const BATCHES_PER_PAGE = 100;
+
+/**
+ * Skips stages that come after one that is gone. A stage is released by the one before it; when that was removed by
+ * hand, nobody else would end the waiting.
+ */
+export function orphanedStages(home: Home, intervalMs: number): Service {
+  return new Round({
+    name: 'orphaned stages',
+    index: 'stages',
+    intervalMs,
+    pace: { share: 0.1 },
+    atOnce: 4,
+    page: (cursor) => batchesNeeding(home.redis, 'stages', { cursor, count: BATCHES_PER_PAGE }),
+    attend: (runId, turn) => attend(home, runId, turn),
+  });
+}
+
+async function attend(home: Home, runId: string, turn: Turn): Promise<void> {
+  const definition = await readDefinition(home.redis, runId);
+  const stages = (definition && (await stagesOf(home, definition))) ?? [];
+  const there = new Set(stages.map(({ name }) => name));
+  for (const { id, state, after } of stages) {
+    const mayBeOrphan = state === 'waiting' && after.some((name) => !there.has(name));
+    const before = after.map((name) => stageId(runId, name));
+    if (mayBeOrphan && (await skipOrphan(home.redis, { id, runId, after: before }))) {
+      turn.repaired({ batchId: id, missing: 0, settled: 0, woken: true });
+    }
+  }
+}

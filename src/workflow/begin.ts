@@ -1,0 +1,31 @@
+import type { Home } from '../batch/home.js';
+import { beginRun, STARTED_AT_ONCE } from '../record/stages.js';
+import { startStartable } from './start-stage.js';
+
+/**
+ * Starts the first stages of a run that was sealed, each time that its batch job runs: what has started is left alone.
+ *
+ * @returns 'open', and for how many ms it may stay so, when the run was not sealed.
+ */
+export async function begin(
+  home: Home,
+  batchId: string,
+  token: string,
+): Promise<'begun' | 'busy' | { readonly openFor: number }> {
+  for (;;) {
+    const begun = await beginRun(home.redis, batchId, token);
+    if (begun === 'over') {
+      return 'begun';
+    }
+    if ('openFor' in begun) {
+      return begun;
+    }
+    const started = await Promise.all(begun.map((stage) => startStartable(home, stage)));
+    if (started.includes('busy')) {
+      return 'busy';
+    }
+    if (begun.length < STARTED_AT_ONCE) {
+      return 'begun';
+    }
+  }
+}

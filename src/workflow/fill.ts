@@ -1,0 +1,106 @@
+import { createHash } from 'node:crypto';
+import type { Home } from '../batch/home.js';
+import { type Member, optionsOf } from '../batch/member-jobs.js';
+import { addMembers } from '../batch/members.js';
+import { sourceOfResults } from '../batch/output.js';
+import { resultsPage } from '../batch/settled.js';
+import { inTrace } from '../batch/trace.js';
+import { BatchFinishedError, BatchNotFoundError, BatchSealedError } from '../errors.js';
+import type { BatchDefinition } from '../model/definition.js';
+import { stageId } from '../model/workflow.js';
+import { jobKey } from '../record/keys.js';
+import { noteFilled, PLAN_SLICE, readFilling, readPlan } from '../record/plan.js';
+import { plannedMember, stageMember } from './start-stage.js';
+
+/** After so many slices the batch job goes back to its queue, so that a large stage holds up no other batch. */
+const SLICES_PER_TURN = 50;
+
+/** Where the last slice ends. */
+const END = '';
+
+interface Slice {
+  readonly members: readonly Member[];
+  /** Where the next slice begins. */
+  readonly next: string;
+}
+
+/**
+ * Adds the members of a stage that has started, slice by slice, and seals it: from its plan, or one for each result of
+ * another stage. The members' ids come from their position, or from the member whose result it is: what was added before
+ * a crash is known.
+ *
+ * @returns 'more' when there is more to add, in another turn.
+ */
+export async function fill(home: Home, batchId: string, token: string): Promise<'done' | 'more'> {
+  const filling = await readFilling(home.redis, batchId, token);
+  if (filling === undefined) {
+    return 'done';
+  }
+  const { definition } = filling;
+  const slices = await sliceReader(home, definition);
+  let from = filling.filledTo;
+  for (let turns = 0; turns < SLICES_PER_TURN && from !== END; turns++) {
+    const { members, next } = await slices(from);
+    if (members.length > 0 && !(await add(home, definition, members))) {
+      return 'done';
+    }
+    from = next;
+  }
+  await noteFilled(home.redis, batchId, token, from);
+  return from === END ? 'done' : 'more';
+}
+
+/** False when nothing can be added any more: the stage was cancelled, or sealed by hand, meanwhile. */
+async function add(home: Home, definition: BatchDefinition, members: readonly Member[]): Promise<boolean> {
+  try {
+    await inTrace(home.telemetry, definition.trace, () =>
+      addMembers({ home, batch: definition, options: optionsOf(definition), links: [] }, members, false),
+    );
+    return true;
+  } catch (error) {
+    if (
+      error instanceof BatchFinishedError ||
+      error instanceof BatchSealedError ||
+      error instanceof BatchNotFoundError
+    ) {
+      return false;
+    }
+    throw error;
+  }
+}
+
+async function sliceReader(home: Home, definition: BatchDefinition): Promise<(from: string) => Promise<Slice>> {
+  const { forEach } = definition.stage ?? {};
+  if (forEach === undefined) {
+    return (from) => plannedSlice(home, definition, Number(from));
+  }
+  const source = await sourceOfResults(home, stageId(definition.parentId ?? '', forEach));
+  return (from) => resultsSlice(home, definition, source, from);
+}
+
+async function plannedSlice(home: Home, definition: BatchDefinition, from: number): Promise<Slice> {
+  const plan = await readPlan(home.redis, definition.id, from);
+  const members = plan.map((json, i) => plannedMember(home, definition, json, from + i));
+  return { members, next: plan.length === 0 ? END : String(from + plan.length) };
+}
+
+async function resultsSlice(
+  home: Home,
+  { stage, nonce }: BatchDefinition,
+  source: string,
+  from: string,
+): Promise<Slice> {
+  const { results, cursor } = await resultsPage(home, source, { cursor: from, count: PLAN_SLICE });
+  const { job } = stage ?? {};
+  const members = results.flatMap(({ queue, id, value }) =>
+    value === null || job === undefined
+      ? []
+      : [stageMember(home, { ...job, data: value }, memberId(nonce, jobKey(home.redis.prefix, queue, id)))],
+  );
+  return { members, next: cursor === '0' ? END : cursor };
+}
+
+/** Short, because a batch keeps the id of every member; it begins as the ids of members do, see record/strangers.ts. */
+function memberId(nonce: string, sourceKey: string): string {
+  return `${nonce}-${createHash('sha1').update(sourceKey).digest('base64url').slice(0, 16)}`;
+}

@@ -1,0 +1,33 @@
+import type { Home } from '../batch/home.js';
+import type { Snapshot } from '../model/snapshot.js';
+import type { Outcome } from '../model/workflow.js';
+import { STARTED_AT_ONCE, tellNext } from '../record/stages.js';
+import { startStartable } from './start-stage.js';
+
+/**
+ * Before a stage ends: tells those after it what it has come to, and starts those that can start now. To be called, and
+ * after a crash called again, by the holder of the stage's batch job: whatever was done before is not done twice.
+ *
+ * @returns 'changed' when the stage has other members by now, and is to be judged afresh; 'busy' when a stage that is to
+ * be started is just ending, because it was skipped, and all this is to be tried again in a moment.
+ */
+export async function releaseNext(
+  home: Home,
+  { definition, version }: Pick<Snapshot, 'definition' | 'version'>,
+  outcome: Outcome,
+  token: string,
+): Promise<'released' | 'changed' | 'busy'> {
+  for (;;) {
+    const startable = await tellNext(home.redis, definition, { token, version, outcome });
+    if (startable === 'changed') {
+      return 'changed';
+    }
+    const started = await Promise.all(startable.map((stage) => startStartable(home, stage)));
+    if (started.includes('busy')) {
+      return 'busy';
+    }
+    if (startable.length < STARTED_AT_ONCE) {
+      return 'released';
+    }
+  }
+}

@@ -1,0 +1,177 @@
+import { type BatchOptions, type DefinedBatch, defineBatch, type WorkflowPart } from '../batch/create.js';
+import { type Home, homeOf, type MemberQueue, memberQueueOf } from '../batch/home.js';
+import { newBatchId } from '../batch/ids.js';
+import type { Opener } from '../batch/job.js';
+import { optionsOf } from '../batch/member-jobs.js';
+import type { Destination } from '../batch/members.js';
+import { removeBatch } from '../batch/remove.js';
+import { revive } from '../batch/retry.js';
+import { BatchOptionsError } from '../errors.js';
+import type { BatchDefinition } from '../model/definition.js';
+import { type StoredRun, type StoredStage, stageId } from '../model/workflow.js';
+import { type BatchLife, isBatchThere } from '../record/add-members.js';
+import { extendPlan, PLAN_SLICE } from '../record/plan.js';
+import { BYTES_PER_COMMAND } from '../record/script.js';
+import { sealBatch } from '../record/seal.js';
+import { readSnapshot } from '../record/snapshot.js';
+import { escapedId } from '../validation.js';
+import type { Blueprint } from './blueprint.js';
+import { type PlannedRun, type PlannedStage, planRun } from './plan-stages.js';
+
+/**
+ * A stage is open from when its run is created until it starts, however long what comes before it takes: 10 years, which
+ * BullMQ can still store as a delay.
+ */
+const STAGE_OPEN_TIMEOUT_MS = 10 * 365 * 24 * 60 * 60 * 1000;
+
+/** A stage with more jobs than this may be filled by its own batch job, in slices. */
+const MOST_AT_ONCE = 10;
+
+/** Where the batches of a workflow's runs are created. */
+export async function openerOf({ queue }: Blueprint): Promise<Opener> {
+  return { own: memberQueueOf(queue), home: await homeOf(queue) };
+}
+
+/**
+ * Creates a run with all of its stages, open, and then seals it, which is what lets it begin: a producer that dies
+ * before that has started nothing. It may start the run again under its id; otherwise the run is abandoned some day.
+ */
+export async function startRun(
+  opener: Opener,
+  blueprint: Blueprint,
+  {
+    input,
+    options,
+    parent,
+  }: { input: unknown; options: Omit<BatchOptions, 'parent'>; parent: Destination | undefined },
+): Promise<DefinedBatch> {
+  const { home } = opener;
+  const planned = planRun(opener, blueprint, input);
+  const { description = blueprint.description ?? blueprint.name } = options;
+  const id = options.id === undefined ? newBatchId() : escapedId(options.id);
+  const part = runPart(id, planned);
+  const run = await defineBatch(opener, { ...options, id, description }, parent, undefined, part);
+  if (!run.created && (await readSnapshot(home.redis, id))?.sealedAt !== undefined) {
+    return run;
+  }
+  await refuseElsewhere(home, run, planned);
+  // Whatever the producer that created the run has given it, all of its stages are made of.
+  const stored = run.created ? planned : planRun(opener, blueprint, run.definition.run?.input);
+  await createStages(opener, run.definition, stored);
+  if ((await sealBatch(home.redis, run.definition)) === 'to be revived') {
+    await revive(home, id);
+  }
+  return run;
+}
+
+function runPart(id: string, { blueprint, input }: PlannedRun): WorkflowPart & { readonly run: StoredRun } {
+  const { name, stages, output } = blueprint;
+  return {
+    run: {
+      workflow: name,
+      ...(input === undefined ? {} : { input }),
+      stages: stages.map((stage) => stage.name),
+      ...(output === undefined ? {} : { output }),
+    },
+    place: { roots: stages.flatMap((stage) => (stage.after.length === 0 ? stageId(id, stage.name) : [])) },
+    preparation: 'begin',
+  };
+}
+
+/** Creates the stages of a run, and of those that are workflows themselves. */
+async function createStages({ home }: Opener, run: BatchDefinition, { stages }: PlannedRun): Promise<void> {
+  const parent = { home, batch: run, options: optionsOf(run), links: [] };
+  await Promise.all(
+    stages.map(async (planned) => {
+      const { spec, name } = planned.stage;
+      const { description = name, on, jobOptions, onFailure } = spec;
+      const id = stageId(run.id, name);
+      const [first = [], ...others] = planOf(planned);
+      const stage = await defineBatch(
+        { home, own: planned.own },
+        {
+          id,
+          description,
+          openTimeout: STAGE_OPEN_TIMEOUT_MS,
+          ...(on === undefined ? {} : { on }),
+          ...(jobOptions === undefined ? {} : { jobOptions }),
+          ...(onFailure === undefined ? {} : { onFailure }),
+        },
+        parent,
+        undefined,
+        stagePart(run.id, planned, first),
+      );
+      let position = first.length;
+      for (const jobs of others) {
+        await extendPlan(home.redis, stage.definition, position, jobs);
+        position += jobs.length;
+      }
+      if (planned.run !== undefined) {
+        await createStages({ home, own: planned.own }, stage.definition, planned.run);
+      }
+    }),
+  );
+}
+
+function stagePart(runId: string, { stage, jobs, run }: PlannedStage, plan: readonly string[]): WorkflowPart {
+  const { name, after, when, forEach, next } = stage;
+  const below = run === undefined ? undefined : runPart(stageId(runId, name), run);
+  const stored: StoredStage = { name, after, when, ...(forEach === undefined ? {} : { forEach, ...jobOf(jobs) }) };
+  const mayBeFilled = forEach !== undefined || jobs.length > MOST_AT_ONCE;
+  return {
+    ...below,
+    stage: stored,
+    place: {
+      ...below?.place,
+      // A first stage waits for one thing: that its run begins.
+      stage: { when, awaited: Math.max(1, after.length), next: next.map((one) => stageId(runId, one)) },
+      ...(plan.length === 0 ? {} : { plan }),
+    },
+    preparation: below?.preparation ?? (mayBeFilled ? 'fill' : undefined),
+  };
+}
+
+function jobOf([job]: PlannedStage['jobs']): Pick<StoredStage, 'job'> {
+  return job === undefined ? {} : { job: { ...job, data: undefined } };
+}
+
+/** The jobs of a stage as its plan keeps them, in slices that are small enough for one command. */
+function planOf({ jobs, stage }: PlannedStage): string[][] {
+  const slices: string[][] = [];
+  let room = 0;
+  for (const json of stage.forEach === undefined ? jobs.map((job) => JSON.stringify(job)) : []) {
+    const slice = slices.at(-1);
+    if (slice === undefined || slice.length === PLAN_SLICE || room < json.length) {
+      slices.push([json]);
+      room = BYTES_PER_COMMAND - json.length;
+    } else {
+      slice.push(json);
+      room -= json.length;
+    }
+  }
+  return slices;
+}
+
+/** Jobs are stored in the Redis of their run: workers of a queue that is in another one would never see them. */
+async function refuseElsewhere(home: Home, { definition, created }: DefinedBatch, planned: PlannedRun): Promise<void> {
+  for (const queue of queuesOf(planned)) {
+    if (await isElsewhere(home, definition, queue)) {
+      if (created) {
+        await removeBatch(home, definition, { members: false, force: true }).catch(() => {});
+      }
+      throw new BatchOptionsError(
+        `Workflow '${planned.blueprint.name}': queue '${queue.name}' is in another Redis, or another database of it. All ` +
+          'queues of a workflow share one.',
+      );
+    }
+  }
+}
+
+function queuesOf({ stages }: PlannedRun): Set<MemberQueue> {
+  return new Set(stages.flatMap(({ own, run }) => [own, ...(run === undefined ? [] : queuesOf(run))]));
+}
+
+async function isElsewhere(home: Home, run: BatchLife, { queue }: MemberQueue): Promise<boolean> {
+  const other = await homeOf(queue, home.redis.batchesQueue);
+  return other !== home && !(await isBatchThere(other.redis, run)) && (await isBatchThere(home.redis, run));
+}

@@ -1,0 +1,194 @@
+import { defineWorkflow } from '../../src/index.js';
+import type { HeldConnection } from '../support/held-connection.js';
+import { heldBatchWorker, interleave } from '../support/interleave.js';
+import { type Bench, describe, eventually, expect, test } from '../support/test.js';
+import { statesOf } from '../workflow/story.js';
+import { AN_HOUR, loseLock, takeOver, tell } from './story.js';
+
+/** Two stages, one that comes after both, and one after that: the jobs of the two wait until they are let go. */
+function meeting(bench: Bench, held: HeldConnection, other = 'other') {
+  const story = tell(bench, held);
+  const stages = {
+    held: { queue: story.users, name: 'held' },
+    other: { queue: story.users, name: other, opts: { delay: AN_HOUR } },
+    both: { after: ['held', 'other'], queue: story.users, jobs: Array.from({ length: 11 }, () => ({ name: 'both' })) },
+    end: { after: 'both', when: 'complete', queue: story.users, name: 'end' },
+  } as const;
+  const letOtherGo = async () => {
+    const [job] = await eventually(async () => {
+      const delayed = await story.users.getDelayed();
+      return delayed.length > 0 ? delayed : undefined;
+    });
+    await job?.promote();
+  };
+  return { ...story, letOtherGo, workflow: defineWorkflow('meeting', stages) };
+}
+
+const BOTH = Array.from({ length: 11 }, () => 'both');
+
+describe('two predecessors', () => {
+  test.for(['other', 'bad'])(
+    'finish at once, of which one is %s: the stage after both is released, or skipped, once',
+    async (other, { bench }) => {
+      await interleave(bench, {
+        async setup(bench, held) {
+          const situation = meeting(bench, held, other);
+          // Another BatchWorker brings the run so far that only the two are left to finish.
+          const before = bench.batchWorker();
+          const run = await situation.workflow.start();
+          await eventually(async () => {
+            const { stages } = await run.status();
+            return situation.ran.includes('held') && stages[1]?.state === 'running';
+          });
+          await before.close();
+          await heldBatchWorker(bench, held);
+          return { ...situation, run };
+        },
+        async actor({ gate, run }) {
+          gate.open();
+          await eventually(async () => (await run.status()).stages[0]?.finishedAt);
+        },
+        async other({ bench, letOtherGo, run }) {
+          bench.batchWorker();
+          await letOtherGo();
+          await eventually(async () => (await run.status()).stages[1]?.finishedAt);
+        },
+        async verdict({ run, ran }) {
+          const status = await run.waitUntilFinished(10_000);
+          const expected = other === 'bad' ? ['skipped', 'failed'] : ['succeeded', 'succeeded'];
+          expect([status.stages[2]?.state, status.state]).toEqual(expected);
+          expect(ran.filter((name) => name === 'both')).toEqual(other === 'bad' ? [] : BOTH);
+          expect(ran.filter((name) => name === 'end')).toEqual(['end']);
+        },
+      });
+    },
+  );
+});
+
+describe('a BatchWorker that is frozen until its lock has run out', () => {
+  test('leaves the releasing, and the filling, of a stage to another one: each job runs once', {
+    timeout: 240_000,
+  }, async ({ bench }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const situation = meeting(bench, held);
+        await heldBatchWorker(bench, held);
+        return situation;
+      },
+      async actor({ workflow, gate, letOtherGo }) {
+        gate.open();
+        const run = await workflow.start({}, { id: 'run' });
+        await letOtherGo();
+        await run.waitUntilFinished(10_000);
+      },
+      async other(situation) {
+        const { users } = situation;
+        await eventually(async () => {
+          const run = await users.getBatch('run');
+          return (await run.status()).sealed;
+        });
+        for (const id of ['run', 'run.held', 'run.other', 'run.both', 'run.end']) {
+          await loseLock(situation, { id });
+        }
+        takeOver(situation);
+        await (await users.getBatch('run')).waitUntilFinished(10_000);
+      },
+      async verdict({ workflow, ran }) {
+        const status = await (await workflow.getRun('run')).waitUntilFinished(10_000);
+        expect(statesOf(status)).toEqual({
+          held: 'succeeded',
+          other: 'succeeded',
+          both: 'succeeded',
+          end: 'succeeded',
+        });
+        expect([...ran].sort()).toEqual([...BOTH, 'end', 'held', 'other']);
+      },
+    });
+  });
+});
+
+describe('start()', () => {
+  test('twice with one id, one while the other is at any step: one run, each stage starts once', async ({ bench }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        bench.batchWorker();
+        const workflowOn = (queue: typeof story.users) =>
+          defineWorkflow('twice', {
+            a: { queue, name: 'a' },
+            many: { after: 'a', queue, jobs: Array.from({ length: 250 }, () => ({ name: 'many' })) },
+            end: { after: 'many', queue, name: 'end' },
+          });
+        return { ...story, others: workflowOn(story.users), actors: workflowOn(story.actorsUsers) };
+      },
+      actor: ({ actors }) => actors.start({}, { id: 'run' }),
+      async other({ others }) {
+        await (await others.start({}, { id: 'run' })).waitUntilFinished(10_000);
+      },
+      async verdict({ others, ran }) {
+        const status = await (await others.getRun('run')).waitUntilFinished(10_000);
+        expect(status).toMatchObject({ state: 'succeeded', total: 3 });
+        expect(ran.filter((name) => name !== 'many')).toEqual(['a', 'end']);
+        expect(ran.length).toBe(252);
+      },
+    });
+  });
+});
+
+describe('a stage that has failed', () => {
+  test('is retried at any step of the BatchWorker that skips what comes after it: the run goes on, and succeeds', {
+    timeout: 240_000,
+  }, async ({ bench }) => {
+    await interleave(bench, {
+      async setup(bench, held) {
+        const story = tell(bench, held);
+        const queue = story.users;
+        const inner = defineWorkflow('inner', { x: { queue, name: 'x' } });
+        const workflow = defineWorkflow('healed', {
+          bad: { queue, name: 'bad', opts: { delay: AN_HOUR } },
+          whole: { after: 'bad', queue, name: 'whole' },
+          filled: { after: 'bad', queue, jobs: Array.from({ length: 11 }, () => ({ name: 'filled' })) },
+          inner: { after: 'bad', workflow: inner },
+          end: { after: ['whole', 'filled', 'inner'], queue, name: 'end' },
+        });
+        const before = bench.batchWorker();
+        const run = await workflow.start({}, { id: 'run' });
+        const [job] = await eventually(async () => {
+          const delayed = await queue.getDelayed();
+          return delayed.length > 0 ? delayed : undefined;
+        });
+        await eventually(async () => (await run.status()).stages[0]?.state === 'running');
+        await before.close();
+        await heldBatchWorker(bench, held);
+        return { ...story, run, job };
+      },
+      async actor({ run, job }) {
+        await job?.promote();
+        await eventually(async () => (await run.status()).finishedAt);
+      },
+      async other({ bench, users, mend }) {
+        const stage = await eventually(async () => {
+          const found = await users.getBatch('run.bad');
+          return (await found.status()).failed === 1 ? found : undefined;
+        });
+        mend();
+        await stage.retry();
+        // The held BatchWorker leads maintenance, for an hour: what notices the retry must not wait for it.
+        await bench.redis.del(`${bench.prefix}:batches:reconciler:leader`);
+        bench.batchWorker({ reconcileInterval: 50, stalledInterval: 50 });
+      },
+      async verdict({ users, ran }) {
+        const run = await users.getBatch('run');
+        await eventually(async () => (await run.status()).state === 'succeeded', 10_000);
+        const names = [...ran].sort();
+        expect(names.filter((name) => name !== 'bad')).toEqual([
+          'end',
+          ...Array.from({ length: 11 }, () => 'filled'),
+          'whole',
+          'x',
+        ]);
+        expect(names.filter((name) => name === 'bad').length).toBe(2);
+      },
+    });
+  });
+});

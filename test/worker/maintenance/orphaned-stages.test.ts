@@ -1,0 +1,25 @@
+import { defineWorkflow } from '../../../src/index.js';
+import { gateOf } from '../../conformance/script.js';
+import { describe, eventually, expect, test } from '../../support/test.js';
+import { statesOf, tell } from '../../workflow/story.js';
+
+describe('a stage that was removed by hand while it ran', () => {
+  test('is missing in its run, and what comes after it is skipped: the run finishes, and fails', async ({ bench }) => {
+    const gate = gateOf(bench);
+    const { queue, ran } = tell(bench, { held: () => gate.opened });
+    bench.batchWorker({ reconcileInterval: 50, missingAfter: 200 });
+    const workflow = defineWorkflow('orphaned', {
+      fine: { queue, name: 'fine' },
+      held: { queue, name: 'held' },
+      next: { after: 'held', queue, name: 'next' },
+      last: { after: ['next', 'fine'], when: 'complete', queue, name: 'last' },
+    });
+    const run = await workflow.start({}, { id: 'run' });
+    await eventually(() => ran.includes('held'));
+    await (await queue.getBatch('run.held')).remove({ force: true });
+    const status = await run.waitUntilFinished(15_000);
+    expect(status).toMatchObject({ state: 'failed', missing: 1, succeeded: 3 });
+    expect(statesOf(status)).toEqual({ fine: 'succeeded', next: 'skipped', last: 'succeeded' });
+    expect(ran).not.toContain('next');
+  });
+});

@@ -1,0 +1,68 @@
+import type { WorkflowRun } from '../../src/index.js';
+import { runChild } from '../support/child.js';
+import { everyKindOfStage, processor, RAN, STATES } from '../support/graph.js';
+import { type Bench, describe, expect, test } from '../support/test.js';
+import { statesOf } from './story.js';
+
+const AT_ONCE = 6;
+const LOCK_MS = 500;
+/** Every place in the beginning, then ever fewer: each wake of a batch job is several scripts of BullMQ's. */
+const PLACES = [
+  ...Array.from({ length: 60 }, (_, i) => i + 1),
+  ...Array.from({ length: 12 }, (_, i) => Math.ceil(61 * 1.12 ** i)),
+];
+
+/** Lives in which a process is killed before its n-th script, until one lives on. */
+async function series(live: (n: number) => Promise<number | string>): Promise<void> {
+  const ends: (number | string)[] = [];
+  for (let i = 0; i < PLACES.length && !ends.includes(0); i += AT_ONCE) {
+    ends.push(...(await Promise.all(PLACES.slice(i, i + AT_ONCE).map(live))));
+  }
+  expect(ends.filter((end) => end === 'SIGKILL').length).toBeGreaterThan(5);
+  expect(ends, 'the series reaches one that lives').toContain(0);
+}
+
+/** A prefix per life: each has its own batches queue, and so its own doomed process. */
+function lifeIn(bench: Bench, n: number) {
+  const own = { ...bench, prefix: `${bench.prefix}-${n}` };
+  const queue = bench.queue('work', { prefix: own.prefix });
+  const ran: string[] = [];
+  const worker = bench.worker('work', processor(ran), { prefix: own.prefix, concurrency: 4 });
+  const settings = { prefix: own.prefix, lockDuration: LOCK_MS, stalledInterval: 200 };
+  return {
+    own,
+    workflow: everyKindOfStage(queue),
+    ran,
+    async expectEnd(run: WorkflowRun) {
+      const batchWorker = bench.batchWorker(settings);
+      // It takes over from one that was killed, and may lose a lock of half a second itself.
+      batchWorker.on('error', () => {});
+      const status = await run.waitUntilFinished(25_000);
+      expect(statesOf(status), `killed before script ${n}`).toEqual(STATES);
+      expect(status).toMatchObject({ state: 'failed', total: 7, failed: 1, missing: 0 });
+      expect(ran.sort(), `killed before script ${n}`).toEqual(RAN);
+      await Promise.all([worker.close(), batchWorker.close(), queue.close()]);
+    },
+  };
+}
+
+describe('that is killed between any two of its commands: each stage starts once, and the run finishes', () => {
+  test('a BatchWorker', { timeout: 600_000 }, async ({ bench }) => {
+    await series(async (n) => {
+      const life = lifeIn(bench, n);
+      const run = await life.workflow.start();
+      const end = await runChild('doomed-batch-worker', life.own, { n, lockDuration: LOCK_MS, last: run.id }).ended;
+      await life.expectEnd(run);
+      return end;
+    });
+  });
+
+  test('a producer that starts a run, and starts it again', { timeout: 600_000 }, async ({ bench }) => {
+    await series(async (n) => {
+      const life = lifeIn(bench, n);
+      const end = await runChild('doomed-starter', life.own, { n, id: 'run' }).ended;
+      await life.expectEnd(await life.workflow.start({}, { id: 'run' }));
+      return end;
+    });
+  });
+});

@@ -1,0 +1,181 @@
+import { BatchConflictError, BatchNotFoundError, defineWorkflow } from '../../src/index.js';
+import { gateOf, jobKeys } from '../conformance/script.js';
+import { type Bench, describe, eventually, expect, test } from '../support/test.js';
+import { fail, statesOf, tell } from './story.js';
+
+/** A chain in which the second stage waits for a gate. */
+function chain(bench: Bench) {
+  const gate = gateOf(bench);
+  const story = tell(bench, { held: () => gate.opened });
+  const { queue } = story;
+  const workflow = defineWorkflow('chain', {
+    first: { queue, name: 'first' },
+    users: { after: 'first', queue, jobs: [{ name: 'user' }, { name: 'held' }, { name: 'user' }] },
+    cs: { after: 'users', queue, name: 'cs' },
+    last: { after: ['users', 'cs'], when: 'complete', queue, name: 'last' },
+  });
+  const untilHeld = () => eventually(() => story.ran.filter((name) => name !== 'first').length === 3);
+  return { ...story, gate, workflow, untilHeld };
+}
+
+describe('a run', () => {
+  test('that is started again with its id is the one there is, with the input it was given first', async ({
+    bench,
+  }) => {
+    const { workflow, ran, queue, gate } = chain(bench);
+    gate.open();
+    bench.batchWorker();
+    const run = await workflow.start({ n: 1 }, { id: 'run' });
+    expect(run.created).toBe(true);
+    await run.waitUntilFinished(10_000);
+    const again = await workflow.start({ n: 2 }, { id: 'run' });
+    expect(again.created).toBe(false);
+    expect(again.definition.run?.input).toEqual({ n: 1 });
+    expect((await again.status()).state).toBe('succeeded');
+    expect(ran.length).toBe(6);
+    const other = defineWorkflow('other', { first: { queue, name: 'first' } });
+    await expect(other.start({}, { id: 'run' })).rejects.toThrow(BatchConflictError);
+    await expect(other.getRun('run')).rejects.toThrow(BatchNotFoundError);
+  });
+
+  test('says what it waits for, in its status, its explanation and its drawing', async ({ bench }) => {
+    const { workflow, gate, untilHeld, queue } = chain(bench);
+    bench.batchWorker();
+    const run = await workflow.start({}, { id: 'run' });
+    await untilHeld();
+    await eventually(async () => (await run.status()).stages[1]?.pending === 1);
+    const status = await run.status();
+    expect(statesOf(status)).toEqual({ first: 'succeeded', users: 'running', cs: 'waiting', last: 'waiting' });
+    expect(status).toMatchObject({ state: 'running', total: 4, pending: 3, succeeded: 1 });
+    const { reasons } = await run.explain();
+    expect(reasons).toEqual([
+      "stage 'users' is running: 1 of 3 members pending; (await queue.getBatch('run.users')).explain() says what holds it.",
+      "stage 'cs' waits for 'users': 1 of 3 members pending.",
+      "stage 'last' waits for 'users': 1 of 3 members pending and 'cs': waiting itself.",
+    ]);
+    expect((await (await queue.getBatch('run.cs')).explain()).reasons).toEqual([
+      "stage 'cs' waits for 'users': 1 of 3 members pending.",
+    ]);
+    expect(await run.toMermaid()).toContain('s1["users<br/>running<br/>2 of 3"]');
+    expect(await run.toMermaid()).toContain('class s2 waiting');
+    const tree = await run.tree();
+    expect(tree.children.map(({ stage, state }) => [stage, state])).toEqual([
+      ['first', 'succeeded'],
+      ['users', 'running'],
+      ['cs', 'waiting'],
+      ['last', 'waiting'],
+    ]);
+    gate.open();
+    expect((await run.waitUntilFinished(10_000)).state).toBe('succeeded');
+  });
+
+  test('that has failed says which stages were skipped, and why', async ({ bench }) => {
+    const { queue } = tell(bench, { bad: fail });
+    bench.batchWorker();
+    const workflow = defineWorkflow('w', {
+      bad: { queue, name: 'bad' },
+      next: { after: 'bad', queue, name: 'next' },
+      fine: { queue, name: 'fine' },
+      rescue: { after: 'fine', when: 'failure', queue, name: 'rescue' },
+    });
+    const run = await workflow.start();
+    await run.waitUntilFinished(10_000);
+    expect((await run.explain()).reasons).toEqual(
+      expect.arrayContaining([
+        "stage 'next' was skipped: 'bad' has failed.",
+        "stage 'rescue' was skipped: nothing that it comes after has failed.",
+      ]),
+    );
+    expect(await (await queue.getBatch(`${run.id}.next`)).status()).toMatchObject({ state: 'skipped', stage: 'next' });
+  });
+
+  test('that is cancelled starts no stage any more', async ({ bench }) => {
+    const { workflow, gate, untilHeld, ran } = chain(bench);
+    bench.batchWorker();
+    const run = await workflow.start();
+    await untilHeld();
+    await run.cancel('wrong file');
+    gate.open();
+    const status = await run.waitUntilFinished(10_000);
+    expect(status).toMatchObject({ state: 'cancelled', cancelReason: 'wrong file' });
+    expect(statesOf(status)).toMatchObject({
+      first: 'succeeded',
+      users: 'cancelled',
+      cs: 'cancelled',
+      last: 'cancelled',
+    });
+    expect(ran).not.toContain('last');
+  });
+
+  test('with a stage that is cancelled goes on as if that had failed', async ({ bench }) => {
+    const { workflow, gate, untilHeld, ran, queue } = chain(bench);
+    bench.batchWorker();
+    const run = await workflow.start({}, { id: 'run' });
+    await untilHeld();
+    await (await queue.getBatch('run.users')).cancel();
+    gate.open();
+    const status = await run.waitUntilFinished(10_000);
+    expect(statesOf(status)).toEqual({ first: 'succeeded', users: 'cancelled', cs: 'skipped', last: 'succeeded' });
+    expect(ran).toContain('last');
+  });
+
+  test('whose producer is frozen before it lets it begin is abandoned, all stages skipped, and revived when it goes on', async ({
+    bench,
+  }) => {
+    const held = await bench.heldConnection();
+    const { ran } = tell(bench);
+    const queue = bench.queue('work', { connection: held.connection, skipMetasUpdate: true });
+    const workflow = defineWorkflow('w', { a: { queue, name: 'a' }, b: { after: 'a', queue, name: 'b' } });
+    held.countFrom();
+    // After the run and its two stages.
+    held.holdBefore(4);
+    const starting = workflow.start({}, { id: 'run', openTimeout: 300 });
+    expect((await held.heldOrEnded(starting))?.name).toBe('seal');
+    bench.batchWorker();
+    const run = await bench.queue('work').getBatch('run');
+    const status = await run.waitUntilFinished(10_000);
+    expect(status).toMatchObject({ state: 'failed', abandoned: true });
+    expect(status.stages?.map(({ state }) => state)).toEqual(['skipped', 'skipped']);
+    expect(ran).toEqual([]);
+    held.release();
+    await starting;
+    await eventually(async () => (await run.status()).state === 'succeeded');
+    expect(ran).toEqual(['a', 'b']);
+  });
+
+  test('leaves no key when it is removed, whatever its stages have come to', async ({ bench }) => {
+    const { queue } = tell(bench, { bad: fail });
+    const batchWorker = bench.batchWorker();
+    const workflow = defineWorkflow('w', {
+      bad: { queue, name: 'bad' },
+      next: { after: 'bad', queue, jobs: Array.from({ length: 300 }, () => ({ name: 'next' })) },
+      each: { forEach: 'next', queue, name: 'each' },
+    });
+    const run = await workflow.start({}, { on: { complete: { name: 'complete' } } });
+    await run.waitUntilFinished(10_000);
+    await run.remove({ members: true });
+    await batchWorker.close();
+    expect(await jobKeys(bench, 'batches')).toEqual([]);
+    expect(await jobKeys(bench, 'work')).toEqual([]);
+  });
+
+  test('is a batch: it can be a member of another one, and each stage has callbacks and options of its own', async ({
+    bench,
+  }) => {
+    const { queue, ran } = tell(bench, { bad: fail });
+    bench.batchWorker();
+    const workflow = defineWorkflow('w', {
+      a: { queue, name: 'bad', jobOptions: { attempts: 2 }, on: { death: { name: 'a died' } } },
+      b: { after: 'a', when: 'complete', queue, name: 'b', on: { success: { name: 'b done' } } },
+    });
+    const parent = await queue.createBatch({ on: { complete: { name: 'all done' } } });
+    const run = await workflow.start({}, { parent });
+    await parent.seal();
+    expect(run.parentId).toBe(parent.id);
+    expect(await parent.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', total: 1, failed: 1 });
+    expect(ran.filter((name) => name === 'bad').length).toBe(2);
+    expect(ran.indexOf('b done')).toBeGreaterThan(ran.indexOf('b'));
+    expect(ran).toContain('a died');
+    expect(ran.at(-1)).toBe('all done');
+  });
+});
