@@ -627,7 +627,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * oldest of each kind, queues that are paused or have no worker, a missing BatchWorker, a missing seal. `reasons`
    * says the same in sentences, most important first, with what to do. Of a finished batch it says how it ended.
    *
-   * Looks at up to 2,000 outstanding members, 500 per command. Of a larger batch these are a sample: `sampled` says how
+   * Looks at up to 2,000 outstanding members, 250 per command. Of a larger batch these are a sample: `sampled` says how
    * many they were, the counts of `members` are estimates, and sentences say "about"; child batches are counted
    * exactly. For people and alarms; for a progress bar there is `status()`.
    *

@@ -21,7 +21,7 @@ import type { Home } from './home.js';
 import { stagesOf } from './stages.js';
 import type { StageStatus } from './status.js';
 
-const PAGE_SIZE = 500;
+const PAGE_SIZE = 250;
 
 export async function explain(home: Home, batchId: string): Promise<BatchExplanation> {
   const snapshot = await readSnapshot(home.redis, batchId);
