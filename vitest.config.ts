@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 /** Tests that say nothing about BullMQ, that run programs with the installed BullMQ, or need what only BullMQ 6 has. */
@@ -45,6 +46,8 @@ export default defineConfig({
   test: {
     globalSetup: 'test/support/global-setup.ts',
     testTimeout: 30_000,
+    // Most tests wait for Redis and for other processes: on two processors, too, two files at a time.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     hookTimeout: 30_000,
     projects: [
       {

@@ -2,30 +2,32 @@ import { homeOf } from '../src/batch/home.js';
 import { BatchError, BatchNotFoundError, BatchOptionsError, BatchWorker, withBatches } from '../src/index.js';
 import { claimQueue } from '../src/record/claim-queue.js';
 import { jobKeys } from './conformance/script.js';
-import { type AnyQueue, type Bench, describe, eventually, expect, keysOf, test } from './support/test.js';
+import { type AnyQueue, describe, eventually, expect, keysOf, type Testbed, test } from './support/test.js';
 
 /** What an application gives its batches that has a queue `batches` of its own. */
 const batchesQueue = 'job-batches';
 
-const queueOf = (bench: Bench, name: string, options: Parameters<typeof withBatches>[1] = { batchesQueue }) => {
-  bench.owns(batchesQueue);
-  return withBatches(bench.plainQueue(name), options);
+const queueOf = (testbed: Testbed, name: string, options: Parameters<typeof withBatches>[1] = { batchesQueue }) => {
+  testbed.owns(batchesQueue);
+  return withBatches(testbed.plainQueue(name), options);
 };
 
 /** A BatchWorker whose errors are kept. */
-function batchWorkerOf(bench: Bench, options: Parameters<Bench['batchWorker']>[0] = {}) {
+function batchWorkerOf(testbed: Testbed, options: Parameters<Testbed['batchWorker']>[0] = {}) {
   const errors: Error[] = [];
-  const batchWorker = bench.batchWorker(options);
+  const batchWorker = testbed.batchWorker(options);
   batchWorker.on('error', (error) => errors.push(error));
   return { batchWorker, errors };
 }
 
 /** Everything that Redis has in a queue, but for what BullMQ's workers and ours keep to themselves. */
-async function contentOf(bench: Bench, queue: string): Promise<Record<string, string>> {
-  const keys = (await keysOf(bench.redis, bench.prefix)).filter((key) => key.startsWith(`${bench.prefix}:${queue}:`));
+async function contentOf(testbed: Testbed, queue: string): Promise<Record<string, string>> {
+  const keys = (await keysOf(testbed.redis, testbed.prefix)).filter((key) =>
+    key.startsWith(`${testbed.prefix}:${queue}:`),
+  );
   const ours = keys.filter((key) => !/:(reconciler:queue|stalled-check|meta)$/.test(key)).sort();
   const dumps = await Promise.all(
-    ours.map(async (key) => [key, String((await bench.redis.dumpBuffer(key))?.toString('hex'))]),
+    ours.map(async (key) => [key, String((await testbed.redis.dumpBuffer(key))?.toString('hex'))]),
   );
   return Object.fromEntries(dumps);
 }
@@ -34,9 +36,9 @@ const FOREIGN =
   /^The queue 'batches' holds jobs that are no batches, e\.g\. 'order-7' \(close\): it belongs to your application\. Give batches a queue of another name: withBatches\(queue, \{ batchesQueue: '…' \}\) and new BatchWorker\(\{ connection, batchesQueue: '…' \}\)/;
 
 describe("an application's own queue `batches`", () => {
-  test('is not touched while batches run in another one', async ({ bench }) => {
-    const own = queueOf(bench, 'batches');
-    const worker = bench.worker('batches', async (job) => {
+  test('is not touched while batches run in another one', async ({ testbed }) => {
+    const own = queueOf(testbed, 'batches');
+    const worker = testbed.worker('batches', async (job) => {
       if (job.name === 'bad') throw new Error('no');
     });
     await own.addBulk([
@@ -48,26 +50,26 @@ describe("an application's own queue `batches`", () => {
     await own.add('waiting', {}, { attempts: 1 });
     await own.add('delayed', {}, { delay: 3_600_000 });
     await own.add('prioritized', {}, { priority: 3 });
-    const before = await contentOf(bench, 'batches');
+    const before = await contentOf(testbed, 'batches');
     expect(Object.keys(before).length).toBeGreaterThan(5);
 
-    const users = queueOf(bench, 'users');
+    const users = queueOf(testbed, 'users');
     const ran: string[] = [];
-    bench.worker('users', async (job) => void ran.push(job.name));
-    const { errors } = batchWorkerOf(bench, { batchesQueue, reconcileInterval: 20 });
+    testbed.worker('users', async (job) => void ran.push(job.name));
+    const { errors } = batchWorkerOf(testbed, { batchesQueue, reconcileInterval: 20 });
     const batch = await users.addBatch({ on: { success: { name: 'publish' } } }, [{ name: 'row', data: {} }]);
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1 });
     expect(ran).toEqual(['row', 'publish']);
     expect(errors).toEqual([]);
-    expect(await contentOf(bench, 'batches')).toEqual(before);
+    expect(await contentOf(testbed, 'batches')).toEqual(before);
     expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 1, failed: 0 });
   });
 
-  test('takes members and callbacks like any other queue', async ({ bench }) => {
-    const own = queueOf(bench, 'batches');
+  test('takes members and callbacks like any other queue', async ({ testbed }) => {
+    const own = queueOf(testbed, 'batches');
     const ran: string[] = [];
-    bench.worker('batches', async (job) => void ran.push(job.name));
-    bench.batchWorker({ batchesQueue });
+    testbed.worker('batches', async (job) => void ran.push(job.name));
+    testbed.batchWorker({ batchesQueue });
     const batch = await own.addBatch({ on: { complete: { name: 'closed' } } }, [{ name: 'close', data: {} }]);
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1 });
     expect(ran).toEqual(['close', 'closed']);
@@ -79,38 +81,38 @@ describe("an application's own queue `batches`", () => {
     ['prioritized', { priority: 3 }],
     ['paused', {}],
     ['active', {}],
-  ] as const)('keeps a BatchWorker from starting on its jobs when one is %s', async ([state, opts], { bench }) => {
-    const own = bench.plainQueue('batches');
-    const held = await bench.heldConnection();
+  ] as const)('keeps a BatchWorker from starting on its jobs when one is %s', async ([state, opts], { testbed }) => {
+    const own = testbed.plainQueue('batches');
+    const held = await testbed.heldConnection();
     if (state === 'paused') {
       await own.pause();
     }
     await own.add('close', { order: 7 }, { jobId: 'order-7', ...opts });
     if (state === 'active') {
-      const worker = bench.worker('batches', undefined as never, { connection: held.connection });
+      const worker = testbed.worker('batches', undefined as never, { connection: held.connection });
       expect(await worker.getNextJob('a token')).toMatchObject({ id: 'order-7' });
     }
-    const before = await contentOf(bench, 'batches');
-    const { batchWorker, errors } = batchWorkerOf(bench);
+    const before = await contentOf(testbed, 'batches');
+    const { batchWorker, errors } = batchWorkerOf(testbed);
     await expect(batchWorker.waitUntilReady()).rejects.toThrow(FOREIGN);
     await expect(batchWorker.waitUntilReady()).rejects.toThrow(BatchOptionsError);
     expect(errors.map(({ message }) => message)).toEqual([expect.stringMatching(FOREIGN)]);
     expect(errors[0]).toBeInstanceOf(BatchOptionsError);
     await batchWorker.close();
-    expect(await contentOf(bench, 'batches')).toEqual(before);
+    expect(await contentOf(testbed, 'batches')).toEqual(before);
     await eventually(async () => {
       const connected = await own.getWorkers();
       return connected.length === (state === 'active' ? 1 : 0);
     });
   });
 
-  test('is named on standard error, and the process goes on, when nobody listens or waits', async ({ bench }) => {
-    await bench.plainQueue('batches').add('close', {}, { jobId: 'order-7' });
+  test('is named on standard error, and the process goes on, when nobody listens or waits', async ({ testbed }) => {
+    await testbed.plainQueue('batches').add('close', {}, { jobId: 'order-7' });
     const printed: unknown[][] = [];
     const { error } = console;
     console.error = (...args: unknown[]) => void printed.push(args);
     try {
-      const batchWorker = new BatchWorker({ connection: bench.connection, prefix: bench.prefix });
+      const batchWorker = new BatchWorker({ connection: testbed.connection, prefix: testbed.prefix });
       await eventually(() => printed.length > 0);
       await batchWorker.close();
     } finally {
@@ -122,13 +124,13 @@ describe("an application's own queue `batches`", () => {
   });
 
   test('loses no job that comes when a BatchWorker is running: it is put back, and batches go on', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
-    bench.worker('users', async () => {});
-    const { batchWorker, errors } = batchWorkerOf(bench);
+    const users = testbed.queue('users');
+    testbed.worker('users', async () => {});
+    const { batchWorker, errors } = batchWorkerOf(testbed);
     await batchWorker.waitUntilReady();
-    const own = bench.plainQueue('batches');
+    const own = testbed.plainQueue('batches');
     await own.add('close', { order: 7 }, { jobId: 'order-7', attempts: 1 });
     const isPutBack = async () => (await own.getJobState('order-7')) === 'delayed';
     await eventually(isPutBack);
@@ -140,28 +142,28 @@ describe("an application's own queue `batches`", () => {
     expect(await own.getJob('order-7')).toMatchObject({ attemptsMade: 0, data: { order: 7 } });
     expect((await own.getJob('order-7'))?.failedReason).toBeUndefined();
     await (await own.getJob('order-7'))?.promote();
-    bench.worker('batches', async ({ data }) => data.order);
+    testbed.worker('batches', async ({ data }) => data.order);
     expect(await eventually(async () => (await own.getJob('order-7'))?.returnvalue)).toBe(7);
   });
 
-  test('loses no flow whose children are outstanding', async ({ bench }) => {
-    const { batchWorker, errors } = batchWorkerOf(bench);
+  test('loses no flow whose children are outstanding', async ({ testbed }) => {
+    const { batchWorker, errors } = batchWorkerOf(testbed);
     await batchWorker.waitUntilReady();
-    const own = bench.plainQueue('batches');
+    const own = testbed.plainQueue('batches');
     const parent = await own.add('close', {}, { jobId: 'order-7', delay: 3_600_000 });
     const child = { parent: { id: 'order-7', queue: own.qualifiedName } };
-    await bench.plainQueue('orders').add('item', {}, child);
+    await testbed.plainQueue('orders').add('item', {}, child);
     await parent.promote();
     await eventually(() => errors.length > 0);
     await eventually(async () => (await own.getJobState('order-7')) === 'delayed');
   });
 
-  test('is not what a copy of a batch makes it', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('is not what a copy of a batch makes it', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
-    const own = bench.plainQueue('batches');
+    const own = testbed.plainQueue('batches');
     const copy = await own.add('copy', (await own.getJob(batch.id))?.data);
-    const { batchWorker } = batchWorkerOf(bench);
+    const { batchWorker } = batchWorkerOf(testbed);
     await batchWorker.waitUntilReady();
     await eventually(async () => (await own.getJob(copy.id ?? ''))?.failedReason?.includes('is no batch'));
   });
@@ -180,25 +182,25 @@ describe('two names under one prefix', () => {
     ['one', 'other'],
   ] as const)(
     'are refused, and "%s" gives way to "%s" when it has no batches any more',
-    async ([one, other], { bench }) => {
-      bench.owns(one);
-      bench.owns(other);
-      const first = queueOf(bench, 'users', { batchesQueue: one });
-      const second = queueOf(bench, 'users', { batchesQueue: other });
+    async ([one, other], { testbed }) => {
+      testbed.owns(one);
+      testbed.owns(other);
+      const first = queueOf(testbed, 'users', { batchesQueue: one });
+      const second = queueOf(testbed, 'users', { batchesQueue: other });
       const batch = await first.createBatch({ id: 'import' });
       const refusal = kept(one, "e\\.g\\. 'import'", 'withBatches\\(\\)', other);
       await expect(second.createBatch()).rejects.toThrow(refusal);
       await expect(second.createBatch()).rejects.toThrow(BatchOptionsError);
       await expect(second.addBatch({}, [{ name: 'row', data: {} }])).rejects.toThrow(refusal);
-      expect(await contentOf(bench, other), 'nothing was written').toEqual({});
-      const { batchWorker, errors } = batchWorkerOf(bench, { batchesQueue: other });
+      expect(await contentOf(testbed, other), 'nothing was written').toEqual({});
+      const { batchWorker, errors } = batchWorkerOf(testbed, { batchesQueue: other });
       const refusalOfWorker = kept(one, "e\\.g\\. 'import'", 'this BatchWorker', other);
       await expect(batchWorker.waitUntilReady()).rejects.toThrow(refusalOfWorker);
       expect(errors).toMatchObject([{ message: expect.stringMatching(refusalOfWorker) }]);
 
       await batch.remove({ force: true });
-      bench.worker('users', async () => {});
-      await batchWorkerOf(bench, { batchesQueue: other }).batchWorker.waitUntilReady();
+      testbed.worker('users', async () => {});
+      await batchWorkerOf(testbed, { batchesQueue: other }).batchWorker.waitUntilReady();
       const moved = await second.addBatch({ id: 'import' }, [{ name: 'row', data: {} }]);
       expect(await moved.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded' });
       await expect(first.createBatch(), 'what was found out before is asked again').rejects.toThrow(
@@ -212,11 +214,11 @@ describe('two names under one prefix', () => {
     [batchesQueue, 'batches'],
   ] as const)(
     'are refused while a BatchWorker of "%s" runs, before there is a batch',
-    async ([one, other], { bench }) => {
-      const { batchWorker } = batchWorkerOf(bench, { batchesQueue: one });
-      const lease = `${bench.prefix}:${one}:reconciler:leader`;
-      await eventually(async () => (await bench.redis.exists(lease)) === 1);
-      const users = queueOf(bench, 'users', { batchesQueue: other });
+    async ([one, other], { testbed }) => {
+      const { batchWorker } = batchWorkerOf(testbed, { batchesQueue: one });
+      const lease = `${testbed.prefix}:${one}:reconciler:leader`;
+      await eventually(async () => (await testbed.redis.exists(lease)) === 1);
+      const users = queueOf(testbed, 'users', { batchesQueue: other });
       await expect(users.createBatch()).rejects.toThrow(
         kept(one, 'a BatchWorker is running for it', 'withBatches\\(\\)', other),
       );
@@ -225,8 +227,8 @@ describe('two names under one prefix', () => {
     },
   );
 
-  test('are one when many begin at the same time', async ({ bench }) => {
-    const [one, other] = [queueOf(bench, 'users'), bench.queue('users')];
+  test('are one when many begin at the same time', async ({ testbed }) => {
+    const [one, other] = [queueOf(testbed, 'users'), testbed.queue('users')];
     const all = await Promise.allSettled(
       Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? one : other).createBatch()),
     );
@@ -235,14 +237,14 @@ describe('two names under one prefix', () => {
     expect(all.filter(({ status }) => status === 'fulfilled')).toHaveLength(10);
   });
 
-  test('are refused by a look at each state in which a batch can be', async ({ bench }) => {
-    const users = bench.queue('users');
-    const other = queueOf(bench, 'users');
-    bench.worker('users', async (job) => {
+  test('are refused by a look at each state in which a batch can be', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const other = queueOf(testbed, 'users');
+    testbed.worker('users', async (job) => {
       if (job.name === 'bad') throw new Error('no');
     });
     const refused = () => expect(other.createBatch()).rejects.toThrow("are kept in the queue 'batches' (e.g.");
-    const batchWorker = bench.batchWorker();
+    const batchWorker = testbed.batchWorker();
     const good = await users.addBatch({}, [{ name: 'row', data: {} }]);
     const bad = await users.addBatch({}, [{ name: 'bad', data: {} }]);
     await Promise.all([good.waitUntilFinished(10_000), bad.waitUntilFinished(10_000)]);
@@ -258,50 +260,50 @@ describe('two names under one prefix', () => {
     await refused();
     await running.seal();
     await refused();
-    await bench.plainQueue('batches').pause();
+    await testbed.plainQueue('batches').pause();
     await refused();
     await running.remove({ force: true });
     expect((await other.createBatch()).created).toBe(true);
   });
 
-  test('are told apart without a write when the name is the known one', async ({ bench }) => {
-    await (await queueOf(bench, 'users').createBatch()).seal();
-    const username = bench.prefix;
-    await bench.redis.call('ACL', 'SETUSER', username, 'on', 'nopass', '~*', '&*', '+@all', '-set', '-del');
+  test('are told apart without a write when the name is the known one', async ({ testbed }) => {
+    await (await queueOf(testbed, 'users').createBatch()).seal();
+    const username = testbed.prefix;
+    await testbed.redis.call('ACL', 'SETUSER', username, 'on', 'nopass', '~*', '&*', '+@all', '-set', '-del');
     try {
-      const connection = { ...bench.connection, username, password: 'any' };
-      const users = bench.plainQueue('users', { connection, skipMetasUpdate: true });
+      const connection = { ...testbed.connection, username, password: 'any' };
+      const users = testbed.plainQueue('users', { connection, skipMetasUpdate: true });
       withBatches(users, { batchesQueue });
       const { redis } = await homeOf(users as never);
       expect(await claimQueue(redis)).toBeUndefined();
     } finally {
-      await bench.redis.call('ACL', 'DELUSER', username);
+      await testbed.redis.call('ACL', 'DELUSER', username);
     }
   });
 });
 
 describe('a BatchWorker that cannot find out whose queue it was given', () => {
   /** What answers with an error, until it is gone, when it is asked for the name of the queue of the batches. */
-  const wrongKey = ({ prefix }: Bench) => `${prefix}:batches:reconciler:queue`;
+  const wrongKey = ({ prefix }: Testbed) => `${prefix}:batches:reconciler:queue`;
 
-  test('tries again, and drives batches when it has found out', async ({ bench }) => {
-    await bench.redis.lpush(wrongKey(bench), 'no name');
-    const { batchWorker, errors } = batchWorkerOf(bench);
+  test('tries again, and drives batches when it has found out', async ({ testbed }) => {
+    await testbed.redis.lpush(wrongKey(testbed), 'no name');
+    const { batchWorker, errors } = batchWorkerOf(testbed);
     await eventually(() => errors.length > 0);
     expect(errors[0]?.message).toContain('WRONGTYPE');
-    await bench.redis.del(wrongKey(bench));
+    await testbed.redis.del(wrongKey(testbed));
     await batchWorker.waitUntilReady();
-    const batch = await bench.queue('users').addBatch({}, []);
+    const batch = await testbed.queue('users').addBatch({}, []);
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded' });
   });
 
-  test('can be closed, and then takes no job', async ({ bench }) => {
-    const own = bench.plainQueue('batches');
-    const batch = await bench.queue('users').addBatch({}, []);
-    await bench.redis.lpush(wrongKey(bench), 'no name');
-    const { batchWorker, errors } = batchWorkerOf(bench);
+  test('can be closed, and then takes no job', async ({ testbed }) => {
+    const own = testbed.plainQueue('batches');
+    const batch = await testbed.queue('users').addBatch({}, []);
+    await testbed.redis.lpush(wrongKey(testbed), 'no name');
+    const { batchWorker, errors } = batchWorkerOf(testbed);
     await eventually(() => errors.length > 0);
-    await bench.redis.del(wrongKey(bench));
+    await testbed.redis.del(wrongKey(testbed));
     await batchWorker.close();
     await batchWorker.close();
     expect((await batch.status()).finishedAt).toBeUndefined();
@@ -316,27 +318,27 @@ describe('the option batchesQueue', () => {
     [{ batchesQueue: '' }, 'batchesQueue must be a non-empty string'],
     [{ batchesQueue: 7 }, 'batchesQueue must be a non-empty string, not 7'],
     [{ batchesQueue: 'a:b' }, "batchesQueue must not contain ':', BullMQ's separator: 'a:b'"],
-  ] as const)('%o is refused by withBatches and BatchWorker', ([options, message], { bench }) => {
-    const { connection, prefix } = bench;
-    expect(() => withBatches(bench.plainQueue('users'), options as never)).toThrow(`withBatches`);
-    expect(() => withBatches(bench.plainQueue('users'), options as never)).toThrow(message);
+  ] as const)('%o is refused by withBatches and BatchWorker', ([options, message], { testbed }) => {
+    const { connection, prefix } = testbed;
+    expect(() => withBatches(testbed.plainQueue('users'), options as never)).toThrow(`withBatches`);
+    expect(() => withBatches(testbed.plainQueue('users'), options as never)).toThrow(message);
     expect(() => new BatchWorker({ connection, prefix, ...options } as never)).toThrow(message);
   });
 
-  test('is that of a queue for good; wrapping it again without one changes nothing', ({ bench }) => {
-    const users = queueOf(bench, 'users');
+  test('is that of a queue for good; wrapping it again without one changes nothing', ({ testbed }) => {
+    const users = queueOf(testbed, 'users');
     expect(withBatches(users)).toBe(users);
     expect(withBatches(users, { batchesQueue })).toBe(users);
     expect(() => withBatches(users, { batchesQueue: 'batches' })).toThrow(
       "Queue 'users' was wrapped with the batchesQueue 'job-batches' before, and now with 'batches'",
     );
-    expect(() => withBatches(bench.queue('mail'), { batchesQueue })).toThrow(BatchOptionsError);
+    expect(() => withBatches(testbed.queue('mail'), { batchesQueue })).toThrow(BatchOptionsError);
     expect(() => withBatches(users, 0 as never)).toThrow('The options of withBatches must be an object, not 0');
   });
 
-  test('is the same for a batch, its members, its callbacks and its children', async ({ bench }) => {
-    const users = queueOf(bench, 'users');
-    const mail = bench.queue('mail');
+  test('is the same for a batch, its members, its callbacks and its children', async ({ testbed }) => {
+    const users = queueOf(testbed, 'users');
+    const mail = testbed.queue('mail');
     const batch = await users.createBatch();
     const refusal =
       "queue 'mail' was wrapped with the batchesQueue 'batches', and the batch is kept in the queue 'job-batches'";
@@ -349,34 +351,34 @@ describe('the option batchesQueue', () => {
     expect(await batch.status()).toMatchObject({ total: 0 });
   });
 
-  test('names the queue to which nothing can be added, and which finds batches', async ({ bench }) => {
-    const users = queueOf(bench, 'users');
+  test('names the queue to which nothing can be added, and which finds batches', async ({ testbed }) => {
+    const users = queueOf(testbed, 'users');
     const { id } = await users.createBatch({ description: 'Import' });
-    const batches = queueOf(bench, batchesQueue);
+    const batches = queueOf(testbed, batchesQueue);
     expect((await batches.getBatch(id)).description).toBe('Import');
     const refusal = "The queue 'job-batches' holds the batches themselves";
     await expect(batches.add('row', {})).rejects.toThrow(refusal);
     await expect(batches.createBatch()).rejects.toThrow(refusal);
     await expect(users.createBatch({ on: { complete: { name: 'a', queue: batchesQueue } } })).rejects.toThrow(refusal);
-    await expect(bench.queue('mail').getBatch(id)).rejects.toThrow(BatchNotFoundError);
+    await expect(testbed.queue('mail').getBatch(id)).rejects.toThrow(BatchNotFoundError);
   });
 
-  test('is that of each queue, also when queues share a connection', async ({ bench }) => {
-    const shared = { connection: bench.redis, skipMetasUpdate: true };
-    const users = withBatches(bench.plainQueue('users', shared), { batchesQueue });
-    const mail = withBatches(bench.plainQueue('mail', shared));
-    bench.owns(batchesQueue);
+  test('is that of each queue, also when queues share a connection', async ({ testbed }) => {
+    const shared = { connection: testbed.redis, skipMetasUpdate: true };
+    const users = withBatches(testbed.plainQueue('users', shared), { batchesQueue });
+    const mail = withBatches(testbed.plainQueue('mail', shared));
+    testbed.owns(batchesQueue);
     const { id } = await users.createBatch();
     await expect(mail.getBatch(id)).rejects.toThrow(BatchNotFoundError);
     await expect(mail.createBatch()).rejects.toThrow("are kept in the queue 'job-batches'");
     expect(await mail.getBatchCounts()).toMatchObject({ open: 0 });
   });
 
-  test('is what explain() tells to start a BatchWorker with', async ({ bench }) => {
-    const users = queueOf(bench, 'users');
+  test('is what explain() tells to start a BatchWorker with', async ({ testbed }) => {
+    const users = queueOf(testbed, 'users');
     const batch = await users.addBatch({}, [{ name: 'row', data: {} }]);
     const { reasons, queues } = await batch.explain();
-    const { prefix } = bench;
+    const { prefix } = testbed;
     expect(reasons[0]).toBe(
       `No BatchWorker is running: start one with new BatchWorker({ connection, prefix: '${prefix}', batchesQueue: ` +
         `'job-batches' }).`,
@@ -386,12 +388,12 @@ describe('the option batchesQueue', () => {
   });
 });
 
-test('batches in a queue of another name live as they do in `batches`', async ({ bench }) => {
-  const users = queueOf(bench, 'users');
-  const mail = bench.plainQueue('mail') as AnyQueue;
+test('batches in a queue of another name live as they do in `batches`', async ({ testbed }) => {
+  const users = queueOf(testbed, 'users');
+  const mail = testbed.plainQueue('mail') as AnyQueue;
   let isBroken = true;
   const ran: string[] = [];
-  bench.worker('users', async (job) => {
+  testbed.worker('users', async (job) => {
     ran.push(job.name);
     if (job.name === 'bad' && isBroken) throw new Error('no e-mail');
     if (job.name === 'users-done') {
@@ -402,8 +404,8 @@ test('batches in a queue of another name live as they do in `batches`', async ({
     }
     return job.name;
   });
-  bench.worker('mail', async (job) => void ran.push(job.name));
-  const first = bench.batchWorker({ batchesQueue });
+  testbed.worker('mail', async (job) => void ran.push(job.name));
+  const first = testbed.batchWorker({ batchesQueue });
 
   const year = await users.createBatch({
     description: 'Year',
@@ -458,10 +460,10 @@ test('batches in a queue of another name live as they do in `batches`', async ({
   const expiring = await users.addBatch({ keep: { age: 0 } }, []);
   await eventually(async () => (await users.getBatchCounts()).succeeded > 0);
   await first.close();
-  bench.batchWorker({ batchesQueue, reconcileInterval: 20 });
-  await eventually(async () => !(await keysOf(bench.redis, bench.prefix)).some((key) => key.includes(expiring.id)));
+  testbed.batchWorker({ batchesQueue, reconcileInterval: 20 });
+  await eventually(async () => !(await keysOf(testbed.redis, testbed.prefix)).some((key) => key.includes(expiring.id)));
   await year.remove({ members: true });
-  const left = await jobKeys(bench, batchesQueue);
+  const left = await jobKeys(testbed, batchesQueue);
   expect(left.filter((key) => !key.includes(':reconciler:'))).toEqual([]);
-  expect(await contentOf(bench, 'batches'), 'nothing was ever put into the default queue').toEqual({});
+  expect(await contentOf(testbed, 'batches'), 'nothing was ever put into the default queue').toEqual({});
 });

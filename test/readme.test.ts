@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { transform } from 'esbuild';
 import { type Page, pages, readPage } from './support/pages.js';
-import { type Bench, describe, expect, test } from './support/test.js';
+import { describe, expect, type Testbed, test } from './support/test.js';
 
 /*
  * Runs the ```ts examples of README.md and docs/*.md, each in a process of its own with a prefix of its own, against
@@ -49,7 +49,7 @@ function preamble(code: string): string {
 }
 
 /** The example as a program that keeps to the test's Redis and prefix. */
-function programOf(code: string, { connection, prefix }: Bench): string {
+function programOf(code: string, { connection, prefix }: Testbed): string {
   return (preamble(code) + code)
     .replace("{ host: 'localhost', port: 6379 }", JSON.stringify(connection))
     .replaceAll(/\{(\s+)connection\b/g, `{$1prefix: '${prefix}', connection`)
@@ -57,14 +57,14 @@ function programOf(code: string, { connection, prefix }: Bench): string {
 }
 
 /** Runs the program until it has printed so many lines, and returns them. */
-async function linesOf(program: string, count: number, bench: Bench): Promise<string[]> {
-  const file = fileInside(`${bench.prefix}.mjs`);
+async function linesOf(program: string, count: number, testbed: Testbed): Promise<string[]> {
+  const file = fileInside(`${testbed.prefix}.mjs`);
   // Nest's decorators are those of TypeScript before there was a standard.
   const tsconfigRaw = { compilerOptions: { experimentalDecorators: true } };
   writeFileSync(file, (await transform(program, { loader: 'ts', tsconfigRaw })).code);
   const child = spawn(process.execPath, [file], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
   const exit = once(child, 'exit');
-  bench.use({
+  testbed.use({
     async close() {
       child.kill('SIGKILL');
       await exit;
@@ -89,9 +89,9 @@ test('README shows a complete program within its first 30 lines', () => {
 
 const snippets = pages().flatMap(snippetsOf);
 
-test('the examples compile under the strict options of this repository', async ({ bench }) => {
-  const folder = fileInside(bench.prefix);
-  bench.use({ close: async () => rmSync(folder, { recursive: true }) });
+test('the examples compile under the strict options of this repository', async ({ testbed }) => {
+  const folder = fileInside(testbed.prefix);
+  testbed.use({ close: async () => rmSync(folder, { recursive: true }) });
   mkdirSync(folder);
   for (const [i, { code }] of snippets.entries()) {
     writeFileSync(`${folder}/example-${i + 1}.mts`, preamble(code) + code);
@@ -113,14 +113,14 @@ test('the examples compile under the strict options of this repository', async (
 });
 
 describe('an example prints what it says', () => {
-  test.for(snippets)('$title', async ({ code }, { bench }) => {
+  test.for(snippets)('$title', async ({ code }, { testbed }) => {
     const expected = [...code.matchAll(/^\/\/ → (.+)$/gm)].map(([, line]) => line);
     expect(expected.length, 'An example has to say what it prints, or it cannot fail.').toBeGreaterThan(0);
     for (const [, queue = ''] of code.matchAll(/(?:new (?:Queue|Worker)|BatchesModule\.register)\('([\w-]+)'/g)) {
-      bench.owns(queue);
+      testbed.owns(queue);
     }
     // The queue from which BatchWorkers run callbacks.
-    bench.owns('batch-callbacks');
-    expect(await linesOf(programOf(code, bench), expected.length, bench)).toEqual(expected);
+    testbed.owns('batch-callbacks');
+    expect(await linesOf(programOf(code, testbed), expected.length, testbed)).toEqual(expected);
   });
 });

@@ -4,8 +4,8 @@ import { BatchConflictError, BatchError, BatchNotFoundError, BatchOptionsError, 
 import { describe, eventually, expect, test } from './support/test.js';
 
 describe('withBatches', () => {
-  test('returns the same queue; wrapping it again changes nothing', async ({ bench }) => {
-    const queue = bench.plainQueue('users');
+  test('returns the same queue; wrapping it again changes nothing', async ({ testbed }) => {
+    const queue = testbed.plainQueue('users');
     const before = queue.add;
     const users = withBatches(queue);
     expect(users).toBe(queue);
@@ -18,26 +18,26 @@ describe('withBatches', () => {
     expect(Object.keys(users), 'nothing new shows in a listing of the queue').not.toContain('createBatch');
   });
 
-  test('leaves other queues of the same name alone', async ({ bench }) => {
-    bench.queue('users');
-    const other = bench.plainQueue('users');
+  test('leaves other queues of the same name alone', async ({ testbed }) => {
+    testbed.queue('users');
+    const other = testbed.plainQueue('users');
     expect(Object.hasOwn(other, 'add')).toBe(false);
     expect('createBatch' in other).toBe(false);
   });
 
   test("does not overwrite the stream length that the user's queue has set, when it borrows the queue", async ({
-    bench,
+    testbed,
   }) => {
-    const mail = bench.plainQueue('mail', { streams: { events: { maxLen: 77 } } });
+    const mail = testbed.plainQueue('mail', { streams: { events: { maxLen: 77 } } });
     await mail.waitUntilReady();
-    const maxLen = () => bench.redis.hget(`${bench.prefix}:mail:meta`, 'opts.maxLenEvents');
+    const maxLen = () => testbed.redis.hget(`${testbed.prefix}:mail:meta`, 'opts.maxLenEvents');
     await eventually(async () => (await maxLen()) === '77');
-    const users = bench.queue('users');
-    bench.batchWorker();
+    const users = testbed.queue('users');
+    testbed.batchWorker();
     const batch = await users.createBatch({ on: { complete: { name: 'sent', queue: 'mail' } } });
     await batch.addBulk([{ name: 'send', data: {}, queue: 'mail' }]);
     await batch.seal();
-    bench.worker('mail', async () => {});
+    testbed.worker('mail', async () => {});
     await batch.waitUntilFinished(10_000);
     expect(await maxLen()).toBe('77');
   });
@@ -51,15 +51,15 @@ describe('withBatches', () => {
     expect(() => withBatches(value as never)).toThrow(`withBatches() takes a BullMQ Queue, ${message}`);
   });
 
-  test('refuses a queue that is not on Redis', async ({ bench }) => {
-    const queue = bench.plainQueue('users');
+  test('refuses a queue that is not on Redis', async ({ testbed }) => {
+    const queue = testbed.plainQueue('users');
     const postgres = Object.create(queue, { getBackend: { value: () => ({ qualifiedName: 'users' }) } });
     expect(() => withBatches(postgres)).toThrow("Queue 'users' does not use BullMQ's Redis backend");
   });
 
-  test('refuses a Redis Cluster without a common hash tag, and takes one with it', async ({ bench }) => {
-    const cluster = new Cluster([bench.connection], { lazyConnect: true });
-    const queue = bench.plainQueue('users');
+  test('refuses a Redis Cluster without a common hash tag, and takes one with it', async ({ testbed }) => {
+    const cluster = new Cluster([testbed.connection], { lazyConnect: true });
+    const queue = testbed.plainQueue('users');
     const on = (prefix: string) =>
       Object.create(queue, { opts: { value: { ...queue.opts, connection: cluster, prefix } } });
     expect(() => withBatches(on('shop'))).toThrow(
@@ -69,8 +69,8 @@ describe('withBatches', () => {
     cluster.disconnect();
   });
 
-  test('finds no batch under the name of a key of BullMQ', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('finds no batch under the name of a key of BullMQ', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     await batch.add('row', {});
     for (const id of [
@@ -86,11 +86,11 @@ describe('withBatches', () => {
     }
   });
 
-  test('finds batches through the queue that holds them, and puts nothing else into it', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('finds batches through the queue that holds them, and puts nothing else into it', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const created = await users.createBatch({ description: 'Import' });
     await created.add('row', {});
-    const batches = bench.queue('batches');
+    const batches = testbed.queue('batches');
     const batch = await batches.getBatch(created.id);
     expect(await batch.status()).toMatchObject({ description: 'Import', pending: 1 });
     expect(await batches.getBatchCounts()).toMatchObject({ open: 1 });
@@ -108,17 +108,17 @@ describe('withBatches', () => {
     expect(await batches.getJobCounts()).toMatchObject({ delayed: 1, waiting: 0 });
   });
 
-  test('refuses default options that break batches', async ({ bench }) => {
-    expect(() => bench.queue('users', { defaultJobOptions: { failParentOnFailure: true } as never })).toThrow(
+  test('refuses default options that break batches', async ({ testbed }) => {
+    expect(() => testbed.queue('users', { defaultJobOptions: { failParentOnFailure: true } as never })).toThrow(
       "must not have 'failParentOnFailure'",
     );
   });
 });
 
 describe('createBatch', () => {
-  test('makes an id, or takes one; description and callbacks are stored', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.plainQueue('mail');
+  test('makes an id, or takes one; description and callbacks are stored', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.plainQueue('mail');
     const batch = await users.createBatch({
       description: 'Import of ACME',
       on: { complete: { name: 'done', queue: 'mail' }, success: [{ name: 'a' }, { name: 'b' }] },
@@ -137,8 +137,8 @@ describe('createBatch', () => {
     expect((await users.createBatch({ id: 'import-42' })).id).toBe('import-42');
   });
 
-  test('of an id that exists returns that batch', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('of an id that exists returns that batch', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const options = { id: 'nightly', on: { complete: { name: 'done', data: { run: 1 } } } };
     const first = await users.createBatch(options);
     await first.add('row', {});
@@ -156,9 +156,9 @@ describe('createBatch', () => {
     expect(await parent.status(), 'nothing was registered').toMatchObject({ total: 0 });
   });
 
-  test('by twenty callers at once gives one batch, and one creator', async ({ bench }) => {
-    const users = bench.queue('users');
-    const others = bench.queue('users');
+  test('by twenty callers at once gives one batch, and one creator', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const others = testbed.queue('users');
     const parent = await users.createBatch();
     const batches = await Promise.all(
       Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? users : others).createBatch({ id: 'same', parent })),
@@ -170,18 +170,20 @@ describe('createBatch', () => {
   });
 
   test('of one id with a parent and without at the same time is one batch, and of the parent only if it says so', async ({
-    bench,
+    testbed,
   }) => {
-    const [one, other] = [bench.queue('users'), bench.queue('users')];
+    const [one, other] = [testbed.queue('users'), testbed.queue('users')];
     const parent = await one.createBatch();
     for (let i = 0; i < 40; i++) {
       const id = `raced-${i}`;
       const results = await Promise.allSettled([parent.createBatch({ id }), other.createBatch({ id })]);
       expect(results.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
       const isChild = (await one.getBatch(id)).parentId === parent.id;
-      const key = `${bench.prefix}:batches:${id}`;
-      expect(await bench.redis.hget(key, 'parentKey')).toBe(isChild ? `${bench.prefix}:batches:${parent.id}` : null);
-      expect(await bench.redis.sismember(`${bench.prefix}:batches:${parent.id}:dependencies`, key)).toBe(
+      const key = `${testbed.prefix}:batches:${id}`;
+      expect(await testbed.redis.hget(key, 'parentKey')).toBe(
+        isChild ? `${testbed.prefix}:batches:${parent.id}` : null,
+      );
+      expect(await testbed.redis.sismember(`${testbed.prefix}:batches:${parent.id}:dependencies`, key)).toBe(
         isChild ? 1 : 0,
       );
     }
@@ -221,8 +223,8 @@ describe('createBatch', () => {
     [{ jobOptions: { jobId: 'a' } }, "jobOptions must not have 'jobId'"],
     [{ parent: 'import' }, "'parent' must be a Batch, not 'import'"],
     ['import', "The options of a batch must be an object, not 'import'"],
-  ] as const)('refuses %o, and writes nothing', async ([options, message], { bench }) => {
-    const users = bench.queue('users');
+  ] as const)('refuses %o, and writes nothing', async ([options, message], { testbed }) => {
+    const users = testbed.queue('users');
     await expect(users.createBatch(options as never)).rejects.toThrow(message);
     await expect(users.createBatch(options as never)).rejects.toThrow(BatchError);
     expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
@@ -230,12 +232,12 @@ describe('createBatch', () => {
 });
 
 describe('looking batches up', () => {
-  test('lists and counts them by state', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.worker('users', async (job) => {
+  test('lists and counts them by state', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.worker('users', async (job) => {
       if (job.name === 'bad') throw new Error('no');
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const open = await users.createBatch();
     const running = await users.createBatch();
     await running.createBatch();
@@ -243,7 +245,7 @@ describe('looking batches up', () => {
     const good = await users.addBatch({}, [{ name: 'good', data: {} }]);
     const bad = await users.addBatch({}, [{ name: 'bad', data: {} }]);
     await Promise.all([good.waitUntilFinished(10_000), bad.waitUntilFinished(10_000)]);
-    await eventually(async () => (await bench.plainQueue('batches').getWaitingChildrenCount()) === 1);
+    await eventually(async () => (await testbed.plainQueue('batches').getWaitingChildrenCount()) === 1);
     expect(await users.getBatchCounts()).toEqual({ open: 2, running: 1, succeeded: 1, failed: 1 });
     const ids = async (...args: Parameters<typeof users.getBatches>) =>
       (await users.getBatches(...args)).map(({ id }) => id);
@@ -256,11 +258,11 @@ describe('looking batches up', () => {
     await expect(ids('done' as never)).rejects.toThrow("there is no state 'done'");
   });
 
-  test('lists any number of them, page by page, and no job that is not a batch', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('lists any number of them, page by page, and no job that is not a batch', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const made: string[] = [];
     for (let i = 0; i < 230; i++) made.push((await users.createBatch()).id);
-    await bench.plainQueue('batches').add('not ours', {}, { delay: 3_600_000 });
+    await testbed.plainQueue('batches').add('not ours', {}, { delay: 3_600_000 });
     const listed = async (start?: number, end?: number) =>
       (await users.getBatches('open', start, end)).map(({ id }) => id).reverse();
     expect(await listed()).toEqual(made);
@@ -269,13 +271,13 @@ describe('looking batches up', () => {
     expect(await listed(500, 600)).toEqual([]);
   });
 
-  test('batchOf finds the batch of members and callbacks, and of nothing else', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('batchOf finds the batch of members and callbacks, and of nothing else', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const found: Record<string, string | undefined> = {};
-    bench.worker('users', async (job) => {
+    testbed.worker('users', async (job) => {
       found[job.name] = (await users.batchOf(job))?.id;
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     await users.add('outside', {});
     const batch = await users.addBatch({ on: { complete: { name: 'callback' } } }, [{ name: 'member', data: {} }]);
     await batch.waitUntilFinished(10_000);
@@ -286,8 +288,8 @@ describe('looking batches up', () => {
 });
 
 describe('addBatch', () => {
-  test('refuses bad options and bad jobs before there is a batch', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('refuses bad options and bad jobs before there is a batch', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const good = { name: 'row', data: 1 };
     await expect(users.addBatch(undefined as never, [good])).rejects.toThrow('must be an object, not undefined');
     await expect(users.addBatch({}, [good, { name: '', data: 1 }])).rejects.toThrow('The name of job 1 must be');
@@ -297,16 +299,16 @@ describe('addBatch', () => {
     expect(await users.getBatchCounts()).toMatchObject({ open: 0, running: 0 });
   });
 
-  test('creates, adds and seals in one go', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('creates, adds and seals in one go', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.addBatch({ description: 'x' }, [{ name: 'row', data: 1 }]);
     expect(await batch.status()).toMatchObject({ description: 'x', total: 1, sealed: true });
   });
 
-  test('with an id, run again on the same source, adds nothing twice', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('with an id, run again on the same source, adds nothing twice', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const runs: number[] = [];
-    bench.worker(
+    testbed.worker(
       'users',
       async (job) => {
         runs.push(job.data);
@@ -314,7 +316,7 @@ describe('addBatch', () => {
       },
       { removeOnComplete: { count: 0 }, removeOnFail: { count: 0 } },
     );
-    bench.batchWorker();
+    testbed.batchWorker();
     const source = Array.from({ length: 5 }, (_, i) => ({ name: 'row', data: i }));
     const first = await users.addBatch({ id: 'import-42' }, source);
     await first.waitUntilFinished(10_000);
@@ -324,15 +326,15 @@ describe('addBatch', () => {
     expect(runs.sort()).toEqual([0, 1, 2, 3, 4]);
   });
 
-  test('an id that is used again after its batch was removed starts afresh', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('an id that is used again after its batch was removed starts afresh', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const runs: number[] = [];
-    bench.worker('users', async (job) => void runs.push(job.data?.n ?? job.name));
-    bench.batchWorker();
+    testbed.worker('users', async (job) => void runs.push(job.data?.n ?? job.name));
+    testbed.batchWorker();
     const nightly = () =>
       users.addBatch({ id: 'nightly', on: { complete: { name: 'done' } } }, [{ name: 'row', data: { n: 1 } }]);
     await (await nightly()).waitUntilFinished(10_000);
-    await (await bench.plainQueue('batches').getJob('nightly'))?.remove({ removeChildren: false });
+    await (await testbed.plainQueue('batches').getJob('nightly'))?.remove({ removeChildren: false });
     const again = await nightly();
     expect(again.created).toBe(true);
     expect(await again.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1, succeeded: 1 });

@@ -13,8 +13,8 @@ import { type AnyJob, type AnyQueue, describe, eventually, expect, gate, test } 
 const rows = (n: number) => Array.from({ length: n }, (_, i) => ({ name: 'row', data: { i } }));
 
 describe('adding members', () => {
-  test('returns the job, and counts it', async ({ bench }) => {
-    const users = bench.queue('users', { defaultJobOptions: { attempts: 7 } });
+  test('returns the job, and counts it', async ({ testbed }) => {
+    const users = testbed.queue('users', { defaultJobOptions: { attempts: 7 } });
     const batch = await users.createBatch({ jobOptions: { priority: 5 } });
     const job = await batch.add('welcome', { to: 'ada' }, { delay: 1000 });
     expect(job).toMatchObject({ name: 'welcome', data: { to: 'ada' } });
@@ -23,8 +23,8 @@ describe('adding members', () => {
     expect(await batch.status()).toMatchObject({ total: 1, pending: 1, state: 'open', sealed: false });
   });
 
-  test('takes an array, an iterable and an async iterable, of any length', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('takes an array, an iterable and an async iterable, of any length', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     expect(await batch.addBulk([])).toEqual({ added: 0, known: 0 });
     expect(await batch.addBulk(rows(3))).toEqual({ added: 3, known: 0 });
@@ -37,8 +37,8 @@ describe('adding members', () => {
     expect(await users.getWaitingCount()).toBe(3503);
   });
 
-  test('reads a source no faster than Redis takes it: at most two chunks are in memory', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('reads a source no faster than Redis takes it: at most two chunks are in memory', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     let most = 0;
     async function* source() {
@@ -54,8 +54,8 @@ describe('adding members', () => {
     expect(most).toBeGreaterThan(0);
   });
 
-  test('stops reading, and closes the source, when a chunk fails', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('stops reading, and closes the source, when a chunk fails', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     let read = 0;
     let closed = false;
@@ -74,8 +74,8 @@ describe('adding members', () => {
     expect(await batch.status()).toMatchObject({ total: 1500, pending: 1500 });
   });
 
-  test('an error of the source reaches the caller, and what was read before is settled', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('an error of the source reaches the caller, and what was read before is settled', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     async function* source() {
       yield* rows(2000);
@@ -86,10 +86,10 @@ describe('adding members', () => {
     expect({ total, pending }).toEqual({ total: 2000, pending: 2000 });
   });
 
-  test('adds to other queues, by name or by the queue itself', async ({ bench }) => {
-    const users = bench.queue('users');
-    const mail = bench.plainQueue('mail', { defaultJobOptions: { attempts: 4 } });
-    bench.plainQueue('images');
+  test('adds to other queues, by name or by the queue itself', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const mail = testbed.plainQueue('mail', { defaultJobOptions: { attempts: 4 } });
+    testbed.plainQueue('images');
     const batch = await users.createBatch();
     await batch.addBulk([
       { name: 'a', data: 1 },
@@ -101,8 +101,8 @@ describe('adding members', () => {
     expect(await batch.status()).toMatchObject({ total: 3, pending: 3 });
   });
 
-  test('an id that is a member already is left alone, also within one call', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('an id that is a member already is left alone, also within one call', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     const row = { name: 'row', data: {}, opts: { jobId: 'row-1' } };
     expect(await batch.addBulk([row, row, { name: 'row', data: {} }])).toEqual({ added: 2, known: 1 });
@@ -112,25 +112,25 @@ describe('adding members', () => {
   });
 
   test('an id that is in two chunks of one call is added once, also when its job is gone at once', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users', { defaultJobOptions: { removeOnComplete: true } });
+    const users = testbed.queue('users', { defaultJobOptions: { removeOnComplete: true } });
     const ran: string[] = [];
-    bench.worker('users', async ({ name }) => void ran.push(name), { concurrency: 50 });
+    testbed.worker('users', async ({ name }) => void ran.push(name), { concurrency: 50 });
     const batch = await users.createBatch();
     const twice = { name: 'twice', data: {}, opts: { jobId: 'twice' } };
     const jobs = [...rows(999), twice, twice, ...rows(999)];
     expect(await batch.addBulk(jobs)).toEqual({ added: 1999, known: 1 });
     await batch.seal();
-    bench.batchWorker();
+    testbed.batchWorker();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'succeeded', total: 1999 });
     expect(ran.filter((name) => name === 'twice')).toHaveLength(1);
   });
 
-  test('a member that has succeeded or failed is not added again, even when its job is gone', async ({ bench }) => {
-    const users = bench.queue('users', { defaultJobOptions: { removeOnComplete: true, removeOnFail: true } });
+  test('a member that has succeeded or failed is not added again, even when its job is gone', async ({ testbed }) => {
+    const users = testbed.queue('users', { defaultJobOptions: { removeOnComplete: true, removeOnFail: true } });
     const runs: string[] = [];
-    bench.worker('users', async (job) => {
+    testbed.worker('users', async (job) => {
       runs.push(job.id ?? '');
       if (job.name === 'bad') {
         throw new Error('no');
@@ -150,8 +150,8 @@ describe('adding members', () => {
 
   test.for(['waiting', 'delayed', 'prioritized', 'active', 'completed', 'failed', 'in another batch'])(
     'a foreign job with the same id, %s, is refused by name, and nothing of its chunk is added',
-    async (kind, { bench }) => {
-      const users = bench.queue('users');
+    async (kind, { testbed }) => {
+      const users = testbed.queue('users');
       const other = await users.createBatch();
       if (kind === 'in another batch') {
         await other.add('theirs', {}, { jobId: 'taken' });
@@ -161,7 +161,7 @@ describe('adding members', () => {
       }
       const held = gate();
       if (kind === 'completed' || kind === 'failed' || kind === 'active') {
-        bench.worker('users', async () => {
+        testbed.worker('users', async () => {
           if (kind === 'active') await held.opened;
           if (kind === 'failed') throw new Error('no');
         });
@@ -177,15 +177,15 @@ describe('adding members', () => {
       await expect(adding).rejects.toThrow("a job with the id 'taken' exists in queue 'users'");
       expect(await batch.status()).toMatchObject({ total: 0, pending: 0, missing: 0 });
       expect(await users.getJob('mine')).toBeUndefined();
-      bench.batchWorker();
+      testbed.batchWorker();
       await batch.seal();
       expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded' });
       held.open();
     },
   );
 
-  test('data that is not JSON is an error that names the job, and nothing is added', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('data that is not JSON is an error that names the job, and nothing is added', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     const adding = batch.addBulk([
       { name: 'fine', data: 1 },
@@ -198,9 +198,9 @@ describe('adding members', () => {
   });
 
   test('options that BullMQ refuses are an error that names the jobs, and nothing of them is counted', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     const adding = batch.add('row', 'x'.repeat(100), { sizeLimit: 10, jobId: 'r1' });
     await expect(adding).rejects.toThrow(`1 job was not added to batch '${batch.id}'`);
@@ -211,11 +211,11 @@ describe('adding members', () => {
 
   test.for([1, 3])(
     '%i jobs for a queue in another Redis than its batch: an error that names them',
-    async (n, { bench }) => {
+    async (n, { testbed }) => {
       const elsewhere = await startPrivateRedis({ env: { ...process.env, REDIS_URL: '' } });
-      bench.use({ close: elsewhere.stop });
-      const users = bench.queue('users');
-      const lost = bench.plainQueue('lost', {
+      testbed.use({ close: elsewhere.stop });
+      const users = testbed.queue('users');
+      const lost = testbed.plainQueue('lost', {
         connection: { host: '127.0.0.1', port: Number(new URL(elsewhere.url).port) },
       });
       const batch = await users.createBatch();
@@ -235,8 +235,8 @@ describe('adding members', () => {
     },
   );
 
-  test('a Redis that is full: what was stored is counted, what was not is named', async ({ bench }) => {
-    const small = bench.use(
+  test('a Redis that is full: what was stored is counted, what was not is named', async ({ testbed }) => {
+    const small = testbed.use(
       await startPrivateRedis({ env: { ...process.env, REDIS_URL: '' }, args: ['--maxmemory', '6mb'] }).then(
         (redis) => ({
           ...redis,
@@ -245,7 +245,7 @@ describe('adding members', () => {
       ),
     );
     const connection = { host: '127.0.0.1', port: Number(new URL(small.url).port) };
-    const users = bench.queue('users', { connection });
+    const users = testbed.queue('users', { connection });
     const batch = await users.createBatch();
     const failure = await batch
       .addBulk(
@@ -275,15 +275,15 @@ describe('adding members', () => {
     [{ name: 'row', data: 1, opts: { repeat: { every: 1 } } }, "The options of job 0 must not have 'repeat'"],
     [{ name: 'row', data: 1, opts: { failParentOnFailure: true } }, "must not have 'failParentOnFailure'"],
     [{ name: 'row', data: 1, opts: { deduplication: { id: 'a' } } }, "must not have 'deduplication'"],
-  ] as const)('refuses %o', async ([job, message], { bench }) => {
-    const users = bench.queue('users');
+  ] as const)('refuses %o', async ([job, message], { testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     await expect(batch.addBulk([job as never])).rejects.toThrow(message);
     expect(await batch.status()).toMatchObject({ total: 0 });
   });
 
-  test('refuses what is not iterable', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('refuses what is not iterable', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     await expect(batch.addBulk('rows' as never)).rejects.toThrow(
       'addBulk() takes an array, an iterable or an async iterable',
@@ -292,14 +292,14 @@ describe('adding members', () => {
     expect(await users.getBatchCounts()).toMatchObject({ open: 1 });
   });
 
-  test('refuses a queue whose default options break batches, and one of another prefix', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('refuses a queue whose default options break batches, and one of another prefix', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
-    const strict = bench.plainQueue('strict', { defaultJobOptions: { failParentOnFailure: true } as never });
+    const strict = testbed.plainQueue('strict', { defaultJobOptions: { failParentOnFailure: true } as never });
     await expect(batch.addBulk([{ name: 'x', data: 1, queue: strict }])).rejects.toThrow(
       "The defaultJobOptions of queue 'strict' must not have 'failParentOnFailure'",
     );
-    const elsewhere = bench.plainQueue('elsewhere', { prefix: `${bench.prefix}x` });
+    const elsewhere = testbed.plainQueue('elsewhere', { prefix: `${testbed.prefix}x` });
     await expect(batch.addBulk([{ name: 'x', data: 1, queue: elsewhere }])).rejects.toThrow('share one prefix');
   });
 });
@@ -307,11 +307,11 @@ describe('adding members', () => {
 describe('a connection that is cut while a member is added', () => {
   for (const lost of ['answer', 'command'] as const) {
     test(`so that the ${lost} is lost: nobody is told that it is not there, and success waits for it`, async ({
-      bench,
+      testbed,
     }) => {
-      const way = bench.use(await cutConnection(bench.connection));
-      const mail = bench.plainQueue('mail');
-      const users = bench.queue('users', {
+      const way = testbed.use(await cutConnection(testbed.connection));
+      const mail = testbed.plainQueue('mail');
+      const users = testbed.queue('users', {
         connection: { ...way.connection, maxRetriesPerRequest: 0, autoResendUnfulfilledCommands: false },
       });
       users.on('error', () => {});
@@ -331,9 +331,9 @@ describe('a connection that is cut while a member is added', () => {
       const counted = lost === 'answer' ? 3 : 2;
       expect(await eventually(() => batch.status())).toMatchObject({ total: counted, pending: counted });
       expect(await batch.addBulk([job])).toEqual(lost === 'answer' ? { added: 0, known: 1 } : { added: 1, known: 0 });
-      bench.worker('users', async () => {});
-      bench.worker('mail', async () => {});
-      bench.batchWorker();
+      testbed.worker('users', async () => {});
+      testbed.worker('mail', async () => {});
+      testbed.batchWorker();
       await batch.seal();
       expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'succeeded', total: 3 });
       await eventually(() => mail.getWaitingCount().then(() => true));
@@ -343,16 +343,16 @@ describe('a connection that is cut while a member is added', () => {
 });
 
 describe('who may add', () => {
-  test('nobody from outside once the batch is sealed or finished', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('nobody from outside once the batch is sealed or finished', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     await batch.add('row', {}, { jobId: 'r1' });
     await batch.seal();
     await expect(batch.add('late', {})).rejects.toThrow(BatchSealedError);
     await expect(batch.createBatch()).rejects.toThrow(BatchSealedError);
     expect(await batch.addBulk([{ name: 'row', data: {}, opts: { jobId: 'r1' } }])).toEqual({ added: 0, known: 1 });
-    bench.worker('users', async () => {});
-    bench.batchWorker();
+    testbed.worker('users', async () => {});
+    testbed.batchWorker();
     await batch.waitUntilFinished(10_000);
     await expect(batch.add('late', {})).rejects.toThrow(BatchFinishedError);
     await expect(batch.addBulk(rows(1))).rejects.toThrow(`Batch '${batch.id}' has finished`);
@@ -360,11 +360,11 @@ describe('who may add', () => {
     expect(await users.getJobCountByTypes('waiting', 'completed')).toBe(1);
   });
 
-  test('a running member, sealed or not, and never after it has ended', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('a running member, sealed or not, and never after it has ended', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const running = gate();
     let handle: Awaited<ReturnType<typeof users.batchOf>>;
-    bench.worker('users', async (job) => {
+    testbed.worker('users', async (job) => {
       if (job.name === 'seed') {
         handle = await users.batchOf(job);
         await running.opened;
@@ -372,7 +372,7 @@ describe('who may add', () => {
         await handle?.addBulk([{ name: 'grown', data: {} }]);
       }
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const batch = await users.createBatch();
     await batch.add('seed', {});
     await eventually(() => handle);
@@ -382,11 +382,11 @@ describe('who may add', () => {
     await expect(handle?.add('late', {})).rejects.toThrow(BatchFinishedError);
   });
 
-  test('not a member of another batch, and not one that has ended while others run', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('not a member of another batch, and not one that has ended while others run', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const held = gate();
     const handles: Awaited<ReturnType<typeof users.batchOf>>[] = [];
-    bench.worker(
+    testbed.worker(
       'users',
       async (job) => {
         handles.push(await users.batchOf(job));
@@ -394,7 +394,7 @@ describe('who may add', () => {
       },
       { concurrency: 5 },
     );
-    bench.batchWorker();
+    testbed.batchWorker();
     const batch = await users.createBatch();
     const first = await batch.add('short', {});
     await eventually(async () => (await users.getJobState(first.id ?? '')) === 'completed');
@@ -406,11 +406,11 @@ describe('who may add', () => {
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ total: 2, succeeded: 2 });
   });
 
-  test('a callback adds to the parent, not to its own batch', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('a callback adds to the parent, not to its own batch', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const order: string[] = [];
     let refused: unknown;
-    bench.worker('users', async (job) => {
+    testbed.worker('users', async (job) => {
       order.push(job.name);
       if (job.name === 'child-complete') {
         const own = await users.batchOf(job);
@@ -418,7 +418,7 @@ describe('who may add', () => {
         await (await own?.parent())?.add('cs', {});
       }
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const parent = await users.createBatch({ on: { complete: { name: 'parent-complete' } } });
     const child = await parent.createBatch({ on: { complete: { name: 'child-complete' } } });
     await child.add('row', {});
@@ -429,24 +429,26 @@ describe('who may add', () => {
     expect(order).toEqual(['row', 'child-complete', 'cs', 'parent-complete']);
   });
 
-  test('nobody, to a batch that does not exist', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('nobody, to a batch that does not exist', async ({ testbed }) => {
+    const users = testbed.queue('users');
     await expect(users.getBatch('never')).rejects.toThrow(BatchNotFoundError);
     await expect(users.getBatch('never')).rejects.toThrow("There is no batch 'never'");
     const batch = await users.createBatch();
-    await (await bench.plainQueue('batches').getJob(batch.id))?.remove();
+    await (await testbed.plainQueue('batches').getJob(batch.id))?.remove();
     await expect(batch.add('row', {})).rejects.toThrow(BatchNotFoundError);
     await expect(batch.seal()).rejects.toThrow(BatchNotFoundError);
     await expect(batch.status()).rejects.toThrow(BatchNotFoundError);
-    expect(await bench.redis.exists(`${bench.prefix}:batches:${batch.id}`), 'no ghost').toBe(0);
+    expect(await testbed.redis.exists(`${testbed.prefix}:batches:${batch.id}`), 'no ghost').toBe(0);
     expect(await users.getWaitingCount()).toBe(0);
   });
 });
 
 describe('jobs(fn)', () => {
-  test('makes add and addBulk of any wrapped queue join the batch, and returns what fn returns', async ({ bench }) => {
-    const users = bench.queue('users');
-    const mail = bench.queue('mail');
+  test('makes add and addBulk of any wrapped queue join the batch, and returns what fn returns', async ({
+    testbed,
+  }) => {
+    const users = testbed.queue('users');
+    const mail = testbed.queue('mail');
     const batch = await users.createBatch();
     const job = await batch.jobs(async () => {
       await mail.addBulk(rows(2));
@@ -460,8 +462,8 @@ describe('jobs(fn)', () => {
     expect(await users.getWaitingCount()).toBe(2);
   });
 
-  test('the innermost batch counts, and two that run at once do not mix', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('the innermost batch counts, and two that run at once do not mix', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const [outer, inner, other] = [await users.createBatch(), await users.createBatch(), await users.createBatch()];
     await Promise.all([
       outer.jobs(async () => {
@@ -475,20 +477,20 @@ describe('jobs(fn)', () => {
     expect(totals).toEqual([2, 2, 5]);
   });
 
-  test('refuses what is not a function, another parent, and a queue of another prefix', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('refuses what is not a function, another parent, and a queue of another prefix', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     await expect(batch.jobs(undefined as never)).rejects.toThrow(BatchOptionsError);
     await expect(batch.jobs(() => users.add('x', {}, { parent: { id: 'a', queue: 'b' } }))).rejects.toThrow(
       "must not have 'parent'",
     );
-    const elsewhere = bench.queue('elsewhere', { prefix: `${bench.prefix}x` });
+    const elsewhere = testbed.queue('elsewhere', { prefix: `${testbed.prefix}x` });
     await expect(batch.jobs(() => elsewhere.add('x', {}))).rejects.toThrow('share one prefix');
     expect(await batch.status()).toMatchObject({ total: 0 });
   });
 
-  test('more jobs than one chunk, at once', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('more jobs than one chunk, at once', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     const jobs = await batch.jobs(() => users.addBulk(rows(2500)));
     expect(new Set(jobs.map(({ id }) => id)).size).toBe(2500);
@@ -496,12 +498,12 @@ describe('jobs(fn)', () => {
   });
 });
 
-test('jobs outside of batches are as before', async ({ bench }) => {
-  const users = bench.queue('users');
-  const plain = bench.plainQueue('users');
+test('jobs outside of batches are as before', async ({ testbed }) => {
+  const users = testbed.queue('users');
+  const plain = testbed.plainQueue('users');
   const [wrapped, unwrapped] = [await users.add('a', { x: 1 }), await plain.add('a', { x: 1 })];
   const hash = async (id: string | undefined) => {
-    const { timestamp, ...rest } = await bench.redis.hgetall(`${bench.prefix}:users:${id}`);
+    const { timestamp, ...rest } = await testbed.redis.hgetall(`${testbed.prefix}:users:${id}`);
     return rest;
   };
   expect(await hash(wrapped.id)).toEqual(await hash(unwrapped.id));
@@ -519,8 +521,8 @@ describe('what throws leaves nothing', () => {
     ['data that is not JSON', { data: 1n }, "The data of job 3000 ('row') is not JSON"],
     ['an option that is no number', { opts: { attempts: Number.NaN } }, 'job 3000.attempts is NaN'],
     ['an id that BullMQ refuses', { opts: { jobId: '7' } }, 'must not be an integer'],
-  ] as const)('an array with %s at position 3,000 is refused as a whole', async ([, job, message], { bench }) => {
-    const users = bench.queue('users');
+  ] as const)('an array with %s at position 3,000 is refused as a whole', async ([, job, message], { testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     await expect(batch.addBulk(atThreeThousand(job))).rejects.toThrow(message);
     expect(await batch.status()).toMatchObject({ total: 0 });
@@ -529,8 +531,8 @@ describe('what throws leaves nothing', () => {
     expect(await users.getBatchCounts()).toMatchObject({ open: 1, running: 0 });
   });
 
-  test('a stream that fails half-way in addBatch(): no batch, no members, no callback', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('a stream that fails half-way in addBatch(): no batch, no members, no callback', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const ran: string[] = [];
     async function* source() {
       yield* rows(1000);
@@ -541,15 +543,15 @@ describe('what throws leaves nothing', () => {
     await expect(users.addBatch({ on }, atThreeThousand({ data: 1n }).values())).rejects.toThrow('is not JSON');
     expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
     expect(await users.getJobCountByTypes('waiting', 'delayed', 'prioritized')).toBe(0);
-    bench.batchWorker();
-    bench.worker('users', async (job) => void ran.push(job.name));
+    testbed.batchWorker();
+    testbed.worker('users', async (job) => void ran.push(job.name));
     const after = await users.addBatch({ on: { complete: { name: 'after' } } }, []);
     await after.waitUntilFinished(10_000);
     expect(ran).toEqual(['after']);
   });
 
-  test("a member's id that could be taken for that of a callback is refused", async ({ bench }) => {
-    const users = bench.queue('users');
+  test("a member's id that could be taken for that of a callback is refused", async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch({ id: 'mail' });
     const jobId = 'mail~complete~7';
     const message = "jobId must not begin with 'mail~'";
@@ -561,11 +563,11 @@ describe('what throws leaves nothing', () => {
   });
 });
 
-test('members with much data are sent in several steps, of which none is large', async ({ bench }) => {
-  const users = bench.queue('users');
+test('members with much data are sent in several steps, of which none is large', async ({ testbed }) => {
+  const users = testbed.queue('users');
   const batch = await users.createBatch();
-  const held = await bench.heldConnection();
-  const actors = bench.queue('users', { connection: held.connection });
+  const held = await testbed.heldConnection();
+  const actors = testbed.queue('users', { connection: held.connection });
   const own = (await actors.getBatch(batch.id)) as Batch<AnyQueue>;
   await held.idle();
   held.countFrom();

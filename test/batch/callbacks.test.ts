@@ -57,15 +57,17 @@ test('success is told the counts of now', () => {
   });
 });
 
-test('a batch has at most 100 callbacks, of all events together, and then none that comes later', async ({ bench }) => {
-  const users = bench.queue('users');
+test('a batch has at most 100 callbacks, of all events together, and then none that comes later', async ({
+  testbed,
+}) => {
+  const users = testbed.queue('users');
   const callbacks = (count: number) => Array.from({ length: count }, (_, n) => ({ name: `report-${n}` }));
   const tooMany = users.createBatch({
     on: { complete: callbacks(60), success: callbacks(40), death: { name: 'warn' } },
   });
   await expect(tooMany).rejects.toThrow(BatchOptionsError);
   await expect(tooMany).rejects.toThrow("'on' makes 101 callbacks: a batch has at most 100, of all events together.");
-  expect((await keysOf(bench.redis, bench.prefix)).filter((key) => key.includes(':batches:'))).toEqual([]);
+  expect((await keysOf(testbed.redis, testbed.prefix)).filter((key) => key.includes(':batches:'))).toEqual([]);
   const batch = await users.createBatch({ on: { complete: callbacks(59), success: callbacks(40) } });
   await batch.on('death', { name: 'warn' });
   await expect(batch.on('death', { name: 'warn' })).rejects.toThrow(BatchOptionsError);

@@ -8,17 +8,17 @@ import { readDefinition } from '../../src/record/change-definition.js';
 import { beginRemoval, releaseRemoval } from '../../src/record/removal.js';
 import { monitorRedis } from '../support/monitor.js';
 import { startPrivateRedis } from '../support/private-redis.js';
-import { type AnyJob, type Bench, describe, eventually, expect, gate, keysOf, test } from '../support/test.js';
+import { type AnyJob, describe, eventually, expect, gate, keysOf, type Testbed, test } from '../support/test.js';
 
 const ON = { complete: { name: 'complete' }, success: { name: 'success' } };
 const rows = (n: number, opts = {}) => Array.from({ length: n }, (_, i) => ({ name: 'row', data: i, opts }));
 
 /** A worker that holds every member until the gate opens; callbacks run at once. */
-function holding(bench: Bench, concurrency = 2) {
+function holding(testbed: Testbed, concurrency = 2) {
   const held = gate();
   const running: AnyJob[] = [];
   const ran: { name: string; batch?: CallbackBatch }[] = [];
-  bench.worker(
+  testbed.worker(
     'users',
     async (job) => {
       if (job.data?.batch === undefined) {
@@ -35,11 +35,11 @@ function holding(bench: Bench, concurrency = 2) {
 
 describe('cancel', () => {
   test('removes what has not started, lets what runs end, and complete tells it; success does not fire', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
-    const { held, running, ran, names } = holding(bench);
-    bench.batchWorker();
+    const users = testbed.queue('users');
+    const { held, running, ran, names } = holding(testbed);
+    testbed.batchWorker();
     const batch = await users.createBatch({ on: ON });
     await batch.addBulk([...rows(20), ...rows(5, { delay: 3_600_000 }), ...rows(5, { priority: 3 })]);
     await batch.seal();
@@ -66,14 +66,14 @@ describe('cancel', () => {
     expect(names()).toEqual(['row', 'row', 'complete']);
     expect(ran.at(-1)?.batch).toMatchObject({ cancelled: 28, succeeded: 2, cancelReason: 'wrong file' });
     expect(await users.getJobCountByTypes('waiting', 'delayed', 'prioritized')).toBe(0);
-    const left = (await keysOf(bench.redis, bench.prefix)).filter((key) => /:users:\w{8}-\w{7,}$/.test(key));
+    const left = (await keysOf(testbed.redis, testbed.prefix)).filter((key) => /:users:\w{8}-\w{7,}$/.test(key));
     expect(left).toHaveLength(2);
   });
 
-  test('of an open batch needs no seal; a producer that goes on adding is refused', async ({ bench }) => {
-    const users = bench.queue('users');
-    const { names } = holding(bench);
-    bench.batchWorker();
+  test('of an open batch needs no seal; a producer that goes on adding is refused', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const { names } = holding(testbed);
+    testbed.batchWorker();
     const batch = await users.createBatch({ on: ON });
     await batch.addBulk(rows(5, { delay: 3_600_000 }));
     await batch.cancel();
@@ -88,10 +88,10 @@ describe('cancel', () => {
     expect(names()).toEqual(['complete']);
   });
 
-  test('goes down into child batches, which call back too, and is no death in the parent', async ({ bench }) => {
-    const users = bench.queue('users');
-    const { names } = holding(bench);
-    bench.batchWorker();
+  test('goes down into child batches, which call back too, and is no death in the parent', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const { names } = holding(testbed);
+    testbed.batchWorker();
     const parent = await users.createBatch({ on: { ...ON, death: { name: 'death' } } });
     const child = await parent.createBatch({ on: { complete: { name: 'child complete' } } });
     const grandchild = await child.createBatch({ on: { complete: { name: 'grandchild complete' } } });
@@ -114,10 +114,10 @@ describe('cancel', () => {
     expect(reasons).toEqual(['cancelled: no longer needed; 1 of 1 member failed']);
   });
 
-  test('a running member is not tried again', async ({ bench }) => {
-    const users = bench.queue('users');
-    const { held, running } = holding(bench);
-    bench.batchWorker();
+  test('a running member is not tried again', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const { held, running } = holding(testbed);
+    testbed.batchWorker();
     const batch = await users.addBatch({}, [
       { name: 'bad', data: {}, opts: { attempts: 5, backoff: 3_600_000 } },
       { name: 'row', data: {} },
@@ -128,18 +128,18 @@ describe('cancel', () => {
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', succeeded: 1, cancelled: 1 });
   });
 
-  test('a running member may not add, and can ask whether to stop', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('a running member may not add, and can ask whether to stop', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const held = gate();
     const seen: unknown[] = [];
-    bench.worker('users', async (job) => {
+    testbed.worker('users', async (job) => {
       const own = await users.batchOf(job);
       seen.push(await own?.isCancelled());
       await held.opened;
       seen.push(await own?.isCancelled());
       await own?.add('more', {}).catch((error) => seen.push(error.name));
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const top = await users.createBatch();
     const batch = await top.createBatch();
     await batch.add('row', {});
@@ -151,9 +151,9 @@ describe('cancel', () => {
     expect(seen).toEqual([false, true, 'BatchFinishedError']);
   });
 
-  test('leaves jobs of others alone, in whatever order the list holds them', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.batchWorker();
+  test('leaves jobs of others alone, in whatever order the list holds them', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.batchWorker();
     const batch = await users.createBatch();
     const others: string[] = [];
     for (let i = 0; i < 6; i++) {
@@ -167,10 +167,10 @@ describe('cancel', () => {
     expect((await users.getWaiting()).map(({ id }) => id)).toEqual(others);
   });
 
-  test('of members in a paused queue, and in several queues', async ({ bench }) => {
-    const users = bench.queue('users');
-    const mail = bench.plainQueue('mail');
-    bench.batchWorker();
+  test('of members in a paused queue, and in several queues', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const mail = testbed.plainQueue('mail');
+    testbed.batchWorker();
     const batch = await users.createBatch();
     await batch.addBulk([...rows(10), ...rows(10).map((row) => ({ ...row, queue: mail }))]);
     await mail.pause();
@@ -180,10 +180,10 @@ describe('cancel', () => {
     expect([await users.count(), await mail.count()]).toEqual([1, 0]);
   });
 
-  test('of a batch with nothing left to cancel says so; cancelling twice is harmless', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.worker('users', async () => {});
-    bench.batchWorker();
+  test('of a batch with nothing left to cancel says so; cancelling twice is harmless', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.worker('users', async () => {});
+    testbed.batchWorker();
     const done = await users.addBatch({}, rows(1));
     await done.waitUntilFinished(15_000);
     await expect(done.cancel()).rejects.toThrow('has nothing left to cancel');
@@ -202,10 +202,10 @@ describe('cancel', () => {
     await expect(batch.isCancelled()).rejects.toThrow(BatchNotFoundError);
   });
 
-  test('a member that fails while the batch is being cancelled stays failed', async ({ bench }) => {
-    const users = bench.queue('users');
-    const { held, running } = holding(bench);
-    bench.batchWorker();
+  test('a member that fails while the batch is being cancelled stays failed', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const { held, running } = holding(testbed);
+    testbed.batchWorker();
     const batch = await users.addBatch({ on: { death: { name: 'death' } } }, [
       { name: 'bad', data: {} },
       { name: 'row', data: {} },
@@ -223,26 +223,28 @@ describe('cancel', () => {
     });
   });
 
-  test('that is cut short is finished by any BatchWorker', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('that is cut short is finished by any BatchWorker', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     await batch.addBulk([...rows(600), ...rows(600, { delay: 3_600_000 })]);
     await batch.seal();
     // What a process leaves that is killed right after the mark.
     await markCancelled((await homeOf(users)).redis, batch.id, {});
-    bench.batchWorker();
+    testbed.batchWorker();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', cancelled: 1200 });
-    await eventually(async () => (await bench.redis.exists(`${bench.prefix}:batches:reconciler:needs:cancels`)) === 0);
+    await eventually(
+      async () => (await testbed.redis.exists(`${testbed.prefix}:batches:reconciler:needs:cancels`)) === 0,
+    );
   });
 });
 
 /** Members that wait for the gate, and fail then; how often each has begun. */
-function failing(bench: Bench, concurrency = 100) {
+function failing(testbed: Testbed, concurrency = 100) {
   const held = gate();
-  bench.use({ close: async () => held.open() });
+  testbed.use({ close: async () => held.open() });
   const began: string[] = [];
   const told: CallbackBatch[] = [];
-  bench.worker(
+  testbed.worker(
     'users',
     async ({ name, data }) => {
       if (data.batch !== undefined) {
@@ -255,7 +257,7 @@ function failing(bench: Bench, concurrency = 100) {
     },
     { concurrency },
   );
-  return { held, began, told, users: bench.queue('users') };
+  return { held, began, told, users: testbed.queue('users') };
 }
 
 const AN_HOUR = 3_600_000;
@@ -266,10 +268,10 @@ describe('a member that was running when its batch was cancelled', () => {
     ['with a backoff', { backoff: 50 }],
   ] as const)(
     'is not tried again %s, whatever attempts it has, at any depth of the tree',
-    async ([, opts], { bench }) => {
-      const { held, began, users } = failing(bench);
+    async ([, opts], { testbed }) => {
+      const { held, began, users } = failing(testbed);
       // Nothing rests on a sweep that comes in time.
-      bench.batchWorker({ sweepInterval: AN_HOUR });
+      testbed.batchWorker({ sweepInterval: AN_HOUR });
       const top = await users.createBatch();
       const middle = await top.createBatch();
       const leaf = await middle.createBatch();
@@ -291,9 +293,9 @@ describe('a member that was running when its batch was cancelled', () => {
     },
   );
 
-  test('is not tried again in any of a hundred child batches', async ({ bench }) => {
-    const { held, began, users } = failing(bench, 200);
-    bench.batchWorker({ sweepInterval: AN_HOUR });
+  test('is not tried again in any of a hundred child batches', async ({ testbed }) => {
+    const { held, began, users } = failing(testbed, 200);
+    testbed.batchWorker({ sweepInterval: AN_HOUR });
     const top = await users.createBatch();
     for (let i = 0; i < 100; i++) {
       const child = await top.createBatch();
@@ -309,10 +311,10 @@ describe('a member that was running when its batch was cancelled', () => {
   });
 
   test('and fails with attempts left is counted as cancelled: complete is told so, and nobody is told a death', async ({
-    bench,
+    testbed,
   }) => {
-    const { held, began, told, users } = failing(bench);
-    bench.batchWorker({ sweepInterval: 5 });
+    const { held, began, told, users } = failing(testbed);
+    testbed.batchWorker({ sweepInterval: 5 });
     const top = await users.createBatch({ on: { death: { name: 'death' } } });
     const batch = await top.createBatch({ on: { death: { name: 'death' }, complete: { name: 'complete' } } });
     await batch.addBulk([
@@ -339,12 +341,12 @@ describe('a member that was running when its batch was cancelled', () => {
     expect(told).toHaveLength(1);
   });
 
-  test('and fails by itself is a death, told while others of the cancelled batch still run', async ({ bench }) => {
-    const { held, began, told, users } = failing(bench);
+  test('and fails by itself is a death, told while others of the cancelled batch still run', async ({ testbed }) => {
+    const { held, began, told, users } = failing(testbed);
     const last = gate();
-    bench.use({ close: async () => last.open() });
-    bench.worker('last', async () => last.opened);
-    bench.batchWorker({ sweepInterval: 20 });
+    testbed.use({ close: async () => last.open() });
+    testbed.worker('last', async () => last.opened);
+    testbed.batchWorker({ sweepInterval: 20 });
     const batch = await users.createBatch({ on: { death: { name: 'death' } } });
     await batch.addBulk([
       { name: 'once', data: {} },
@@ -353,7 +355,7 @@ describe('a member that was running when its batch was cancelled', () => {
     ]);
     await batch.seal();
     await eventually(() => began.length === 2);
-    await eventually(async () => (await bench.plainQueue('last').getActiveCount()) === 1);
+    await eventually(async () => (await testbed.plainQueue('last').getActiveCount()) === 1);
     await batch.cancel();
     held.open();
     await eventually(() => told.length === 1);
@@ -366,9 +368,9 @@ describe('a member that was running when its batch was cancelled', () => {
 
   test.for(['cancelled', 'cancelled: wrong file', 'cancelled (aaaaaaaa): wrong file'])(
     "and fails for good with '%s' of its own has failed",
-    async (reason, { bench }) => {
-      const { held, began, users } = failing(bench);
-      bench.batchWorker();
+    async (reason, { testbed }) => {
+      const { held, began, users } = failing(testbed);
+      testbed.batchWorker();
       const batch = await users.addBatch({}, [{ name: reason, data: {} }]);
       await eventually(() => began.length === 1);
       await batch.cancel('wrong file');
@@ -377,15 +379,15 @@ describe('a member that was running when its batch was cancelled', () => {
     },
   );
 
-  test('does not keep other batches from being cancelled by their failures', async ({ bench }) => {
-    const { held, began, users } = failing(bench);
+  test('does not keep other batches from being cancelled by their failures', async ({ testbed }) => {
+    const { held, began, users } = failing(testbed);
     for (let i = 0; i < 15; i++) {
       const batch = await users.addBatch({}, [{ name: `long ${i}`, data: {}, opts: { attempts: 2 } }]);
       await eventually(() => began.length === i + 1);
       await batch.cancel();
     }
-    const quick = bench.queue('quick');
-    bench.worker('quick', async () => {
+    const quick = testbed.queue('quick');
+    testbed.worker('quick', async () => {
       throw new Error('no');
     });
     const batches: Batch[] = [];
@@ -396,7 +398,7 @@ describe('a member that was running when its batch was cancelled', () => {
       await eventually(async () => (await batch.status()).failed === 1);
       batches.push(batch);
     }
-    bench.batchWorker({ sweepInterval: 50 });
+    testbed.batchWorker({ sweepInterval: 50 });
     for (const batch of batches) {
       expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'cancelled', failed: 1, cancelled: 100 });
     }
@@ -404,23 +406,23 @@ describe('a member that was running when its batch was cancelled', () => {
     held.open();
   });
 
-  test('costs maintenance a look, and no search of its queue, when its worker has died', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('costs maintenance a look, and no search of its queue, when its worker has died', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     const job = await batch.add('long', {});
     // What a killed worker leaves: a job in `active` whose lock has run out.
-    const dead = bench.worker('users', null as never, { autorun: false });
+    const dead = testbed.worker('users', null as never, { autorun: false });
     await dead.getNextJob('token');
-    await bench.redis.del(`${bench.prefix}:users:${job.id}:lock`);
+    await testbed.redis.del(`${testbed.prefix}:users:${job.id}:lock`);
     await users.addBulk(Array.from({ length: 2000 }, () => ({ name: 'other', data: {} })));
     await batch.cancel();
     let looks = 0;
     const searches: (readonly string[])[] = [];
-    await monitorRedis(bench, ({ args }) => {
-      looks += args[0] === 'evalsha' && args[3] === `${bench.prefix}:batches:${batch.id}` ? 1 : 0;
-      if (args[1] === `${bench.prefix}:users:wait`) searches.push(args);
+    await monitorRedis(testbed, ({ args }) => {
+      looks += args[0] === 'evalsha' && args[3] === `${testbed.prefix}:batches:${batch.id}` ? 1 : 0;
+      if (args[1] === `${testbed.prefix}:users:wait`) searches.push(args);
     });
-    bench.batchWorker({ sweepInterval: 10 });
+    testbed.batchWorker({ sweepInterval: 10 });
     await eventually(() => looks > 50);
     expect(searches).toEqual([]);
     expect(await batch.status()).toMatchObject({ state: 'running', pending: 1 });
@@ -429,14 +431,14 @@ describe('a member that was running when its batch was cancelled', () => {
 
 describe('members deep inside a very long list', () => {
   test('are counted at once, stay in it, and leave it without running when a worker comes to them', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
-    bench.batchWorker();
-    const list = `${bench.prefix}:users:wait`;
+    const users = testbed.queue('users');
+    testbed.batchWorker();
+    const list = `${testbed.prefix}:users:wait`;
     const others = async (count: number) => {
       for (let i = 0; i < count; i += 5000) {
-        await bench.redis.lpush(list, ...Array.from({ length: 5000 }, (_, j) => `other-${i + j}`));
+        await testbed.redis.lpush(list, ...Array.from({ length: 5000 }, (_, j) => `other-${i + j}`));
       }
     };
     const batch = await users.createBatch({ jobOptions: { removeOnFail: false, attempts: 3 } });
@@ -447,17 +449,17 @@ describe('members deep inside a very long list', () => {
     await batch.addBulk(rows(10));
     await batch.cancel();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', total: 40, cancelled: 40 });
-    expect(await bench.redis.llen(list)).toBe(210_020);
+    expect(await testbed.redis.llen(list)).toBe(210_020);
     // What is left in it belongs to nothing, and is looked for no more.
-    const [deep] = await bench.redis.lrange(list, 105_000, 105_000);
+    const [deep] = await testbed.redis.lrange(list, 105_000, 105_000);
     expect((await users.getJob(deep ?? ''))?.parentKey).toBeUndefined();
-    expect(await bench.redis.exists(`${bench.prefix}:batches:reconciler:dropped`)).toBe(0);
+    expect(await testbed.redis.exists(`${testbed.prefix}:batches:reconciler:dropped`)).toBe(0);
     await batch.remove();
     // The worker need not come through all the others.
-    await bench.redis.ltrim(list, 105_000, 105_019);
+    await testbed.redis.ltrim(list, 105_000, 105_019);
     const ran: string[] = [];
     const failed: string[] = [];
-    bench
+    testbed
       .worker('users', async ({ name }) => ran.push(name))
       .on('failed', (_, { message }) => void failed.push(message));
     await eventually(() => failed.length === 20);
@@ -465,15 +467,15 @@ describe('members deep inside a very long list', () => {
     expect(failed[0]).toMatch(/^cancelled \(\w+\)$/);
     expect(ran).toEqual([]);
     await eventually(
-      async () => !(await keysOf(bench.redis, bench.prefix)).some((key) => /:users:m\w+-\w+$/.test(key)),
+      async () => !(await keysOf(testbed.redis, testbed.prefix)).some((key) => /:users:m\w+-\w+$/.test(key)),
     );
   });
 });
 
 describe('a large tree', () => {
-  test('is marked whole before the first member goes, many batches with one command', async ({ bench }) => {
-    const held = await bench.heldConnection();
-    const users = bench.queue('users', { connection: held.connection });
+  test('is marked whole before the first member goes, many batches with one command', async ({ testbed }) => {
+    const held = await testbed.heldConnection();
+    const users = testbed.queue('users', { connection: held.connection });
     const top = await users.createBatch();
     const children: Batch[] = [];
     for (let i = 0; i < 50; i++) {
@@ -498,14 +500,16 @@ describe('a large tree', () => {
 });
 
 describe('cancel() and what people do by hand', () => {
-  test('a job of another prefix among the members is left alone, and ends as it does', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('a job of another prefix among the members is left alone, and ends as it does', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const errors: unknown[] = [];
-    bench.batchWorker({ sweepInterval: 10 }).on('error', (error) => errors.push(error));
+    testbed.batchWorker({ sweepInterval: 10 }).on('error', (error) => errors.push(error));
     const batch = await users.createBatch({ on: { complete: { name: 'complete' } } });
     const child = await batch.createBatch();
-    const stranger = bench.use(new Queue('others', { connection: bench.connection, prefix: `${bench.prefix}-other` }));
-    const parent = { id: batch.id, queue: `${bench.prefix}:batches` };
+    const stranger = testbed.use(
+      new Queue('others', { connection: testbed.connection, prefix: `${testbed.prefix}-other` }),
+    );
+    const parent = { id: batch.id, queue: `${testbed.prefix}:batches` };
     const job = await stranger.add('stranger', {}, { parent, ignoreDependencyOnFailure: true });
     await batch.addBulk([...rows(3), ...rows(3, { delay: AN_HOUR })]);
     await batch.cancel();
@@ -513,23 +517,25 @@ describe('cancel() and what people do by hand', () => {
     await eventually(async () => (await batch.status()).cancelled === 6);
     expect(await stranger.getJobState(job.id ?? '')).toBe('waiting');
     // Nothing is asked of maintenance for a batch that waits for it.
-    await eventually(async () => (await bench.redis.hget(`${bench.prefix}:batches:${batch.id}`, 'b:needs')) === null);
+    await eventually(
+      async () => (await testbed.redis.hget(`${testbed.prefix}:batches:${batch.id}`, 'b:needs')) === null,
+    );
     await stranger.remove(job.id ?? '');
-    holding(bench).held.open();
+    holding(testbed).held.open();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', cancelled: 6 });
     expect(errors).toEqual([]);
     await stranger.obliterate({ force: true });
   });
 
-  test('a batch that was made its own ancestor ends every climb, and every descent', async ({ bench }) => {
-    const users = bench.queue('users');
-    const batches = bench.plainQueue('batches');
+  test('a batch that was made its own ancestor ends every climb, and every descent', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const batches = testbed.plainQueue('batches');
     await users.createBatch({ id: 'upper' });
     const lower = await (await users.getBatch('upper')).createBatch({ id: 'lower' });
     await batches.remove('upper', { removeChildren: false });
     const upper = await lower.createBatch({ id: 'upper' });
-    await bench.redis.sadd(`${bench.prefix}:batches:upper:dependencies`, `${bench.prefix}:batches:lower`);
-    await bench.redis.hset(`${bench.prefix}:batches:upper`, 'b:children:0', 'lower');
+    await testbed.redis.sadd(`${testbed.prefix}:batches:upper:dependencies`, `${testbed.prefix}:batches:lower`);
+    await testbed.redis.hset(`${testbed.prefix}:batches:upper`, 'b:children:0', 'lower');
     expect(await lower.isCancelled()).toBe(false);
     expect(await upper.isCancelled()).toBe(false);
     await lower.addBulk(rows(2));
@@ -538,31 +544,35 @@ describe('cancel() and what people do by hand', () => {
     expect(await lower.status()).toMatchObject({ cancelled: 2 });
   });
 
-  test('a parent that is no batch ends the climb, whatever is in it', async ({ bench }) => {
-    const users = bench.queue('users');
-    const job = await bench.plainQueue('batches').add('no batch', {}, { delay: AN_HOUR });
-    await bench.redis.hset(`${bench.prefix}:batches:${job.id}`, 'b:cancelledAt', 1);
+  test('a parent that is no batch ends the climb, whatever is in it', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const job = await testbed.plainQueue('batches').add('no batch', {}, { delay: AN_HOUR });
+    await testbed.redis.hset(`${testbed.prefix}:batches:${job.id}`, 'b:cancelledAt', 1);
     const batch = await users.createBatch();
-    await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'parentKey', `${bench.prefix}:batches:${job.id}`);
+    await testbed.redis.hset(
+      `${testbed.prefix}:batches:${batch.id}`,
+      'parentKey',
+      `${testbed.prefix}:batches:${job.id}`,
+    );
     expect(await batch.isCancelled()).toBe(false);
     await job.remove();
   });
 
   test("names that begin alike are told apart: a batch 'mail', and a callback in the queue 'mail~low'", async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
-    const low = bench.plainQueue('mail~low');
-    const { held } = holding(bench);
+    const users = testbed.queue('users');
+    const low = testbed.plainQueue('mail~low');
+    const { held } = holding(testbed);
     held.open();
     const called = gate();
-    bench.use({ close: async () => called.open() });
+    testbed.use({ close: async () => called.open() });
     const ran: string[] = [];
-    bench.worker('mail~low', async ({ name }) => {
+    testbed.worker('mail~low', async ({ name }) => {
       ran.push(name);
       await called.opened;
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const on = { complete: { name: 'complete', queue: low }, success: { name: 'success', queue: low } };
     const batch = await users.addBatch({ id: 'mail', on }, rows(2));
     await eventually(() => ran.length === 1);
@@ -572,46 +582,46 @@ describe('cancel() and what people do by hand', () => {
     expect(ran).toEqual(['complete', 'success']);
   });
 
-  test("a member whose id begins as a callback's is cancelled, and no callback is", async ({ bench }) => {
-    const users = bench.queue('users');
+  test("a member whose id begins as a callback's is cancelled, and no callback is", async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch({ id: 'mail', on: { complete: { name: 'complete' } } });
     await batch.add('row', {}, { jobId: 'plain' });
     // Such an id is refused today; a member that was added by an earlier version stays one.
-    const [from, to] = ['plain', 'mail~complete~7'].map((id) => `${bench.prefix}:users:${id}`) as [string, string];
-    await bench.redis.rename(from, to);
-    await bench.redis.srem(`${bench.prefix}:batches:mail:dependencies`, from);
-    await bench.redis.sadd(`${bench.prefix}:batches:mail:dependencies`, to);
-    await bench.redis.lset(`${bench.prefix}:users:wait`, 0, 'mail~complete~7');
+    const [from, to] = ['plain', 'mail~complete~7'].map((id) => `${testbed.prefix}:users:${id}`) as [string, string];
+    await testbed.redis.rename(from, to);
+    await testbed.redis.srem(`${testbed.prefix}:batches:mail:dependencies`, from);
+    await testbed.redis.sadd(`${testbed.prefix}:batches:mail:dependencies`, to);
+    await testbed.redis.lset(`${testbed.prefix}:users:wait`, 0, 'mail~complete~7');
     await batch.cancel();
-    bench.batchWorker();
-    holding(bench).held.open();
+    testbed.batchWorker();
+    holding(testbed).held.open();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', total: 1, cancelled: 1 });
     await eventually(async () => (await batch.status()).callbacks[0]?.state === 'succeeded');
   });
 
-  test('a job that was attached by hand is no member: it is left alone, and counts nowhere', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('a job that was attached by hand is no member: it is left alone, and counts nowhere', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch({ id: 'mail' });
-    const parent = { id: batch.id, queue: `${bench.prefix}:batches` };
-    const stranger = await bench.plainQueue('users').add('stranger', {}, { parent, ignoreDependencyOnFailure: true });
+    const parent = { id: batch.id, queue: `${testbed.prefix}:batches` };
+    const stranger = await testbed.plainQueue('users').add('stranger', {}, { parent, ignoreDependencyOnFailure: true });
     await batch.addBulk(rows(3));
     await batch.cancel();
     expect((await users.getWaiting()).map(({ id }) => id)).toEqual([stranger.id]);
-    const { names, held } = holding(bench);
+    const { names, held } = holding(testbed);
     held.open();
-    bench.batchWorker();
+    testbed.batchWorker();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', total: 3, cancelled: 3 });
     expect(names()).toEqual(['stranger']);
   });
 });
 
-test('cancel() works while Redis is out of memory', async ({ bench }) => {
+test('cancel() works while Redis is out of memory', async ({ testbed }) => {
   const small = await startPrivateRedis({ env: { ...process.env, REDIS_URL: '' } });
-  bench.use({ close: small.stop });
+  testbed.use({ close: small.stop });
   const connection = { host: '127.0.0.1', port: Number(new URL(small.url).port) };
-  const users = bench.queue('users', { connection });
+  const users = testbed.queue('users', { connection });
   const redis = new Redis(connection);
-  bench.use({ close: async () => redis.disconnect() });
+  testbed.use({ close: async () => redis.disconnect() });
   const batch = await users.createBatch();
   const child = await batch.createBatch();
   await child.addBulk([...rows(300), ...rows(300, { delay: AN_HOUR })]);
@@ -626,9 +636,9 @@ test('cancel() works while Redis is out of memory', async ({ bench }) => {
 
 describe('cancel and what else happens at the same time', () => {
   test('a handle of an earlier batch with the same id cancels nothing, and is told that its batch is gone', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
+    const users = testbed.queue('users');
     const first = await users.createBatch({ id: 'nightly' });
     await first.remove({ force: true });
     const second = await users.createBatch({ id: 'nightly' });
@@ -639,8 +649,8 @@ describe('cancel and what else happens at the same time', () => {
     expect(await second.status()).toMatchObject({ state: 'open', pending: 3, cancelled: 0 });
   });
 
-  test('a canceller that was frozen does not touch a later batch with the same id', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('a canceller that was frozen does not touch a later batch with the same id', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const home = await homeOf(users);
     const first = await users.createBatch({ id: 'nightly' });
     await first.addBulk(rows(3));
@@ -655,10 +665,10 @@ describe('cancel and what else happens at the same time', () => {
     await second.cancel();
   });
 
-  test('a batch that fails only because a child was cancelled is no death further up', async ({ bench }) => {
-    const users = bench.queue('users');
-    const { names } = holding(bench);
-    bench.batchWorker();
+  test('a batch that fails only because a child was cancelled is no death further up', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const { names } = holding(testbed);
+    testbed.batchWorker();
     const on = (name: string) => ({ death: { name: `${name} death` }, complete: { name: `${name} complete` } });
     const top = await users.createBatch({ on: on('top') });
     const middle = await top.createBatch({ on: on('middle') });
@@ -670,8 +680,8 @@ describe('cancel and what else happens at the same time', () => {
     expect(names()).toEqual(['leaf complete', 'middle complete', 'top complete']);
   });
 
-  test('a cancelled child that is removed by force before it ended hides no later death', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('a cancelled child that is removed by force before it ended hides no later death', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const { redis } = await homeOf(users);
     const parent = await users.createBatch({ on: { death: { name: 'death' } } });
     const child = await parent.createBatch();
@@ -681,17 +691,17 @@ describe('cancel and what else happens at the same time', () => {
     const { nonce = '' } = (await readDefinition(redis, child.id)) ?? {};
     await tellParentOfCancel(redis, { id: child.id, nonce }, parent.id);
     await child.remove({ force: true });
-    const { held, names } = holding(bench);
+    const { held, names } = holding(testbed);
     held.open();
-    bench.batchWorker();
+    testbed.batchWorker();
     await parent.add('bad', {});
     await parent.seal();
     expect(await parent.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', failed: 1, missing: 1 });
     expect(names()).toEqual(['death']);
   });
 
-  test('retry() of a batch that is being cancelled is refused', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('retry() of a batch that is being cancelled is refused', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     await batch.cancel();
     await expect(batch.retry()).rejects.toThrow('was cancelled, and stays so');
@@ -700,10 +710,10 @@ describe('cancel and what else happens at the same time', () => {
 
 describe('remove({ force: true })', () => {
   test('cancels and removes an unfinished batch with its children; a parent counts it as missing', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
-    const { held, running, names } = holding(bench);
+    const users = testbed.queue('users');
+    const { held, running, names } = holding(testbed);
     const top = await users.createBatch();
     const batch = await top.createBatch({ on: ON });
     const child = await batch.createBatch({ on: ON });
@@ -716,20 +726,20 @@ describe('remove({ force: true })', () => {
     await batch.remove({ force: true });
     await expect(batch.status()).rejects.toThrow(BatchNotFoundError);
     await expect(child.status()).rejects.toThrow(BatchNotFoundError);
-    bench.batchWorker();
+    testbed.batchWorker();
     held.open();
     expect(await top.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', total: 1, missing: 1 });
     await eventually(() => names().length === 2);
     expect(names()).toEqual(['row', 'row']);
-    const left = (await keysOf(bench.redis, bench.prefix)).filter(
+    const left = (await keysOf(testbed.redis, testbed.prefix)).filter(
       (key) => key.includes(batch.id) || key.includes(child.id),
     );
     expect(left).toEqual([]);
     await expect(batch.remove({ force: 'yes' as never })).rejects.toThrow("force must be true or false, not 'yes'");
   });
 
-  test('removes what a cancel that was cut short has left, here and in child batches', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('removes what a cancel that was cut short has left, here and in child batches', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const { redis } = await homeOf(users);
     const batch = await users.createBatch();
     const child = await batch.createBatch();
@@ -740,22 +750,22 @@ describe('remove({ force: true })', () => {
     expect(await users.count()).toBe(0);
   });
 
-  test('that is cut short is finished by the reconciler, and its parent counts it as missing', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('that is cut short is finished by the reconciler, and its parent counts it as missing', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const { redis } = await homeOf(users);
     const parent = await users.createBatch();
     const child = await parent.createBatch({ id: 'child' });
     await child.addBulk(rows(3));
     await parent.seal();
     await child.cancel();
-    const { nonce } = JSON.parse((await bench.redis.hget(`${bench.prefix}:batches:child`, 'data')) ?? '');
+    const { nonce } = JSON.parse((await testbed.redis.hget(`${testbed.prefix}:batches:child`, 'data')) ?? '');
     const extent = { members: false, force: true };
     await beginRemoval(redis, child.id, { how: 'remove', nonce, extent, holder: 'killed' });
     // As if the time had passed in which the one who was killed might have gone on.
     await releaseRemoval(redis, { batchId: child.id, nonce, holder: 'killed' });
-    bench.batchWorker({ reconcileInterval: 20 });
+    testbed.batchWorker({ reconcileInterval: 20 });
     expect(await parent.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', total: 1, missing: 1 });
     await expect(child.status()).rejects.toThrow(BatchNotFoundError);
-    await eventually(async () => (await keysOf(bench.redis, `${bench.prefix}:batches:child`)).length === 0);
+    await eventually(async () => (await keysOf(testbed.redis, `${testbed.prefix}:batches:child`)).length === 0);
   });
 });

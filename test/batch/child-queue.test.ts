@@ -3,11 +3,11 @@ import { describe, expect, test } from '../support/test.js';
 
 describe('a child batch with members of another queue', () => {
   test('is created with batch.createBatch({ queue }), by queue or by name, and with queue.createBatch({ parent })', async ({
-    bench,
+    testbed,
   }) => {
-    const organizations = bench.queue('organizations', { defaultJobOptions: { attempts: 2 } });
-    const users = bench.queue('users', { defaultJobOptions: { attempts: 3 } });
-    const mails = bench.queue('mails');
+    const organizations = testbed.queue('organizations', { defaultJobOptions: { attempts: 2 } });
+    const users = testbed.queue('users', { defaultJobOptions: { attempts: 3 } });
+    const mails = testbed.queue('mails');
     const root = await organizations.createBatch();
     const ofUsers = await root.createBatch({ queue: users, on: { complete: { name: 'cs-import' } } });
     const user = await ofUsers.add('import-user', { name: 'Ada' });
@@ -25,9 +25,9 @@ describe('a child batch with members of another queue', () => {
   });
 
   test('a queue that is not one, or for a batch that is created from a queue, is refused with the way', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     await expect(batch.createBatch({ queue: 17 as never })).rejects.toThrow(
       'batch.createBatch(): queue must be the name of a queue or a BullMQ Queue.',

@@ -2,7 +2,7 @@ import { type CancelState, cancelSlice } from '../../src/batch/cancel.js';
 import { type Home, homeOf } from '../../src/batch/home.js';
 import { markCancelled } from '../../src/record/cancel.js';
 import { gateOf } from '../conformance/script.js';
-import { type Bench, describe, eventually, expect, test } from '../support/test.js';
+import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
 
 const AN_HOUR = 3_600_000;
 const later = { name: 'later', data: {}, opts: { delay: AN_HOUR } };
@@ -19,29 +19,30 @@ async function slices(home: Home, batchId: string): Promise<number> {
   }
 }
 
-const needs = (bench: Bench, batchId: string) => bench.redis.hget(`${bench.prefix}:batches:${batchId}`, 'b:needs');
+const needs = (testbed: Testbed, batchId: string) =>
+  testbed.redis.hget(`${testbed.prefix}:batches:${batchId}`, 'b:needs');
 
 describe('a cancelled batch that is emptied in slices', () => {
-  test('needs many small ones, and nothing more when its last member is gone', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('needs many small ones, and nothing more when its last member is gone', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const home = await homeOf(users);
     const batch = await users.createBatch();
     await batch.addBulk(Array.from({ length: 1000 }, () => later));
     await markCancelled(home.redis, batch.id, {});
-    expect(await needs(bench, batch.id)).toBe('cancel');
+    expect(await needs(testbed, batch.id)).toBe('cancel');
     expect(await slices(home, batch.id)).toBeGreaterThan(8);
     expect(await batch.status()).toMatchObject({ pending: 0, cancelled: 1000 });
-    expect(await needs(bench, batch.id)).toBeNull();
+    expect(await needs(testbed, batch.id)).toBeNull();
   });
 
   test('keeps its need while a member runs, at the cost of one look, and takes it out when it waits again', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
+    const users = testbed.queue('users');
     const home = await homeOf(users);
-    const held = gateOf(bench);
+    const held = gateOf(testbed);
     let runs = 0;
-    bench.worker('users', async () => {
+    testbed.worker('users', async () => {
       runs += 1;
       await held.opened;
       throw new Error('no');
@@ -52,18 +53,18 @@ describe('a cancelled batch that is emptied in slices', () => {
     await eventually(() => runs === 1);
     await batch.cancel();
     expect(await batch.status()).toMatchObject({ pending: 1, cancelled: 1 });
-    expect(await needs(bench, batch.id)).toBe('cancel');
+    expect(await needs(testbed, batch.id)).toBe('cancel');
     expect(await slices(home, batch.id)).toBe(1);
     held.open();
     await eventually(async () => (await users.getDelayedCount()) === 1);
     expect(await slices(home, batch.id)).toBeGreaterThan(1);
     expect(await batch.status()).toMatchObject({ pending: 0, cancelled: 2, failed: 0 });
     expect(await users.getDelayedCount()).toBe(0);
-    expect(await needs(bench, batch.id)).toBeNull();
+    expect(await needs(testbed, batch.id)).toBeNull();
   });
 
-  test('has its child batches marked, which are emptied by themselves', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('has its child batches marked, which are emptied by themselves', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const home = await homeOf(users);
     const batch = await users.createBatch();
     const child = await batch.createBatch();
@@ -72,17 +73,17 @@ describe('a cancelled batch that is emptied in slices', () => {
     await markCancelled(home.redis, batch.id, { reason: 'enough' });
     await slices(home, batch.id);
     expect(await batch.status()).toMatchObject({ pending: 1, cancelled: 2 });
-    expect(await needs(bench, batch.id)).toBeNull();
+    expect(await needs(testbed, batch.id)).toBeNull();
     expect(await child.status()).toMatchObject({ pending: 3, cancelled: 0, cancelReason: 'enough' });
-    expect([await needs(bench, child.id), await needs(bench, grandchild.id)]).toEqual(['cancel', null]);
+    expect([await needs(testbed, child.id), await needs(testbed, grandchild.id)]).toEqual(['cancel', null]);
     await slices(home, child.id);
     await slices(home, grandchild.id);
     expect(await child.status()).toMatchObject({ pending: 1, cancelled: 2 });
     expect(await grandchild.status()).toMatchObject({ pending: 0, cancelled: 2, cancelReason: 'enough' });
   });
 
-  test('is left alone when it is not cancelled any more: a later batch has its id', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('is left alone when it is not cancelled any more: a later batch has its id', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const home = await homeOf(users);
     const first = await users.createBatch({ id: 'nightly' });
     await first.addBulk([later]);

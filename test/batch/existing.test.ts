@@ -4,16 +4,16 @@ import { type AnyJob, describe, eventually, expect, gate, test } from '../suppor
 const rows = [1, 2, 3].map((row) => ({ name: 'row', data: { row } }));
 
 describe('addBatch({ id, ifExists }) of a batch that exists', () => {
-  test("joins it by default, and with 'join': nothing is added twice", async ({ bench }) => {
-    const users = bench.queue('users');
+  test("joins it by default, and with 'join': nothing is added twice", async ({ testbed }) => {
+    const users = testbed.queue('users');
     const first = await users.addBatch({ id: 'import-42' }, rows);
     const again = await users.addBatch({ id: 'import-42', ifExists: 'join' }, rows);
     expect(again.created).toBe(false);
     expect(await first.status()).toMatchObject({ total: 3, sealed: true });
   });
 
-  test("'reject' refuses it, and changes nothing", async ({ bench }) => {
-    const users = bench.queue('users');
+  test("'reject' refuses it, and changes nothing", async ({ testbed }) => {
+    const users = testbed.queue('users');
     const first = await users.addBatch({ id: 'import-42', ifExists: 'reject' }, rows);
     const again = users.addBatch({ id: 'import-42', ifExists: 'reject' }, [...rows, { name: 'row', data: { row: 4 } }]);
     await expect(again).rejects.toThrow(BatchConflictError);
@@ -22,9 +22,9 @@ describe('addBatch({ id, ifExists }) of a batch that exists', () => {
   });
 
   test("'replace' removes it with its members' jobs, whether or not it has finished, and its callbacks do not run", async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
+    const users = testbed.queue('users');
     const ran: unknown[] = [];
     const options = { id: 'import-42', ifExists: 'replace', on: { complete: { name: 'done' } } } as const;
     const first = await users.addBatch(options, rows);
@@ -34,16 +34,16 @@ describe('addBatch({ id, ifExists }) of a batch that exists', () => {
     await expect(first.add('row', {})).rejects.toThrow(BatchNotFoundError);
     const third = await users.addBatch(options, [own]);
     expect(await users.getJobCounts('wait')).toEqual({ wait: 1 });
-    bench.worker('users', async (job) => ran.push(job.name === 'done' ? 'done' : job.data));
-    bench.batchWorker();
+    testbed.worker('users', async (job) => ran.push(job.name === 'done' ? 'done' : job.data));
+    testbed.batchWorker();
     expect(await third.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 1 });
     const fourth = await users.addBatch(options, [own]);
     expect(await fourth.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 1 });
     expect(ran).toEqual([{ row: 9 }, 'done', { row: 9 }, 'done']);
   });
 
-  test("of callers that 'replace' at the same time, each gets a batch, and the last one stays", async ({ bench }) => {
-    const users = bench.queue('users');
+  test("of callers that 'replace' at the same time, each gets a batch, and the last one stays", async ({ testbed }) => {
+    const users = testbed.queue('users');
     const options = { id: 'import-42', ifExists: 'replace' } as const;
     const created = await Promise.allSettled([1, 2, 3, 4].map(() => users.addBatch(options, rows)));
     for (const outcome of created) {
@@ -56,15 +56,15 @@ describe('addBatch({ id, ifExists }) of a batch that exists', () => {
     expect(await (await users.getBatch('import-42')).status()).toMatchObject({ total: 3, sealed: true });
   });
 
-  test('a member that is running ends outside of any batch when its batch is replaced', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('a member that is running ends outside of any batch when its batch is replaced', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const { opened, open } = gate();
     let started = 0;
-    bench.worker('users', async (job: AnyJob) => {
+    testbed.worker('users', async (job: AnyJob) => {
       started += 1;
       await (job.data.row === 'slow' ? opened : undefined);
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const options = { id: 'import-42', ifExists: 'replace' } as const;
     await users.addBatch(options, [{ name: 'row', data: { row: 'slow' } }]);
     await eventually(() => started === 1);
@@ -73,8 +73,8 @@ describe('addBatch({ id, ifExists }) of a batch that exists', () => {
     expect(await second.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 0 });
   });
 
-  test('a child cannot replace, and other words are refused', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('a child cannot replace, and other words are refused', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const parent = await users.createBatch();
     await expect(parent.createBatch({ id: 'a', ifExists: 'replace' })).rejects.toThrow('is not for a child batch');
     const ifExists = 'overwrite' as 'replace';
@@ -84,11 +84,11 @@ describe('addBatch({ id, ifExists }) of a batch that exists', () => {
 });
 
 test("a batch's id may have the separators ':' and '~', as ids of scheduled jobs and of members have", async ({
-  bench,
+  testbed,
 }) => {
-  const users = bench.queue('users');
-  bench.worker('users', async () => 1);
-  bench.batchWorker();
+  const users = testbed.queue('users');
+  testbed.worker('users', async () => 1);
+  testbed.batchWorker();
   const id = 'import-repeat:nightly:1700000000000~3';
   const batch = await users.addBatch({ id, on: { complete: { name: 'done' } } }, rows);
   expect(batch.id).toBe('import-repeat%3Anightly%3A1700000000000%7E3');

@@ -5,7 +5,7 @@ import { expiredBatches } from '../../src/record/expiry.js';
 import { beginRemoval, releaseRemoval } from '../../src/record/removal.js';
 import { FIRST_PLACE, takeApart } from '../../src/record/take-apart.js';
 import { monitorRedis } from '../support/monitor.js';
-import { type Bench, describe, eventually, expect, keysOf, test } from '../support/test.js';
+import { describe, eventually, expect, keysOf, type Testbed, test } from '../support/test.js';
 
 const AN_HOUR = 3_600_000;
 const isGone = (batch: Batch) =>
@@ -18,59 +18,59 @@ const isGone = (batch: Batch) =>
  * Resolves when the reconcilers have gone round: a batch that is not to be kept has been created, has finished, and is
  * gone.
  */
-async function aRound(bench: Bench): Promise<void> {
-  const batch = await bench.queue('users').addBatch({ keep: { age: 0 } }, []);
+async function aRound(testbed: Testbed): Promise<void> {
+  const batch = await testbed.queue('users').addBatch({ keep: { age: 0 } }, []);
   await eventually(() => isGone(batch));
 }
 
 describe('the age of a finished batch', () => {
-  test('is told by Redis: a BatchWorker whose clock is 70 minutes slow expires nothing early', async ({ bench }) => {
-    const slowWorker = bench.batchWorker();
-    const batch = await bench.queue('users').addBatch({ keep: { age: 3600 } }, []);
+  test('is told by Redis: a BatchWorker whose clock is 70 minutes slow expires nothing early', async ({ testbed }) => {
+    const slowWorker = testbed.batchWorker();
+    const batch = await testbed.queue('users').addBatch({ keep: { age: 3600 } }, []);
     const { finishedAt = 0 } = await batch.waitUntilFinished(10_000);
     await slowWorker.close();
     // What such a BatchWorker writes, and where BullMQ sorts it.
     const slow = finishedAt - 70 * 60_000;
-    await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'finishedOn', slow);
-    await bench.redis.zadd(`${bench.prefix}:batches:completed`, slow, batch.id);
-    bench.batchWorker({ reconcileInterval: 10 });
-    for (let rounds = 0; rounds < 3; rounds++) await aRound(bench);
+    await testbed.redis.hset(`${testbed.prefix}:batches:${batch.id}`, 'finishedOn', slow);
+    await testbed.redis.zadd(`${testbed.prefix}:batches:completed`, slow, batch.id);
+    testbed.batchWorker({ reconcileInterval: 10 });
+    for (let rounds = 0; rounds < 3; rounds++) await aRound(testbed);
     expect(await batch.status()).toMatchObject({ state: 'succeeded' });
     // Two hours later.
     const [seen, at] =
-      (await bench.redis.hget(`${bench.prefix}:batches:${batch.id}`, 'b:finishedAt'))?.split(':') ?? [];
-    await bench.redis.hset(
-      `${bench.prefix}:batches:${batch.id}`,
+      (await testbed.redis.hget(`${testbed.prefix}:batches:${batch.id}`, 'b:finishedAt'))?.split(':') ?? [];
+    await testbed.redis.hset(
+      `${testbed.prefix}:batches:${batch.id}`,
       'b:finishedAt',
       `${seen}:${Number(at) - 2 * AN_HOUR}`,
     );
     await eventually(() => isGone(batch));
   });
 
-  test('counts anew when it was retried and has finished again', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('counts anew when it was retried and has finished again', async ({ testbed }) => {
+    const users = testbed.queue('users');
     let isMended = false;
-    bench.worker('users', async () => {
+    testbed.worker('users', async () => {
       if (!isMended) throw new Error('no');
     });
-    bench.batchWorker({ reconcileInterval: 10 });
+    testbed.batchWorker({ reconcileInterval: 10 });
     const batch = await users.addBatch({ keep: { age: 3600 } }, [{ name: 'bad', data: {} }]);
     await batch.waitUntilFinished(10_000);
-    const key = `${bench.prefix}:batches:${batch.id}`;
-    const seen = await eventually(() => bench.redis.hget(key, 'b:finishedAt'));
+    const key = `${testbed.prefix}:batches:${batch.id}`;
+    const seen = await eventually(() => testbed.redis.hget(key, 'b:finishedAt'));
     const before = Number(seen.split(':')[1]) - 2 * AN_HOUR;
     isMended = true;
     await batch.retry();
-    await bench.redis.hset(key, 'b:finishedAt', `${seen.split(':')[0]}:${before}`);
+    await testbed.redis.hset(key, 'b:finishedAt', `${seen.split(':')[0]}:${before}`);
     await eventually(async () => (await batch.status()).state === 'succeeded');
-    for (let rounds = 0; rounds < 3; rounds++) await aRound(bench);
+    for (let rounds = 0; rounds < 3; rounds++) await aRound(testbed);
     expect(await batch.status()).toMatchObject({ state: 'succeeded', recovered: true });
   });
 });
 
-test('what expiry reads of a batch does not grow with its definition', async ({ bench }) => {
-  const users = bench.queue('users');
-  bench.batchWorker();
+test('what expiry reads of a batch does not grow with its definition', async ({ testbed }) => {
+  const users = testbed.queue('users');
+  testbed.batchWorker();
   const { redis } = await homeOf(users);
   const data = { text: 'x'.repeat(50_000) };
   for (let i = 0; i < 12; i++) {
@@ -78,7 +78,7 @@ test('what expiry reads of a batch does not grow with its definition', async ({ 
   }
   const finished = () => users.getBatchCounts().then(({ succeeded }) => succeeded === 12);
   await eventually(finished);
-  const calls = await monitor(bench);
+  const calls = await monitor(testbed);
   expect(await expiredBatches(redis, 0, 99)).toEqual([]);
   const looks = await calls();
   expect(looks.length).toBeGreaterThan(12);
@@ -86,37 +86,37 @@ test('what expiry reads of a batch does not grow with its definition', async ({ 
 });
 
 /** Redis tells what it executes; returns what did since the last call, in this prefix. */
-async function monitor(bench: Bench): Promise<() => Promise<string[]>> {
+async function monitor(testbed: Testbed): Promise<() => Promise<string[]>> {
   const calls: string[] = [];
-  await monitorRedis(bench, ({ args, isOfScript }) => {
+  await monitorRedis(testbed, ({ args, isOfScript }) => {
     if (isOfScript) calls.push(args.map((arg) => `"${arg}"`).join(' '));
-    if (args[1] === bench.prefix) calls.push(bench.prefix);
+    if (args[1] === testbed.prefix) calls.push(testbed.prefix);
   });
   return async () => {
-    await bench.redis.echo(bench.prefix);
-    await eventually(() => calls.at(-1) === bench.prefix);
-    return calls.splice(0).filter((call) => call.includes(`${bench.prefix}:`));
+    await testbed.redis.echo(testbed.prefix);
+    await eventually(() => calls.at(-1) === testbed.prefix);
+    return calls.splice(0).filter((call) => call.includes(`${testbed.prefix}:`));
   };
 }
 
 describe('maintenance', () => {
   /** A finished batch of so many members, whose jobs are gone. */
-  async function large(bench: Bench, id: string, keep: { age: number }): Promise<Batch> {
-    const batch = await bench.queue('users').addBatch({ id, keep }, []);
+  async function large(testbed: Testbed, id: string, keep: { age: number }): Promise<Batch> {
+    const batch = await testbed.queue('users').addBatch({ id, keep }, []);
     await batch.waitUntilFinished(10_000);
     for (let from = 0; from < 60_000; from += 5000) {
-      const members = Array.from({ length: 5000 }, (_, i) => [`${bench.prefix}:users:${id}-${from + i}`, 'null']);
-      await bench.redis.hset(`${bench.prefix}:batches:${id}:processed`, ...members.flat());
+      const members = Array.from({ length: 5000 }, (_, i) => [`${testbed.prefix}:users:${id}-${from + i}`, 'null']);
+      await testbed.redis.hset(`${testbed.prefix}:batches:${id}:processed`, ...members.flat());
     }
     return batch;
   }
 
-  test('removes one batch in turns of bounded length, and beside it nobody else does', async ({ bench }) => {
-    bench.batchWorker();
-    const held = await bench.heldConnection();
-    const home = await homeOf(bench.queue('users'));
-    const heldHome = await homeOf(bench.queue('users', { connection: held.connection }));
-    await large(bench, 'large', { age: 0 });
+  test('removes one batch in turns of bounded length, and beside it nobody else does', async ({ testbed }) => {
+    testbed.batchWorker();
+    const held = await testbed.heldConnection();
+    const home = await homeOf(testbed.queue('users'));
+    const heldHome = await homeOf(testbed.queue('users', { connection: held.connection }));
+    await large(testbed, 'large', { age: 0 });
     await held.idle();
     held.countFrom();
     expect(await expireBatch(heldHome, 'large', { slices: 5 })).toBe('more');
@@ -126,31 +126,31 @@ describe('maintenance', () => {
     held.holdBefore(5);
     const turn = continueRemoval(heldHome, 'large');
     await held.heldOrEnded(turn);
-    const before = await bench.redis.hlen(`${bench.prefix}:batches:large:processed`);
+    const before = await testbed.redis.hlen(`${testbed.prefix}:batches:large:processed`);
     expect(await continueRemoval(home, 'large')).toBe('held');
-    expect(await bench.redis.hlen(`${bench.prefix}:batches:large:processed`)).toBe(before);
+    expect(await testbed.redis.hlen(`${testbed.prefix}:batches:large:processed`)).toBe(before);
     // When its lease has ended, and another one holds the removal, it does nothing more, whatever it had begun.
-    const key = `${bench.prefix}:batches:large`;
-    const mark = (await bench.redis.hget(key, 'b:removal')) ?? '';
-    await bench.redis.hset(key, 'b:removal', mark.replace(/^(\S+) \d+/, '$1 0'));
+    const key = `${testbed.prefix}:batches:large`;
+    const mark = (await testbed.redis.hget(key, 'b:removal')) ?? '';
+    await testbed.redis.hset(key, 'b:removal', mark.replace(/^(\S+) \d+/, '$1 0'));
     const begun = await beginRemoval(home.redis, 'large', { how: 'continue', holder: 'other' });
     held.release();
     expect(await turn).toBe('held');
-    expect(await bench.redis.hlen(`${key}:processed`)).toBe(before);
+    expect(await testbed.redis.hlen(`${key}:processed`)).toBe(before);
     // Nor would it take anything of another life of the batch, if it were the holder.
     const hold = { batchId: 'large', nonce: 'another', holder: 'other' };
     expect(await takeApart(home.redis, hold, FIRST_PLACE, [])).toMatchObject({ outcome: 'lost' });
     await releaseRemoval(home.redis, { ...hold, nonce: 'nonce' in begun ? begun.nonce : '' });
     await eventually(async () => (await continueRemoval(home, 'large')) === 'done');
-    expect((await keysOf(bench.redis, bench.prefix)).filter((key) => key.includes(':large'))).toEqual([]);
+    expect((await keysOf(testbed.redis, testbed.prefix)).filter((key) => key.includes(':large'))).toEqual([]);
     expect(await continueRemoval(home, 'large')).toBe('done');
   });
 
-  test('of batches that expire at the same time, a large one does not keep the others waiting', async ({ bench }) => {
-    const worker = bench.batchWorker();
-    const home = await homeOf(bench.queue('users'));
-    await large(bench, 'large', { age: 0 });
-    const small = await bench.queue('users').addBatch({ keep: { age: 0 } }, []);
+  test('of batches that expire at the same time, a large one does not keep the others waiting', async ({ testbed }) => {
+    const worker = testbed.batchWorker();
+    const home = await homeOf(testbed.queue('users'));
+    await large(testbed, 'large', { age: 0 });
+    const small = await testbed.queue('users').addBatch({ keep: { age: 0 } }, []);
     await small.waitUntilFinished(10_000);
     await worker.close();
     const ids = await expiredBatches(home.redis, 0, 99);
@@ -160,40 +160,40 @@ describe('maintenance', () => {
     expect(ended).toEqual(['more', 'done']);
   });
 
-  test('finds batches whose removal was cut short in the index of what batches need', async ({ bench }) => {
-    const home = await homeOf(bench.queue('users'));
-    const batch = await bench.queue('users').createBatch();
+  test('finds batches whose removal was cut short in the index of what batches need', async ({ testbed }) => {
+    const home = await homeOf(testbed.queue('users'));
+    const batch = await testbed.queue('users').createBatch();
     expect(await continueRemoval(home, batch.id)).toBe('not removed');
     expect(await expireBatch(home, batch.id)).toBe('kept');
-    const held = await bench.heldConnection();
-    const actors = await bench.queue('users', { connection: held.connection }).getBatch(batch.id);
+    const held = await testbed.heldConnection();
+    const actors = await testbed.queue('users', { connection: held.connection }).getBatch(batch.id);
     await held.idle();
     held.countFrom();
     held.holdBefore(3);
     const removing = actors.remove({ force: true });
     await held.heldOrEnded(removing);
-    const needs = `${bench.prefix}:batches:reconciler:needs:removals`;
-    expect(await bench.redis.zrange(needs, '0', '-1')).toEqual([batch.id]);
+    const needs = `${testbed.prefix}:batches:reconciler:needs:removals`;
+    expect(await testbed.redis.zrange(needs, '0', '-1')).toEqual([batch.id]);
     held.release();
     await removing;
-    expect(await bench.redis.exists(needs)).toBe(0);
+    expect(await testbed.redis.exists(needs)).toBe(0);
   });
 });
 
 test('a batch that is retried does not expire, and is not removed without force, until the retry has died', async ({
-  bench,
+  testbed,
 }) => {
-  const users = bench.queue('users');
-  const worker = bench.worker('users', async () => {
+  const users = testbed.queue('users');
+  const worker = testbed.worker('users', async () => {
     throw new Error('no');
   });
-  bench.batchWorker();
+  testbed.batchWorker();
   const home = await homeOf(users);
   const batch = await users.addBatch({ keep: { age: 0 } }, [{ name: 'bad', data: {} }]);
   await batch.waitUntilFinished(10_000);
   await worker.close();
-  const held = await bench.heldConnection();
-  const actors = await bench.queue('users', { connection: held.connection }).getBatch(batch.id);
+  const held = await testbed.heldConnection();
+  const actors = await testbed.queue('users', { connection: held.connection }).getBatch(batch.id);
   await held.idle();
   held.countFrom();
   held.holdBefore(3);
@@ -202,26 +202,26 @@ test('a batch that is retried does not expire, and is not removed without force,
   expect(await expireBatch(home, batch.id)).toBe('kept');
   await expect(batch.remove()).rejects.toThrow('has not finished');
   // A minute later.
-  const claim = (await bench.redis.hget(`${bench.prefix}:batches:${batch.id}`, 'b:retrying')) ?? '';
-  await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:retrying', `${claim.split(' ')[0]} 0`);
+  const claim = (await testbed.redis.hget(`${testbed.prefix}:batches:${batch.id}`, 'b:retrying')) ?? '';
+  await testbed.redis.hset(`${testbed.prefix}:batches:${batch.id}`, 'b:retrying', `${claim.split(' ')[0]} 0`);
   expect(await expireBatch(home, batch.id)).toBe('done');
   held.release();
   await expect(retrying).rejects.toThrow(BatchNotFoundError);
 });
 
 test('20,000 members are gone when remove({ members: true }) resolves, beside BatchWorkers that look for removals', async ({
-  bench,
+  testbed,
 }) => {
-  const users = bench.queue('users');
-  bench.batchWorker({ reconcileInterval: 5 });
-  bench.batchWorker({ reconcileInterval: 5 });
+  const users = testbed.queue('users');
+  testbed.batchWorker({ reconcileInterval: 5 });
+  testbed.batchWorker({ reconcileInterval: 5 });
   const batch = await users.createBatch();
   await batch.addBulk(Array.from({ length: 20_000 }, (_, n) => ({ name: 'member', data: n })));
   await batch.seal();
-  await settleAll(bench, batch);
+  await settleAll(testbed, batch);
   expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 20_000 });
   await batch.remove({ members: true });
-  const left = (await keysOf(bench.redis, bench.prefix)).filter((key) =>
+  const left = (await keysOf(testbed.redis, testbed.prefix)).filter((key) =>
     /:users:[A-Za-z0-9]{8}-|:batches:[A-Za-z0-9]{12}/.test(key),
   );
   expect(left).toEqual([]);
@@ -229,7 +229,7 @@ test('20,000 members are gone when remove({ members: true }) resolves, beside Ba
 });
 
 /** What workers do to the members that wait, without the minute that they would take. */
-async function settleAll(bench: Bench, batch: Batch): Promise<void> {
+async function settleAll(testbed: Testbed, batch: Batch): Promise<void> {
   const settle = `
     local ids = redis.call('LPOP', KEYS[1], 500) or {}
     for _, id in ipairs(ids) do
@@ -240,11 +240,11 @@ async function settleAll(bench: Bench, batch: Batch): Promise<void> {
       redis.call('HSET', KEYS[4], key, 'null')
     end
     return #ids`;
-  const [users, key] = [`${bench.prefix}:users:`, `${bench.prefix}:batches:${batch.id}`];
-  const last = (await bench.redis.rpop(`${users}wait`)) ?? '';
+  const [users, key] = [`${testbed.prefix}:users:`, `${testbed.prefix}:batches:${batch.id}`];
+  const last = (await testbed.redis.rpop(`${users}wait`)) ?? '';
   const keys = [`${users}wait`, `${users}completed`, `${key}:dependencies`, `${key}:processed`];
-  while ((await bench.redis.eval(settle, 4, ...keys, users)) !== 0);
+  while ((await testbed.redis.eval(settle, 4, ...keys, users)) !== 0);
   // The last one is run by a worker, which tells the batch.
-  await bench.redis.rpush(`${users}wait`, last);
-  bench.worker('users', async () => {});
+  await testbed.redis.rpush(`${users}wait`, last);
+  testbed.worker('users', async () => {});
 }

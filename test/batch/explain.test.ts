@@ -1,26 +1,26 @@
 import { UnrecoverableError, WaitingChildrenError } from 'bullmq';
 import { type BatchExplanation, BatchNotFoundError } from '../../src/index.js';
-import { type AnyJob, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
+import { type AnyJob, describe, eventually, expect, gate, type Testbed, test } from '../support/test.js';
 
 const ISO = String.raw`\d{4}-\d\d-\d\dT[\d:.]+Z`;
 
 const countsOf = ({ members }: BatchExplanation) =>
   Object.fromEntries(members.map(({ queue, state, count }) => [`${queue} ${state}`, count]));
 
-const worker = (bench: Bench, queue: string) =>
-  `new Worker('${queue}', processor, { connection, prefix: '${bench.prefix}' })`;
+const worker = (testbed: Testbed, queue: string) =>
+  `new Worker('${queue}', processor, { connection, prefix: '${testbed.prefix}' })`;
 
 describe('explain() says', () => {
-  test('that nobody works, most important first, and how to change that', async ({ bench }) => {
-    const mail = bench.queue('mail');
+  test('that nobody works, most important first, and how to change that', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
     const batch = await mail.createBatch({ description: 'November' });
     await batch.addBulk([1, 2, 3].map((data) => ({ name: 'send', data })));
     await batch.add('remind', {}, { delay: 3_600_000 });
     const explanation = await batch.explain();
     expect(explanation.reasons).toEqual([
-      `No BatchWorker is running: start one with new BatchWorker({ connection, prefix: '${bench.prefix}' }).`,
+      `No BatchWorker is running: start one with new BatchWorker({ connection, prefix: '${testbed.prefix}' }).`,
       `3 members are waiting and 1 is delayed in queue 'mail', and no worker is connected to it: start one with ` +
-        `${worker(bench, 'mail')}.`,
+        `${worker(testbed, 'mail')}.`,
       expect.stringMatching(
         new RegExp(
           `^It is not sealed: it has been open since ${ISO}, and its producer's last sign of life was at ${ISO}. ` +
@@ -43,10 +43,10 @@ describe('explain() says', () => {
   });
 
   test('about how many members wait in a large batch, from a sample, and which of them wait longest', async ({
-    bench,
+    testbed,
   }) => {
-    const held = await bench.heldConnection();
-    const mail = bench.queue('mail', { connection: held.connection });
+    const held = await testbed.heldConnection();
+    const mail = testbed.queue('mail', { connection: held.connection });
     const batch = await mail.createBatch();
     await batch.add('first', {});
     await batch.addBulk(Array.from({ length: 6000 }, () => ({ name: 'send', data: {} })));
@@ -73,12 +73,12 @@ describe('explain() says', () => {
     );
   });
 
-  test('nothing of workers that are connected', async ({ bench }) => {
-    const mail = bench.queue('mail');
+  test('nothing of workers that are connected', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
     const held = gate();
-    bench.use({ close: async () => held.open() });
-    const mailWorkers = [1, 2].map(() => bench.worker('mail', () => held.opened, { name: 'of-the-tests' }));
-    await Promise.all([...mailWorkers, bench.batchWorker()].map((one) => one.waitUntilReady()));
+    testbed.use({ close: async () => held.open() });
+    const mailWorkers = [1, 2].map(() => testbed.worker('mail', () => held.opened, { name: 'of-the-tests' }));
+    await Promise.all([...mailWorkers, testbed.batchWorker()].map((one) => one.waitUntilReady()));
     const batch = await mail.addBatch({}, [{ name: 'send', data: 1 }]);
     await eventually(async () => (await mail.getActiveCount()) === 1);
     const { reasons, queues, members } = await batch.explain();
@@ -90,11 +90,13 @@ describe('explain() says', () => {
     ]);
   });
 
-  test('which queues are paused, also that of the batches', async ({ bench }) => {
-    const mail = bench.queue('mail');
-    await Promise.all([bench.worker('mail', async () => {}), bench.batchWorker()].map((one) => one.waitUntilReady()));
+  test('which queues are paused, also that of the batches', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
+    await Promise.all(
+      [testbed.worker('mail', async () => {}), testbed.batchWorker()].map((one) => one.waitUntilReady()),
+    );
     await mail.pause();
-    await bench.plainQueue('batches').pause();
+    await testbed.plainQueue('batches').pause();
     const batch = await mail.addBatch({}, [{ name: 'send', data: 1 }]);
     expect((await batch.explain()).reasons).toEqual([
       `The queue 'batches' is paused, so no batch goes on: resume it, e.g. in Bull Board.`,
@@ -102,9 +104,9 @@ describe('explain() says', () => {
     ]);
   });
 
-  test('nothing of workers where Redis does not allow CLIENT LIST', async ({ bench }) => {
-    const username = bench.prefix;
-    await bench.redis.call(
+  test('nothing of workers where Redis does not allow CLIENT LIST', async ({ testbed }) => {
+    const username = testbed.prefix;
+    await testbed.redis.call(
       'ACL',
       'SETUSER',
       username,
@@ -116,23 +118,23 @@ describe('explain() says', () => {
       '-client',
       '+client|setname',
     );
-    bench.use({ close: () => bench.redis.call('ACL', 'DELUSER', username) });
-    const connection = { ...bench.connection, username, password: 'secret' };
-    const batch = await bench.queue('mail', { connection }).addBatch({}, [{ name: 'send', data: 1 }]);
+    testbed.use({ close: () => testbed.redis.call('ACL', 'DELUSER', username) });
+    const connection = { ...testbed.connection, username, password: 'secret' };
+    const batch = await testbed.queue('mail', { connection }).addBatch({}, [{ name: 'send', data: 1 }]);
     const { reasons, queues } = await batch.explain();
     expect(queues.map(({ workers }) => workers)).toEqual([undefined, undefined]);
     expect(reasons).toEqual([`1 member is waiting in queue 'mail'.`]);
   });
 
-  test('in which state its members are, and which are the oldest', async ({ bench }) => {
-    const mail = bench.queue('mail');
+  test('in which state its members are, and which are the oldest', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
     const held = gate();
-    bench.use({ close: async () => held.open() });
-    const running = bench.worker(
+    testbed.use({ close: async () => held.open() });
+    const running = testbed.worker(
       'mail',
       async (job, token = '') => {
         if (job.name === 'flow') {
-          await bench
+          await testbed
             .plainQueue('parts')
             .add('part', {}, { parent: { id: job.id ?? '', queue: job.queueQualifiedName } });
           await job.moveToWaitingChildren(token);
@@ -154,7 +156,7 @@ describe('explain() says', () => {
     });
     // A worker that dies leaves a running job without its lock.
     await running.pause(true);
-    await bench.redis.del(`${bench.prefix}:mail:${ids[1]}:lock`);
+    await testbed.redis.del(`${testbed.prefix}:mail:${ids[1]}:lock`);
     await batch.addBulk(
       [1, 2, 3, 4, 5].map((n) => ({ name: `wait-${n}`, data: n, opts: { timestamp: 6000 - n * 1000 } })),
     );
@@ -162,12 +164,12 @@ describe('explain() says', () => {
     await batch.add('later', {}, { delay: 3_600_000 });
     await batch.add('elsewhere', {}, {});
     const lost = await batch.add('lost', {}, { delay: 3_600_000 });
-    await bench.redis.del(`${bench.prefix}:mail:${lost.id}`);
-    bench.owns('other');
+    await testbed.redis.del(`${testbed.prefix}:mail:${lost.id}`);
+    testbed.owns('other');
     await batch.addBulk([{ name: 'other', data: 1, queue: 'other' }]);
-    const [other] = await bench.plainQueue('other').getWaiting();
+    const [other] = await testbed.plainQueue('other').getWaiting();
     const taken = await batch.add('taken', {});
-    await bench.redis.hset(`${bench.prefix}:mail:${taken.id}`, 'parentKey', `${bench.prefix}:other:${other?.id}`);
+    await testbed.redis.hset(`${testbed.prefix}:mail:${taken.id}`, 'parentKey', `${testbed.prefix}:other:${other?.id}`);
     const explanation = await batch.explain();
     expect(countsOf(explanation)).toEqual({
       'mail active': 2,
@@ -196,10 +198,10 @@ describe('explain() says', () => {
     );
   });
 
-  test('which members fail, and why', async ({ bench }) => {
-    const mail = bench.queue('mail');
-    await bench.batchWorker().waitUntilReady();
-    await bench
+  test('which members fail, and why', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
+    await testbed.batchWorker().waitUntilReady();
+    await testbed
       .worker('mail', async () => {
         throw new Error('no route to host.\n    at somewhere');
       })
@@ -232,17 +234,17 @@ describe('explain() says', () => {
     ]);
   });
 
-  test('which child batches are outstanding', async ({ bench }) => {
-    const mail = bench.queue('mail');
-    await bench.batchWorker().waitUntilReady();
+  test('which child batches are outstanding', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
+    await testbed.batchWorker().waitUntilReady();
     const batch = await mail.createBatch();
     const open = await batch.createBatch({ description: 'Users' });
     const sealed = await batch.createBatch();
     await sealed.addBulk([1, 2].map((data) => ({ name: 'send', data })));
     await sealed.seal();
     const lost = await batch.createBatch();
-    await bench.redis.del(`${bench.prefix}:batches:${lost.id}`);
-    await bench.redis.zrem(`${bench.prefix}:batches:delayed`, lost.id);
+    await testbed.redis.del(`${testbed.prefix}:batches:${lost.id}`);
+    await testbed.redis.zrem(`${testbed.prefix}:batches:delayed`, lost.id);
     await batch.seal();
     const { children, members, reasons } = await batch.explain();
     expect(children).toEqual([
@@ -259,12 +261,12 @@ describe('explain() says', () => {
     ]);
   });
 
-  test('not to seal a child batch that was cancelled before it was sealed', async ({ bench }) => {
-    const mail = bench.queue('mail');
+  test('not to seal a child batch that was cancelled before it was sealed', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
     const held = gate();
-    bench.use({ close: async () => held.open() });
-    bench.worker('mail', () => held.opened);
-    await bench.batchWorker().waitUntilReady();
+    testbed.use({ close: async () => held.open() });
+    testbed.worker('mail', () => held.opened);
+    await testbed.batchWorker().waitUntilReady();
     const batch = await mail.createBatch();
     const child = await batch.createBatch();
     await child.add('send', {});
@@ -279,23 +281,23 @@ describe('explain() says', () => {
     ]);
   });
 
-  test('that a batch which was cancelled before it was sealed is mended without a seal', async ({ bench }) => {
-    const mail = bench.queue('mail');
+  test('that a batch which was cancelled before it was sealed is mended without a seal', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
     const batch = await mail.createBatch();
     const { id } = await batch.add('send', {});
-    await bench.redis.del(`${bench.prefix}:mail:${id}`);
+    await testbed.redis.del(`${testbed.prefix}:mail:${id}`);
     await batch.cancel();
     const { members, reasons } = await batch.explain();
     expect(members).toMatchObject([{ state: 'no job', count: 1 }]);
     expect(reasons.join('\n')).toContain(`or a BatchWorker counts it as missing after 'missingAfter'.`);
   });
 
-  test('which callbacks wait or fail; they are no members', async ({ bench }) => {
-    const mail = bench.queue('mail');
-    bench.owns('reports');
+  test('which callbacks wait or fail; they are no members', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
+    testbed.owns('reports');
     const workers = [
-      bench.batchWorker(),
-      bench.worker('mail', async (job: AnyJob) => {
+      testbed.batchWorker(),
+      testbed.worker('mail', async (job: AnyJob) => {
         if (job.name === 'never') throw new UnrecoverableError('not known');
         if (job.name === 'flaky') throw new Error('timeout');
       }),
@@ -330,7 +332,7 @@ describe('explain() says', () => {
     ]);
     expect(reasons).toEqual([
       `The complete callback 'report' is waiting in queue 'reports', and no worker is connected to it: start one ` +
-        `with ${worker(bench, 'reports')}.`,
+        `with ${worker(testbed, 'reports')}.`,
       `The complete callback 'flaky' has failed 1 attempt and is tried again: timeout.`,
       `The complete callback 'never' in queue 'mail' has failed: not known. The batch fails when it finishes; ` +
         'batch.retry() then runs the callback again.',
@@ -338,11 +340,11 @@ describe('explain() says', () => {
     ]);
   });
 
-  test('that it was cancelled, why, and what still runs', async ({ bench }) => {
-    const mail = bench.queue('mail');
+  test('that it was cancelled, why, and what still runs', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
     const held = gate();
-    bench.batchWorker();
-    bench.worker('mail', async () => held.opened);
+    testbed.batchWorker();
+    testbed.worker('mail', async () => held.opened);
     const batch = await mail.createBatch();
     await batch.add('send', {});
     await eventually(async () => (await mail.getActiveCount()) === 1);
@@ -360,8 +362,8 @@ describe('explain() says', () => {
     ]);
   });
 
-  test('that a callback is due, when only the BatchWorker is missing', async ({ bench }) => {
-    const mail = bench.queue('mail');
+  test('that a callback is due, when only the BatchWorker is missing', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
     const batch = await mail.addBatch({ on: { complete: { name: 'report' } } }, []);
     const { callbacks, reasons } = await batch.explain();
     expect(callbacks).toMatchObject([{ name: 'report', state: 'pending', jobState: 'no job' }]);
@@ -371,10 +373,10 @@ describe('explain() says', () => {
     ]);
   });
 
-  test('that it was abandoned', async ({ bench }) => {
-    const mail = bench.queue('mail');
-    bench.owns('reports');
-    await bench.batchWorker().waitUntilReady();
+  test('that it was abandoned', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
+    testbed.owns('reports');
+    await testbed.batchWorker().waitUntilReady();
     const batch = await mail.createBatch({
       openTimeout: 1,
       on: { complete: { name: 'report', queue: 'reports' } },
@@ -386,10 +388,10 @@ describe('explain() says', () => {
     ]);
   });
 
-  test('that and how it has finished', async ({ bench }) => {
-    const mail = bench.queue('mail');
-    bench.batchWorker();
-    bench.worker('mail', async (job: AnyJob) => {
+  test('that and how it has finished', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
+    testbed.batchWorker();
+    testbed.worker('mail', async (job: AnyJob) => {
       if (job.data === 'bad') throw new UnrecoverableError('no');
     });
     const good = await mail.addBatch({}, [{ name: 'send', data: 'good' }]);
@@ -412,11 +414,11 @@ describe('explain() says', () => {
   });
 
   describe('that a late callback has failed', () => {
-    async function withLateFailure(bench: Bench, { succeeds }: { succeeds: boolean }) {
-      const mail = bench.queue('mail');
+    async function withLateFailure(testbed: Testbed, { succeeds }: { succeeds: boolean }) {
+      const mail = testbed.queue('mail');
       const printer = { isOn: false };
-      bench.batchWorker();
-      bench.worker('mail', async (job: AnyJob) => {
+      testbed.batchWorker();
+      testbed.worker('mail', async (job: AnyJob) => {
         if (job.name === 'bad') throw new UnrecoverableError('no');
         if (job.name === 'report' && !printer.isOn) throw new UnrecoverableError('no printer.\n    at somewhere');
       });
@@ -427,8 +429,8 @@ describe('explain() says', () => {
       return { mail, batch, printer, jobId: (await batch.status()).callbacks[0]?.jobId ?? '' };
     }
 
-    test('although the batch has succeeded; retrying its job, as it says, mends it', async ({ bench }) => {
-      const { mail, batch, printer, jobId } = await withLateFailure(bench, { succeeds: true });
+    test('although the batch has succeeded; retrying its job, as it says, mends it', async ({ testbed }) => {
+      const { mail, batch, printer, jobId } = await withLateFailure(testbed, { succeeds: true });
       const { state, reasons, callbacks } = await batch.explain();
       expect(state).toBe('succeeded');
       expect(reasons).toEqual([
@@ -452,16 +454,16 @@ describe('explain() says', () => {
       });
     });
 
-    test('and batch.retry() mends it, as it says', async ({ bench }) => {
-      const { batch, printer } = await withLateFailure(bench, { succeeds: true });
+    test('and batch.retry() mends it, as it says', async ({ testbed }) => {
+      const { batch, printer } = await withLateFailure(testbed, { succeeds: true });
       printer.isOn = true;
       expect(await batch.retry()).toEqual({ retried: 1 });
       await eventually(async () => (await batch.status()).callbacks[0]?.state === 'succeeded');
       expect((await batch.status()).state).toBe('succeeded');
     });
 
-    test('of a batch that had failed before', async ({ bench }) => {
-      const { batch, jobId } = await withLateFailure(bench, { succeeds: false });
+    test('of a batch that had failed before', async ({ testbed }) => {
+      const { batch, jobId } = await withLateFailure(testbed, { succeeds: false });
       expect((await batch.explain()).reasons).toEqual([
         expect.stringMatching(/^It has finished, at .*, with state 'failed': 1 of 1 member failed: no\.$/),
         `Its late complete callback 'report' in queue 'mail' has failed: no printer. Retry its job '${jobId}' in ` +
@@ -471,10 +473,10 @@ describe('explain() says', () => {
     });
   });
 
-  test('that a batch which had failed waits for a member again', async ({ bench }) => {
-    const mail = bench.queue('mail');
-    bench.batchWorker();
-    const failing = bench.worker('mail', async () => {
+  test('that a batch which had failed waits for a member again', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
+    testbed.batchWorker();
+    const failing = testbed.worker('mail', async () => {
       throw new Error('no');
     });
     const batch = await mail.addBatch({}, [{ name: 'send', data: 1 }]);
@@ -493,15 +495,17 @@ describe('explain() says', () => {
     });
   });
 
-  test('that a member has finished without its batch having been told', async ({ bench }) => {
-    const mail = bench.queue('mail');
-    await Promise.all([bench.batchWorker(), bench.worker('mail', async () => {})].map((one) => one.waitUntilReady()));
+  test('that a member has finished without its batch having been told', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
+    await Promise.all(
+      [testbed.batchWorker(), testbed.worker('mail', async () => {})].map((one) => one.waitUntilReady()),
+    );
     const batch = await mail.createBatch();
     const job = await batch.add('send', 1);
     await eventually(async () => (await batch.status()).succeeded === 1);
     // What BullMQ does to a finished job that is added once more by a connection that was cut.
-    await bench.redis.sadd(`${bench.prefix}:batches:${batch.id}:dependencies`, `${bench.prefix}:mail:${job.id}`);
-    await bench.redis.hdel(`${bench.prefix}:batches:${batch.id}:processed`, `${bench.prefix}:mail:${job.id}`);
+    await testbed.redis.sadd(`${testbed.prefix}:batches:${batch.id}:dependencies`, `${testbed.prefix}:mail:${job.id}`);
+    await testbed.redis.hdel(`${testbed.prefix}:batches:${batch.id}:processed`, `${testbed.prefix}:mail:${job.id}`);
     await batch.seal();
     const { members, reasons } = await batch.explain();
     expect(members).toMatchObject([{ queue: 'mail', state: 'completed', count: 1, oldest: [{ id: job.id }] }]);
@@ -510,9 +514,9 @@ describe('explain() says', () => {
     ]);
   });
 
-  test('exact counts of many members, and the oldest of all pages', async ({ bench }) => {
-    const mail = bench.queue('mail');
-    bench.owns('letters');
+  test('exact counts of many members, and the oldest of all pages', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
+    testbed.owns('letters');
     const batch = await mail.createBatch();
     await batch.addBulk(
       Array.from({ length: 1200 }, (_, n) => ({
@@ -537,10 +541,10 @@ describe('explain() says', () => {
     ]);
   });
 
-  test('that there is no batch, by an error', async ({ bench }) => {
-    const mail = bench.queue('mail');
+  test('that there is no batch, by an error', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
     const batch = await mail.addBatch({}, []);
-    bench.batchWorker();
+    testbed.batchWorker();
     await batch.waitUntilFinished(10_000);
     await batch.remove();
     await expect(batch.explain()).rejects.toThrow(BatchNotFoundError);

@@ -1,10 +1,10 @@
 import { UnrecoverableError } from 'bullmq';
-import { type AnyJob, type Bench, expect, test } from '../support/test.js';
+import { type AnyJob, expect, type Testbed, test } from '../support/test.js';
 
-async function failedBatch(bench: Bench, reasons: readonly (string | undefined)[]) {
-  const users = bench.queue('users');
-  bench.batchWorker();
-  bench.worker(
+async function failedBatch(testbed: Testbed, reasons: readonly (string | undefined)[]) {
+  const users = testbed.queue('users');
+  testbed.batchWorker();
+  testbed.worker(
     'users',
     async ({ data }: AnyJob) => {
       if (data.fail !== undefined) throw new UnrecoverableError(data.fail);
@@ -19,9 +19,9 @@ async function failedBatch(bench: Bench, reasons: readonly (string | undefined)[
   return batch;
 }
 
-test('failures are counted by reason, with those that differ in a number as one', async ({ bench }) => {
+test('failures are counted by reason, with those that differ in a number as one', async ({ testbed }) => {
   const rows = Array.from({ length: 12 }, (_, row) => `duplicate of row ${row}`);
-  const batch = await failedBatch(bench, [...rows, 'name is missing', 'name is missing', 'row 99 is odd', undefined]);
+  const batch = await failedBatch(testbed, [...rows, 'name is missing', 'name is missing', 'row 99 is odd', undefined]);
   const { reasons, ...rest } = await batch.failureReasons();
   expect(rest).toEqual({ examined: 15, complete: true });
   expect(reasons.map(({ reason, count, examples }) => [reason, count, examples.length])).toEqual([
@@ -37,10 +37,10 @@ test('failures are counted by reason, with those that differ in a number as one'
   });
 });
 
-test('a child batch that has failed is one failure, with its own reason', async ({ bench }) => {
-  const users = bench.queue('users');
-  bench.batchWorker();
-  bench.worker('users', async () => {
+test('a child batch that has failed is one failure, with its own reason', async ({ testbed }) => {
+  const users = testbed.queue('users');
+  testbed.batchWorker();
+  testbed.worker('users', async () => {
     throw new UnrecoverableError('no e-mail');
   });
   const parent = await users.createBatch();
@@ -53,9 +53,9 @@ test('a child batch that has failed is one failure, with its own reason', async 
   expect(reasons).toMatchObject([{ count: 1, examples: [{ id: child.id, isBatch: true }] }]);
 });
 
-test('no more failures are looked at than the limit says, and the answer tells so', async ({ bench }) => {
+test('no more failures are looked at than the limit says, and the answer tells so', async ({ testbed }) => {
   const batch = await failedBatch(
-    bench,
+    testbed,
     Array.from({ length: 30 }, () => 'no e-mail'),
   );
   expect(await batch.failureReasons({ limit: 20 })).toMatchObject({
@@ -70,10 +70,10 @@ test('no more failures are looked at than the limit says, and the answer tells s
 });
 
 test('failuresPage() goes through those with one reason, by the name that failureReasons() gives it', async ({
-  bench,
+  testbed,
 }) => {
   const batch = await failedBatch(
-    bench,
+    testbed,
     Array.from({ length: 600 }, (_, row) => (row % 6 === 0 ? `duplicate of row ${row}` : 'no e-mail')),
   );
   const found = new Set<string>();
@@ -89,15 +89,15 @@ test('failuresPage() goes through those with one reason, by the name that failur
   expect(found.size).toBe(100);
 });
 
-test.for([0, -1, 1.5, Number.NaN, '10'] as const)('a limit of %s is refused', async (limit, { bench }) => {
-  const batch = await bench.queue('users').createBatch();
+test.for([0, -1, 1.5, Number.NaN, '10'] as const)('a limit of %s is refused', async (limit, { testbed }) => {
+  const batch = await testbed.queue('users').createBatch();
   await expect(batch.failureReasons({ limit: limit as number })).rejects.toThrow(
     'failureReasons(): limit must be an integer from 1, or Infinity',
   );
 });
 
-test('a batch without failures has no reasons for any', async ({ bench }) => {
-  const batch = await bench.queue('users').createBatch();
+test('a batch without failures has no reasons for any', async ({ testbed }) => {
+  const batch = await testbed.queue('users').createBatch();
   expect(await batch.failureReasons()).toEqual({ reasons: [], examined: 0, complete: true });
   await expect(batch.failuresPage({ reason: 7 as never })).rejects.toThrow('reason must be a string, not 7');
 });

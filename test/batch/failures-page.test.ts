@@ -1,11 +1,11 @@
 import { UnrecoverableError } from 'bullmq';
 import { BatchOptionsError } from '../../src/index.js';
-import { type Bench, expect, test } from '../support/test.js';
+import { expect, type Testbed, test } from '../support/test.js';
 
-async function failedBatch(bench: Bench, size: number, reason = 'no') {
-  const rows = bench.queue('rows');
-  bench.batchWorker();
-  bench.worker(
+async function failedBatch(testbed: Testbed, size: number, reason = 'no') {
+  const rows = testbed.queue('rows');
+  testbed.batchWorker();
+  testbed.worker(
     'rows',
     async () => {
       throw new UnrecoverableError(reason);
@@ -20,8 +20,8 @@ async function failedBatch(bench: Bench, size: number, reason = 'no') {
   return batch;
 }
 
-test('failuresPage() goes through all failures, page by page, without the callbacks', async ({ bench }) => {
-  const batch = await failedBatch(bench, 1200);
+test('failuresPage() goes through all failures, page by page, without the callbacks', async ({ testbed }) => {
+  const batch = await failedBatch(testbed, 1200);
   const rows: number[] = [];
   let pages = 0;
   let cursor: string | undefined;
@@ -38,16 +38,16 @@ test('failuresPage() goes through all failures, page by page, without the callba
   expect(rows.sort((a, b) => a - b)).toEqual(Array.from({ length: 1200 }, (_, row) => row));
 });
 
-test('failuresPage() holds as many failures as asked for, also when one command reads fewer', async ({ bench }) => {
-  const batch = await failedBatch(bench, 300, 'x'.repeat(10_000));
+test('failuresPage() holds as many failures as asked for, also when one command reads fewer', async ({ testbed }) => {
+  const batch = await failedBatch(testbed, 300, 'x'.repeat(10_000));
   const { failures, cursor } = await batch.failuresPage({ count: 100 });
   expect(cursor).toBeDefined();
   expect(failures.length).toBeGreaterThanOrEqual(100);
   expect(failures.length).toBeLessThan(130);
 });
 
-test('failuresPage() of a batch without failures is one empty page', async ({ bench }) => {
-  const batch = await bench.queue('rows').createBatch();
+test('failuresPage() of a batch without failures is one empty page', async ({ testbed }) => {
+  const batch = await testbed.queue('rows').createBatch();
   expect(await batch.failuresPage()).toEqual({ failures: [], cursor: undefined });
 });
 
@@ -61,7 +61,7 @@ test.for([
   { count: 1001 },
   { count: 1.5 },
   { curser: '0' },
-])('failuresPage(%j) is refused', async (options, { bench }) => {
-  const batch = await bench.queue('rows').createBatch();
+])('failuresPage(%j) is refused', async (options, { testbed }) => {
+  const batch = await testbed.queue('rows').createBatch();
   await expect(batch.failuresPage(options as never)).rejects.toThrow(BatchOptionsError);
 });

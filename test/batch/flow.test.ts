@@ -12,23 +12,23 @@ import {
 } from '../../src/index.js';
 import { batchKeys, jobKey } from '../../src/record/keys.js';
 import { repairSlice } from '../../src/record/repair.js';
-import { type AnyJob, type Bench, describe, eventually, expect, gate, keysOf, test } from '../support/test.js';
+import { type AnyJob, describe, eventually, expect, gate, keysOf, type Testbed, test } from '../support/test.js';
 
 /** Workers on three queues; jobs named `bad…` fail until they are mended. */
-function setUp(bench: Bench) {
-  const users = bench.queue('users');
-  const [mail, files] = [bench.plainQueue('mail'), bench.plainQueue('files')];
+function setUp(testbed: Testbed) {
+  const users = testbed.queue('users');
+  const [mail, files] = [testbed.plainQueue('mail'), testbed.plainQueue('files')];
   const ran: string[] = [];
   const mended = new Set<string>();
   const work = (options: Partial<BatchWorkerOptions> = {}) => {
     for (const name of ['users', 'mail', 'files']) {
-      bench.worker(name, async (job) => {
+      testbed.worker(name, async (job) => {
         ran.push(job.name);
         if (job.name.startsWith('bad') && !mended.has(job.name)) throw new Error('no');
         return job.name;
       });
     }
-    bench.batchWorker(options);
+    testbed.batchWorker(options);
   };
   return { users, mail, files, ran, mended, work };
 }
@@ -50,8 +50,8 @@ async function failures(batch: { failures(): AsyncIterable<{ id: string; reason:
 }
 
 describe('batch.addFlow()', () => {
-  test('adds a tree over several queues as one member, which settles when its root does', async ({ bench }) => {
-    const { users, ran, work } = setUp(bench);
+  test('adds a tree over several queues as one member, which settles when its root does', async ({ testbed }) => {
+    const { users, ran, work } = setUp(testbed);
     const batch = await users.createBatch({ on: { success: { name: 'done', queue: 'files' } } });
     const node = await batch.addFlow(tree(leaf('a'), leaf('b')));
     expect(node.job).toMatchObject({ name: 'root', data: { at: 'the top' }, queueName: 'users' });
@@ -67,9 +67,9 @@ describe('batch.addFlow()', () => {
   });
 
   test("a root without children is a job like any other; the batch's jobOptions are defaults for the root alone", async ({
-    bench,
+    testbed,
   }) => {
-    const { users, mail } = setUp(bench);
+    const { users, mail } = setUp(testbed);
     const batch = await users.createBatch({ jobOptions: { attempts: 3, priority: 5 } });
     const { job, children } = await batch.addFlow({ name: 'alone', queueName: 'users', opts: { attempts: 7 } });
     expect(children).toBeUndefined();
@@ -80,11 +80,11 @@ describe('batch.addFlow()', () => {
   });
 
   test('the default job options of wrapped queues apply to their jobs, and give way to their own', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users', { defaultJobOptions: { attempts: 2, lifo: true } });
-    const mail = bench.queue('mail', { defaultJobOptions: { attempts: 4, removeOnComplete: 10 } });
-    const files = bench.plainQueue('files', { defaultJobOptions: { attempts: 6 } });
+    const users = testbed.queue('users', { defaultJobOptions: { attempts: 2, lifo: true } });
+    const mail = testbed.queue('mail', { defaultJobOptions: { attempts: 4, removeOnComplete: 10 } });
+    const files = testbed.plainQueue('files', { defaultJobOptions: { attempts: 6 } });
     const batch = await users.createBatch({ jobOptions: { attempts: 3 } });
     const { job, children } = await batch.addFlow(tree(leaf('a')));
     const middle = children?.[0];
@@ -100,8 +100,8 @@ describe('batch.addFlow()', () => {
     expect(own.opts.attempts).toBe(9);
   });
 
-  test("takes BullMQ's own FlowJob, and leaves what it was given as it was", async ({ bench }) => {
-    const { users } = setUp(bench);
+  test("takes BullMQ's own FlowJob, and leaves what it was given as it was", async ({ testbed }) => {
+    const { users } = setUp(testbed);
     const batch = await users.createBatch();
     const flow: FlowJob = { name: 'root', queueName: 'users', children: [{ name: 'a', queueName: 'files' }] };
     const before = structuredClone(flow);
@@ -109,8 +109,8 @@ describe('batch.addFlow()', () => {
     expect(flow).toEqual(before);
   });
 
-  test('a flow inside of a child batch holds up its parent', async ({ bench }) => {
-    const { users, ran, work } = setUp(bench);
+  test('a flow inside of a child batch holds up its parent', async ({ testbed }) => {
+    const { users, ran, work } = setUp(testbed);
     const top = await users.createBatch({ on: { success: { name: 'top done' } } });
     const child = await top.createBatch({ on: { success: { name: 'child done' } } });
     await child.addFlow(tree(leaf('a')));
@@ -121,17 +121,17 @@ describe('batch.addFlow()', () => {
     expect(ran).toEqual(['a', 'middle', 'root', 'child done', 'top done']);
   });
 
-  test('a running member adds a flow to its sealed batch, others cannot', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('a running member adds a flow to its sealed batch, others cannot', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const { opened, open } = gate();
-    bench.worker('files', async () => {});
-    bench.worker('users', async (job: AnyJob) => {
+    testbed.worker('files', async () => {});
+    testbed.worker('users', async (job: AnyJob) => {
       if (job.name === 'first') {
         await opened;
         await (await users.batchOf(job))?.addFlow({ name: 'root', queueName: 'users', children: [leaf('a')] });
       }
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const batch = await users.addBatch({}, [{ name: 'first', data: {} }]);
     await expect(batch.addFlow(tree(leaf('a')))).rejects.toThrow(BatchSealedError);
     open();
@@ -143,8 +143,8 @@ describe('batch.addFlow()', () => {
 });
 
 describe('a job of a flow that fails', () => {
-  test('fails the root, and so a member, however deep it is, with the error of the lowest', async ({ bench }) => {
-    const { users, ran, work } = setUp(bench);
+  test('fails the root, and so a member, however deep it is, with the error of the lowest', async ({ testbed }) => {
+    const { users, ran, work } = setUp(testbed);
     const batch = await users.createBatch({ on: { complete: { name: 'complete' }, success: { name: 'success' } } });
     const { job } = await batch.addFlow(tree(leaf('bad'), leaf('good')));
     await batch.seal();
@@ -166,8 +166,8 @@ describe('a job of a flow that fails', () => {
 
   test.for(['ignoreDependencyOnFailure', 'removeDependencyOnFailure'])(
     'is passed over with %s',
-    async (option, { bench }) => {
-      const { users, work } = setUp(bench);
+    async (option, { testbed }) => {
+      const { users, work } = setUp(testbed);
       const batch = await users.createBatch();
       await batch.addFlow(tree(leaf('bad', { [option]: true })));
       await batch.seal();
@@ -176,8 +176,8 @@ describe('a job of a flow that fails', () => {
     },
   );
 
-  test('runs again with batch.retry(), and those above it after it, not before', async ({ bench }) => {
-    const { users, ran, mended, work } = setUp(bench);
+  test('runs again with batch.retry(), and those above it after it, not before', async ({ testbed }) => {
+    const { users, ran, mended, work } = setUp(testbed);
     const batch = await users.createBatch({ on: { success: { name: 'success' } } });
     await batch.addFlow(tree(leaf('bad'), leaf('good')));
     await batch.seal();
@@ -191,8 +191,8 @@ describe('a job of a flow that fails', () => {
     expect(ran.filter((name) => name !== 'good')).toEqual(['bad', 'bad', 'bad', 'middle', 'root', 'success']);
   });
 
-  test('that is retried by hand lets a later batch.retry() heal the rest', async ({ bench }) => {
-    const { users, files, mended, work } = setUp(bench);
+  test('that is retried by hand lets a later batch.retry() heal the rest', async ({ testbed }) => {
+    const { users, files, mended, work } = setUp(testbed);
     const batch = await users.createBatch();
     const { children } = await batch.addFlow(tree(leaf('bad')));
     await batch.seal();
@@ -211,20 +211,20 @@ describe('a job of a flow that fails', () => {
 });
 
 describe('a flow whose jobs vanish or are cancelled', () => {
-  test('runs without those that are gone', async ({ bench }) => {
-    const { users, ran, work } = setUp(bench);
+  test('runs without those that are gone', async ({ testbed }) => {
+    const { users, ran, work } = setUp(testbed);
     const batch = await users.createBatch();
     const { children } = await batch.addFlow(tree(leaf('gone'), leaf('good')));
-    await bench.redis.del(`${bench.prefix}:files:${children?.[0]?.children?.[0]?.job.id}`);
-    await bench.redis.lrem(`${bench.prefix}:files:wait`, 1, children?.[0]?.children?.[0]?.job.id ?? '');
+    await testbed.redis.del(`${testbed.prefix}:files:${children?.[0]?.children?.[0]?.job.id}`);
+    await testbed.redis.lrem(`${testbed.prefix}:files:wait`, 1, children?.[0]?.children?.[0]?.job.id ?? '');
     await batch.seal();
     work({ reconcileInterval: 20 });
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1 });
     expect(ran).toEqual(['good', 'middle', 'root']);
   });
 
-  test('is cancelled whole, as one member', async ({ bench }) => {
-    const { users, ran, work } = setUp(bench);
+  test('is cancelled whole, as one member', async ({ testbed }) => {
+    const { users, ran, work } = setUp(testbed);
     const batch = await users.createBatch();
     await batch.addFlow(tree(leaf('a'), leaf('b', { delay: 3_600_000 })));
     await batch.add('other', {}, { delay: 3_600_000 });
@@ -233,20 +233,20 @@ describe('a flow whose jobs vanish or are cancelled', () => {
     work();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'cancelled', total: 2, cancelled: 2 });
     expect(ran).toEqual([]);
-    const jobs = (await keysOf(bench.redis, bench.prefix)).filter((key) => /:(users|mail|files):m/.test(key));
+    const jobs = (await keysOf(testbed.redis, testbed.prefix)).filter((key) => /:(users|mail|files):m/.test(key));
     expect(jobs.filter((key) => !/:(meta|marker)$/.test(key))).toEqual([]);
   });
 
-  test('is cancelled while jobs below it run: neither it nor the others run afterwards', async ({ bench }) => {
-    const { users } = setUp(bench);
+  test('is cancelled while jobs below it run: neither it nor the others run afterwards', async ({ testbed }) => {
+    const { users } = setUp(testbed);
     const held = gate();
     const ran: string[] = [];
     const batch = await users.createBatch();
     await batch.addFlow(tree(leaf('first'), leaf('second'), leaf('third')));
     await batch.seal();
-    bench.batchWorker();
+    testbed.batchWorker();
     for (const name of ['users', 'mail', 'files']) {
-      bench.worker(name, async (job) => {
+      testbed.worker(name, async (job) => {
         ran.push(job.name);
         await held.opened;
       });
@@ -256,19 +256,19 @@ describe('a flow whose jobs vanish or are cancelled', () => {
     held.open();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'cancelled', succeeded: 0, cancelled: 1 });
     expect(ran).toHaveLength(1);
-    const jobs = (await keysOf(bench.redis, bench.prefix)).filter((key) => /:(users|mail):m[^:]*-/.test(key));
+    const jobs = (await keysOf(testbed.redis, testbed.prefix)).filter((key) => /:(users|mail):m[^:]*-/.test(key));
     expect(jobs).toEqual([]);
   });
 
-  test('whose root has failed is cancelled below it, too', async ({ bench }) => {
-    const { users, files } = setUp(bench);
+  test('whose root has failed is cancelled below it, too', async ({ testbed }) => {
+    const { users, files } = setUp(testbed);
     const ran: string[] = [];
-    for (const name of ['users', 'mail']) bench.worker(name, async (job) => void ran.push(job.name));
-    const bad = bench.worker('files', async (job) => {
+    for (const name of ['users', 'mail']) testbed.worker(name, async (job) => void ran.push(job.name));
+    const bad = testbed.worker('files', async (job) => {
       ran.push(job.name);
       throw new Error('no');
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const batch = await users.createBatch();
     await batch.addFlow(tree(leaf('bad'), leaf('sibling', { delay: 3_600_000 })));
     await batch.add('other', {}, { delay: 3_600_000 });
@@ -281,8 +281,8 @@ describe('a flow whose jobs vanish or are cancelled', () => {
     expect(ran).toEqual(['bad']);
   });
 
-  test('whose retried job fails again does not run its root', async ({ bench }) => {
-    const { users, ran, work } = setUp(bench);
+  test('whose retried job fails again does not run its root', async ({ testbed }) => {
+    const { users, ran, work } = setUp(testbed);
     const batch = await users.createBatch();
     await batch.addFlow({
       name: 'root',
@@ -300,18 +300,18 @@ describe('a flow whose jobs vanish or are cancelled', () => {
 });
 
 describe('a root that is known', () => {
-  test('is left alone with all below it, also when it has settled and is gone', async ({ bench }) => {
-    const { users, ran, work } = setUp(bench);
+  test('is left alone with all below it, also when it has settled and is gone', async ({ testbed }) => {
+    const { users, ran, work } = setUp(testbed);
     const batch = await users.createBatch();
     const flow: Flow = {
       ...tree(leaf('a', { jobId: 'a' })),
       opts: { jobId: 'root', removeOnComplete: true },
     };
     await batch.addFlow(flow);
-    const before = (await keysOf(bench.redis, bench.prefix)).length;
+    const before = (await keysOf(testbed.redis, testbed.prefix)).length;
     const { job, children } = await batch.addFlow(flow);
     expect({ id: job.id, children }).toEqual({ id: 'root', children: undefined });
-    expect((await keysOf(bench.redis, bench.prefix)).length).toBe(before);
+    expect((await keysOf(testbed.redis, testbed.prefix)).length).toBe(before);
     work();
     await eventually(async () => (await batch.status()).succeeded === 1);
     expect((await batch.addFlow(flow)).children).toBeUndefined();
@@ -321,11 +321,11 @@ describe('a root that is known', () => {
     expect(ran).toEqual(['a', 'middle', 'root']);
   });
 
-  test('but was lost by Redis is added again, and counted once', async ({ bench }) => {
-    const { users, work } = setUp(bench);
+  test('but was lost by Redis is added again, and counted once', async ({ testbed }) => {
+    const { users, work } = setUp(testbed);
     const batch = await users.createBatch();
     await batch.add('root', {}, { jobId: 'root', delay: 3_600_000 });
-    await bench.redis.del(jobKey(bench.prefix, 'users', 'root'), `${bench.prefix}:users:delayed`);
+    await testbed.redis.del(jobKey(testbed.prefix, 'users', 'root'), `${testbed.prefix}:users:delayed`);
     const node = await batch.addFlow({ ...tree(leaf('a')), opts: { jobId: 'root' } });
     expect(node.children).toHaveLength(1);
     await batch.seal();
@@ -333,8 +333,8 @@ describe('a root that is known', () => {
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1, succeeded: 1 });
   });
 
-  test('and waits for the jobs below it is not mistaken for a missing or a finished one', async ({ bench }) => {
-    const { users, work } = setUp(bench);
+  test('and waits for the jobs below it is not mistaken for a missing or a finished one', async ({ testbed }) => {
+    const { users, work } = setUp(testbed);
     const batch = await users.createBatch();
     await batch.addFlow(tree(leaf('a')));
     await batch.seal();
@@ -390,19 +390,19 @@ describe('addFlow refuses, and writes nothing:', () => {
     ['too many jobs', { ...root, children: new Array(300).fill(ok) }, 'A flow has at most 300 jobs'],
   ];
 
-  test.for(cases)('%s', async ([, flow, message], { bench }) => {
-    const users = bench.queue('users');
+  test.for(cases)('%s', async ([, flow, message], { testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
-    const before = (await keysOf(bench.redis, bench.prefix)).sort();
+    const before = (await keysOf(testbed.redis, testbed.prefix)).sort();
     const adding = batch.addFlow(flow as Flow);
     await expect(adding).rejects.toThrow(BatchOptionsError);
     await expect(adding).rejects.toThrow(message);
-    expect((await keysOf(bench.redis, bench.prefix)).sort()).toEqual(before);
+    expect((await keysOf(testbed.redis, testbed.prefix)).sort()).toEqual(before);
     expect(await batch.status()).toMatchObject({ total: 0, pending: 0 });
   });
 
-  test('a root whose id a foreign job has', async ({ bench }) => {
-    const { users, files } = setUp(bench);
+  test('a root whose id a foreign job has', async ({ testbed }) => {
+    const { users, files } = setUp(testbed);
     await users.add('theirs', {}, { jobId: 'taken' });
     const batch = await users.createBatch();
     const adding = batch.addFlow({ ...tree(leaf('a')), opts: { jobId: 'taken' } });
@@ -414,8 +414,8 @@ describe('addFlow refuses, and writes nothing:', () => {
 
   test.for(['of its own', 'under another parent', 'completed', 'failed'])(
     'a job below whose id is that of a job %s',
-    async (kind, { bench }) => {
-      const { users, files, work } = setUp(bench);
+    async (kind, { testbed }) => {
+      const { users, files, work } = setUp(testbed);
       if (kind === 'under another parent') {
         await (await users.createBatch()).addFlow(tree(leaf('theirs', { jobId: 'taken' })));
       } else {
@@ -437,8 +437,8 @@ describe('addFlow refuses, and writes nothing:', () => {
     },
   );
 
-  test('what BullMQ itself refuses', async ({ bench }) => {
-    const { users, files } = setUp(bench);
+  test('what BullMQ itself refuses', async ({ testbed }) => {
+    const { users, files } = setUp(testbed);
     const batch = await users.createBatch();
     const tooBig = { ...leaf('big', { sizeLimit: 10 }), data: 'x'.repeat(100) };
     const adding = batch.addFlow({ ...tree(leaf('a'), tooBig), opts: { jobId: 'root' } });
@@ -461,17 +461,17 @@ const justBeforeStoring = (act: () => void) => {
 };
 
 describe('when the world changes between the look and the add', () => {
-  test('a job below whose id somebody else has just used: nothing of the flow is added', async ({ bench }) => {
-    const shared = new Redis({ ...bench.connection, maxRetriesPerRequest: null });
-    bench.use({ close: () => shared.quit() });
-    const users = bench.queue('users', { connection: shared });
-    const files = bench.plainQueue('files');
-    bench.owns('mail');
+  test('a job below whose id somebody else has just used: nothing of the flow is added', async ({ testbed }) => {
+    const shared = new Redis({ ...testbed.connection, maxRetriesPerRequest: null });
+    testbed.use({ close: () => shared.quit() });
+    const users = testbed.queue('users', { connection: shared });
+    const files = testbed.plainQueue('files');
+    testbed.owns('mail');
     const [batch, other] = [await users.createBatch(), await users.createBatch()];
     const act = () =>
-      void shared.hset(jobKey(bench.prefix, 'files', 'taken'), {
+      void shared.hset(jobKey(testbed.prefix, 'files', 'taken'), {
         name: 'theirs',
-        parentKey: batchKeys({ prefix: bench.prefix, batchesQueue: 'batches' }, other.id).job,
+        parentKey: batchKeys({ prefix: testbed.prefix, batchesQueue: 'batches' }, other.id).job,
       });
     const flow = { ...tree(leaf('a'), leaf('b', { jobId: 'taken' })), data: justBeforeStoring(act) };
     const adding = batch.addFlow({ ...flow, opts: { jobId: 'root' } });
@@ -479,35 +479,35 @@ describe('when the world changes between the look and the add', () => {
     await expect(adding).rejects.toMatchObject({ name: 'BatchMemberError', jobIds: ['taken'] });
     expect(await users.getJob('root')).toBeUndefined();
     expect(await files.getWaitingCount()).toBe(0);
-    expect(await bench.redis.hget(jobKey(bench.prefix, 'files', 'taken'), 'name')).toBe('theirs');
+    expect(await testbed.redis.hget(jobKey(testbed.prefix, 'files', 'taken'), 'name')).toBe('theirs');
     expect(await batch.status()).toMatchObject({ total: 0, pending: 0, missing: 0 });
-    bench.batchWorker();
+    testbed.batchWorker();
     await batch.seal();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 0 });
   });
 
-  test('a batch that is removed meanwhile: an error that says so, and no job is left', async ({ bench }) => {
-    const shared = new Redis({ ...bench.connection, maxRetriesPerRequest: null });
-    bench.use({ close: () => shared.quit() });
-    const users = bench.queue('users', { connection: shared });
-    const files = bench.plainQueue('files');
-    bench.owns('mail');
+  test('a batch that is removed meanwhile: an error that says so, and no job is left', async ({ testbed }) => {
+    const shared = new Redis({ ...testbed.connection, maxRetriesPerRequest: null });
+    testbed.use({ close: () => shared.quit() });
+    const users = testbed.queue('users', { connection: shared });
+    const files = testbed.plainQueue('files');
+    testbed.owns('mail');
     const batch = await users.createBatch();
-    const keys = Object.values(batchKeys({ prefix: bench.prefix, batchesQueue: 'batches' }, batch.id));
+    const keys = Object.values(batchKeys({ prefix: testbed.prefix, batchesQueue: 'batches' }, batch.id));
     const flow = { ...tree(leaf('a')), data: justBeforeStoring(() => void shared.del(...keys)) };
     const adding = batch.addFlow({ ...flow, opts: { jobId: 'root' } });
     await expect(adding).rejects.toBeInstanceOf(BatchNotFoundError);
     expect(await users.getJob('root')).toBeUndefined();
     expect(await files.getWaitingCount()).toBe(0);
-    expect(await bench.redis.exists(...keys)).toBe(0);
+    expect(await testbed.redis.exists(...keys)).toBe(0);
   });
 });
 
-test("the connection stays its owner's, and the queues' settings theirs", async ({ bench }) => {
-  const users = bench.queue('users', { streams: { events: { maxLen: 77 } } });
-  const files = bench.plainQueue('files', { streams: { events: { maxLen: 88 } } });
+test("the connection stays its owner's, and the queues' settings theirs", async ({ testbed }) => {
+  const users = testbed.queue('users', { streams: { events: { maxLen: 77 } } });
+  const files = testbed.plainQueue('files', { streams: { events: { maxLen: 88 } } });
   await Promise.all([users.waitUntilReady(), files.waitUntilReady()]);
-  const meta = (queue: string) => bench.redis.hgetall(`${bench.prefix}:${queue}:meta`);
+  const meta = (queue: string) => testbed.redis.hgetall(`${testbed.prefix}:${queue}:meta`);
   await eventually(async () => Object.keys(await meta('files')).length > 0);
   const before = [await meta('users'), await meta('files')];
   const batch = await users.createBatch();
@@ -516,13 +516,13 @@ test("the connection stays its owner's, and the queues' settings theirs", async 
   expect(before[1]).toMatchObject({ 'opts.maxLenEvents': '88' });
 });
 
-test('batchOf(job) of a job inside of a flow finds its batch, and carries its right to add', async ({ bench }) => {
-  const users = bench.queue('users');
-  const files = bench.queue('files');
+test('batchOf(job) of a job inside of a flow finds its batch, and carries its right to add', async ({ testbed }) => {
+  const users = testbed.queue('users');
+  const files = testbed.queue('files');
   const found: unknown[] = [];
   const held = gate();
-  bench.worker('users', async () => {});
-  bench.worker('files', async (job) => {
+  testbed.worker('users', async () => {});
+  testbed.worker('files', async (job) => {
     const batch = await files.batchOf(job);
     if (job.name === 'deep') {
       await batch?.add('added by deep', {});
@@ -530,7 +530,7 @@ test('batchOf(job) of a job inside of a flow finds its batch, and carries its ri
     }
     found.push([job.name, batch?.id, await batch?.isCancelled()]);
   });
-  bench.batchWorker();
+  testbed.batchWorker();
   const batch = await users.createBatch();
   const deep = { name: 'deep', queueName: 'files' };
   const middle = { name: 'middle', queueName: 'files', children: [deep] };
@@ -549,8 +549,8 @@ test('batchOf(job) of a job inside of a flow finds its batch, and carries its ri
   expect(await users.batchOf(outside)).toBeUndefined();
 });
 
-test('retry() of a flow whose failed leaf was removed says so, and what to do', async ({ bench }) => {
-  const { users, files, work, mended } = setUp(bench);
+test('retry() of a flow whose failed leaf was removed says so, and what to do', async ({ testbed }) => {
+  const { users, files, work, mended } = setUp(testbed);
   const batch = await users.createBatch();
   await batch.addFlow(tree(leaf('bad leaf', { jobId: 'leaf' })));
   await batch.seal();
@@ -558,7 +558,7 @@ test('retry() of a flow whose failed leaf was removed says so, and what to do', 
   expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed' });
   await (await files.getJob('leaf'))?.remove();
   mended.add('bad leaf');
-  await expect(batch.retry()).rejects.toThrow(`because of '${bench.prefix}:files:leaf' below it in its flow`);
+  await expect(batch.retry()).rejects.toThrow(`because of '${testbed.prefix}:files:leaf' below it in its flow`);
   await expect(batch.retry()).rejects.toThrow('Add the flow again, to a new batch.');
   await eventually(async () => (await batch.status()).state === 'failed');
 });

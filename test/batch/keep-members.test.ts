@@ -2,13 +2,13 @@ import { describe, eventually, expect, keysOf, test } from '../support/test.js';
 
 describe('keep: { members: true }', () => {
   test("the members' jobs expire with their batch, those of child batches too, and nothing is left", async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
-    bench.worker('users', async (job) => {
+    const users = testbed.queue('users');
+    testbed.worker('users', async (job) => {
       if (job.data.row === 'bad') throw new Error('no');
     });
-    bench.batchWorker({ reconcileInterval: 50 });
+    testbed.batchWorker({ reconcileInterval: 50 });
     const other = await users.add('other', {});
     const parent = await users.createBatch({ keep: { age: 0, members: true }, on: { complete: { name: 'done' } } });
     await parent.addBulk([
@@ -23,18 +23,18 @@ describe('keep: { members: true }', () => {
     });
     const jobs = await users.getJobs(['completed', 'failed', 'wait', 'active']);
     expect(jobs.map(({ id }) => id)).toEqual([other.id]);
-    const keys = await keysOf(bench.redis, `${bench.prefix}:users:`);
+    const keys = await keysOf(testbed.redis, `${testbed.prefix}:users:`);
     expect(
-      keys.filter((key) => /(dependencies|processed|:failed|logs|lock)$/.test(key.slice(bench.prefix.length))),
-    ).toEqual(keys.filter((key) => key === `${bench.prefix}:users:failed`));
+      keys.filter((key) => /(dependencies|processed|:failed|logs|lock)$/.test(key.slice(testbed.prefix.length))),
+    ).toEqual(keys.filter((key) => key === `${testbed.prefix}:users:failed`));
   });
 
-  test("a failed member's data stays readable, also with removeOnFail", async ({ bench }) => {
-    const users = bench.queue('users', { defaultJobOptions: { removeOnFail: true } });
-    bench.worker('users', async () => {
+  test("a failed member's data stays readable, also with removeOnFail", async ({ testbed }) => {
+    const users = testbed.queue('users', { defaultJobOptions: { removeOnFail: true } });
+    testbed.worker('users', async () => {
       throw new Error('no');
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const batch = await users.createBatch({ keep: { members: true }, jobOptions: { removeOnFail: true } });
     await batch.add('row', { row: 1 });
     await batch.add('row', { row: 2 }, { removeOnFail: { count: 0 } });
@@ -49,10 +49,10 @@ describe('keep: { members: true }', () => {
     expect(data).toEqual(expect.arrayContaining([{ row: 1 }, { row: 2 }, { row: 3 }]));
   });
 
-  test('without an age the batch is kept for the usual seven days; other values are refused', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('without an age the batch is kept for the usual seven days; other values are refused', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch({ keep: { members: true } });
-    const keep = await bench.redis.hget(`${bench.prefix}:batches:${batch.id}`, 'b:keep');
+    const keep = await testbed.redis.hget(`${testbed.prefix}:batches:${batch.id}`, 'b:keep');
     expect(keep).toBe('604800,,members');
     await expect(users.createBatch({ keep: { members: 'yes' as never } })).rejects.toThrow('keep.members must be true');
   });

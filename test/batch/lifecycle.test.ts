@@ -1,28 +1,28 @@
 import { BatchNotFoundError, type BatchStatus, BatchTimeoutError, type CallbackBatch } from '../../src/index.js';
 import { all } from '../conformance/script.js';
 import { cutConnection } from '../support/cut-connection.js';
-import { type AnyJob, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
+import { type AnyJob, describe, eventually, expect, gate, type Testbed, test } from '../support/test.js';
 
 type Told = { name: string; batch: CallbackBatch };
 const isCallback = (job: AnyJob) => job.data?.batch !== undefined;
 
 describe('callbacks', () => {
-  test('of an empty sealed batch run', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('of an empty sealed batch run', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const ran: string[] = [];
-    bench.worker('users', async (job) => void ran.push(job.name));
-    bench.batchWorker();
+    testbed.worker('users', async (job) => void ran.push(job.name));
+    testbed.batchWorker();
     const batch = await users.createBatch({ on: { complete: { name: 'complete' }, success: { name: 'success' } } });
     await batch.seal();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 0, progress: 100 });
     expect(ran).toEqual(['complete', 'success']);
   });
 
-  test('of a batch whose members finish before seal() run at seal(), not before', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('of a batch whose members finish before seal() run at seal(), not before', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const ran: string[] = [];
-    bench.worker('users', async (job) => void ran.push(job.name));
-    bench.batchWorker();
+    testbed.worker('users', async (job) => void ran.push(job.name));
+    testbed.batchWorker();
     const batch = await users.createBatch({ on: { complete: { name: 'complete' } } });
     await batch.addBulk([
       { name: 'a', data: 1 },
@@ -31,9 +31,9 @@ describe('callbacks', () => {
     await eventually(async () => (await batch.status()).succeeded === 2);
     expect(await batch.status()).toMatchObject({ state: 'open', progress: 99, callbacks: [{ state: 'pending' }] });
     // A batch job that somebody promotes by hand goes back to waiting for its seal.
-    const [job] = await bench.plainQueue('batches').getDelayed();
+    const [job] = await testbed.plainQueue('batches').getDelayed();
     await job?.promote();
-    await eventually(async () => (await bench.redis.hget(`${bench.prefix}:batches:${batch.id}`, 'ats')) === '1');
+    await eventually(async () => (await testbed.redis.hget(`${testbed.prefix}:batches:${batch.id}`, 'ats')) === '1');
     await eventually(async () => (await batch.status()).state === 'open');
     expect(ran.sort()).toEqual(['a', 'b']);
     await batch.seal();
@@ -41,9 +41,9 @@ describe('callbacks', () => {
     expect(ran).toContain('complete');
   });
 
-  test('several per event, on any queue, under their own options, with data and counts', async ({ bench }) => {
-    const users = bench.queue('users', { defaultJobOptions: { attempts: 3, removeOnComplete: true } });
-    const mail = bench.plainQueue('mail', { defaultJobOptions: { attempts: 5 } });
+  test('several per event, on any queue, under their own options, with data and counts', async ({ testbed }) => {
+    const users = testbed.queue('users', { defaultJobOptions: { attempts: 3, removeOnComplete: true } });
+    const mail = testbed.plainQueue('mail', { defaultJobOptions: { attempts: 5 } });
     const told: Told[] = [];
     const attempts: Record<string, number | undefined> = {};
     const record = async (job: AnyJob) => {
@@ -55,10 +55,10 @@ describe('callbacks', () => {
       }
     };
     // A worker's own defaults would remove a callback too, and with it the proof that it was enqueued.
-    bench.worker('users', record, { removeOnComplete: { count: 0 } });
-    bench.worker('mail', record);
-    bench.worker('audit', record);
-    bench.batchWorker();
+    testbed.worker('users', record, { removeOnComplete: { count: 0 } });
+    testbed.worker('mail', record);
+    testbed.worker('audit', record);
+    testbed.batchWorker();
     const parent = await users.createBatch();
     const batch = await users.createBatch({
       parent,
@@ -105,11 +105,11 @@ describe('callbacks', () => {
     expect(await parent.status()).toMatchObject({ state: 'open', total: 1, failed: 1 });
   });
 
-  test('success is enqueued only after the complete callbacks have succeeded', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('success is enqueued only after the complete callbacks have succeeded', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const held = gate();
     const ran: string[] = [];
-    bench.worker(
+    testbed.worker(
       'users',
       async (job) => {
         if (job.name === 'complete') await held.opened;
@@ -117,7 +117,7 @@ describe('callbacks', () => {
       },
       { concurrency: 5 },
     );
-    bench.batchWorker();
+    testbed.batchWorker();
     const batch = await users.addBatch({ on: { complete: { name: 'complete' }, success: { name: 'success' } } }, [
       { name: 'row', data: {} },
     ]);
@@ -133,15 +133,15 @@ describe('callbacks', () => {
   });
 
   test('a callback is retried; one that fails for good fails the batch and withholds success, here and above', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
+    const users = testbed.queue('users');
     const ran: string[] = [];
-    bench.worker('users', async (job) => {
+    testbed.worker('users', async (job) => {
       ran.push(job.name);
       if (job.name === 'complete') throw new Error('smtp is down');
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const parent = await users.createBatch({ on: { success: { name: 'parent-success' } } });
     const batch = await parent.createBatch({
       on: { complete: { name: 'complete', opts: { attempts: 3 } }, success: { name: 'success' } },
@@ -161,13 +161,13 @@ describe('callbacks', () => {
   });
 
   test('a callback that fails with a message of a megabyte leaves what is told of its batch small', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
-    bench.worker('users', async () => {
+    const users = testbed.queue('users');
+    testbed.worker('users', async () => {
       throw new Error(`smtp is down: ${'é'.repeat(500_000)}`);
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const parent = await users.createBatch();
     const batch = await parent.createBatch({ on: { complete: { name: 'complete' } } });
     await batch.seal();
@@ -189,14 +189,14 @@ describe('callbacks', () => {
     expect(told.explanation.callbacks[0]?.failedReason).toMatch(/^smtp is down: é+$/);
   });
 
-  test('a member that fails, retries and succeeds leads to success, once', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('a member that fails, retries and succeeds leads to success, once', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const ran: string[] = [];
-    bench.worker('users', async (job) => {
+    testbed.worker('users', async (job) => {
       ran.push(job.name);
       if (job.name === 'flaky' && job.attemptsMade < 2) throw new Error('try again');
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const batch = await users.addBatch({ on: { success: { name: 'success' } }, jobOptions: { attempts: 3 } }, [
       { name: 'flaky', data: {} },
     ]);
@@ -212,12 +212,12 @@ describe('callbacks', () => {
 
 describe('nesting', () => {
   test('callbacks of a child run before those of its parent, four levels deep, without callbacks in between', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
+    const users = testbed.queue('users');
     const ran: string[] = [];
-    bench.worker('users', async (job) => void ran.push(job.name), { concurrency: 10 });
-    bench.batchWorker();
+    testbed.worker('users', async (job) => void ran.push(job.name), { concurrency: 10 });
+    testbed.batchWorker();
     const on = (level: number) => ({ complete: { name: `complete ${level}` }, success: { name: `success ${level}` } });
     const one = await users.createBatch({ on: on(1) });
     const two = await one.createBatch({ on: on(2) });
@@ -240,12 +240,12 @@ describe('nesting', () => {
     ]);
   });
 
-  test('a child that fails is a failed member of its parent, with the reason', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.worker('users', async () => {
+  test('a child that fails is a failed member of its parent, with the reason', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.worker('users', async () => {
       throw new Error('no');
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const parent = await users.createBatch();
     const child = await parent.createBatch();
     await child.add('row', { n: 1 });
@@ -257,14 +257,14 @@ describe('nesting', () => {
     expect(failures).toEqual([{ id: child.id, queue: 'batches', reason: '1 of 1 member failed: no', isBatch: true }]);
   });
 
-  test('an open child holds its sealed parent', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.worker('users', async () => {});
-    bench.batchWorker();
+  test('an open child holds its sealed parent', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.worker('users', async () => {});
+    testbed.batchWorker();
     const parent = await users.createBatch();
     const child = await parent.createBatch();
     await parent.seal();
-    await eventually(async () => (await bench.plainQueue('batches').getWaitingChildrenCount()) === 1);
+    await eventually(async () => (await testbed.plainQueue('batches').getWaitingChildrenCount()) === 1);
     expect(await parent.status()).toMatchObject({ state: 'running', pending: 1 });
     await child.add('row', {});
     await child.seal();
@@ -273,17 +273,17 @@ describe('nesting', () => {
 });
 
 describe('status', () => {
-  test('tells the whole life, in times that follow each other', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('tells the whole life, in times that follow each other', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const held = gate();
-    bench.worker(
+    testbed.worker(
       'users',
       async (job) => {
         if (job.name === 'held') await held.opened;
       },
       { concurrency: 2 },
     );
-    bench.batchWorker();
+    testbed.batchWorker();
     const batch = await users.createBatch({ description: 'A life' });
     const seen: BatchStatus[] = [await batch.status()];
     await batch.addBulk([
@@ -314,11 +314,11 @@ describe('status', () => {
     expect([...times].sort()).toEqual(times);
   });
 
-  test('takes one command, however large the batch', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('takes one command, however large the batch', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch({ on: { complete: [{ name: 'a' }, { name: 'b' }] } });
     await batch.status();
-    const calls = async () => Number(/cmdstat_evalsha:calls=(\d+)/.exec(await bench.redis.info('commandstats'))?.[1]);
+    const calls = async () => Number(/cmdstat_evalsha:calls=(\d+)/.exec(await testbed.redis.info('commandstats'))?.[1]);
     // Other tests use the same server: the smallest difference seen is what one status costs.
     const costs = [];
     for (let i = 0; i < 20; i++) {
@@ -329,12 +329,12 @@ describe('status', () => {
     expect(Math.min(...costs)).toBe(1);
   });
 
-  test('waits for a job that was attached by hand, and does not count it as a member', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.worker('users', async () => {});
-    bench.batchWorker();
+  test('waits for a job that was attached by hand, and does not count it as a member', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.worker('users', async () => {});
+    testbed.batchWorker();
     const batch = await users.createBatch();
-    await users.add('by-hand', {}, { parent: { id: batch.id, queue: `${bench.prefix}:batches` } });
+    await users.add('by-hand', {}, { parent: { id: batch.id, queue: `${testbed.prefix}:batches` } });
     expect(await batch.status()).toMatchObject({ total: 1, pending: 1, missing: 0 });
     await batch.seal();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({
@@ -347,16 +347,16 @@ describe('status', () => {
 });
 
 describe('a member that vanishes', () => {
-  test('is missing, and success is withheld', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('is missing, and success is withheld', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const ran: string[] = [];
     const batch = await users.createBatch({ on: { complete: { name: 'complete' }, success: { name: 'success' } } });
     await batch.add('stays', {});
     const removed = await batch.add('goes', {});
     await removed.remove();
     await batch.seal();
-    bench.worker('users', async (job) => void ran.push(job.name));
-    bench.batchWorker();
+    testbed.worker('users', async (job) => void ran.push(job.name));
+    testbed.batchWorker();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({
       state: 'failed',
       total: 2,
@@ -368,11 +368,11 @@ describe('a member that vanishes', () => {
   });
 });
 
-test('watch() yields every state that it sees once, and ends with the final one', async ({ bench }) => {
-  const users = bench.queue('users');
+test('watch() yields every state that it sees once, and ends with the final one', async ({ testbed }) => {
+  const users = testbed.queue('users');
   const held = gate();
-  bench.worker('users', async () => held.opened);
-  bench.batchWorker();
+  testbed.worker('users', async () => held.opened);
+  testbed.batchWorker();
   const batch = await users.createBatch();
   await batch.add('row', {});
   const seen: BatchStatus[] = [];
@@ -390,8 +390,8 @@ test('watch() yields every state that it sees once, and ends with the final one'
 });
 
 describe('waitUntilFinished', () => {
-  test('rejects when the time has passed, and says where the batch is', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('rejects when the time has passed, and says where the batch is', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     await batch.add('row', {});
     await expect(batch.waitUntilFinished(0)).rejects.toThrow(
@@ -400,9 +400,9 @@ describe('waitUntilFinished', () => {
     await expect(batch.waitUntilFinished('1s' as never)).rejects.toThrow("ttl is a number of milliseconds, not '1s'");
   });
 
-  test('rides out a lost connection, and keeps to its time while there is none', async ({ bench }) => {
-    const way = bench.use(await cutConnection(bench.connection));
-    const users = bench.queue('users', { connection: { ...way.connection, maxRetriesPerRequest: 0 } });
+  test('rides out a lost connection, and keeps to its time while there is none', async ({ testbed }) => {
+    const way = testbed.use(await cutConnection(testbed.connection));
+    const users = testbed.queue('users', { connection: { ...way.connection, maxRetriesPerRequest: 0 } });
     users.on('error', () => {});
     const batch = await users.createBatch();
     way.lose('answer');
@@ -411,24 +411,24 @@ describe('waitUntilFinished', () => {
     const waiting = batch.waitUntilFinished(15_000);
     way.lose(undefined);
     await eventually(() => batch.seal().then(() => true));
-    bench.batchWorker();
+    testbed.batchWorker();
     expect(await waiting).toMatchObject({ state: 'succeeded' });
     await users.close();
   });
 
-  test('of a batch that is removed meanwhile says so', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('of a batch that is removed meanwhile says so', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     const waiting = expect(batch.waitUntilFinished(10_000)).rejects.toThrow(BatchNotFoundError);
-    await bench.plainQueue('batches').remove(batch.id);
+    await testbed.plainQueue('batches').remove(batch.id);
     await waiting;
   });
 });
 
 describe('results and failures', () => {
-  test('are paged: every member once, with values, reasons and data', async ({ bench }) => {
-    const users = bench.queue('users', { defaultJobOptions: { removeOnComplete: true } });
-    bench.worker(
+  test('are paged: every member once, with values, reasons and data', async ({ testbed }) => {
+    const users = testbed.queue('users', { defaultJobOptions: { removeOnComplete: true } });
+    testbed.worker(
       'users',
       async (job) => {
         if (job.name === 'bad') throw new Error(`row ${job.data.n} is bad`);
@@ -436,7 +436,7 @@ describe('results and failures', () => {
       },
       { concurrency: 50 },
     );
-    bench.batchWorker();
+    testbed.batchWorker();
     const batch = await users.createBatch({ on: { complete: { name: 'done' } } });
     await batch.addBulk(Array.from({ length: 2400 }, (_, n) => ({ name: n % 2 === 0 ? 'good' : 'bad', data: { n } })));
     await batch.seal();
@@ -466,25 +466,25 @@ describe('results and failures', () => {
 });
 
 describe('a job that was attached to the batch job by hand', () => {
-  const parentOf = (bench: Bench, batchId: string) => ({ id: batchId, queue: `${bench.prefix}:batches` });
+  const parentOf = (testbed: Testbed, batchId: string) => ({ id: batchId, queue: `${testbed.prefix}:batches` });
 
   test.for([
     ['generated ids', () => ({})],
     ['ids of their own', (i: number) => ({ jobId: `row-${i}` })],
-  ] as const)('does not hide a missing member: members with %s', async ([, opts], { bench }) => {
-    const users = bench.queue('users');
-    const other = bench.queue('other');
+  ] as const)('does not hide a missing member: members with %s', async ([, opts], { testbed }) => {
+    const users = testbed.queue('users');
+    const other = testbed.queue('other');
     const ran: string[] = [];
     const batch = await users.createBatch({ on: { complete: { name: 'complete' }, success: { name: 'success' } } });
     const jobs = [await batch.add('row', {}, opts(0)), await batch.add('row', {}, opts(1))];
-    await other.add('stranger', {}, { parent: parentOf(bench, batch.id), ignoreDependencyOnFailure: true });
+    await other.add('stranger', {}, { parent: parentOf(testbed, batch.id), ignoreDependencyOnFailure: true });
     await jobs[1]?.remove();
     await batch.seal();
-    expect((await batch.explain()).strangers).toEqual([`${bench.prefix}:other:1`]);
+    expect((await batch.explain()).strangers).toEqual([`${testbed.prefix}:other:1`]);
     expect((await batch.explain()).reasons.join(' ')).toContain(`1 job that is no member was attached to it by hand`);
-    bench.worker('users', async (job) => void ran.push(job.name));
-    bench.worker('other', async () => 'result of a stranger');
-    bench.batchWorker();
+    testbed.worker('users', async (job) => void ran.push(job.name));
+    testbed.worker('other', async () => 'result of a stranger');
+    testbed.batchWorker();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({
       state: 'failed',
       total: 2,
@@ -496,18 +496,18 @@ describe('a job that was attached to the batch job by hand', () => {
     expect(await all(batch.results())).toHaveLength(1);
   });
 
-  test('and fails is no failure of the batch, and no death', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('and fails is no failure of the batch, and no death', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const ran: string[] = [];
     const on = { death: { name: 'death' }, success: { name: 'success' } };
     const batch = await users.createBatch({ on });
     await batch.add('row', {});
-    await users.add('stranger', {}, { parent: parentOf(bench, batch.id), ignoreDependencyOnFailure: true });
-    bench.worker('users', async (job) => {
+    await users.add('stranger', {}, { parent: parentOf(testbed, batch.id), ignoreDependencyOnFailure: true });
+    testbed.worker('users', async (job) => {
       ran.push(job.name);
       if (job.name === 'stranger') throw new Error('not yours');
     });
-    bench.batchWorker({ sweepInterval: 20 });
+    testbed.batchWorker({ sweepInterval: 20 });
     await eventually(async () => (await users.getFailedCount()) + (await users.getCompletedCount()) === 2);
     await batch.seal();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1, failed: 0 });
@@ -515,17 +515,17 @@ describe('a job that was attached to the batch job by hand', () => {
     expect(await all(batch.failures())).toEqual([]);
   });
 
-  test('with another prefix: the batch can be read, explained, cancelled and removed', async ({ bench }) => {
-    const users = bench.queue('users');
-    const elsewhere = bench.plainQueue('users', { prefix: `${bench.prefix}-elsewhere` });
+  test('with another prefix: the batch can be read, explained, cancelled and removed', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const elsewhere = testbed.plainQueue('users', { prefix: `${testbed.prefix}-elsewhere` });
     const batch = await users.createBatch({ on: { complete: { name: 'complete' } } });
     await batch.add('row', {}, { delay: 3_600_000 });
-    await elsewhere.add('stranger', {}, { parent: parentOf(bench, batch.id), ignoreDependencyOnFailure: true });
+    await elsewhere.add('stranger', {}, { parent: parentOf(testbed, batch.id), ignoreDependencyOnFailure: true });
     await batch.seal();
-    bench.worker('users', async () => {});
-    bench.batchWorker({ reconcileInterval: 20, sweepInterval: 20 });
+    testbed.worker('users', async () => {});
+    testbed.batchWorker({ reconcileInterval: 20, sweepInterval: 20 });
     const { strangers } = await batch.explain();
-    expect(strangers).toEqual([`${bench.prefix}-elsewhere:users:1`]);
+    expect(strangers).toEqual([`${testbed.prefix}-elsewhere:users:1`]);
     await batch.cancel();
     const job = await elsewhere.getJob('1');
     await job?.removeChildDependency();
@@ -535,14 +535,14 @@ describe('a job that was attached to the batch job by hand', () => {
     await elsewhere.obliterate({ force: true });
   });
 
-  test('are 50 among 1,000 members: all of them are told from members', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('are 50 among 1,000 members: all of them are told from members', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     await batch.addBulk(Array.from({ length: 1000 }, () => ({ name: 'row', data: {} })));
-    const parent = parentOf(bench, batch.id);
+    const parent = parentOf(testbed, batch.id);
     await users.addBulk(Array.from({ length: 50 }, () => ({ name: 'stranger', data: {}, opts: { parent } })));
-    bench.worker('users', async () => {}, { concurrency: 100 });
-    bench.batchWorker();
+    testbed.worker('users', async () => {}, { concurrency: 100 });
+    testbed.batchWorker();
     await batch.seal();
     expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 1000, succeeded: 1000 });
   });

@@ -1,6 +1,6 @@
 import type { Batch } from '../../src/index.js';
 import { BatchError, BatchNotFoundError, BatchOptionsError } from '../../src/index.js';
-import { type AnyJob, type AnyQueue, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
+import { type AnyJob, type AnyQueue, describe, eventually, expect, gate, type Testbed, test } from '../support/test.js';
 
 async function allMembers(batch: Batch<AnyQueue>, options: Parameters<typeof batch.members>[0] = {}) {
   const found: Awaited<ReturnType<typeof batch.members>>['members'][number][] = [];
@@ -14,10 +14,10 @@ async function allMembers(batch: Batch<AnyQueue>, options: Parameters<typeof bat
 }
 
 /** A batch with 300 members that wait, one that has succeeded and one that has failed, and a child batch. */
-async function mixed(bench: Bench) {
-  const users = bench.queue('users');
-  const other = bench.queue('other');
-  bench.worker('other', async ({ name }) => {
+async function mixed(testbed: Testbed) {
+  const users = testbed.queue('users');
+  const other = testbed.queue('other');
+  testbed.worker('other', async ({ name }) => {
     if (name === 'bad') throw new Error('no e-mail');
     return { rows: 7 };
   });
@@ -31,8 +31,8 @@ async function mixed(bench: Bench) {
 }
 
 describe('batch.members()', () => {
-  test('yields every member once, page by page, with how it stands', async ({ bench }) => {
-    const { batch, child } = await mixed(bench);
+  test('yields every member once, page by page, with how it stands', async ({ testbed }) => {
+    const { batch, child } = await mixed(testbed);
     const members = await allMembers(batch, { count: 50 });
     expect(members).toHaveLength(303);
     expect(new Set(members.map(({ queue, id }) => `${queue}:${id}`)).size).toBe(303);
@@ -51,15 +51,15 @@ describe('batch.members()', () => {
     ]);
   });
 
-  test('yields those in one state', async ({ bench }) => {
-    const { batch } = await mixed(bench);
+  test('yields those in one state', async ({ testbed }) => {
+    const { batch } = await mixed(testbed);
     expect(await allMembers(batch, { state: 'pending', count: 200 })).toHaveLength(301);
     expect(await allMembers(batch, { state: 'succeeded' })).toHaveLength(1);
     expect(await allMembers(batch, { state: 'failed' })).toHaveLength(1);
   });
 
-  test('refuses what is no state, count, or cursor of such a page', async ({ bench }) => {
-    const batch = await bench.queue('users').createBatch();
+  test('refuses what is no state, count, or cursor of such a page', async ({ testbed }) => {
+    const batch = await testbed.queue('users').createBatch();
     for (const options of [
       { state: 'done' },
       { count: 0 },
@@ -73,10 +73,10 @@ describe('batch.members()', () => {
 });
 
 describe('results({ ordered: true })', () => {
-  test('yields in the order of adding, whatever the order of finishing; own ids come last', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.worker('users', async (job) => job.data.row, { concurrency: 20 });
-    bench.batchWorker();
+  test('yields in the order of adding, whatever the order of finishing; own ids come last', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.worker('users', async (job) => job.data.row, { concurrency: 20 });
+    testbed.batchWorker();
     const rows = Array.from({ length: 500 }, (_, row) => ({
       name: 'row',
       data: { row },
@@ -98,9 +98,9 @@ describe('results({ ordered: true })', () => {
 
 describe('batch.removeMember()', () => {
   test('takes a waiting member out: it is not counted, does not run, and its batch does not wait for it', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
+    const users = testbed.queue('users');
     const batch = await users.createBatch({ on: { success: { name: 'done' } } });
     const waiting = await batch.add('waiting', {}, { jobId: 'row-7' });
     const delayed = await batch.add('delayed', {}, { delay: 3_600_000 });
@@ -115,30 +115,30 @@ describe('batch.removeMember()', () => {
     expect(await users.getJob('row-7')).toBeUndefined();
     const again = await batch.add('waiting', {}, { jobId: 'row-7' });
     const ran: string[] = [];
-    bench.worker('users', async ({ name }) => ran.push(name));
-    bench.batchWorker();
+    testbed.worker('users', async ({ name }) => ran.push(name));
+    testbed.batchWorker();
     await batch.seal();
     expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 2 });
     expect(again.id).toBe('row-7');
     expect(ran).toEqual(['stays', 'waiting', 'done']);
   });
 
-  test('of the last one that a sealed batch waits for lets it finish', async ({ bench }) => {
-    const users = bench.queue('users');
-    const worker = bench.batchWorker();
+  test('of the last one that a sealed batch waits for lets it finish', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const worker = testbed.batchWorker();
     const batch = await users.addBatch({}, [{ name: 'row', data: {}, opts: { jobId: 'row-7' } }]);
     await worker.waitUntilReady();
-    const batches = bench.plainQueue('batches');
+    const batches = testbed.plainQueue('batches');
     await eventually(async () => (await batches.getJobState(batch.id)) === 'waiting-children');
     expect(await batch.removeMember('row-7')).toBe(true);
     expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 0 });
   });
 
-  test('refuses members that run or have settled, flows, and child batches', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('refuses members that run or have settled, flows, and child batches', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const { opened, open } = gate();
     let started = 0;
-    bench.worker('users', async (job: AnyJob) => {
+    testbed.worker('users', async (job: AnyJob) => {
       started += 1;
       await (job.name === 'slow' ? opened : undefined);
     });
@@ -152,7 +152,7 @@ describe('batch.removeMember()', () => {
       queueName: 'users',
       children: [{ name: 'x', queueName: 'z' }],
     });
-    bench.owns('z');
+    testbed.owns('z');
     const child = await batch.createBatch();
     await expect(batch.removeMember(settled.id ?? '')).rejects.toThrow(BatchError);
     await expect(batch.removeMember(settled.id ?? '')).rejects.toThrow('it has settled');
@@ -167,8 +167,8 @@ describe('batch.removeMember()', () => {
     await expect(batch.removeMember('row-7')).rejects.toThrow(BatchNotFoundError);
   });
 
-  test('leaves a job alone that is no member', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('leaves a job alone that is no member', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     await users.add('row', {}, { jobId: 'row-7' });
     expect(await batch.removeMember('row-7')).toBe(false);

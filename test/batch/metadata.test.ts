@@ -2,11 +2,11 @@ import { BatchNotFoundError, BatchOptionsError } from '../../src/index.js';
 import { describe, expect, test } from '../support/test.js';
 
 describe('metadata', () => {
-  test('is given when the batch is created, told by status() and to callbacks, and changed', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('is given when the batch is created, told by status() and to callbacks, and changed', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const seen: unknown[] = [];
-    bench.worker('users', async (job) => seen.push(job.data.batch.metadata));
-    bench.batchWorker();
+    testbed.worker('users', async (job) => seen.push(job.data.batch.metadata));
+    testbed.batchWorker();
     const metadata = { file: 'acme.csv', by: { user: 7 } };
     const batch = await users.createBatch({ metadata, on: { complete: { name: 'done' } } });
     expect(await batch.status()).toMatchObject({ metadata });
@@ -21,8 +21,8 @@ describe('metadata', () => {
     await expect(batch.updateMetadata({ read: false })).rejects.toThrow(BatchNotFoundError);
   });
 
-  test('keeps what several processes change at the same time', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('keeps what several processes change at the same time', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     const names = Array.from({ length: 20 }, (_, i) => `name${i}`);
     await Promise.all([
@@ -34,8 +34,8 @@ describe('metadata', () => {
     expect(callbacks).toHaveLength(1);
   });
 
-  test('that is no small JSON object is refused, before anything is written', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('that is no small JSON object is refused, before anything is written', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const large = { text: 'x'.repeat(9_000) };
     for (const metadata of [[], 'x', { at: new Map() }, { n: Number.NaN }, { a: large.text, b: large.text }]) {
       await expect(users.createBatch({ metadata: metadata as object as Record<string, unknown> })).rejects.toThrow(
@@ -49,8 +49,8 @@ describe('metadata', () => {
 });
 
 describe('tags', () => {
-  test('find batches, newest first in each state, whatever else there is', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('find batches, newest first in each state, whatever else there is', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const made: string[] = [];
     for (let i = 0; i < 120; i++) {
       const tags = i % 40 === 0 ? ['acme', `import-${i}`, 'acme'] : ['other'];
@@ -58,7 +58,7 @@ describe('tags', () => {
     }
     const failed = await users.createBatch({ tags: ['acme'] });
     await failed.cancel();
-    bench.batchWorker();
+    testbed.batchWorker();
     await failed.waitUntilFinished(20_000);
     const ids = async (query: Parameters<typeof find>[0]) => (await find(query)).map(({ id }) => id);
     const find = (query: { tag: string; states?: 'open' | 'failed'; start?: number; end?: number }) =>
@@ -71,8 +71,8 @@ describe('tags', () => {
     expect((await (await users.getBatch(made[0] ?? '')).status()).tags).toEqual(['acme', 'import-0']);
   });
 
-  test('that are no words, and unknown parts of a query, are refused', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('that are no words, and unknown parts of a query, are refused', async ({ testbed }) => {
+    const users = testbed.queue('users');
     for (const tags of ['acme', [7], [''], ['x'.repeat(101)], Array.from({ length: 21 }, (_, i) => `t${i}`)]) {
       await expect(users.createBatch({ tags: tags as string[] })).rejects.toThrow('tags');
     }

@@ -2,12 +2,12 @@ import { type Batch, BatchNotFoundError, type MemberOptions } from '../../src/in
 import {
   type AnyJob,
   type AnyQueue,
-  type Bench,
   describe,
   eventually,
   expect,
   gate,
   keysOf,
+  type Testbed,
   test,
 } from '../support/test.js';
 
@@ -21,9 +21,9 @@ const delayed: MemberOptions = { delay: HOUR };
 const prioritized: MemberOptions = { priority: 1 };
 
 /** Records what the callbacks of all batches were told. */
-function listen(bench: Bench): unknown[] {
+function listen(testbed: Testbed): unknown[] {
   const told: unknown[] = [];
-  bench.worker('callbacks', async ({ name, data: { batch } }) => {
+  testbed.worker('callbacks', async ({ name, data: { batch } }) => {
     told.push({ name, total: batch.total, succeeded: batch.succeeded, failed: batch.failed, missing: batch.missing });
   });
   return told;
@@ -33,32 +33,32 @@ function listen(bench: Bench): unknown[] {
  * A batch whose members in queue `users` are about to vanish; no worker takes them. One more, in queue `mails`,
  * succeeds first: so the last outstanding member is always one that vanishes.
  */
-async function setUp(bench: Bench, members: readonly MemberOptions[]) {
-  const users = bench.queue('users');
-  const told = listen(bench);
-  bench.worker('mails', async () => {});
-  const batchWorker = bench.batchWorker();
+async function setUp(testbed: Testbed, members: readonly MemberOptions[]) {
+  const users = testbed.queue('users');
+  const told = listen(testbed);
+  testbed.worker('mails', async () => {});
+  const batchWorker = testbed.batchWorker();
   const batch = await users.createBatch({ on: ON });
   const jobs: AnyJob[] = [];
   for (const opts of members) {
     jobs.push(await batch.add('goes', {}, opts));
   }
-  await batch.addBulk([{ name: 'stays', data: {}, queue: bench.queue('mails') }]);
+  await batch.addBulk([{ name: 'stays', data: {}, queue: testbed.queue('mails') }]);
   await eventually(async () => (await batch.status()).succeeded === 1);
   return { users, jobs, batch, batchWorker, told };
 }
 
 /** A gate that the end of the test opens too: a worker whose job waits at it would never close. */
-function heldUntilTheEnd(bench: Bench) {
+function heldUntilTheEnd(testbed: Testbed) {
   const held = gate();
-  bench.use({ close: async () => held.open() });
+  testbed.use({ close: async () => held.open() });
   return held;
 }
 
 /** Seals, and waits until BullMQ has the batch waiting for its members. */
-async function sealAndRun(bench: Bench, batch: Pick<Batch, 'id' | 'seal'>) {
+async function sealAndRun(testbed: Testbed, batch: Pick<Batch, 'id' | 'seal'>) {
   await batch.seal();
-  const batches = bench.plainQueue('batches');
+  const batches = testbed.plainQueue('batches');
   await eventually(async () => (await batches.getJobState(batch.id)) === 'waiting-children');
 }
 
@@ -77,7 +77,7 @@ async function expectMissing(batch: Batch, told: readonly unknown[], missing: nu
 }
 
 interface Scene {
-  readonly bench: Bench;
+  readonly testbed: Testbed;
   readonly users: AnyQueue;
   readonly jobs: readonly AnyJob[];
   readonly batch: { readonly id: string };
@@ -128,8 +128,8 @@ const TOLD: readonly Way[] = [
   {
     way: '"remove unprocessed children" of Bull Board on the batch\'s row',
     members: [waiting, delayed, prioritized],
-    vanish: async ({ bench, batch }) => {
-      await (await bench.plainQueue('batches').getJob(batch.id))?.removeUnprocessedChildren();
+    vanish: async ({ testbed, batch }) => {
+      await (await testbed.plainQueue('batches').getJob(batch.id))?.removeUnprocessedChildren();
     },
   },
 ];
@@ -139,19 +139,19 @@ const UNTOLD: readonly Way[] = [
   {
     way: "the eviction of a member's hash, or its DEL by hand",
     members: [waiting, delayed, prioritized],
-    vanish: ({ bench, jobs }) => bench.redis.del(...jobs.map(({ id }) => `${bench.prefix}:users:${id}`)),
+    vanish: ({ testbed, jobs }) => testbed.redis.del(...jobs.map(({ id }) => `${testbed.prefix}:users:${id}`)),
   },
   {
     way: 'a flushed queue',
     members: [waiting, delayed, prioritized],
-    vanish: async ({ bench }) => bench.redis.del(...(await keysOf(bench.redis, `${bench.prefix}:users:`))),
+    vanish: async ({ testbed }) => testbed.redis.del(...(await keysOf(testbed.redis, `${testbed.prefix}:users:`))),
   },
   {
     // Their ids are in no list any more, for instance because Redis has evicted the list.
     way: 'queue.removeOrphanedJobs()',
     members: [waiting, waiting],
-    vanish: async ({ bench, users }) => {
-      await bench.redis.del(`${bench.prefix}:users:wait`);
+    vanish: async ({ testbed, users }) => {
+      await testbed.redis.del(`${testbed.prefix}:users:wait`);
       expect(await users.removeOrphanedJobs()).toBe(2);
     },
   },
@@ -161,12 +161,12 @@ const eachWay = (ways: readonly Way[]) =>
   (['open', 'sealed'] as const).flatMap((batch) => ways.map((way) => ({ ...way, while: batch })));
 
 describe('missing, as BullMQ tells', () => {
-  test.for(eachWay(TOLD))('after $way, while the batch is $while', async (row, { bench }) => {
-    const { batch, told, ...scene } = await setUp(bench, row.members);
+  test.for(eachWay(TOLD))('after $way, while the batch is $while', async (row, { testbed }) => {
+    const { batch, told, ...scene } = await setUp(testbed, row.members);
     if (row.while === 'sealed') {
-      await sealAndRun(bench, batch);
+      await sealAndRun(testbed, batch);
     }
-    await row.vanish({ bench, batch, ...scene });
+    await row.vanish({ testbed, batch, ...scene });
     if (row.while === 'open') {
       expect(await batch.status()).toMatchObject({ state: 'open', pending: 0, missing: row.members.length });
       expect(told).toEqual([]);
@@ -175,24 +175,24 @@ describe('missing, as BullMQ tells', () => {
     await expectMissing(batch, told, row.members.length);
   });
 
-  test('after queue.drain(), which leaves the delayed members: they still run', async ({ bench }) => {
-    const { users, batch, jobs, told } = await setUp(bench, [waiting, delayed, prioritized]);
-    await sealAndRun(bench, batch);
+  test('after queue.drain(), which leaves the delayed members: they still run', async ({ testbed }) => {
+    const { users, batch, jobs, told } = await setUp(testbed, [waiting, delayed, prioritized]);
+    await sealAndRun(testbed, batch);
     await users.drain();
     expect(await batch.status()).toMatchObject({ state: 'running', total: 4, pending: 1, missing: 2 });
     await (await users.getJob(jobs[1]?.id ?? ''))?.promote();
-    bench.worker('users', async () => {});
+    testbed.worker('users', async () => {});
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', succeeded: 2, missing: 2 });
     expect(told).toEqual([{ name: 'complete', total: 4, succeeded: 2, failed: 0, missing: 2 }]);
   });
 
-  test('after queue.obliterate({ force: true }) of a member that is running', async ({ bench }) => {
-    const { users, batch, told } = await setUp(bench, [waiting]);
-    const held = heldUntilTheEnd(bench);
+  test('after queue.obliterate({ force: true }) of a member that is running', async ({ testbed }) => {
+    const { users, batch, told } = await setUp(testbed, [waiting]);
+    const held = heldUntilTheEnd(testbed);
     const errors: Error[] = [];
-    const worker = bench.worker('users', async () => held.opened);
+    const worker = testbed.worker('users', async () => held.opened);
     worker.on('error', (error) => errors.push(error));
-    await sealAndRun(bench, batch);
+    await sealAndRun(testbed, batch);
     await eventually(async () => (await users.getActiveCount()) === 1);
     await users.obliterate({ force: true });
     await expectMissing(batch, told, 1);
@@ -204,31 +204,31 @@ describe('missing, as BullMQ tells', () => {
 });
 
 describe('missing, as the reconciler finds', () => {
-  test.for(eachWay(UNTOLD))('after $way, while the batch is $while', async (row, { bench }) => {
-    const { batch, told, batchWorker, ...scene } = await setUp(bench, row.members);
+  test.for(eachWay(UNTOLD))('after $way, while the batch is $while', async (row, { testbed }) => {
+    const { batch, told, batchWorker, ...scene } = await setUp(testbed, row.members);
     if (row.while === 'sealed') {
-      await sealAndRun(bench, batch);
+      await sealAndRun(testbed, batch);
     }
-    await row.vanish({ bench, batch, ...scene });
+    await row.vanish({ testbed, batch, ...scene });
     if (row.while === 'open') {
-      await sealAndRun(bench, batch);
+      await sealAndRun(testbed, batch);
     }
     expect(await batch.status()).toMatchObject({ state: 'running', pending: row.members.length, missing: 0 });
     await batchWorker.close();
-    bench.batchWorker(EAGER);
+    testbed.batchWorker(EAGER);
     await expectMissing(batch, told, row.members.length);
   });
 
-  test('after the loss of a hash whose id a worker still takes', async ({ bench }) => {
-    const { batch, jobs, told, batchWorker } = await setUp(bench, [waiting]);
-    const key = `${bench.prefix}:users:${jobs[0]?.id}`;
-    await bench.redis.del(key);
-    bench.worker('users', async () => {});
+  test('after the loss of a hash whose id a worker still takes', async ({ testbed }) => {
+    const { batch, jobs, told, batchWorker } = await setUp(testbed, [waiting]);
+    const key = `${testbed.prefix}:users:${jobs[0]?.id}`;
+    await testbed.redis.del(key);
+    testbed.worker('users', async () => {});
     // The id is taken from the list. Whatever is run, and left of it, is not the member.
-    await eventually(async () => (await bench.redis.llen(`${bench.prefix}:users:wait`)) === 0);
-    await sealAndRun(bench, batch);
+    await eventually(async () => (await testbed.redis.llen(`${testbed.prefix}:users:wait`)) === 0);
+    await sealAndRun(testbed, batch);
     await batchWorker.close();
-    bench.batchWorker(EAGER);
+    testbed.batchWorker(EAGER);
     await expectMissing(batch, told, 1);
   });
 });
@@ -260,19 +260,19 @@ describe('a job that BullMQ would replace', () => {
   };
   const kinds = Object.keys(KINDS) as (keyof typeof KINDS)[];
 
-  test.for(kinds)('%s is refused as a member', async (kind, { bench }) => {
-    const users = bench.plainQueue('users');
+  test.for(kinds)('%s is refused as a member', async (kind, { testbed }) => {
+    const users = testbed.plainQueue('users');
     const id = await KINDS[kind].id(users);
     await KINDS[kind].add(users);
-    const batch = await bench.queue('users').createBatch();
+    const batch = await testbed.queue('users').createBatch();
     await expect(batch.add('row', {}, { jobId: id })).rejects.toThrow(`a job with the id '${id}' exists`);
     expect(await batch.status()).toMatchObject({ total: 0, pending: 0, missing: 0 });
   });
 
-  test('is refused by BullMQ when it is added to the batch by hand', async ({ bench }) => {
-    const users = bench.plainQueue('users');
-    const batch = await bench.queue('users').createBatch();
-    const parent = { id: batch.id, queue: `${bench.prefix}:batches` };
+  test('is refused by BullMQ when it is added to the batch by hand', async ({ testbed }) => {
+    const users = testbed.plainQueue('users');
+    const batch = await testbed.queue('users').createBatch();
+    const parent = { id: batch.id, queue: `${testbed.prefix}:batches` };
     await expect(users.add('row', {}, { parent, deduplication })).rejects.toThrow('cannot be used together');
     // A scheduler is not refused, but its jobs become no dependencies of the parent that its template names.
     await users.upsertJobScheduler('yearly', yearly, { name: 'row', opts: { parent } });
@@ -281,28 +281,28 @@ describe('a job that BullMQ would replace', () => {
 
   test.for(kinds.flatMap((kind) => (['open', 'sealed'] as const).map((state) => [kind, state] as const)))(
     '%s that was attached by a late addition is missing after it, while the batch is %s',
-    async ([kind, state], { bench }) => {
-      const { batch, users, told, batchWorker } = await setUp(bench, []);
+    async ([kind, state], { testbed }) => {
+      const { batch, users, told, batchWorker } = await setUp(testbed, []);
       const id = await KINDS[kind].id(users);
       await batch.add('row', {}, { jobId: id });
       await users.remove(id);
-      const parent = { id: batch.id, queue: `${bench.prefix}:batches` };
+      const parent = { id: batch.id, queue: `${testbed.prefix}:batches` };
       // Registered, and its job not there yet.
-      await bench.redis.sadd(`${bench.prefix}:batches:${batch.id}:dependencies`, `${bench.prefix}:users:${id}`);
+      await testbed.redis.sadd(`${testbed.prefix}:batches:${batch.id}:dependencies`, `${testbed.prefix}:users:${id}`);
       await KINDS[kind].add(users);
-      expect((await bench.plainQueue('users').add('row', {}, { jobId: id, parent })).id).toBe(id);
-      expect((await users.getJob(id))?.parentKey).toBe(`${bench.prefix}:batches:${batch.id}`);
+      expect((await testbed.plainQueue('users').add('row', {}, { jobId: id, parent })).id).toBe(id);
+      expect((await users.getJob(id))?.parentKey).toBe(`${testbed.prefix}:batches:${batch.id}`);
       if (state === 'sealed') {
-        await sealAndRun(bench, batch);
+        await sealAndRun(testbed, batch);
       }
       await KINDS[kind].replace(users);
       expect(await users.getJob(id)).toBeUndefined();
       if (state === 'open') {
-        await sealAndRun(bench, batch);
+        await sealAndRun(testbed, batch);
       }
       expect(await batch.status()).toMatchObject({ state: 'running', total: 2, pending: 1, missing: 0 });
       await batchWorker.close();
-      bench.batchWorker(EAGER);
+      testbed.batchWorker(EAGER);
       await expectMissing(batch, told, 1);
     },
   );
@@ -311,11 +311,11 @@ describe('a job that BullMQ would replace', () => {
 describe('not missing', () => {
   test.for(['completed', 'failed'] as const)(
     'is a member that had %s when it was cleaned',
-    async (state, { bench }) => {
-      const users = bench.queue('users');
-      const told = listen(bench);
-      bench.batchWorker(EAGER);
-      bench.worker('users', async ({ name }) => {
+    async (state, { testbed }) => {
+      const users = testbed.queue('users');
+      const told = listen(testbed);
+      testbed.batchWorker(EAGER);
+      testbed.worker('users', async ({ name }) => {
         if (name === 'bad') throw new Error('bad');
       });
       const batch = await users.createBatch({ on: ON });
@@ -338,14 +338,14 @@ describe('not missing', () => {
     },
   );
 
-  test('is a member that is running: BullMQ refuses to remove it', async ({ bench }) => {
-    const { users, jobs, batch, told } = await setUp(bench, [waiting]);
-    const held = heldUntilTheEnd(bench);
-    bench.worker('users', async () => held.opened);
-    await sealAndRun(bench, batch);
+  test('is a member that is running: BullMQ refuses to remove it', async ({ testbed }) => {
+    const { users, jobs, batch, told } = await setUp(testbed, [waiting]);
+    const held = heldUntilTheEnd(testbed);
+    testbed.worker('users', async () => held.opened);
+    await sealAndRun(testbed, batch);
     await eventually(async () => (await users.getActiveCount()) === 1);
     await expect(jobs[0]?.remove()).rejects.toThrow('locked');
-    await (await bench.plainQueue('batches').getJob(batch.id))?.removeUnprocessedChildren();
+    await (await testbed.plainQueue('batches').getJob(batch.id))?.removeUnprocessedChildren();
     held.open();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 2, missing: 0 });
     expect(told).toHaveLength(2);
@@ -364,8 +364,8 @@ describe('a child batch', () => {
         (['open', 'sealed'] as const).map((child) => ({ ...removal, parent, child })),
       ),
     ),
-  )('whose batch job goes by $call is missing; it was $child, its parent $parent', async (row, { bench }) => {
-    const { users, batch: parent, told } = await setUp(bench, []);
+  )('whose batch job goes by $call is missing; it was $child, its parent $parent', async (row, { testbed }) => {
+    const { users, batch: parent, told } = await setUp(testbed, []);
     const child = await parent.createBatch({ on: ON });
     const { id } = await child.add('row', {});
     for (const [batch, state] of [
@@ -373,10 +373,10 @@ describe('a child batch', () => {
       [parent, row.parent],
     ] as const) {
       if (state === 'sealed') {
-        await sealAndRun(bench, batch);
+        await sealAndRun(testbed, batch);
       }
     }
-    await (await bench.plainQueue('batches').getJob(child.id))?.remove(row.options);
+    await (await testbed.plainQueue('batches').getJob(child.id))?.remove(row.options);
     await expect(child.status()).rejects.toThrow(BatchNotFoundError);
     if (row.parent === 'open') {
       expect(await parent.status()).toMatchObject({ state: 'open', pending: 0, missing: 1 });
@@ -385,25 +385,25 @@ describe('a child batch', () => {
     await expectMissing(parent, told, 1);
     // A member that is left behind is an ordinary job now, and counts nowhere.
     expect((await users.getJob(id ?? '')) === undefined).toBe(row.takesMembers);
-    await bench.worker('users', async () => {}).waitUntilReady();
+    await testbed.worker('users', async () => {}).waitUntilReady();
     await eventually(async () => (await users.getJobCounts('wait', 'active')).wait === 0);
     await eventually(async () => (await users.getCompletedCount()) === (row.takesMembers ? 0 : 1));
     expect(await parent.status()).toMatchObject({ state: 'failed', total: 2, succeeded: 1, missing: 1 });
-    const keys = await keysOf(bench.redis, `${bench.prefix}:batches:${child.id}`);
+    const keys = await keysOf(testbed.redis, `${testbed.prefix}:batches:${child.id}`);
     expect(keys).toEqual([]);
   });
 
   test.for(['open', 'sealed'] as const)(
     'is taken by removeUnprocessedChildren() of its parent, which is %s, with its members',
-    async (state, { bench }) => {
-      const { users, batch: parent, told } = await setUp(bench, []);
+    async (state, { testbed }) => {
+      const { users, batch: parent, told } = await setUp(testbed, []);
       const child = await parent.createBatch({ on: ON });
       const { id } = await child.add('row', {});
-      await sealAndRun(bench, child);
+      await sealAndRun(testbed, child);
       if (state === 'sealed') {
-        await sealAndRun(bench, parent);
+        await sealAndRun(testbed, parent);
       }
-      await (await bench.plainQueue('batches').getJob(parent.id))?.removeUnprocessedChildren();
+      await (await testbed.plainQueue('batches').getJob(parent.id))?.removeUnprocessedChildren();
       if (state === 'open') {
         await parent.seal();
       }
@@ -412,12 +412,12 @@ describe('a child batch', () => {
     },
   );
 
-  test('with a missing member is a failed member of its parent', async ({ bench }) => {
-    const { batch: parent, told } = await setUp(bench, []);
+  test('with a missing member is a failed member of its parent', async ({ testbed }) => {
+    const { batch: parent, told } = await setUp(testbed, []);
     const child = await parent.createBatch({ on: ON });
     const job = await child.add('row', {});
-    await sealAndRun(bench, child);
-    await sealAndRun(bench, parent);
+    await sealAndRun(testbed, child);
+    await sealAndRun(testbed, parent);
     await job.remove();
     expect(await parent.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', total: 2, failed: 1, missing: 0 });
     expect(told).toEqual([

@@ -1,11 +1,11 @@
 import { type Job, Queue, Worker } from 'bullmq';
 import { createClient } from 'redis';
 import { BatchWorker, withBatches } from '../../src/index.js';
-import { type Bench, describe, expect, test } from '../support/test.js';
+import { describe, expect, type Testbed, test } from '../support/test.js';
 
 /** A connection of node-redis, whose client shows none of the scripts that BullMQ has defined on it. */
-async function nodeRedis(bench: Bench) {
-  const { host, port } = bench.connection;
+async function nodeRedis(testbed: Testbed) {
+  const { host, port } = testbed.connection;
   const client = createClient({ socket: { host, port } });
   client.on('error', () => {});
   await client.connect();
@@ -14,11 +14,11 @@ async function nodeRedis(bench: Bench) {
 }
 
 describe('on a connection of node-redis', () => {
-  test('members, flows and child batches are added, settle, and call back', async ({ bench }) => {
-    const { client, close } = await nodeRedis(bench);
-    const settings = { connection: client, prefix: bench.prefix };
+  test('members, flows and child batches are added, settle, and call back', async ({ testbed }) => {
+    const { client, close } = await nodeRedis(testbed);
+    const settings = { connection: client, prefix: testbed.prefix };
     const ran: string[] = [];
-    bench.owns('users');
+    testbed.owns('users');
     const queue = new Queue('users', settings);
     const users = withBatches(queue);
     const worker = new Worker('users', async ({ name }: Job) => void ran.push(name), { ...settings, concurrency: 50 });

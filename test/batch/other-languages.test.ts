@@ -1,19 +1,19 @@
-import type { Bench } from '../support/test.js';
+import type { Testbed } from '../support/test.js';
 import { describe, expect, test } from '../support/test.js';
 
 /** Finishes the members of a batch as BullMQ's ports for other languages do: with what is no JSON, or JSON twice. */
-async function finished(bench: Bench, collection: 'processed' | 'failed', value: string, returned?: string) {
-  const users = bench.queue('users');
+async function finished(testbed: Testbed, collection: 'processed' | 'failed', value: string, returned?: string) {
+  const users = testbed.queue('users');
   const batch = await users.createBatch();
   const job = await batch.add('row', {});
   await batch.seal();
-  const key = `${bench.prefix}:users:${job.id}`;
-  const batchKey = `${bench.prefix}:batches:${batch.id}`;
-  await bench.redis
+  const key = `${testbed.prefix}:users:${job.id}`;
+  const batchKey = `${testbed.prefix}:batches:${batch.id}`;
+  await testbed.redis
     .multi()
     .hset(key, collection === 'processed' ? 'returnvalue' : 'failedReason', returned ?? value, 'finishedOn', Date.now())
-    .lrem(`${bench.prefix}:users:wait`, 1, job.id ?? '')
-    .zadd(`${bench.prefix}:users:${collection === 'processed' ? 'completed' : 'failed'}`, Date.now(), job.id ?? '')
+    .lrem(`${testbed.prefix}:users:wait`, 1, job.id ?? '')
+    .zadd(`${testbed.prefix}:users:${collection === 'processed' ? 'completed' : 'failed'}`, Date.now(), job.id ?? '')
     .srem(`${batchKey}:dependencies`, key)
     .hset(`${batchKey}:${collection}`, key, value)
     .exec();
@@ -25,21 +25,24 @@ describe('workers of other languages', () => {
     ['a string as it is', 'done: 7 rows', 'done: 7 rows'],
     ['JSON', '{"rows":7}', { rows: 7 }],
     ['nothing', '', ''],
-  ] as const)('a return value that is stored as %s is what results() yields', async ([, stored, value], { bench }) => {
-    const batch = await finished(bench, 'processed', stored);
-    const results: unknown[] = [];
-    for await (const result of batch.results()) {
-      results.push(result.value);
-    }
-    expect(results).toEqual([value]);
-  });
+  ] as const)(
+    'a return value that is stored as %s is what results() yields',
+    async ([, stored, value], { testbed }) => {
+      const batch = await finished(testbed, 'processed', stored);
+      const results: unknown[] = [];
+      for await (const result of batch.results()) {
+        results.push(result.value);
+      }
+      expect(results).toEqual([value]);
+    },
+  );
 
   test.for([
     ['a JSON string', '"no e-mail in \\"row 7\\""', 'no e-mail in "row 7"'],
     ['a text that begins with a quotation mark', '"row 7" has no e-mail', '"row 7" has no e-mail'],
-  ] as const)('a reason that is stored as %s is read as it was meant', async ([, stored, reason], { bench }) => {
-    const batch = await finished(bench, 'failed', stored);
-    bench.batchWorker({ reconcileInterval: 100 });
+  ] as const)('a reason that is stored as %s is read as it was meant', async ([, stored, reason], { testbed }) => {
+    const batch = await finished(testbed, 'failed', stored);
+    testbed.batchWorker({ reconcileInterval: 100 });
     const failures: unknown[] = [];
     for await (const failure of batch.failures()) {
       failures.push(failure.reason);

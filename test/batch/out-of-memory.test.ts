@@ -38,8 +38,10 @@ async function fullRedis(use: (closable: { close(): Promise<unknown> }) => void)
 
 const members = Array.from({ length: 1500 }, () => ({ name: 'member', data: { text: 'x'.repeat(1000) } }));
 
-test('when Redis is out of memory, remove({ members: true }) works, and jobs can be added again', async ({ bench }) => {
-  const { users, fill } = await fullRedis(bench.use);
+test('when Redis is out of memory, remove({ members: true }) works, and jobs can be added again', async ({
+  testbed,
+}) => {
+  const { users, fill } = await fullRedis(testbed.use);
   const batch = await users.addBatch({ on: { complete: { name: 'complete' } } }, members);
   await batch.waitUntilFinished(20_000);
   await fill();
@@ -48,8 +50,8 @@ test('when Redis is out of memory, remove({ members: true }) works, and jobs can
   expect(await users.getCompletedCount()).toBe(0);
 });
 
-test('when Redis is out of memory, remove({ force: true }) works, and jobs can be added again', async ({ bench }) => {
-  const { users, fill } = await fullRedis(bench.use);
+test('when Redis is out of memory, remove({ force: true }) works, and jobs can be added again', async ({ testbed }) => {
+  const { users, fill } = await fullRedis(testbed.use);
   const batch = await users.createBatch();
   await batch.addBulk(members.map((job) => ({ ...job, opts: { delay: 3_600_000 } })));
   const child = await batch.createBatch();
@@ -60,8 +62,8 @@ test('when Redis is out of memory, remove({ force: true }) works, and jobs can b
   expect(await users.getDelayedCount()).toBe(0);
 });
 
-test('when Redis is out of memory, batches expire', async ({ bench }) => {
-  const { users, redis, fill } = await fullRedis(bench.use);
+test('when Redis is out of memory, batches expire', async ({ testbed }) => {
+  const { users, redis, fill } = await fullRedis(testbed.use);
   const data = { text: 'x'.repeat(10_000) };
   const batches = [];
   for (let i = 0; i < 30; i++) {

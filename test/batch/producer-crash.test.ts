@@ -1,6 +1,6 @@
 import { runChild } from '../support/child.js';
 import { LOADED, loader } from '../support/loader.js';
-import { type Bench, describe, expect, test } from '../support/test.js';
+import { describe, expect, type Testbed, test } from '../support/test.js';
 
 const MEMBERS = 3;
 const AT_ONCE = 6;
@@ -12,11 +12,11 @@ const PLACES = [
 ];
 
 /** What has run, by batch. */
-function recording(bench: Bench) {
-  const users = bench.queue('users');
+function recording(testbed: Testbed) {
+  const users = testbed.queue('users');
   const ran: Record<string, string[]> = {};
-  bench.batchWorker({ missingAfter: 3_600_000 });
-  bench.worker(
+  testbed.batchWorker({ missingAfter: 3_600_000 });
+  testbed.worker(
     'users',
     async (job) => {
       const id = job.data.batch?.id ?? job.parent?.id ?? '';
@@ -39,12 +39,12 @@ async function series(live: (n: number) => Promise<number | string>): Promise<vo
 }
 
 describe('that is killed between any two of its commands resumes: every member runs once, success fires once', () => {
-  test('a producer', { timeout: 600_000 }, async ({ bench }) => {
-    const { users, ran } = recording(bench);
+  test('a producer', { timeout: 600_000 }, async ({ testbed }) => {
+    const { users, ran } = recording(testbed);
     const source = Array.from({ length: MEMBERS }, (_, n) => ({ name: 'member', data: { n } }));
     await series(async (n) => {
       const id = `import-${n}`;
-      const end = await runChild('doomed-producer', bench, { n, id, members: MEMBERS }).ended;
+      const end = await runChild('doomed-producer', testbed, { n, id, members: MEMBERS }).ended;
       const batch = await users.addBatch({ id, on: { success: { name: 'success' } } }, source);
       const status = await batch.waitUntilFinished(20_000);
       expect(status, `killed before script ${n}`).toMatchObject({ state: 'succeeded', total: MEMBERS, missing: 0 });
@@ -53,14 +53,14 @@ describe('that is killed between any two of its commands resumes: every member r
     });
   });
 
-  test('a loader job, by itself, as a stalled job', { timeout: 600_000 }, async ({ bench }) => {
-    const { users, ran } = recording(bench);
+  test('a loader job, by itself, as a stalled job', { timeout: 600_000 }, async ({ testbed }) => {
+    const { users, ran } = recording(testbed);
     await series(async (n) => {
       const id = `loaded-${n}`;
       const queue = `loaders-${n}`;
-      await bench.plainQueue(queue).add('load', { id });
-      const end = await runChild('doomed-loader', bench, { n, queue, lockDuration: 500 }).ended;
-      const worker = bench.worker(queue, loader(users), {
+      await testbed.plainQueue(queue).add('load', { id });
+      const end = await runChild('doomed-loader', testbed, { n, queue, lockDuration: 500 }).ended;
+      const worker = testbed.worker(queue, loader(users), {
         lockDuration: 500,
         stalledInterval: 200,
         maxStalledCount: 5,

@@ -1,17 +1,17 @@
 import { BatchError, BatchNotFoundError } from '../../src/index.js';
-import { type Bench, eventually, expect, gate, keysOf, test } from '../support/test.js';
+import { eventually, expect, gate, keysOf, type Testbed, test } from '../support/test.js';
 
 /** Keys of batches and jobs; not the queues' own. */
-async function jobKeys(bench: Bench, queue: string): Promise<string[]> {
-  const keys = await keysOf(bench.redis, bench.prefix);
+async function jobKeys(testbed: Testbed, queue: string): Promise<string[]> {
+  const keys = await keysOf(testbed.redis, testbed.prefix);
   const own =
     /:(meta|events|id|marker|completed|failed|delayed|wait|active|stalled-check|waiting-children|reconciler:(leader|sweeper)|pc)$/;
-  return keys.filter((key) => key.startsWith(`${bench.prefix}:${queue}:`) && !own.test(key));
+  return keys.filter((key) => key.startsWith(`${testbed.prefix}:${queue}:`) && !own.test(key));
 }
 
-async function family(bench: Bench, keep?: { age?: number; count?: number }) {
-  const users = bench.queue('users');
-  bench.worker(
+async function family(testbed: Testbed, keep?: { age?: number; count?: number }) {
+  const users = testbed.queue('users');
+  testbed.worker(
     'users',
     async (job) => {
       if (job.name === 'bad') throw new Error('no');
@@ -29,23 +29,23 @@ async function family(bench: Bench, keep?: { age?: number; count?: number }) {
 
 test.for([false, true])(
   'remove({ members: %s }) leaves no key of the batch, its children and its callbacks',
-  async (members, { bench }) => {
-    const { users, parent, child } = await family(bench);
-    bench.batchWorker();
+  async (members, { testbed }) => {
+    const { users, parent, child } = await family(testbed);
+    testbed.batchWorker();
     await parent.seal();
     await parent.waitUntilFinished(20_000);
     await parent.remove({ members });
     await expect(parent.status()).rejects.toThrow(BatchNotFoundError);
     await expect(child.status()).rejects.toThrow(BatchNotFoundError);
     await expect(parent.remove()).rejects.toThrow(BatchNotFoundError);
-    expect(await jobKeys(bench, 'batches')).toEqual([]);
+    expect(await jobKeys(testbed, 'batches')).toEqual([]);
     expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
     expect(await users.getJobCountByTypes('completed', 'failed')).toBe(members ? 0 : 1201);
   },
 );
 
-test('remove() refuses a batch that has not finished, and unknown options', async ({ bench }) => {
-  const users = bench.queue('users');
+test('remove() refuses a batch that has not finished, and unknown options', async ({ testbed }) => {
+  const users = testbed.queue('users');
   const batch = await users.createBatch();
   await expect(batch.remove()).rejects.toThrow(BatchError);
   await expect(batch.remove()).rejects.toThrow('has not finished: wait for it');
@@ -55,13 +55,13 @@ test('remove() refuses a batch that has not finished, and unknown options', asyn
 });
 
 test('remove() refuses a batch that had failed when a member of it is retried by hand, until it has finished again', async ({
-  bench,
+  testbed,
 }) => {
-  const users = bench.queue('users');
-  const first = bench.batchWorker();
+  const users = testbed.queue('users');
+  const first = testbed.batchWorker();
   const retried = gate();
-  bench.use({ close: async () => retried.open() });
-  bench.worker('users', async ({ attemptsStarted }) => {
+  testbed.use({ close: async () => retried.open() });
+  testbed.worker('users', async ({ attemptsStarted }) => {
     if (attemptsStarted === 1) throw new Error('no');
     await retried.opened;
   });
@@ -74,29 +74,29 @@ test('remove() refuses a batch that had failed when a member of it is retried by
   await expect(batch.remove()).rejects.toThrow('has not finished: wait for it');
   expect(await batch.status()).toMatchObject({ total: 1, pending: 1 });
   retried.open();
-  bench.batchWorker({ reconcileInterval: 20 });
+  testbed.batchWorker({ reconcileInterval: 20 });
   await eventually(async () => (await batch.status()).state === 'succeeded');
   await batch.remove();
   await expect(batch.status()).rejects.toThrow(BatchNotFoundError);
 });
 
-test('a batch of many thousand members is removed', async ({ bench }) => {
-  const users = bench.queue('users');
-  bench.batchWorker();
+test('a batch of many thousand members is removed', async ({ testbed }) => {
+  const users = testbed.queue('users');
+  testbed.batchWorker();
   const batch = await users.addBatch({}, []);
   await batch.waitUntilFinished();
-  const key = `${bench.prefix}:batches:${batch.id}`;
+  const key = `${testbed.prefix}:batches:${batch.id}`;
   for (const which of ['processed', 'failed']) {
-    const members = Array.from({ length: 20_000 }, (_, i) => [`${bench.prefix}:users:${batch.id}-${i}`, 'null']);
-    await bench.redis.hset(`${key}:${which}`, ...members.flat());
+    const members = Array.from({ length: 20_000 }, (_, i) => [`${testbed.prefix}:users:${batch.id}-${i}`, 'null']);
+    await testbed.redis.hset(`${key}:${which}`, ...members.flat());
   }
   await batch.remove();
-  expect(await jobKeys(bench, 'batches')).toEqual([]);
+  expect(await jobKeys(testbed, 'batches')).toEqual([]);
 });
 
-test('a batch expires, with its children and callbacks, and a child not before its parent', async ({ bench }) => {
-  const { users, parent, child } = await family(bench, { age: 0 });
-  bench.batchWorker({ reconcileInterval: 20 });
+test('a batch expires, with its children and callbacks, and a child not before its parent', async ({ testbed }) => {
+  const { users, parent, child } = await family(testbed, { age: 0 });
+  testbed.batchWorker({ reconcileInterval: 20 });
   await eventually(async () => (await child.status()).state === 'failed');
   // The reconciler goes round: a batch that expires at once is gone, the child of an open parent is not.
   const witness = await users.createBatch({ keep: { age: 0 } });
@@ -115,13 +115,13 @@ test('a batch expires, with its children and callbacks, and a child not before i
       (error: unknown) => error instanceof BatchNotFoundError,
     ),
   );
-  await eventually(async () => (await jobKeys(bench, 'batches')).length === 0);
+  await eventually(async () => (await jobKeys(testbed, 'batches')).length === 0);
   expect(await users.getJobCountByTypes('completed', 'failed'), 'the members stay').toBe(1201);
 });
 
-test('keep.count keeps the latest', async ({ bench }) => {
-  const users = bench.queue('users');
-  bench.batchWorker({ reconcileInterval: 20 });
+test('keep.count keeps the latest', async ({ testbed }) => {
+  const users = testbed.queue('users');
+  testbed.batchWorker({ reconcileInterval: 20 });
   const ids: string[] = [];
   for (let i = 0; i < 4; i++) {
     const batch = await users.createBatch({ keep: { count: 2 } });
@@ -135,66 +135,66 @@ test('keep.count keeps the latest', async ({ bench }) => {
 
 test.for([[5], [null], [{ keep: 5 }]])(
   'a job that is no batch, with the data %o, keeps none from expiring',
-  async ([data], { bench }) => {
-    const users = bench.queue('users');
-    const foreign = await bench.plainQueue('batches').add('copy', data);
-    const other = bench.worker('batches', async () => {
+  async ([data], { testbed }) => {
+    const users = testbed.queue('users');
+    const foreign = await testbed.plainQueue('batches').add('copy', data);
+    const other = testbed.worker('batches', async () => {
       throw new Error('no batch');
     });
     await eventually(() => foreign.isFailed());
     await other.close();
-    const first = bench.batchWorker();
+    const first = testbed.batchWorker();
     const batch = await users.addBatch({ keep: { age: 1 } }, []);
     await eventually(async () => (await users.getBatchCounts()).succeeded === 1);
     await first.close();
-    bench.batchWorker({ reconcileInterval: 20 });
-    await eventually(async () => !(await jobKeys(bench, 'batches')).some((key) => key.includes(batch.id)), 5000);
+    testbed.batchWorker({ reconcileInterval: 20 });
+    await eventually(async () => !(await jobKeys(testbed, 'batches')).some((key) => key.includes(batch.id)), 5000);
     expect(await foreign.isFailed()).toBe(true);
   },
 );
 
-test('a removal that was cut short is finished by the reconciler', async ({ bench }) => {
-  const users = bench.queue('users');
-  const first = bench.batchWorker();
+test('a removal that was cut short is finished by the reconciler', async ({ testbed }) => {
+  const users = testbed.queue('users');
+  const first = testbed.batchWorker();
   const batch = await users.addBatch({ on: { complete: { name: 'complete' } } }, []);
-  bench.worker('users', async () => {});
+  testbed.worker('users', async () => {});
   await batch.waitUntilFinished(10_000);
   await first.close();
   // What a process leaves that is killed after the first step of remove().
-  await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:removal', 'killed 0');
+  await testbed.redis.hset(`${testbed.prefix}:batches:${batch.id}`, 'b:removal', 'killed 0');
   await expect(batch.status()).rejects.toThrow(BatchNotFoundError);
-  bench.batchWorker({ reconcileInterval: 20 });
-  await eventually(async () => (await jobKeys(bench, 'batches')).length === 0);
-  expect(await jobKeys(bench, 'users')).toEqual([]);
+  testbed.batchWorker({ reconcileInterval: 20 });
+  await eventually(async () => (await jobKeys(testbed, 'batches')).length === 0);
+  expect(await jobKeys(testbed, 'users')).toEqual([]);
 });
 
 test.for([
   [{}, "keep needs 'age' (seconds) or 'count'"],
   [{ age: -1 }, 'keep.age must be a whole number'],
   [{ days: 7 }, "keep has no option 'days'"],
-] as const)('keep: %o is refused', async ([keep, message], { bench }) => {
-  await expect(bench.queue('users').createBatch({ keep: keep as never })).rejects.toThrow(message);
+] as const)('keep: %o is refused', async ([keep, message], { testbed }) => {
+  await expect(testbed.queue('users').createBatch({ keep: keep as never })).rejects.toThrow(message);
 });
 
-test('a remove() that asks for more than the one that is under way gets it', async ({ bench }) => {
-  const users = bench.queue('users');
-  bench.worker('users', async () => {});
-  bench.batchWorker();
+test('a remove() that asks for more than the one that is under way gets it', async ({ testbed }) => {
+  const users = testbed.queue('users');
+  testbed.worker('users', async () => {});
+  testbed.batchWorker();
   const batch = await users.addBatch(
     {},
     [1, 2, 3].map((n) => ({ name: 'member', data: n })),
   );
   await batch.waitUntilFinished(10_000);
-  const held = await bench.heldConnection();
-  const actors = await bench.queue('users', { connection: held.connection }).getBatch(batch.id);
+  const held = await testbed.heldConnection();
+  const actors = await testbed.queue('users', { connection: held.connection }).getBatch(batch.id);
   await held.idle();
   held.countFrom();
   held.holdBefore(3);
   const first = actors.remove();
   await held.heldOrEnded(first);
   const second = batch.remove({ members: true });
-  const mark = `${bench.prefix}:batches:${batch.id}`;
-  await eventually(async () => (await bench.redis.hget(mark, 'b:removal'))?.includes(' members'));
+  const mark = `${testbed.prefix}:batches:${batch.id}`;
+  await eventually(async () => (await testbed.redis.hget(mark, 'b:removal'))?.includes(' members'));
   held.release();
   await Promise.all([first, second]);
   expect(await users.getCompletedCount()).toBe(0);

@@ -2,19 +2,19 @@ import type { Job } from 'bullmq';
 import { DelayedError } from 'bullmq';
 import { Repetition } from '../../src/batch/repetition.js';
 import type { Batch, BatchQueue } from '../../src/index.js';
-import { type AnyJob, type AnyQueue, type Bench, describe, eventually, expect, test } from '../support/test.js';
+import { type AnyJob, type AnyQueue, describe, eventually, expect, type Testbed, test } from '../support/test.js';
 
 /** A batch with one member in queue 'parents', which runs this, and workers for what it adds to 'children'. */
 async function withMember(
-  bench: Bench,
+  testbed: Testbed,
   run: (job: AnyJob, children: BatchQueue<AnyQueue>, token?: string) => Promise<unknown>,
   opts: object = {},
 ) {
-  const parents = bench.queue('parents');
-  const children = bench.queue('children');
-  bench.worker('parents', (job: Job, token) => run(job as AnyJob, children, token), { lockDuration: 30_000 });
-  bench.worker('children', async () => 1);
-  bench.batchWorker();
+  const parents = testbed.queue('parents');
+  const children = testbed.queue('children');
+  testbed.worker('parents', (job: Job, token) => run(job as AnyJob, children, token), { lockDuration: 30_000 });
+  testbed.worker('children', async () => 1);
+  testbed.batchWorker();
   const batch = await parents.createBatch();
   await batch.add('grow', {}, opts);
   await batch.seal();
@@ -26,10 +26,10 @@ const rowsOf = (children: { add: unknown }) =>
 
 describe('what a member adds that runs a second time', () => {
   test('is added once: in bulk, one by one, through jobs(fn), as a flow, and through a child batch', async ({
-    bench,
+    testbed,
   }) => {
     const { batch } = await withMember(
-      bench,
+      testbed,
       async (job, children) => {
         const own = (await children.batchOf(job)) as Batch;
         await own.addBulk(rowsOf(children));
@@ -52,9 +52,9 @@ describe('what a member adds that runs a second time', () => {
     expect((await batch.tree()).jobs.total).toBe(7 + 3 + 3);
   });
 
-  test('is what is new, where the first run did not come to its end', async ({ bench }) => {
+  test('is what is new, where the first run did not come to its end', async ({ testbed }) => {
     const { batch } = await withMember(
-      bench,
+      testbed,
       async (job, children) => {
         const own = (await children.batchOf(job)) as Batch;
         await own.addBulk(rowsOf(children).slice(0, job.attemptsMade === 0 ? 2 : 3));
@@ -67,9 +67,9 @@ describe('what a member adds that runs a second time', () => {
     expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 4 });
   });
 
-  test('is added as often as one run adds it, also through two handles', async ({ bench }) => {
+  test('is added as often as one run adds it, also through two handles', async ({ testbed }) => {
     const { batch } = await withMember(
-      bench,
+      testbed,
       async (job, children) => {
         const handles = [await children.batchOf(job), await children.batchOf(job)];
         await Promise.all(handles.map((own) => own?.add('same', { content: 1 })));
@@ -82,9 +82,9 @@ describe('what a member adds that runs a second time', () => {
     expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 3 });
   });
 
-  test('is added once when the batch is retried', async ({ bench }) => {
+  test('is added once when the batch is retried', async ({ testbed }) => {
     let isToFail = true;
-    const { batch } = await withMember(bench, async (job, children) => {
+    const { batch } = await withMember(testbed, async (job, children) => {
       await (await children.batchOf(job))?.addBulk(rowsOf(children));
       if (isToFail) {
         throw new Error('the first time');
@@ -96,11 +96,11 @@ describe('what a member adds that runs a second time', () => {
     expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 4 });
   });
 
-  test('is added once when a worker that stalled had added it', async ({ bench }) => {
-    const parents = bench.queue('parents');
-    const children = bench.queue('children');
-    bench.worker('children', async () => 1);
-    bench.batchWorker();
+  test('is added once when a worker that stalled had added it', async ({ testbed }) => {
+    const parents = testbed.queue('parents');
+    const children = testbed.queue('children');
+    testbed.worker('children', async () => 1);
+    testbed.batchWorker();
     const batch = await parents.createBatch();
     await batch.add('grow', {});
     await batch.seal();
@@ -108,7 +108,7 @@ describe('what a member adds that runs a second time', () => {
     const options = { lockDuration: 200, stalledInterval: 100, skipLockRenewal: true };
     let isOver = false;
     for (const _ of [1, 2]) {
-      bench.worker(
+      testbed.worker(
         'parents',
         async (job) => {
           runs.push(job.stalledCounter);
@@ -124,8 +124,8 @@ describe('what a member adds that runs a second time', () => {
     expect(runs).toEqual([0, 1]);
   });
 
-  test('own ids win', async ({ bench }) => {
-    const { batch } = await withMember(bench, async (job, children) => {
+  test('own ids win', async ({ testbed }) => {
+    const { batch } = await withMember(testbed, async (job, children) => {
       const own = await children.batchOf(job);
       await own?.add('row', { row: 1 }, { jobId: 'row-a' });
       await own?.add('row', { row: 1 }, { jobId: 'row-b' });
@@ -139,9 +139,9 @@ describe('what a member adds that runs a second time', () => {
     expect(ids).toEqual(expect.arrayContaining(['row-a', 'row-b', 'of-mine']));
   });
 
-  test('a member that runs in steps may add the same content in each', async ({ bench }) => {
+  test('a member that runs in steps may add the same content in each', async ({ testbed }) => {
     const { batch } = await withMember(
-      bench,
+      testbed,
       async (job, children, token) => {
         const { step = 1 } = job.data;
         await (await children.batchOf(job))?.add('tick', {});
@@ -159,8 +159,8 @@ describe('what a member adds that runs a second time', () => {
     expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 1 + 3 });
   });
 
-  test('a job that was read from its queue may add the same content any number of times', async ({ bench }) => {
-    const queue = bench.queue('parents');
+  test('a job that was read from its queue may add the same content any number of times', async ({ testbed }) => {
+    const queue = testbed.queue('parents');
     const batch = await queue.createBatch();
     const { id = '' } = await batch.add('waiting', {});
     for (const _ of [1, 2]) {
@@ -170,19 +170,19 @@ describe('what a member adds that runs a second time', () => {
     expect(await batch.status()).toMatchObject({ total: 3 });
   });
 
-  test('a callback that runs twice adds once to the parent', async ({ bench }) => {
-    const queue = bench.queue('parents');
-    const callbacks = bench.queue('callbacks');
-    bench.worker('parents', async () => 1);
-    bench.worker('callbacks', async (job) => {
+  test('a callback that runs twice adds once to the parent', async ({ testbed }) => {
+    const queue = testbed.queue('parents');
+    const callbacks = testbed.queue('callbacks');
+    testbed.worker('parents', async () => 1);
+    testbed.worker('callbacks', async (job) => {
       const parent = await (await callbacks.batchOf(job))?.parent();
       await parent?.add('follow-up', { org: 7 }, { attempts: 2 });
       if (job.attemptsMade === 0) {
         throw new Error('after it has added');
       }
     });
-    bench.worker('follow-ups', async () => 1);
-    bench.batchWorker();
+    testbed.worker('follow-ups', async () => 1);
+    testbed.batchWorker();
     const batch = await queue.createBatch();
     const complete = { queue: callbacks, name: 'done', opts: { attempts: 2 } };
     await callbacks.addBatch({ parent: batch, on: { complete } }, [{ name: 'x', data: {}, queue }]);
@@ -190,10 +190,10 @@ describe('what a member adds that runs a second time', () => {
     expect(await batch.waitUntilFinished(20_000)).toMatchObject({ total: 2 });
   });
 
-  test('has the same ids in a sandboxed processor, which gets a copy of the job', async ({ bench }) => {
-    const queue = bench.queue('parents');
+  test('has the same ids in a sandboxed processor, which gets a copy of the job', async ({ testbed }) => {
+    const queue = testbed.queue('parents');
     const ids: (string | undefined)[] = [];
-    bench.worker('parents', async (job) => {
+    testbed.worker('parents', async (job) => {
       // What BullMQ makes of a job in the process of a sandboxed processor.
       const copy = { ...job.asJSONSandbox(), data: job.data, async updateProgress() {} };
       ids.push(Repetition.of(job as AnyJob)?.nextId('a'), Repetition.of(copy as unknown as AnyJob)?.nextId('a'));
@@ -208,10 +208,10 @@ describe('what a member adds that runs a second time', () => {
     expect(new Set(ids).size).toBe(1);
   });
 
-  test('has other ids when the starts of the job were reset, and the run cannot be told', async ({ bench }) => {
-    const queue = bench.queue('parents');
+  test('has other ids when the starts of the job were reset, and the run cannot be told', async ({ testbed }) => {
+    const queue = testbed.queue('parents');
     const repetitions: (Repetition | undefined)[] = [];
-    bench.worker('parents', async (job) => {
+    testbed.worker('parents', async (job) => {
       repetitions.push(Repetition.of(job as AnyJob));
       throw new Error('again');
     });

@@ -1,15 +1,15 @@
 import type { BatchWorkerOptions } from '../../src/index.js';
-import { type Bench, describe, eventually, expect, test } from '../support/test.js';
+import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
 
 const EAGER: Partial<BatchWorkerOptions> = { reconcileInterval: 20 };
 const ON = { complete: { name: 'complete' }, success: { name: 'success' } };
 
 /** Members named `bad…` fail until they are mended. */
-function setUp(bench: Bench, options: Partial<BatchWorkerOptions> = {}) {
-  const users = bench.queue('users');
+function setUp(testbed: Testbed, options: Partial<BatchWorkerOptions> = {}) {
+  const users = testbed.queue('users');
   const mended = new Set<string>();
   const ran: string[] = [];
-  bench.worker(
+  testbed.worker(
     'users',
     async (job) => {
       ran.push(job.name);
@@ -18,7 +18,7 @@ function setUp(bench: Bench, options: Partial<BatchWorkerOptions> = {}) {
     },
     { concurrency: 10 },
   );
-  bench.batchWorker(options);
+  testbed.batchWorker(options);
   return { users, mended, ran };
 }
 
@@ -26,9 +26,9 @@ const rows = (...names: string[]) => names.map((name) => ({ name, data: {} }));
 
 describe('batch.retry()', () => {
   test('runs exactly the failed members again; success fires for the first time, complete not again', async ({
-    bench,
+    testbed,
   }) => {
-    const { users, mended, ran } = setUp(bench, { reconcileInterval: 3_600_000 });
+    const { users, mended, ran } = setUp(testbed, { reconcileInterval: 3_600_000 });
     const batch = await users.addBatch({ on: ON }, rows('good', 'bad1', 'bad2'));
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', failed: 2, recovered: false });
     mended.add('bad1').add('bad2');
@@ -48,8 +48,8 @@ describe('batch.retry()', () => {
     expect((await batch.status()).state).toBe('succeeded');
   });
 
-  test('of some that fail again leaves a failed batch with the truth', async ({ bench }) => {
-    const { users, mended } = setUp(bench, { reconcileInterval: 3_600_000 });
+  test('of some that fail again leaves a failed batch with the truth', async ({ testbed }) => {
+    const { users, mended } = setUp(testbed, { reconcileInterval: 3_600_000 });
     const batch = await users.addBatch({ on: ON, jobOptions: { attempts: 2 } }, rows('bad1', 'bad2'));
     await batch.waitUntilFinished(10_000);
     mended.add('bad1');
@@ -65,8 +65,8 @@ describe('batch.retry()', () => {
     expect(status.callbacks.map(({ state }) => state)).toEqual(['succeeded', 'pending']);
   });
 
-  test('goes down into child batches, and heals all above', async ({ bench }) => {
-    const { users, mended, ran } = setUp(bench, { reconcileInterval: 3_600_000 });
+  test('goes down into child batches, and heals all above', async ({ testbed }) => {
+    const { users, mended, ran } = setUp(testbed, { reconcileInterval: 3_600_000 });
     const top = await users.createBatch({ on: { success: { name: 'success top' } } });
     const middle = await top.createBatch({ on: { success: { name: 'success middle' } } });
     const leaf = await middle.createBatch({ on: { success: { name: 'success leaf' } } });
@@ -80,8 +80,8 @@ describe('batch.retry()', () => {
     expect(await top.status()).toMatchObject({ total: 1, succeeded: 1, recovered: true });
   });
 
-  test('runs a failed callback again', async ({ bench }) => {
-    const { users, mended, ran } = setUp(bench, { reconcileInterval: 3_600_000 });
+  test('runs a failed callback again', async ({ testbed }) => {
+    const { users, mended, ran } = setUp(testbed, { reconcileInterval: 3_600_000 });
     const batch = await users.addBatch(
       { on: { complete: { name: 'bad-callback' }, success: { name: 'success' } } },
       rows('good'),
@@ -93,8 +93,8 @@ describe('batch.retry()', () => {
     expect(ran).toEqual(['good', 'bad-callback', 'bad-callback', 'success']);
   });
 
-  test('a failed member whose job is gone stays failed', async ({ bench }) => {
-    const { users } = setUp(bench, { reconcileInterval: 3_600_000 });
+  test('a failed member whose job is gone stays failed', async ({ testbed }) => {
+    const { users } = setUp(testbed, { reconcileInterval: 3_600_000 });
     const batch = await users.addBatch({ jobOptions: { removeOnFail: true } }, rows('bad'));
     await batch.waitUntilFinished(10_000);
     expect(await batch.retry()).toEqual({ retried: 0 });
@@ -103,8 +103,8 @@ describe('batch.retry()', () => {
 });
 
 describe('healing without batch.retry()', () => {
-  test("a failed member's own job.retry() heals its batch and the ancestors", async ({ bench }) => {
-    const { users, mended } = setUp(bench, EAGER);
+  test("a failed member's own job.retry() heals its batch and the ancestors", async ({ testbed }) => {
+    const { users, mended } = setUp(testbed, EAGER);
     const top = await users.createBatch({ on: { success: { name: 'success top' } } });
     const leaf = await top.createBatch();
     const member = await leaf.add('bad', {});
@@ -117,23 +117,23 @@ describe('healing without batch.retry()', () => {
     expect(await leaf.status()).toMatchObject({ state: 'succeeded', succeeded: 1, failed: 0 });
   });
 
-  test("the batch row's own Retry judges again", async ({ bench }) => {
-    const { users, mended } = setUp(bench, { reconcileInterval: 3_600_000 });
+  test("the batch row's own Retry judges again", async ({ testbed }) => {
+    const { users, mended } = setUp(testbed, { reconcileInterval: 3_600_000 });
     const batch = await users.createBatch({ on: ON });
     const member = await batch.add('bad', {});
     await batch.seal();
     await batch.waitUntilFinished(10_000);
-    const row = await bench.plainQueue('batches').getJob(batch.id);
+    const row = await testbed.plainQueue('batches').getJob(batch.id);
     await row?.retry();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', failed: 1 });
     mended.add('bad');
     await (await users.getJob(member.id ?? ''))?.retry();
-    await (await bench.plainQueue('batches').getJob(batch.id))?.retry();
+    await (await testbed.plainQueue('batches').getJob(batch.id))?.retry();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded' });
   });
 
-  test('queue.retryJobs(), which loses the dependency on BullMQ 5, ends with the truth', async ({ bench }) => {
-    const { users, mended, ran } = setUp(bench, EAGER);
+  test('queue.retryJobs(), which loses the dependency on BullMQ 5, ends with the truth', async ({ testbed }) => {
+    const { users, mended, ran } = setUp(testbed, EAGER);
     const batch = await users.addBatch({ on: ON }, rows('bad1', 'bad2', 'good'));
     await batch.waitUntilFinished(10_000);
     mended.add('bad1').add('bad2');
@@ -145,10 +145,10 @@ describe('healing without batch.retry()', () => {
 });
 
 describe('a producer that gives no sign of life', () => {
-  test('leaves a batch that is abandoned: complete fires and says so, success does not', async ({ bench }) => {
-    const { users } = setUp(bench);
+  test('leaves a batch that is abandoned: complete fires and says so, success does not', async ({ testbed }) => {
+    const { users } = setUp(testbed);
     const told: unknown[] = [];
-    bench.worker('mail', async (job) => void told.push(job.data.batch));
+    testbed.worker('mail', async (job) => void told.push(job.data.batch));
     const batch = await users.createBatch({
       openTimeout: 300,
       on: { complete: { name: 'complete', queue: 'mail' }, success: { name: 'success' } },
@@ -167,8 +167,8 @@ describe('a producer that gives no sign of life', () => {
 
   test.for(['a late seal()', 'a late add()', 'retry() after the seal'])(
     '%s revives it, and success follows',
-    async (how, { bench }) => {
-      const { users, ran } = setUp(bench);
+    async (how, { testbed }) => {
+      const { users, ran } = setUp(testbed);
       const batch = await users.createBatch({ openTimeout: 200, on: ON });
       await batch.add('good', {});
       expect(await batch.waitUntilFinished(10_000)).toMatchObject({ abandoned: true });
@@ -190,15 +190,15 @@ describe('a producer that gives no sign of life', () => {
     },
   );
 
-  test('is not one that is slow: while addBulk or jobs() runs, the batch stays open', async ({ bench }) => {
-    const { users } = setUp(bench);
+  test('is not one that is slow: while addBulk or jobs() runs, the batch stays open', async ({ testbed }) => {
+    const { users } = setUp(testbed);
     const openTimeout = 300;
     const batch = await users.createBatch({ openTimeout });
     async function* slow() {
       yield* rows('good');
       // Much longer than the timeout, as Redis sees it.
-      const until = Number((await bench.redis.time())[0]) + 2;
-      await eventually(async () => Number((await bench.redis.time())[0]) >= until);
+      const until = Number((await testbed.redis.time())[0]) + 2;
+      await eventually(async () => Number((await testbed.redis.time())[0]) >= until);
       expect(await batch.status()).toMatchObject({ state: 'open', abandoned: false });
       yield* rows('good');
     }
@@ -207,8 +207,8 @@ describe('a producer that gives no sign of life', () => {
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 2, abandoned: false });
   });
 
-  test.for([0, -1, 1.5, '1h'])('openTimeout: %o is refused', async (openTimeout, { bench }) => {
-    await expect(bench.queue('users').createBatch({ openTimeout: openTimeout as number })).rejects.toThrow(
+  test.for([0, -1, 1.5, '1h'])('openTimeout: %o is refused', async (openTimeout, { testbed }) => {
+    await expect(testbed.queue('users').createBatch({ openTimeout: openTimeout as number })).rejects.toThrow(
       'openTimeout must be a positive integer, in ms',
     );
   });

@@ -2,11 +2,13 @@ import { BatchError } from '../../src/index.js';
 import { type AnyJob, describe, eventually, expect, gate, test } from '../support/test.js';
 
 describe('signalOf(job)', () => {
-  test('aborts a running member when its batch, or one above it, is cancelled, with the reason', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('aborts a running member when its batch, or one above it, is cancelled, with the reason', async ({
+    testbed,
+  }) => {
+    const users = testbed.queue('users');
     const reasons: unknown[] = [];
     let running = 0;
-    bench.worker(
+    testbed.worker(
       'users',
       async (job) => {
         const signal = users.signalOf(job as AnyJob);
@@ -18,7 +20,7 @@ describe('signalOf(job)', () => {
       },
       { concurrency: 3 },
     );
-    bench.batchWorker();
+    testbed.batchWorker();
     const parent = await users.createBatch();
     await users.addBatch({ parent }, [{ name: 'row', data: {} }]);
     await parent.add('row', {});
@@ -34,10 +36,10 @@ describe('signalOf(job)', () => {
     }
   });
 
-  test('aborts when the batch is removed by force', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('aborts when the batch is removed by force', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const { opened, open } = gate();
-    bench.worker('users', async (job) => {
+    testbed.worker('users', async (job) => {
       const signal = users.signalOf(job as AnyJob);
       open();
       await new Promise((resolve) => signal.addEventListener('abort', resolve));
@@ -50,14 +52,14 @@ describe('signalOf(job)', () => {
     await eventually(async () => (await users.getJob(job.id ?? ''))?.returnvalue === 'stopped');
   });
 
-  test('never aborts after the job has ended, nor outside of batches', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('never aborts after the job has ended, nor outside of batches', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const signals: AbortSignal[] = [];
-    bench.worker('users', async (job) => {
+    testbed.worker('users', async (job) => {
       signals.push(users.signalOf(job as AnyJob));
       if (job.name === 'bad' && job.attemptsMade === 0) throw new Error('no');
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const alone = await users.add('alone', {});
     const batch = await users.createBatch();
     await batch.add('good', {});

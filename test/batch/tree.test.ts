@@ -5,11 +5,11 @@ import { type AnyJob, describe, eventually, expect, test } from '../support/test
 const jobs = (length: number, data: unknown = 'good') => Array.from({ length }, () => ({ name: 'job', data }));
 
 describe('tree()', () => {
-  test('adds up the jobs of all levels; child batches and callbacks do not count', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.owns('later');
-    bench.batchWorker();
-    bench.worker('users', async (job: AnyJob) => {
+  test('adds up the jobs of all levels; child batches and callbacks do not count', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.owns('later');
+    testbed.batchWorker();
+    testbed.worker('users', async (job: AnyJob) => {
       if (job.data === 'bad') throw new UnrecoverableError('no');
     });
     const root = await users.createBatch({ description: 'Organization' });
@@ -20,7 +20,7 @@ describe('tree()', () => {
     await leaf.addBulk(jobs(5));
     const second = await root.createBatch({ description: 'Orders' });
     await second.addBulk([...jobs(2), ...jobs(4).map((job) => ({ ...job, queue: 'later' }))]);
-    const [gone] = await bench.plainQueue('later').getWaiting();
+    const [gone] = await testbed.plainQueue('later').getWaiting();
     await gone?.remove();
     for (const batch of [leaf, first, second, root]) {
       await batch.seal();
@@ -67,12 +67,12 @@ describe('tree()', () => {
   });
 
   test('finds the children among many members, settled or not, and more of them than are read at once', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
-    bench.owns('later');
-    bench.batchWorker();
-    bench.worker('users', async () => {}, { concurrency: 50 });
+    const users = testbed.queue('users');
+    testbed.owns('later');
+    testbed.batchWorker();
+    testbed.worker('users', async () => {}, { concurrency: 50 });
     const root = await users.createBatch();
     await root.addBulk([...jobs(600), ...jobs(600).map((job) => ({ ...job, queue: 'later' }))]);
     const children: Batch[] = [];
@@ -105,8 +105,8 @@ describe('tree()', () => {
     expect(tree.children.filter(({ state }) => state === 'succeeded')).toHaveLength(12);
   });
 
-  test('fits on the stack however deep it is', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('fits on the stack however deep it is', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const root = await users.createBatch();
     let deepest = root;
     for (let level = 1; level <= 30; level++) {
@@ -121,9 +121,9 @@ describe('tree()', () => {
     }
   });
 
-  test('does not look at the jobs of a large batch to find its child batches', async ({ bench }) => {
-    const held = await bench.heldConnection();
-    const users = bench.queue('users', { connection: held.connection });
+  test('does not look at the jobs of a large batch to find its child batches', async ({ testbed }) => {
+    const held = await testbed.heldConnection();
+    const users = testbed.queue('users', { connection: held.connection });
     const root = await users.createBatch();
     await root.addBulk(jobs(3000));
     const children = [await root.createBatch(), await root.createBatch()];
@@ -135,10 +135,10 @@ describe('tree()', () => {
     expect(held.commands).toHaveLength(6);
   });
 
-  test('leaves out a child that was removed', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.batchWorker();
-    bench.worker('users', async () => {});
+  test('leaves out a child that was removed', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.batchWorker();
+    testbed.worker('users', async () => {});
     const root = await users.createBatch();
     const [kept, removed] = [await root.createBatch(), await root.createBatch()];
     for (const child of [kept, removed]) {
@@ -160,9 +160,9 @@ describe('tree()', () => {
     });
   });
 
-  test('of a batch that is gone is an error', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.batchWorker();
+  test('of a batch that is gone is an error', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.batchWorker();
     const root = await users.addBatch({}, []);
     await root.waitUntilFinished(10_000);
     await root.remove();

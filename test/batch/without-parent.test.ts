@@ -4,14 +4,14 @@ import { type AnyJob, describe, eventually, expect, test } from '../support/test
 // A file of its own: the warning is given once in a process.
 describe('a batch that a member creates', () => {
   test('without a parent warns once, with the way out; as a child, and outside of members, it does not', async ({
-    bench,
+    testbed,
   }) => {
     const warnings: string[] = [];
     const listen = ({ name, message }: Error) => void (name === 'BatchWarning' && warnings.push(message));
     process.on('warning', listen);
     try {
-      const [parents, children] = [bench.queue('parents'), bench.queue('children')];
-      bench.worker('parents', async (job) => {
+      const [parents, children] = [testbed.queue('parents'), testbed.queue('children')];
+      testbed.worker('parents', async (job) => {
         if (job.name === 'no member') {
           return (await children.createBatch()).id;
         }

@@ -7,7 +7,7 @@ import { vi } from 'vitest';
 import { surveyFile } from '../../examples/import/customers.js';
 import { CustomerImport } from '../../examples/import/import.js';
 import { chromiumPath, test } from '../support/browser.js';
-import { type AnyJob, type Bench, describe, eventually, expect, gate } from '../support/test.js';
+import { type AnyJob, describe, eventually, expect, gate, type Testbed } from '../support/test.js';
 import { serve } from './serve.js';
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -17,8 +17,8 @@ const SAMPLE = fileURLToPath(new URL('../../examples/import/data/customers.csv',
 const ORGANIZATIONS = ['Aurora Foods', 'Harbour & Sons', 'Kowalczyk i Wspólnicy', 'Blue Ridge', '北京云图科技有限公司'];
 
 /** An import with a child batch for each organization, of which some rows fail. */
-async function importOf(bench: Bench, name: string, rowsOfEach: number) {
-  const users = bench.queue('users');
+async function importOf(testbed: Testbed, name: string, rowsOfEach: number) {
+  const users = testbed.queue('users');
   const upload = await users.createBatch({
     id: name,
     description: `Import of ${name}.csv`,
@@ -48,15 +48,15 @@ async function importUser(job: AnyJob): Promise<void> {
 
 describe.skipIf(chromiumPath === undefined)('in a browser', () => {
   test('child batches are below their parent, which opens with the keyboard, on a phone in the dark too', async ({
-    bench,
+    testbed,
     browser: { page, picture, errors },
   }) => {
-    const users = bench.queue('users');
-    const origin = await serve(bench, users);
-    bench.batchWorker();
-    bench.worker('users', importUser, { concurrency: 50 });
+    const users = testbed.queue('users');
+    const origin = await serve(testbed, users);
+    testbed.batchWorker();
+    testbed.worker('users', importUser, { concurrency: 50 });
     for (const name of ['october', 'november']) {
-      await (await importOf(bench, name, 50)).waitUntilFinished(60_000);
+      await (await importOf(testbed, name, 50)).waitUntilFinished(60_000);
     }
     await users.createBatch({ description: 'Mailing' });
     await page.goto(`${origin}/batches`);
@@ -90,16 +90,16 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
   });
 
   test('the import of the demo is seen as it goes: progress, throughput, failures, and what is below', async ({
-    bench,
+    testbed,
     browser: { page, picture, errors },
   }) => {
-    for (const queue of ['organizations', 'users']) bench.plainQueue(queue);
-    const { connection, prefix } = bench;
-    const customers = bench.use(new CustomerImport({ connection, prefix }, { msPerUser: 250 }));
-    const origin = await serve(bench, customers.users as never, customers.organizations as never);
+    for (const queue of ['organizations', 'users']) testbed.plainQueue(queue);
+    const { connection, prefix } = testbed;
+    const customers = testbed.use(new CustomerImport({ connection, prefix }, { msPerUser: 250 }));
+    const origin = await serve(testbed, customers.users as never, customers.organizations as never);
     const { organizations } = await surveyFile(SAMPLE);
     const folder = await mkdtemp(join(tmpdir(), 'bullmq-batches-report-'));
-    bench.use({ close: () => rm(folder, { recursive: true, force: true }) });
+    testbed.use({ close: () => rm(folder, { recursive: true, force: true }) });
     const report = join(folder, 'report.xlsx');
     const batch = await customers.start('import', SAMPLE, [...organizations.keys()], report);
     await page.setViewportSize({ width: 1280, height: 1640 });
@@ -125,14 +125,14 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
   });
 
   test('failures are counted by reason, and each group opens its rows with their data', async ({
-    bench,
+    testbed,
     browser: { page, picture, errors },
   }) => {
-    const users = bench.queue('users');
-    const origin = await serve(bench, users);
-    bench.batchWorker();
-    bench.worker('users', importUser, { concurrency: 50 });
-    await (await importOf(bench, 'november', 100)).waitUntilFinished(60_000);
+    const users = testbed.queue('users');
+    const origin = await serve(testbed, users);
+    testbed.batchWorker();
+    testbed.worker('users', importUser, { concurrency: 50 });
+    await (await importOf(testbed, 'november', 100)).waitUntilFinished(60_000);
     await page.goto(`${origin}/batches/november-0`);
     await page.getByText('10 duplicate of row …').waitFor();
     await picture('page-groups');
@@ -160,14 +160,14 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
   });
 
   test('throughput and failures are drawn over time, and are still there for the next reader', async ({
-    bench,
+    testbed,
     browser: { page, picture, errors },
   }) => {
-    const users = bench.queue('users');
-    const origin = await serve(bench, users);
-    bench.batchWorker();
+    const users = testbed.queue('users');
+    const origin = await serve(testbed, users);
+    testbed.batchWorker();
     const steps = Array.from({ length: 5 }, gate);
-    bench.worker(
+    testbed.worker(
       'users',
       async (job) => {
         await steps[Math.floor(job.data.row / 40)]?.opened;

@@ -5,15 +5,15 @@ import { ExpressAdapter } from '@bull-board/express';
 import express from 'express';
 import { BatchBoardAdapter } from '../../src/surfaces/bull-board/index.js';
 import { batchPage } from '../../src/surfaces/page/index.js';
-import type { AnyQueue, Bench } from '../support/test.js';
+import type { AnyQueue, Testbed } from '../support/test.js';
 
 /** An application with Bull Board and the page of batches, as the README mounts them. */
-export async function serve(bench: Bench, ...queues: AnyQueue[]) {
-  const [first = bench.plainQueue('users')] = queues;
+export async function serve(testbed: Testbed, ...queues: AnyQueue[]) {
+  const [first = testbed.plainQueue('users')] = queues;
   const serverAdapter = new ExpressAdapter();
   serverAdapter.setBasePath('/queues');
   createBullBoard({
-    queues: [bench.plainQueue('batches'), ...queues].map((queue) => new BatchBoardAdapter(queue as never)),
+    queues: [testbed.plainQueue('batches'), ...queues].map((queue) => new BatchBoardAdapter(queue as never)),
     serverAdapter,
     options: { uiConfig: { miscLinks: [{ text: 'Batches', url: '/batches' }] } },
   });
@@ -22,7 +22,7 @@ export async function serve(bench: Bench, ...queues: AnyQueue[]) {
   app.use('/batches', batchPage(first, { allowActions: true }).handler);
   const server = app.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  bench.use({
+  testbed.use({
     async close() {
       server.closeAllConnections();
       server.close();

@@ -1,7 +1,7 @@
 import { UnrecoverableError } from 'bullmq';
 import { vi } from 'vitest';
 import { chromiumPath, test } from '../support/browser.js';
-import { type Bench, describe, eventually, expect, gate } from '../support/test.js';
+import { describe, eventually, expect, gate, type Testbed } from '../support/test.js';
 import { serve } from './serve.js';
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -9,7 +9,7 @@ vi.setConfig({ testTimeout: 120_000 });
 const rows = (count: number) => Array.from({ length: count }, (_, n) => ({ name: 'import-user', data: { n } }));
 
 /** How long Redis was kept busy by its slowest command so far, in ms. */
-async function slowest({ redis }: Bench): Promise<number> {
+async function slowest({ redis }: Testbed): Promise<number> {
   const entries = (await redis.slowlog('GET', 1000)) as [id: number, at: number, microseconds: number][];
   return Math.max(0, ...entries.map(([, , microseconds]) => microseconds / 1000));
 }
@@ -17,14 +17,14 @@ async function slowest({ redis }: Bench): Promise<number> {
 // Skipped without a Chromium, which support/browser.ts says; with CI set that is an error.
 describe.skipIf(chromiumPath === undefined)('in a browser', () => {
   test('a nested import advances on the page until it has succeeded, and the board shows the same', async ({
-    bench,
+    testbed,
     browser: { page, picture, elsewhere, errors },
   }) => {
-    const users = bench.queue('users');
-    const origin = await serve(bench, users);
-    bench.batchWorker();
+    const users = testbed.queue('users');
+    const origin = await serve(testbed, users);
+    testbed.batchWorker();
     const steps = [gate(), gate()];
-    bench.worker('users', async (job) => (job.name === 'import-user' ? steps[job.data.n % 2]?.opened : undefined), {
+    testbed.worker('users', async (job) => (job.name === 'import-user' ? steps[job.data.n % 2]?.opened : undefined), {
       concurrency: 100,
     });
     const upload = await users.createBatch({
@@ -75,14 +75,14 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
   });
 
   test('a batch that has failed is retried on the page, and succeeds', async ({
-    bench,
+    testbed,
     browser: { page, picture, errors },
   }) => {
-    const users = bench.queue('users');
-    const origin = await serve(bench, users);
-    bench.batchWorker();
+    const users = testbed.queue('users');
+    const origin = await serve(testbed, users);
+    testbed.batchWorker();
     let isBroken = true;
-    bench.worker('users', async ({ data, name }) => {
+    testbed.worker('users', async ({ data, name }) => {
       if (isBroken && name === 'import-user' && data.n % 3 === 0) {
         throw new UnrecoverableError(`no e-mail <b>for</b> user ${data.n}`);
       }
@@ -115,12 +115,12 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
     expect(errors).toEqual([]);
   });
 
-  test('Retry all in Bull Board runs a failed batch again', async ({ bench, browser: { page, picture } }) => {
-    const users = bench.queue('users');
-    const origin = await serve(bench, users);
-    bench.batchWorker();
+  test('Retry all in Bull Board runs a failed batch again', async ({ testbed, browser: { page, picture } }) => {
+    const users = testbed.queue('users');
+    const origin = await serve(testbed, users);
+    testbed.batchWorker();
     let isBroken = true;
-    bench.worker('users', async () => {
+    testbed.worker('users', async () => {
       if (isBroken) {
         throw new UnrecoverableError('no e-mail');
       }
@@ -137,9 +137,9 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
     await eventually(async () => (await batch.status()).state === 'succeeded');
   });
 
-  test('what the board refuses, it says in a sentence', async ({ bench, browser: { page, picture } }) => {
-    const users = bench.queue('users');
-    const origin = await serve(bench, users);
+  test('what the board refuses, it says in a sentence', async ({ testbed, browser: { page, picture } }) => {
+    const users = testbed.queue('users');
+    const origin = await serve(testbed, users);
     const batch = await users.createBatch({ description: 'Import of ACME' });
     await page.goto(`${origin}/queues/queue/batches?status=delayed`);
     await page.getByText(batch.id).first().waitFor();
@@ -152,13 +152,13 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
   });
 
   test('cancelling 50,000 members takes two clicks and never keeps Redis busy for long', async ({
-    bench,
+    testbed,
     browser: { page, picture, errors },
   }) => {
-    const users = bench.queue('users');
-    const origin = await serve(bench, users);
-    bench.batchWorker();
-    const before = await slowest(bench);
+    const users = testbed.queue('users');
+    const origin = await serve(testbed, users);
+    testbed.batchWorker();
+    const before = await slowest(testbed);
     const batch = await users.addBatch(
       { description: 'Mailing', on: { complete: { name: 'summary', queue: 'mail' } } },
       rows(50_000),
@@ -169,21 +169,21 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
     await page.getByRole('link', { name: 'Cancel…' }).click();
     await page.getByLabel(/Reason/).fill('wrong price');
     await page.getByRole('button', { name: 'Yes, cancel the batch' }).click();
-    bench.worker('mail', async () => {});
+    testbed.worker('mail', async () => {});
     await page.locator('.facts').getByText('cancelled').waitFor({ timeout: 60_000 });
     expect(await batch.status()).toMatchObject({ state: 'cancelled', cancelled: 50_000, cancelReason: 'wrong price' });
     // BullMQ's own button takes 15 seconds for this, in one command.
-    expect(Math.max(await slowest(bench), before)).toBeLessThan(1000);
+    expect(Math.max(await slowest(testbed), before)).toBeLessThan(1000);
     expect(errors).toEqual([]);
   });
 
   test('the board shows, and removes, a running batch of 50,000 members without keeping Redis busy for long', async ({
-    bench,
+    testbed,
     browser: { page, picture },
   }) => {
-    const users = bench.queue('users');
-    const origin = await serve(bench, users);
-    bench.batchWorker();
+    const users = testbed.queue('users');
+    const origin = await serve(testbed, users);
+    testbed.batchWorker();
     const batch = await users.addBatch({ description: 'Mailing' }, rows(50_000));
     await page.goto(`${origin}/queues/queue/batches/${batch.id}`);
     await page.getByText('Mailing').first().waitFor();
@@ -200,17 +200,17 @@ describe.skipIf(chromiumPath === undefined)('in a browser', () => {
     expect(await press('remove-unprocessed-children', other.id)).toBe(200);
     await eventually(async () => (await other.status()).state === 'cancelled');
     expect(await users.getJobCounts('waiting')).toMatchObject({ waiting: 0 });
-    expect(await slowest(bench)).toBeLessThan(1000);
+    expect(await slowest(testbed)).toBeLessThan(1000);
   });
 
   test('the page fits a phone, in the dark, and the list finds a batch', async ({
-    bench,
+    testbed,
     browser: { page, picture },
   }) => {
-    const users = bench.queue('users');
-    const origin = await serve(bench, users);
-    bench.batchWorker();
-    bench.worker('users', async () => {});
+    const users = testbed.queue('users');
+    const origin = await serve(testbed, users);
+    testbed.batchWorker();
+    testbed.worker('users', async () => {});
     for (const organization of ['Aurora Foods', 'Harbour & Sons', 'Kowalczyk i Wspólnicy']) {
       await (await users.addBatch({ description: `Import of ${organization}` }, rows(5))).waitUntilFinished();
     }

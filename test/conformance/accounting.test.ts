@@ -3,31 +3,31 @@ import { all, fail, gateOf, job, jobKeys, play } from './script.js';
 
 /* What becomes of a member is counted, by BullMQ's own worker; what is no member is left alone. */
 
-test('S12 a job outside of any batch is passed through, and counted nowhere', async ({ bench }) => {
-  const { users, ran } = play(bench);
+test('S12 a job outside of any batch is passed through, and counted nowhere', async ({ testbed }) => {
+  const { users, ran } = play(testbed);
   const alone = await users.add('alone', {});
   await users.addBulk([job('alone'), job('alone')]);
   await eventually(async () => (await users.getCompletedCount()) === 3);
   expect(ran).toEqual(['alone', 'alone', 'alone']);
   expect(alone.parent).toBeUndefined();
   expect(await users.batchOf(alone)).toBeUndefined();
-  expect(await jobKeys(bench, 'batches')).toEqual([]);
+  expect(await jobKeys(testbed, 'batches')).toEqual([]);
   const batch = await users.createBatch();
   await users.add('alone', {});
   await eventually(async () => (await users.getCompletedCount()) === 4);
   expect(await batch.status()).toMatchObject({ total: 0, pending: 0, succeeded: 0 });
 });
 
-test("S13 a member's processor is executed, with its own data", async ({ bench }) => {
+test("S13 a member's processor is executed, with its own data", async ({ testbed }) => {
   const seen: unknown[] = [];
-  const { users } = play(bench, { greet: ({ data }) => seen.push(data) });
+  const { users } = play(testbed, { greet: ({ data }) => seen.push(data) });
   const batch = await users.addBatch({}, [{ name: 'greet', data: { to: 'ada' } }]);
   await batch.waitUntilFinished(10_000);
   expect(seen).toEqual([{ to: 'ada' }]);
 });
 
-test('S14 a member whose processor succeeds is recorded as successful, with what it returned', async ({ bench }) => {
-  const { users } = play(bench, { greet: () => 'hello' });
+test('S14 a member whose processor succeeds is recorded as successful, with what it returned', async ({ testbed }) => {
+  const { users } = play(testbed, { greet: () => 'hello' });
   const batch = await users.createBatch();
   const member = await batch.add('greet', {});
   await eventually(async () => (await batch.status()).succeeded === 1);
@@ -36,11 +36,11 @@ test('S14 a member whose processor succeeds is recorded as successful, with what
 });
 
 test('S15 a processor that throws: BullMQ sees the same error, retries, and in the end the member has failed', async ({
-  bench,
+  testbed,
 }) => {
   const error = new Error('no such user');
-  const secondAttempt = gateOf(bench);
-  const { users, ran, worker } = play(bench, {
+  const secondAttempt = gateOf(testbed);
+  const { users, ran, worker } = play(testbed, {
     greet: async ({ attemptsMade }) => {
       if (attemptsMade === 1) await secondAttempt.opened;
       throw error;
@@ -61,34 +61,34 @@ test('S15 a processor that throws: BullMQ sees the same error, retries, and in t
   expect(await all(batch.failures())).toMatchObject([{ id: member.id, reason: 'no such user' }]);
 });
 
-test('S16 a job that is added inside of a batch bears its id, and is enqueued like any other', async ({ bench }) => {
-  const users = bench.queue('users');
+test('S16 a job that is added inside of a batch bears its id, and is enqueued like any other', async ({ testbed }) => {
+  const users = testbed.queue('users');
   const batch = await users.createBatch();
   const members = [await batch.add('row', {}), await batch.jobs(() => users.add('row', {}))];
   for (const { id } of members) {
     const stored = await users.getJob(id ?? '');
-    expect(stored?.parent).toMatchObject({ id: batch.id, queueKey: `${bench.prefix}:batches` });
+    expect(stored?.parent).toMatchObject({ id: batch.id, queueKey: `${testbed.prefix}:batches` });
     expect(await stored?.getState()).toBe('waiting');
   }
 });
 
 test("S17 (ours: no hooks) the worker is BullMQ's own, and a member adds members with nothing but a wrapped queue", async ({
-  bench,
+  testbed,
 }) => {
-  const producer = bench.queue('users');
-  const inTheWorker = bench.queue('users');
-  bench.worker('users', async (member) => {
+  const producer = testbed.queue('users');
+  const inTheWorker = testbed.queue('users');
+  testbed.worker('users', async (member) => {
     if (member.name === 'load') await (await inTheWorker.batchOf(member))?.addBulk([job('row'), job('row')]);
   });
-  bench.batchWorker();
+  testbed.batchWorker();
   const batch = await producer.addBatch({}, [job('load')]);
   expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 3, succeeded: 3 });
 });
 
 // Whether the batch is still wanted, the third thing that S18 asks for, is in cancelling.test.ts.
-test('S18 job code can read the id of its batch, and has its handle', async ({ bench }) => {
+test('S18 job code can read the id of its batch, and has its handle', async ({ testbed }) => {
   const seen: unknown[] = [];
-  const { users } = play(bench, {
+  const { users } = play(testbed, {
     row: async (member, queue) => {
       const own = await queue.batchOf(member);
       seen.push(member.parent?.id, own?.id, (await own?.status())?.total);
@@ -99,8 +99,8 @@ test('S18 job code can read the id of its batch, and has its handle', async ({ b
   expect(seen).toEqual([batch.id, batch.id, 1]);
 });
 
-test('S20 all failed members are remembered, each once, however often it was tried', async ({ bench }) => {
-  const { users, ran } = play(bench, { bad: fail });
+test('S20 all failed members are remembered, each once, however often it was tried', async ({ testbed }) => {
+  const { users, ran } = play(testbed, { bad: fail });
   const batch = await users.createBatch({ jobOptions: { attempts: 3 } });
   const bad = await batch.jobs(() => users.addBulk([job('bad'), job('bad'), job('bad')]));
   await batch.add('good', {});

@@ -4,16 +4,16 @@ import { job } from './script.js';
 
 /* Adding members, by the handle or inside of `jobs(fn)`. */
 
-test('S5 jobs() without a function is an error of its own', async ({ bench }) => {
-  const batch = await bench.queue('users').createBatch();
+test('S5 jobs() without a function is an error of its own', async ({ testbed }) => {
+  const batch = await testbed.queue('users').createBatch();
   // @ts-expect-error there is no function
   const asked = batch.jobs();
   await expect(asked).rejects.toThrow(BatchOptionsError);
   await expect(asked).rejects.toThrow('jobs() needs a function that adds the jobs');
 });
 
-test('S6 inside of jobs(fn) the current batch is this one, and afterwards there is none', async ({ bench }) => {
-  const users = bench.queue('users');
+test('S6 inside of jobs(fn) the current batch is this one, and afterwards there is none', async ({ testbed }) => {
+  const users = testbed.queue('users');
   const batch = await users.createBatch();
   await batch.jobs(async () => {
     const member = await users.add('row', {});
@@ -25,8 +25,8 @@ test('S6 inside of jobs(fn) the current batch is this one, and afterwards there 
   expect(await batch.status()).toMatchObject({ total: 2 });
 });
 
-test('S7 adding returns the jobs, each with the id of a member', async ({ bench }) => {
-  const users = bench.queue('users');
+test('S7 adding returns the jobs, each with the id of a member', async ({ testbed }) => {
+  const users = testbed.queue('users');
   const batch = await users.createBatch();
   const first = await batch.add('row', {});
   const others = await batch.jobs(() => users.addBulk([job('row'), job('row')]));
@@ -39,8 +39,8 @@ test('S7 adding returns the jobs, each with the id of a member', async ({ bench 
   expect(await batch.addBulk([job('row'), job('row'), job('row')])).toEqual({ added: 3, known: 0 });
 });
 
-test('S8 adding nothing returns nothing, and is no error', async ({ bench }) => {
-  const users = bench.queue('users');
+test('S8 adding nothing returns nothing, and is no error', async ({ testbed }) => {
+  const users = testbed.queue('users');
   const batch = await users.createBatch();
   expect(await batch.addBulk([])).toEqual({ added: 0, known: 0 });
   expect(await batch.jobs(() => users.addBulk([]))).toEqual([]);
@@ -48,8 +48,8 @@ test('S8 adding nothing returns nothing, and is no error', async ({ bench }) => 
   expect(await batch.status()).toMatchObject({ total: 0, pending: 0, state: 'open' });
 });
 
-test('S9 each added member raises pending by one', async ({ bench }) => {
-  const batch = await bench.queue('users').createBatch();
+test('S9 each added member raises pending by one', async ({ testbed }) => {
+  const batch = await testbed.queue('users').createBatch();
   const seen: number[] = [];
   for (let i = 0; i < 3; i++) {
     await batch.add('row', {});
@@ -58,8 +58,8 @@ test('S9 each added member raises pending by one', async ({ bench }) => {
   expect(seen).toEqual([1, 2, 3]);
 });
 
-test('S10 each added member raises total by one, and one that is sent again does not', async ({ bench }) => {
-  const batch = await bench.queue('users').createBatch();
+test('S10 each added member raises total by one, and one that is sent again does not', async ({ testbed }) => {
+  const batch = await testbed.queue('users').createBatch();
   const seen: number[] = [];
   for (const jobId of ['row-1', 'row-2', 'row-2', 'row-3']) {
     await batch.add('row', {}, { jobId });

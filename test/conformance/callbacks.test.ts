@@ -6,9 +6,9 @@ import { fail, gateOf, job, play } from './script.js';
 
 const ON = { complete: { name: 'complete' }, success: { name: 'success' } };
 
-test('S24 an event that has fired enqueues nothing when it comes about again', async ({ bench }) => {
-  const { users, ran } = play(bench, { bad: fail });
-  const rows = bench.plainQueue('batches');
+test('S24 an event that has fired enqueues nothing when it comes about again', async ({ testbed }) => {
+  const { users, ran } = play(testbed, { bad: fail });
+  const rows = testbed.plainQueue('batches');
   const good = await users.addBatch({ on: ON }, [job('good')]);
   await good.waitUntilFinished(10_000);
   await good.seal();
@@ -23,8 +23,8 @@ test('S24 an event that has fired enqueues nothing when it comes about again', a
   expect(await users.getJobCountByTypes('waiting', 'active', 'delayed', 'completed', 'failed')).toBe(5);
 });
 
-test('S25 an event without a callback enqueues nothing', async ({ bench }) => {
-  const { users, ran } = play(bench, { bad: fail });
+test('S25 an event without a callback enqueues nothing', async ({ testbed }) => {
+  const { users, ran } = play(testbed, { bad: fail });
   for (const on of [{}, { complete: [] }, { success: { name: 'success' } }]) {
     await (await users.addBatch({ on }, [job('bad')])).waitUntilFinished(10_000);
   }
@@ -34,9 +34,9 @@ test('S25 an event without a callback enqueues nothing', async ({ bench }) => {
 });
 
 test('S26 (ours: kept) a batch without callbacks stays readable for as long as it is to be kept, and then goes', async ({
-  bench,
+  testbed,
 }) => {
-  const { users } = play(bench, {}, { reconcileInterval: 20 });
+  const { users } = play(testbed, {}, { reconcileInterval: 20 });
   const kept = await users.addBatch({}, [job('row')]);
   const brief = await users.addBatch({ keep: { age: 0 } }, [job('row')]);
   await eventually(() =>
@@ -49,10 +49,10 @@ test('S26 (ours: kept) a batch without callbacks stays readable for as long as i
 });
 
 test("S27 a callback gets its own data, the event, the batch's id and its parent's, on the batch's queue or its own", async ({
-  bench,
+  testbed,
 }) => {
-  const { users } = play(bench);
-  bench.worker('mail', async () => {});
+  const { users } = play(testbed);
+  testbed.worker('mail', async () => {});
   const parent = await users.createBatch();
   const on = {
     complete: { name: 'summary', data: { org: 7 } },
@@ -70,15 +70,15 @@ test("S27 a callback gets its own data, the event, the batch's id and its parent
     const summary = await users.getJob(complete?.jobId ?? '');
     expect(summary?.name).toBe('summary');
     expect(summary?.data).toEqual({ org: 7, batch: { ...of, event: 'complete' } });
-    const told = await bench.plainQueue('mail').getJob(success?.jobId ?? '');
+    const told = await testbed.plainQueue('mail').getJob(success?.jobId ?? '');
     expect(told?.name).toBe('tell');
     expect(told?.data).toEqual({ to: 'boss', batch: { ...of, event: 'success' } });
   }
 });
 
 // Ours are enqueued one by one, each under an id that tells whether it was: a crash in between repeats none.
-test('S28 several callbacks of one event are all enqueued, each with its own data and options', async ({ bench }) => {
-  const { users, ran } = play(bench);
+test('S28 several callbacks of one event are all enqueued, each with its own data and options', async ({ testbed }) => {
+  const { users, ran } = play(testbed);
   const batch = await users.addBatch(
     {
       on: {
@@ -100,10 +100,10 @@ test('S28 several callbacks of one event are all enqueued, each with its own dat
 });
 
 test('S29 (ours: it waits) a callback that nobody handles yet holds its batch, visibly, and is not lost', async ({
-  bench,
+  testbed,
 }) => {
-  const { users } = play(bench);
-  const nobody = bench.plainQueue('nobody');
+  const { users } = play(testbed);
+  const nobody = testbed.plainQueue('nobody');
   const batch = await users.addBatch({ on: { complete: { name: 'notify', queue: 'nobody' } } }, [job('row')]);
   await eventually(async () => (await nobody.getWaitingCount()) === 1);
   expect(await batch.status()).toMatchObject({
@@ -111,14 +111,14 @@ test('S29 (ours: it waits) a callback that nobody handles yet holds its batch, v
     finishedAt: undefined,
     callbacks: [{ name: 'notify', queue: 'nobody', state: 'enqueued' }],
   });
-  bench.worker('nobody', async () => {});
+  testbed.worker('nobody', async () => {});
   expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded' });
 });
 
 test('S30 (ours: refused) an unknown event is an error when it is registered, and nothing is written', async ({
-  bench,
+  testbed,
 }) => {
-  const users = bench.queue('users');
+  const users = testbed.queue('users');
   // @ts-expect-error there is no such event
   const creating = users.createBatch({ on: { completed: { name: 'complete' } } });
   await expect(creating).rejects.toThrow(BatchOptionsError);
@@ -126,9 +126,9 @@ test('S30 (ours: refused) an unknown event is an error when it is registered, an
   expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
 });
 
-test('S31 the job of success sees the status of the batch, and its own data', async ({ bench }) => {
+test('S31 the job of success sees the status of the batch, and its own data', async ({ testbed }) => {
   const seen: unknown[] = [];
-  const { users } = play(bench, {
+  const { users } = play(testbed, {
     success: async (callback, queue) => {
       seen.push(callback.data.org, callback.data.batch, await (await queue.batchOf(callback))?.status());
     },
@@ -139,9 +139,9 @@ test('S31 the job of success sees the status of the batch, and its own data', as
   expect(seen).toMatchObject([7, { event: 'success', ...counts }, { state: 'finishing', ...counts }]);
 });
 
-test('S32 the job of complete sees the status of the batch, and its own data', async ({ bench }) => {
+test('S32 the job of complete sees the status of the batch, and its own data', async ({ testbed }) => {
   const seen: unknown[] = [];
-  const { users } = play(bench, {
+  const { users } = play(testbed, {
     bad: fail,
     complete: async (callback, queue) => {
       seen.push(callback.data.org, callback.data.batch, await (await queue.batchOf(callback))?.status());
@@ -155,10 +155,10 @@ test('S32 the job of complete sees the status of the batch, and its own data', a
 });
 
 test('S33 (ours: a callback names a job) exactly that job runs, whatever the event, and is told which one', async ({
-  bench,
+  testbed,
 }) => {
   const events: string[] = [];
-  const { users, ran } = play(bench, { notify: ({ data }) => events.push(data.batch.event) });
+  const { users, ran } = play(testbed, { notify: ({ data }) => events.push(data.batch.event) });
   const batch = await users.addBatch({ on: { complete: { name: 'notify' }, success: { name: 'notify' } } }, [
     job('row'),
   ]);
@@ -167,14 +167,14 @@ test('S33 (ours: a callback names a job) exactly that job runs, whatever the eve
   expect(events).toEqual(['complete', 'success']);
 });
 
-test('S53 the numbers that a callback is given are the real ones, however late it runs', async ({ bench }) => {
-  const held = gateOf(bench);
+test('S53 the numbers that a callback is given are the real ones, however late it runs', async ({ testbed }) => {
+  const held = gateOf(testbed);
   const told: unknown[] = [];
   const late = async (callback: { data: { batch: unknown } }) => {
     await held.opened;
     told.push(callback.data.batch);
   };
-  const { users, ran } = play(bench, { complete: late, success: late }, { reconcileInterval: 20 });
+  const { users, ran } = play(testbed, { complete: late, success: late }, { reconcileInterval: 20 });
   // It may go as soon as it has finished, which is not before its callbacks have run.
   const batch = await users.addBatch({ on: ON, keep: { age: 0 } }, [job('row'), job('row'), job('row')]);
   await eventually(() => ran.includes('complete'));

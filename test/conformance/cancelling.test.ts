@@ -1,5 +1,5 @@
 import { BatchFinishedError } from '../../src/index.js';
-import { type Bench, eventually, expect, test } from '../support/test.js';
+import { eventually, expect, type Testbed, test } from '../support/test.js';
 import { all, gateOf, job, play } from './script.js';
 
 /*
@@ -10,14 +10,14 @@ import { all, gateOf, job, play } from './script.js';
 const ON = { complete: { name: 'complete' }, success: { name: 'success' } };
 
 /** Members named `work` wait for the gate, then ask whether they are still wanted, and work if they are. */
-function working(bench: Bench, options: { jobsAtOnce?: number } = {}) {
-  const held = gateOf(bench);
+function working(testbed: Testbed, options: { jobsAtOnce?: number } = {}) {
+  const held = gateOf(testbed);
   const worked: string[] = [];
   const skipped: string[] = [];
   const told: { event: string; cancelled: number; cancelReason?: string }[] = [];
   const callback = ({ data }: { data: { batch: (typeof told)[number] } }) => told.push(data.batch);
   const played = play(
-    bench,
+    testbed,
     {
       work: async (member, queue) => {
         await held.opened;
@@ -35,11 +35,11 @@ function working(bench: Bench, options: { jobsAtOnce?: number } = {}) {
 const work = (of: string) => ({ name: 'work', data: { of } });
 
 test('S18 job code can ask whether its batch is still wanted, and the answer changes while it runs', async ({
-  bench,
+  testbed,
 }) => {
-  const held = gateOf(bench);
+  const held = gateOf(testbed);
   const answers: (boolean | undefined)[] = [];
-  const { users } = play(bench, {
+  const { users } = play(testbed, {
     long: async (member, queue) => {
       const own = await queue.batchOf(member);
       answers.push(await own?.isCancelled());
@@ -56,9 +56,9 @@ test('S18 job code can ask whether its batch is still wanted, and the answer cha
 });
 
 test('S34 after cancelling, running members that ask skip their work, and the others are removed', async ({
-  bench,
+  testbed,
 }) => {
-  const { users, ran, held, worked, skipped, told } = working(bench, { jobsAtOnce: 2 });
+  const { users, ran, held, worked, skipped, told } = working(testbed, { jobsAtOnce: 2 });
   const batch = await users.addBatch({ on: ON }, [work('a'), work('b'), work('c'), work('d'), work('e')]);
   await eventually(() => ran.length === 2);
   await batch.cancel('wrong file');
@@ -82,8 +82,8 @@ test('S34 after cancelling, running members that ask skip their work, and the ot
 });
 
 /** A running member in each of three batches, one below the other, the upper one still open. */
-async function threeLevels(bench: Bench) {
-  const { users, ran, ...rest } = working(bench);
+async function threeLevels(testbed: Testbed) {
+  const { users, ran, ...rest } = working(testbed);
   const parent = await users.createBatch({ on: ON });
   const child = await parent.createBatch();
   const grandchild = await child.createBatch();
@@ -95,8 +95,8 @@ async function threeLevels(bench: Bench) {
   return { ...rest, users, ran, parent, child, grandchild };
 }
 
-test('S35 cancelling a parent tells members of the parent, of its child and of its grandchild', async ({ bench }) => {
-  const { users, parent, child, grandchild, held, worked, skipped, told } = await threeLevels(bench);
+test('S35 cancelling a parent tells members of the parent, of its child and of its grandchild', async ({ testbed }) => {
+  const { users, parent, child, grandchild, held, worked, skipped, told } = await threeLevels(testbed);
   const ended = await users.addBatch({ parent }, []);
   await ended.waitUntilFinished(10_000);
   await parent.cancel();
@@ -116,9 +116,9 @@ test('S35 cancelling a parent tells members of the parent, of its child and of i
 });
 
 test('S36 cancelling a grandchild tells its own members only; those of parent and child still work', async ({
-  bench,
+  testbed,
 }) => {
-  const { parent, child, grandchild, held, worked, skipped, told } = await threeLevels(bench);
+  const { parent, child, grandchild, held, worked, skipped, told } = await threeLevels(testbed);
   await parent.seal();
   await grandchild.cancel('not needed');
   expect(await Promise.all([parent, child, grandchild].map((batch) => batch.isCancelled()))).toEqual([
@@ -139,9 +139,9 @@ test('S36 cancelling a grandchild tells its own members only; those of parent an
   expect(told.map(({ event }) => event)).toEqual(['complete']);
 });
 
-test('D10 asking whether a batch is still wanted is one command, however deep it is', async ({ bench }) => {
-  const held = await bench.heldConnection();
-  const users = bench.queue('users', { connection: held.connection });
+test('D10 asking whether a batch is still wanted is one command, however deep it is', async ({ testbed }) => {
+  const held = await testbed.heldConnection();
+  const users = testbed.queue('users', { connection: held.connection });
   const commandsOf = async (work: () => Promise<unknown>) => {
     await held.idle();
     held.countFrom();

@@ -9,10 +9,10 @@ import { fail, gateOf, job, play } from './script.js';
 const ON = { complete: { name: 'complete' }, success: { name: 'success' } };
 
 test('S19 (ours: settled) the only outstanding member fails for good: complete fires, and not at an attempt before', async ({
-  bench,
+  testbed,
 }) => {
-  const lastAttempt = gateOf(bench);
-  const { users, ran } = play(bench, {
+  const lastAttempt = gateOf(testbed);
+  const { users, ran } = play(testbed, {
     bad: async ({ attemptsMade }) => {
       if (attemptsMade === 1) await lastAttempt.opened;
       throw new Error('no');
@@ -29,10 +29,10 @@ test('S19 (ours: settled) the only outstanding member fails for good: complete f
 });
 
 test('S21 (ours: success) when what had failed succeeds later, success is considered again; complete has been', async ({
-  bench,
+  testbed,
 }) => {
   let isUp = false;
-  const { users, ran } = play(bench, {
+  const { users, ran } = play(testbed, {
     flaky: () => {
       if (!isUp) throw new Error('down');
     },
@@ -45,9 +45,9 @@ test('S21 (ours: success) when what had failed succeeds later, success is consid
   expect(ran).toEqual(['flaky', 'flaky', 'complete', 'flaky', 'flaky', 'success']);
 });
 
-test('S22 when the last member succeeds, complete is enqueued first and success second', async ({ bench }) => {
-  const held = gateOf(bench);
-  const { users, ran } = play(bench, { complete: () => held.opened });
+test('S22 when the last member succeeds, complete is enqueued first and success second', async ({ testbed }) => {
+  const held = gateOf(testbed);
+  const { users, ran } = play(testbed, { complete: () => held.opened });
   const batch = await users.addBatch({ on: ON }, [job('row'), job('row')]);
   await eventually(() => ran.includes('complete'));
   const states = async () => (await batch.status()).callbacks.map(({ event, state }) => `${event} ${state}`);
@@ -58,18 +58,18 @@ test('S22 when the last member succeeds, complete is enqueued first and success 
   expect(ran).toEqual(['row', 'row', 'complete', 'success']);
 });
 
-test('S23 after the last success nothing is left pending', async ({ bench }) => {
-  const { users } = play(bench);
+test('S23 after the last success nothing is left pending', async ({ testbed }) => {
+  const { users } = play(testbed);
   const batch = await users.addBatch({ on: ON }, [job('row'), job('row'), job('row')]);
   expect(await batch.waitUntilFinished(10_000)).toMatchObject({ total: 3, pending: 0, succeeded: 3, progress: 100 });
   expect(await users.getJobCountByTypes('waiting', 'active', 'delayed', 'prioritized', 'waiting-children')).toBe(0);
-  expect(await bench.redis.exists(`${bench.prefix}:batches:${batch.id}:dependencies`)).toBe(0);
+  expect(await testbed.redis.exists(`${testbed.prefix}:batches:${batch.id}:dependencies`)).toBe(0);
 });
 
 test('S49 no callback before the producer has returned and the batch is sealed, however fast members are', async ({
-  bench,
+  testbed,
 }) => {
-  const { users, ran } = play(bench);
+  const { users, ran } = play(testbed);
   const batch = await users.createBatch({ on: ON });
   await batch.jobs(async () => {
     await users.addBulk([job('row'), job('row')]);
@@ -79,18 +79,18 @@ test('S49 no callback before the producer has returned and the batch is sealed, 
   });
   await eventually(async () => (await batch.status()).succeeded === 3);
   // Not merely not yet: the batch job waits for the seal, and a look at the batch comes to the same.
-  const [row] = await bench.plainQueue('batches').getDelayed();
+  const [row] = await testbed.plainQueue('batches').getDelayed();
   expect(row?.id).toBe(batch.id);
   await row?.promote();
-  await eventually(async () => (await bench.plainQueue('batches').getDelayedCount()) === 1);
+  await eventually(async () => (await testbed.plainQueue('batches').getDelayedCount()) === 1);
   expect(ran).toEqual(['row', 'row', 'row']);
   await batch.seal();
   expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 3 });
   expect(ran).toEqual(['row', 'row', 'row', 'complete', 'success']);
 });
 
-test('S50 a member that fails, is retried and succeeds leads to success, exactly once', async ({ bench }) => {
-  const { users, ran } = play(bench, {
+test('S50 a member that fails, is retried and succeeds leads to success, exactly once', async ({ testbed }) => {
+  const { users, ran } = play(testbed, {
     flaky: ({ attemptsMade }) => {
       if (attemptsMade < 2) throw new Error('try again');
     },
@@ -100,8 +100,8 @@ test('S50 a member that fails, is retried and succeeds leads to success, exactly
   expect(ran.sort()).toEqual(['complete', 'flaky', 'flaky', 'flaky', 'good', 'success']);
 });
 
-test('S51 a batch of one member that always fails never fires success', async ({ bench }) => {
-  const { users, ran } = play(bench, { bad: fail });
+test('S51 a batch of one member that always fails never fires success', async ({ testbed }) => {
+  const { users, ran } = play(testbed, { bad: fail });
   const batch = await users.addBatch({ on: ON }, [job('bad', { attempts: 3 })]);
   const status = await batch.waitUntilFinished(10_000);
   expect(status).toMatchObject({ state: 'failed', total: 1, failed: 1, failedReason: '1 of 1 member failed: no' });
@@ -110,8 +110,8 @@ test('S51 a batch of one member that always fails never fires success', async ({
   expect(await users.getJobCountByTypes('waiting', 'active', 'completed', 'failed')).toBe(2);
 });
 
-test("S54 what a member enqueues outside of its batch does not change the batch's numbers", async ({ bench }) => {
-  const { users, ran } = play(bench, {
+test("S54 what a member enqueues outside of its batch does not change the batch's numbers", async ({ testbed }) => {
+  const { users, ran } = play(testbed, {
     row: async (_, queue) => {
       await queue.add('aside', {});
       await queue.addBulk([job('aside'), job('bad aside')]);

@@ -1,5 +1,5 @@
 import type { CallbackBatch } from '../../src/index.js';
-import { type AnyJob, type Bench, eventually, expect, test } from '../support/test.js';
+import { type AnyJob, eventually, expect, type Testbed, test } from '../support/test.js';
 import { fail, gateOf, job, play } from './script.js';
 
 /*
@@ -7,8 +7,8 @@ import { fail, gateOf, job, play } from './script.js';
  */
 
 /** Members named `bad` fail, those named `held` wait for the gate; what callbacks are told is kept by their name. */
-function playing(bench: Bench) {
-  const held = gateOf(bench);
+function playing(testbed: Testbed) {
+  const held = gateOf(testbed);
   const told: Record<string, CallbackBatch[]> = {};
   const tell = ({ name, data }: AnyJob) => {
     told[name] = [...(told[name] ?? []), data.batch];
@@ -19,16 +19,16 @@ function playing(bench: Bench) {
     flaky: ({ attemptsMade }: AnyJob) => (attemptsMade === 0 ? fail() : undefined),
     ...Object.fromEntries(['top death', 'death', 'attempted', 'complete', 'success'].map((name) => [name, tell])),
   };
-  return { ...play(bench, script), held, told };
+  return { ...play(testbed, script), held, told };
 }
 
 const AN_HOUR = 3_600_000;
 const ON = { attempted: { name: 'attempted' }, complete: { name: 'complete' }, success: { name: 'success' } };
 
 test('S19 (ours: attempted) the only outstanding member fails an attempt: attempted fires, and complete waits', async ({
-  bench,
+  testbed,
 }) => {
-  const { users, told } = playing(bench);
+  const { users, told } = playing(testbed);
   const batch = await users.addBatch({ on: ON }, [job('good'), job('flaky', { attempts: 2, backoff: AN_HOUR })]);
   await eventually(() => told.attempted);
   expect(told.attempted).toMatchObject([{ event: 'attempted', total: 2, pending: 1, succeeded: 1, failed: 0 }]);
@@ -40,8 +40,8 @@ test('S19 (ours: attempted) the only outstanding member fails an attempt: attemp
   ]);
 });
 
-test('S19 (ours: attempted) attempted does not fire while a member has not run', async ({ bench }) => {
-  const { users, told, ran } = playing(bench);
+test('S19 (ours: attempted) attempted does not fire while a member has not run', async ({ testbed }) => {
+  const { users, told, ran } = playing(testbed);
   const batch = await users.createBatch({ on: ON });
   await batch.add('flaky', {}, { attempts: 2, backoff: AN_HOUR });
   const later = await batch.add('later', {}, { delay: AN_HOUR });
@@ -60,9 +60,9 @@ test('S19 (ours: attempted) attempted does not fire while a member has not run',
 });
 
 test('S21 (ours: attempted) when the member that had failed succeeds later, complete and success follow; attempted does not fire again', async ({
-  bench,
+  testbed,
 }) => {
-  const { users, told } = playing(bench);
+  const { users, told } = playing(testbed);
   const batch = await users.addBatch({ on: ON }, [job('flaky', { attempts: 2, backoff: AN_HOUR })]);
   await eventually(() => told.attempted);
   const [waiting] = await users.getDelayed();
@@ -74,9 +74,9 @@ test('S21 (ours: attempted) when the member that had failed succeeds later, comp
 });
 
 test('S52 death is delivered once, to the batch and to each one above that asked, however many members die', async ({
-  bench,
+  testbed,
 }) => {
-  const { users, told, held } = playing(bench);
+  const { users, told, held } = playing(testbed);
   const top = await users.createBatch({ on: { death: { name: 'top death', data: { org: 7 } } } });
   const middle = await top.createBatch();
   const leaf = await middle.createBatch({ on: { death: { name: 'death' } } });
@@ -95,9 +95,9 @@ test('S52 death is delivered once, to the batch and to each one above that asked
 });
 
 test('D12 a dead member is told while others still run, and does not keep its batch and those above from ending', async ({
-  bench,
+  testbed,
 }) => {
-  const { users, told, held } = playing(bench);
+  const { users, told, held } = playing(testbed);
   const on = { death: { name: 'death' }, complete: { name: 'complete' }, success: { name: 'success' } };
   const top = await users.createBatch();
   const batch = await top.createBatch({ on });

@@ -10,15 +10,15 @@ import { all, gateOf, job, jobKeys, play } from './script.js';
 
 const ON = { complete: { name: 'complete' }, success: { name: 'success' } };
 
-test('D1 members are counted in the step that gives BullMQ their jobs', async ({ bench }) => {
-  const users = bench.queue('users');
+test('D1 members are counted in the step that gives BullMQ their jobs', async ({ testbed }) => {
+  const users = testbed.queue('users');
   const batch = await users.createBatch();
-  const key = `${bench.prefix}:batches:${batch.id}`;
+  const key = `${testbed.prefix}:batches:${batch.id}`;
   let isAdding = true;
   const looks: unknown[] = [];
   const look = async () => {
     while (isAdding) {
-      const reply = await bench.redis.multi().hget(key, 'b:total').llen(`${bench.prefix}:users:wait`).exec();
+      const reply = await testbed.redis.multi().hget(key, 'b:total').llen(`${testbed.prefix}:users:wait`).exec();
       const [total, waiting] = (reply ?? []).map(([, value]) => Number(value ?? 0));
       looks.push([total, waiting]);
       expect(total).toBe(waiting);
@@ -36,8 +36,8 @@ test('D1 members are counted in the step that gives BullMQ their jobs', async ({
   expect(await batch.status()).toMatchObject({ total: 3002, pending: 3002 });
 });
 
-test('D1 a batch that runs while it grows is never complete too early', async ({ bench }) => {
-  const { users, ran } = play(bench, {
+test('D1 a batch that runs while it grows is never complete too early', async ({ testbed }) => {
+  const { users, ran } = play(testbed, {
     grow: async (member, queue) => {
       const own = await queue.batchOf(member);
       const { depth } = member.data;
@@ -58,9 +58,9 @@ test('D1 a batch that runs while it grows is never complete too early', async ({
   expect(ran).toHaveLength(128);
 });
 
-test('D2 a member of a child that is retried leaves no trace in the parent, which succeeds', async ({ bench }) => {
-  const lastAttempt = gateOf(bench);
-  const { users, ran } = play(bench, {
+test('D2 a member of a child that is retried leaves no trace in the parent, which succeeds', async ({ testbed }) => {
+  const lastAttempt = gateOf(testbed);
+  const { users, ran } = play(testbed, {
     flaky: async ({ attemptsMade }) => {
       if (attemptsMade < 2) throw new Error('try again');
       await lastAttempt.opened;
@@ -79,8 +79,8 @@ test('D2 a member of a child that is retried leaves no trace in the parent, whic
   expect(ran.slice(3)).toEqual(['complete', 'success']);
 });
 
-test('D3 the numbers of a parent do not grow with the members of a child, and always add up', async ({ bench }) => {
-  const { users } = play(bench);
+test('D3 the numbers of a parent do not grow with the members of a child, and always add up', async ({ testbed }) => {
+  const { users } = play(testbed);
   const parent = await users.createBatch();
   const child = await parent.createBatch();
   const totals: number[] = [];
@@ -104,8 +104,8 @@ test('D3 the numbers of a parent do not grow with the members of a child, and al
   expect(await child.status()).toMatchObject({ total: 3, succeeded: 3 });
 });
 
-test('D4 an empty nested batch completes, with callbacks and without, and so does its parent', async ({ bench }) => {
-  const { users, ran } = play(bench);
+test('D4 an empty nested batch completes, with callbacks and without, and so does its parent', async ({ testbed }) => {
+  const { users, ran } = play(testbed);
   const parent = await users.createBatch({ on: ON });
   await parent.jobs(async () => {
     await users.addBatch({ on: { complete: { name: 'empty complete' } } }, []);
@@ -117,10 +117,10 @@ test('D4 an empty nested batch completes, with callbacks and without, and so doe
 });
 
 test('D5 (ours: refused) once complete has fired nobody can add a member that would lead to no complete', async ({
-  bench,
+  testbed,
 }) => {
   const refused: unknown[] = [];
-  const { users, ran } = play(bench, {
+  const { users, ran } = play(testbed, {
     complete: async (callback, queue) => {
       const own = await queue.batchOf(callback);
       await own?.add('late', {}).catch((error: unknown) => refused.push(error));
@@ -137,9 +137,9 @@ test('D5 (ours: refused) once complete has fired nobody can add a member that wo
 });
 
 test('D5 (ours: success) a batch that was given up, has told complete, and grows again still leads to success', async ({
-  bench,
+  testbed,
 }) => {
-  const { users, ran } = play(bench);
+  const { users, ran } = play(testbed);
   const batch = await users.createBatch({ on: ON, openTimeout: 1 });
   expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', abandoned: true });
   expect(ran).toEqual(['complete']);
@@ -150,12 +150,12 @@ test('D5 (ours: success) a batch that was given up, has told complete, and grows
 });
 
 test('D6 with a complete callback only, nothing is cleaned up before that has run, so it sees no zeros', async ({
-  bench,
+  testbed,
 }) => {
-  const held = gateOf(bench);
+  const held = gateOf(testbed);
   const seen: unknown[] = [];
   const { users, ran } = play(
-    bench,
+    testbed,
     {
       complete: async (callback, queue) => {
         await held.opened;
@@ -186,11 +186,11 @@ test('D6 with a complete callback only, nothing is cleaned up before that has ru
 });
 
 test('D7 (ours: no interval) a chunk is pushed when it is full, however long the source takes to go on', async ({
-  bench,
+  testbed,
 }) => {
-  const users = bench.queue('users');
+  const users = testbed.queue('users');
   const batch = await users.createBatch();
-  const held = gateOf(bench);
+  const held = gateOf(testbed);
   async function* source() {
     for (let i = 0; i < 1100; i++) yield job('row');
     await held.opened;
@@ -207,24 +207,24 @@ test('D7 (ours: no interval) a chunk is pushed when it is full, however long the
 // One early, one in the middle, one late; test/worker/crash.test.ts kills before every command in turn.
 test.for([3, 6, 9])(
   'D8 a BatchWorker that dies before its command %i loses no event: another one goes on, and each callback runs once',
-  async (n, { bench }) => {
-    const users = bench.queue('users');
+  async (n, { testbed }) => {
+    const users = testbed.queue('users');
     const ran: string[] = [];
-    bench.worker('users', async ({ name }) => void ran.push(name), { concurrency: 4 });
+    testbed.worker('users', async ({ name }) => void ran.push(name), { concurrency: 4 });
     const batch = await users.addBatch({ on: ON }, [job('row'), job('row')]);
     const settings = { n, lockDuration: 500, last: batch.id };
-    expect(await runChild('doomed-batch-worker', bench, settings).ended).toBe('SIGKILL');
+    expect(await runChild('doomed-batch-worker', testbed, settings).ended).toBe('SIGKILL');
     expect((await batch.status()).finishedAt, 'it died on the way').toBeUndefined();
-    bench.batchWorker({ lockDuration: 500, stalledInterval: 200 });
+    testbed.batchWorker({ lockDuration: 500, stalledInterval: 200 });
     expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 2, succeeded: 2 });
     expect(ran.sort()).toEqual(['complete', 'row', 'row', 'success']);
   },
 );
 
-test('D9 a member that ends after its batch was removed leaves no key of it', async ({ bench }) => {
-  const held = gateOf(bench);
+test('D9 a member that ends after its batch was removed leaves no key of it', async ({ testbed }) => {
+  const held = gateOf(testbed);
   let isUp = false;
-  const { users, ran } = play(bench, {
+  const { users, ran } = play(testbed, {
     held: () => held.opened,
     bad: () => {
       if (!isUp) throw new Error('down');
@@ -238,21 +238,21 @@ test('D9 a member that ends after its batch was removed leaves no key of it', as
   const bad = await failed.add('bad', {});
   await failed.seal();
   await failed.waitUntilFinished(10_000);
-  await bench.plainQueue('batches').remove(running.id, { removeChildren: false });
+  await testbed.plainQueue('batches').remove(running.id, { removeChildren: false });
   await failed.remove();
-  expect(await jobKeys(bench, 'batches')).toEqual([]);
+  expect(await jobKeys(testbed, 'batches')).toEqual([]);
   held.open();
   isUp = true;
   await (await users.getJob(bad.id ?? ''))?.retry();
   await eventually(async () => (await users.getCompletedCount()) === 2);
-  expect(await jobKeys(bench, 'batches')).toEqual([]);
+  expect(await jobKeys(testbed, 'batches')).toEqual([]);
   await expect(running.status()).rejects.toThrow(BatchNotFoundError);
 });
 
 test('D11 callbacks are a list: the same one twice runs twice, in the order in which they were given', async ({
-  bench,
+  testbed,
 }) => {
-  const { users, ran } = play(bench, {}, { jobsAtOnce: 1 });
+  const { users, ran } = play(testbed, {}, { jobsAtOnce: 1 });
   const same = { name: 'same', data: { n: 1 } };
   const complete = [{ name: 'z' }, same, { name: 'a' }, same, { name: 'm' }];
   const batch = await users.addBatch({ on: { complete } }, [job('row')]);

@@ -1,15 +1,15 @@
 import type { Batch } from '../../src/index.js';
-import { type AnyQueue, type Bench, expect, test } from '../support/test.js';
+import { type AnyQueue, expect, type Testbed, test } from '../support/test.js';
 import { job, jobKeys, play } from './script.js';
 
 /* Whole lives. Each returns its outermost batch, and what ran. */
 
-type Life = (bench: Bench) => Promise<{ batch: Batch<AnyQueue>; ran: string[]; told: unknown[] }>;
+type Life = (testbed: Testbed) => Promise<{ batch: Batch<AnyQueue>; ran: string[]; told: unknown[] }>;
 
 /** 10 members that each add one more to their own batch. */
-const growing: Life = async (bench) => {
+const growing: Life = async (testbed) => {
   const told: unknown[] = [];
-  const { users, ran } = play(bench, {
+  const { users, ran } = play(testbed, {
     seed: async (member, queue) => (await queue.batchOf(member))?.add('grown', {}),
     'tell-one': ({ data }) => told.push(data),
     'tell-two': ({ data }) => told.push(data),
@@ -32,9 +32,9 @@ const growing: Life = async (bench) => {
 };
 
 /** Four levels: each level's member creates the next batch, as a child of its own. */
-const deepening: Life = async (bench) => {
+const deepening: Life = async (testbed) => {
   const told: unknown[] = [];
-  const { users, ran } = play(bench, {
+  const { users, ran } = play(testbed, {
     dig: async (member, queue) => {
       const level = member.data.level + 1;
       if (level > 4) return;
@@ -51,8 +51,8 @@ const deepening: Life = async (bench) => {
 };
 
 /** The nested batch has no callbacks. */
-const silent: Life = async (bench) => {
-  const { users, ran } = play(bench);
+const silent: Life = async (testbed) => {
+  const { users, ran } = play(testbed);
   const batch = await users.createBatch({ on: { complete: { name: 'complete' }, success: { name: 'success' } } });
   const nested = await batch.createBatch();
   await nested.addBulk([job('row'), job('row')]);
@@ -66,7 +66,7 @@ const silent: Life = async (bench) => {
  * Each stage's success adds the next stage to the overall batch; the second adds a sibling member and a nested batch
  * too.
  */
-const staged: Life = async (bench) => {
+const staged: Life = async (testbed) => {
   const stage = async (overall: Batch<AnyQueue> | undefined, n: number) => {
     const batch = await overall?.createBatch({ on: { success: { name: 'next', data: { stage: n + 1 } } } });
     if (n === 2) {
@@ -78,7 +78,7 @@ const staged: Life = async (bench) => {
     await batch?.add(`step ${n}`, {});
     await batch?.seal();
   };
-  const { users, ran } = play(bench, {
+  const { users, ran } = play(testbed, {
     next: async (callback, queue) => {
       const overall = await (await queue.batchOf(callback))?.parent();
       if (callback.data.stage <= 3) await stage(overall, callback.data.stage);
@@ -92,9 +92,9 @@ const staged: Life = async (bench) => {
 };
 
 test('S44 10 members that each add one more to their own batch: all callbacks run, with their data', async ({
-  bench,
+  testbed,
 }) => {
-  const { batch, ran, told } = await growing(bench);
+  const { batch, ran, told } = await growing(testbed);
   expect(await batch.status()).toMatchObject({ state: 'succeeded', total: 20, succeeded: 20 });
   expect(ran.filter((name) => name === 'grown')).toHaveLength(10);
   const counts = { total: 20, succeeded: 20, failed: 0, missing: 0 };
@@ -109,9 +109,9 @@ test('S44 10 members that each add one more to their own batch: all callbacks ru
 });
 
 test('S45 four levels, each created by a member of the one above: the outermost complete and success both run', async ({
-  bench,
+  testbed,
 }) => {
-  const { batch, ran } = await deepening(bench);
+  const { batch, ran } = await deepening(testbed);
   expect(await batch.status()).toMatchObject({ state: 'succeeded', total: 2, succeeded: 2 });
   expect(ran.filter((name) => name === 'dig')).toHaveLength(4);
   expect(ran.filter((name) => name !== 'dig')).toEqual([
@@ -123,16 +123,16 @@ test('S45 four levels, each created by a member of the one above: the outermost 
   ]);
 });
 
-test('S46 a nested batch without callbacks lets the outer one complete and succeed', async ({ bench }) => {
-  const { batch, ran } = await silent(bench);
+test('S46 a nested batch without callbacks lets the outer one complete and succeed', async ({ testbed }) => {
+  const { batch, ran } = await silent(testbed);
   expect(await batch.status()).toMatchObject({ state: 'succeeded', total: 1, succeeded: 1 });
   expect(ran).toEqual(['row', 'row', 'complete', 'success']);
 });
 
 test('S47 stages that each add the next one to the overall batch: its complete and success run after everything', async ({
-  bench,
+  testbed,
 }) => {
-  const { batch, ran } = await staged(bench);
+  const { batch, ran } = await staged(testbed);
   expect(await batch.status()).toMatchObject({ state: 'succeeded', total: 4, succeeded: 4 });
   expect([...ran].sort()).toEqual(
     ['complete', 'nested', 'next', 'next', 'next', 'sibling', 'step 1', 'step 2', 'step 3', 'success'].sort(),
@@ -146,9 +146,9 @@ test.for([
   ['deepening', deepening],
   ['silent', silent],
   ['staged', staged],
-] as const)('S48 after the %s life, and removal, the store holds no key of it', async ([, life], { bench }) => {
-  const { batch } = await life(bench);
-  expect((await jobKeys(bench, 'batches')).length, 'it was there').toBeGreaterThan(0);
+] as const)('S48 after the %s life, and removal, the store holds no key of it', async ([, life], { testbed }) => {
+  const { batch } = await life(testbed);
+  expect((await jobKeys(testbed, 'batches')).length, 'it was there').toBeGreaterThan(0);
   await batch.remove({ members: true });
-  expect(await jobKeys(bench)).toEqual([]);
+  expect(await jobKeys(testbed)).toEqual([]);
 });

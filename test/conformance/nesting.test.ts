@@ -4,9 +4,9 @@ import { all, job, play } from './script.js';
 /* A child batch is one member of its parent. */
 
 test("S37 a batch that is created inside of another's jobs(fn) is its child, with members before and after it", async ({
-  bench,
+  testbed,
 }) => {
-  const { users, ran } = play(bench);
+  const { users, ran } = play(testbed);
   const parent = await users.createBatch({ on: { success: { name: 'success' } } });
   const child = await parent.jobs(async () => {
     await users.add('before', {});
@@ -24,9 +24,9 @@ test("S37 a batch that is created inside of another's jobs(fn) is its child, wit
 });
 
 test('S38 a child that is added through a handle that was opened again counts too: the parent has two', async ({
-  bench,
+  testbed,
 }) => {
-  const { users } = play(bench);
+  const { users } = play(testbed);
   const parent = await users.createBatch();
   const first = await parent.createBatch();
   const again = await users.getBatch(parent.id);
@@ -38,23 +38,23 @@ test('S38 a child that is added through a handle that was opened again counts to
   expect(children.sort()).toEqual([first.id, second.id].sort());
 });
 
-test('S39 each child has its own member only, no child, and its parent', async ({ bench }) => {
-  const users = bench.queue('users');
+test('S39 each child has its own member only, no child, and its parent', async ({ testbed }) => {
+  const users = testbed.queue('users');
   const parent = await users.createBatch();
   for (const child of [await parent.createBatch(), await (await users.getBatch(parent.id)).createBatch()]) {
     await child.add('row', {});
     expect(await child.status()).toMatchObject({ total: 1, pending: 1, parentId: parent.id });
     expect((await child.parent())?.id).toBe(parent.id);
-    const dependencies = await bench.redis.smembers(`${bench.prefix}:batches:${child.id}:dependencies`);
-    expect(dependencies.filter((key) => key.startsWith(`${bench.prefix}:batches:`))).toEqual([]);
+    const dependencies = await testbed.redis.smembers(`${testbed.prefix}:batches:${child.id}:dependencies`);
+    expect(dependencies.filter((key) => key.startsWith(`${testbed.prefix}:batches:`))).toEqual([]);
   }
   expect(await parent.status(), "a child's members are not its parent's").toMatchObject({ total: 2, pending: 2 });
 });
 
 test("S47 a child's success callback opens the parent again, also when that is sealed, and the parent waits", async ({
-  bench,
+  testbed,
 }) => {
-  const { users, ran } = play(bench, {
+  const { users, ran } = play(testbed, {
     next: async (callback, queue) => {
       const parent = await (await queue.batchOf(callback))?.parent();
       await parent?.addBulk([job('late'), job('late')]);

@@ -1,6 +1,6 @@
 import type { Worker } from 'bullmq';
 import type { BatchQueue, BatchWorkerOptions } from '../../src/index.js';
-import { type AnyJob, type AnyQueue, type Bench, gate, keysOf } from '../support/test.js';
+import { type AnyJob, type AnyQueue, gate, keysOf, type Testbed } from '../support/test.js';
 
 export type Users = BatchQueue<AnyQueue>;
 
@@ -14,13 +14,13 @@ interface Options extends Partial<BatchWorkerOptions> {
 
 /** A queue, its worker that plays the script and notes the names of the jobs as they start, and a BatchWorker. */
 export function play(
-  bench: Bench,
+  testbed: Testbed,
   script: Script = {},
   { jobsAtOnce = 10, ...options }: Options = {},
 ): { users: Users; ran: string[]; worker: Worker } {
-  const users = bench.queue('users');
+  const users = testbed.queue('users');
   const ran: string[] = [];
-  const worker = bench.worker(
+  const worker = testbed.worker(
     'users',
     async (job) => {
       ran.push(job.name);
@@ -28,7 +28,7 @@ export function play(
     },
     { concurrency: jobsAtOnce },
   );
-  bench.batchWorker(options);
+  testbed.batchWorker(options);
   return { users, ran, worker };
 }
 
@@ -36,9 +36,9 @@ export function play(
  * A gate that opens when the test ends, if not before: closing a worker waits for its jobs, and a test that fails is
  * not to hang.
  */
-export function gateOf(bench: Bench): ReturnType<typeof gate> {
+export function gateOf(testbed: Testbed): ReturnType<typeof gate> {
   const held = gate();
-  bench.use({ close: async () => held.open() });
+  testbed.use({ close: async () => held.open() });
   return held;
 }
 
@@ -61,7 +61,7 @@ const OF_QUEUES =
   /:(meta|events|id|marker|completed|failed|delayed|wait|active|prioritized|stalled-check|waiting-children|reconciler:(leader|sweeper)|pc)$/;
 
 /** The keys of batches and jobs: of one queue, or of all. */
-export async function jobKeys(bench: Bench, queue = ''): Promise<string[]> {
-  const keys = await keysOf(bench.redis, bench.prefix);
-  return keys.filter((key) => key.startsWith(`${bench.prefix}:${queue}`) && !OF_QUEUES.test(key));
+export async function jobKeys(testbed: Testbed, queue = ''): Promise<string[]> {
+  const keys = await keysOf(testbed.redis, testbed.prefix);
+  return keys.filter((key) => key.startsWith(`${testbed.prefix}:${queue}`) && !OF_QUEUES.test(key));
 }

@@ -4,8 +4,8 @@ import { all, fail, gateOf, job, jobKeys, play } from './script.js';
 
 /* What a batch says of itself. */
 
-test('S11 the status of a fresh batch: what was added is pending, nothing has happened', async ({ bench }) => {
-  const batch = await bench.queue('users').createBatch({ id: 'import-42', description: 'Import of ACME' });
+test('S11 the status of a fresh batch: what was added is pending, nothing has happened', async ({ testbed }) => {
+  const batch = await testbed.queue('users').createBatch({ id: 'import-42', description: 'Import of ACME' });
   await batch.addBulk([job('row'), job('row'), job('row')]);
   const status = await batch.status();
   expect(status).toMatchObject({
@@ -20,25 +20,25 @@ test('S11 the status of a fresh batch: what was added is pending, nothing has ha
     completedAt: undefined,
     finishedAt: undefined,
   });
-  const stored = await bench.plainQueue('batches').getJob('import-42');
+  const stored = await testbed.plainQueue('batches').getJob('import-42');
   expect(status.createdAt).toBe(stored?.timestamp);
 });
 
 test('S40 (ours: an error) an unknown id is an error that names it, not zeros, and leaves no key', async ({
-  bench,
+  testbed,
 }) => {
-  const users = bench.queue('users');
+  const users = testbed.queue('users');
   const asking = users.getBatch('never-created');
   await expect(asking).rejects.toThrow(BatchNotFoundError);
   await expect(asking).rejects.toMatchObject({ batchId: 'never-created' });
-  expect(await jobKeys(bench)).toEqual([]);
+  expect(await jobKeys(testbed)).toEqual([]);
 });
 
 test('S41 pending and total reflect added members, failed counts failed ones, and failures() lists them', async ({
-  bench,
+  testbed,
 }) => {
-  const held = gateOf(bench);
-  const { users } = play(bench, { bad: fail, held: () => held.opened });
+  const held = gateOf(testbed);
+  const { users } = play(testbed, { bad: fail, held: () => held.opened });
   const batch = await users.createBatch();
   const bad = await batch.jobs(() => users.addBulk([job('bad'), job('bad')]));
   await batch.addBulk([job('held'), job('good')]);
@@ -53,8 +53,8 @@ test('S41 pending and total reflect added members, failed counts failed ones, an
 
 // Failed ids are a stream, failures(), because there may be a million of them; children are members, and counted as
 // such.
-test('S42 the status is plain data', async ({ bench }) => {
-  const { users } = play(bench, { bad: fail });
+test('S42 the status is plain data', async ({ testbed }) => {
+  const { users } = play(testbed, { bad: fail });
   const parent = await users.createBatch();
   const batch = await parent.createBatch({ description: 'Users', on: { complete: { name: 'done' } } });
   await batch.addBulk([job('good'), job('bad')]);
@@ -81,10 +81,10 @@ test('S42 the status is plain data', async ({ bench }) => {
 });
 
 test('S43 (ours: supported) waitUntilFinished waits for members and callbacks, and rejects only when time is up', async ({
-  bench,
+  testbed,
 }) => {
-  const held = gateOf(bench);
-  const { users, ran } = play(bench, { bad: fail, complete: () => held.opened });
+  const held = gateOf(testbed);
+  const { users, ran } = play(testbed, { bad: fail, complete: () => held.opened });
   const batch = await users.addBatch({ on: { complete: { name: 'complete' } } }, [job('good'), job('bad')]);
   await eventually(() => ran.includes('complete'));
   await expect(batch.waitUntilFinished(0)).rejects.toThrow(BatchTimeoutError);

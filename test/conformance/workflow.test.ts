@@ -8,10 +8,10 @@ import { gateOf, jobKeys, play } from './script.js';
  */
 
 test('W1 never early: a stage starts when the last member, and the last callback, of the one before have ended', async ({
-  bench,
+  testbed,
 }) => {
-  const [member, callback] = [gateOf(bench), gateOf(bench)];
-  const { users, ran } = play(bench, { slow: () => member.opened, 'slow callback': () => callback.opened });
+  const [member, callback] = [gateOf(testbed), gateOf(testbed)];
+  const { users, ran } = play(testbed, { slow: () => member.opened, 'slow callback': () => callback.opened });
   const workflow = defineWorkflow('w', {
     a: { queue: users, jobs: [{ name: 'fast' }, { name: 'slow' }], on: { complete: { name: 'slow callback' } } },
     b: { after: 'a', when: 'complete', queue: users, name: 'b' },
@@ -28,11 +28,11 @@ test('W1 never early: a stage starts when the last member, and the last callback
 });
 
 test('W2 never lost: a run goes on when the only BatchWorker is closed at any time, and another one comes', async ({
-  bench,
+  testbed,
 }) => {
-  const users = bench.queue('users');
+  const users = testbed.queue('users');
   const ran: string[] = [];
-  bench.worker('users', async ({ name }) => ran.push(name));
+  testbed.worker('users', async ({ name }) => ran.push(name));
   const workflow = defineWorkflow('w', {
     a: { queue: users, name: 'a' },
     b: { after: 'a', queue: users, name: 'b' },
@@ -40,18 +40,18 @@ test('W2 never lost: a run goes on when the only BatchWorker is closed at any ti
   });
   const run = await workflow.start();
   for (const name of ['a', 'b', 'c']) {
-    const batchWorker = bench.batchWorker();
+    const batchWorker = testbed.batchWorker();
     await eventually(() => ran.includes(name));
     await batchWorker.close();
   }
-  bench.batchWorker();
+  testbed.batchWorker();
   expect((await run.waitUntilFinished(10_000)).state).toBe('succeeded');
   expect(ran).toEqual(['a', 'b', 'c']);
 });
 
-test('W3 never twice: several BatchWorkers release each stage once', async ({ bench }) => {
-  const { users, ran } = play(bench);
-  const others = [bench.batchWorker(), bench.batchWorker()];
+test('W3 never twice: several BatchWorkers release each stage once', async ({ testbed }) => {
+  const { users, ran } = play(testbed);
+  const others = [testbed.batchWorker(), testbed.batchWorker()];
   expect(others.length).toBe(2);
   const names = Array.from({ length: 10 }, (_, i) => `p${i}`);
   const stages: Stages = {
@@ -66,9 +66,13 @@ test('W3 never twice: several BatchWorkers release each stage once', async ({ be
 });
 
 test('W4 never silent: a run does not succeed with a missing member, and bad jobs are refused before it starts', async ({
-  bench,
+  testbed,
 }) => {
-  const { users } = play(bench, { slow: () => pause(50) }, { missingAfter: 100, reconcileInterval: 50, jobsAtOnce: 1 });
+  const { users } = play(
+    testbed,
+    { slow: () => pause(50) },
+    { missingAfter: 100, reconcileInterval: 50, jobsAtOnce: 1 },
+  );
   const workflow = defineWorkflow('w', {
     a: { queue: users, jobs: [{ name: 'slow' }, { name: 'lost' }] },
     b: { after: 'a', queue: users, name: 'b' },
@@ -76,9 +80,9 @@ test('W4 never silent: a run does not succeed with a missing member, and bad job
   await users.pause();
   const run = await workflow.start();
   const lost = await eventually(async () => (await users.getWaiting()).find(({ name }) => name === 'lost'));
-  await bench.redis.lrem(`${bench.prefix}:users:wait`, 0, lost.id ?? '');
-  await bench.redis.lrem(`${bench.prefix}:users:paused`, 0, lost.id ?? '');
-  await bench.redis.del(`${bench.prefix}:users:${lost.id}`);
+  await testbed.redis.lrem(`${testbed.prefix}:users:wait`, 0, lost.id ?? '');
+  await testbed.redis.lrem(`${testbed.prefix}:users:paused`, 0, lost.id ?? '');
+  await testbed.redis.del(`${testbed.prefix}:users:${lost.id}`);
   await users.resume();
   const { state, stages } = await run.waitUntilFinished(15_000);
   expect([state, stages[0]?.missing, stages[1]?.state]).toEqual(['failed', 1, 'skipped']);
@@ -86,12 +90,12 @@ test('W4 never silent: a run does not succeed with a missing member, and bad job
   await expect(bad.start({}, { id: 'bad' })).rejects.toThrow(BatchOptionsError);
 });
 
-test('W5 never blocking: a large stage is stored, and its members are added, in slices', async ({ bench }) => {
-  const held = await bench.heldConnection();
-  const users = bench.queue('users', { connection: held.connection, skipMetasUpdate: true });
+test('W5 never blocking: a large stage is stored, and its members are added, in slices', async ({ testbed }) => {
+  const held = await testbed.heldConnection();
+  const users = testbed.queue('users', { connection: held.connection, skipMetasUpdate: true });
   let ran = 0;
-  bench.worker('users', async () => ran++, { concurrency: 100 });
-  bench.batchWorker({ connection: held.connection });
+  testbed.worker('users', async () => ran++, { concurrency: 100 });
+  testbed.batchWorker({ connection: held.connection });
   const workflow = defineWorkflow('w', {
     a: { queue: users, name: 'a' },
     many: { after: 'a', queue: users, jobs: Array.from({ length: 1500 }, () => ({ name: 'many' })) },
@@ -103,8 +107,8 @@ test('W5 never blocking: a large stage is stored, and its members are added, in 
   expect([calls('extendPlan'), calls('addMembers')]).toEqual([7, 8]);
 });
 
-test('W6 constant cost: what is stored of a stage does not grow with its members', async ({ bench }) => {
-  const { users } = play(bench, {}, { jobsAtOnce: 100 });
+test('W6 constant cost: what is stored of a stage does not grow with its members', async ({ testbed }) => {
+  const { users } = play(testbed, {}, { jobsAtOnce: 100 });
   const sizes: number[] = [];
   for (const length of [20, 600]) {
     const workflow = defineWorkflow('w', {
@@ -113,14 +117,14 @@ test('W6 constant cost: what is stored of a stage does not grow with its members
     });
     const run = await workflow.start({}, { id: `run-${1000 + length}` });
     await run.waitUntilFinished(15_000);
-    const hash = await bench.redis.hgetall(`${bench.prefix}:batches:${run.id}.a`);
+    const hash = await testbed.redis.hgetall(`${testbed.prefix}:batches:${run.id}.a`);
     sizes.push(JSON.stringify({ ...hash, returnvalue: '' }).length);
   }
   expect(Math.abs((sizes[1] ?? 0) - (sizes[0] ?? 0))).toBeLessThan(50);
 });
 
-test('W7 nothing left behind: an expired run takes its stages, and theirs, with it', async ({ bench }) => {
-  const { users } = play(bench, {}, { reconcileInterval: 50 });
+test('W7 nothing left behind: an expired run takes its stages, and theirs, with it', async ({ testbed }) => {
+  const { users } = play(testbed, {}, { reconcileInterval: 50 });
   const inner = defineWorkflow('inner', { x: { queue: users, name: 'x' } });
   const workflow = defineWorkflow('w', {
     a: { queue: users, name: 'a' },
@@ -130,12 +134,12 @@ test('W7 nothing left behind: an expired run takes its stages, and theirs, with 
   const run = await workflow.start({}, { keep: { age: 0 } });
   expect(run.created).toBe(true);
   await eventually(async () => (await users.getCompletedCount()) === 2);
-  await eventually(async () => (await jobKeys(bench, 'batches')).filter((key) => key.includes(run.id)).length === 0);
+  await eventually(async () => (await jobKeys(testbed, 'batches')).filter((key) => key.includes(run.id)).length === 0);
 });
 
-test('W8 hands off: jobs outside of a run, and the queues themselves, are as they were', async ({ bench }) => {
-  const { users, ran } = play(bench);
-  const plain = bench.plainQueue('users', { skipMetasUpdate: true });
+test('W8 hands off: jobs outside of a run, and the queues themselves, are as they were', async ({ testbed }) => {
+  const { users, ran } = play(testbed);
+  const plain = testbed.plainQueue('users', { skipMetasUpdate: true });
   const wrapped = withBatches(plain);
   const workflow = defineWorkflow('w', {
     a: { queue: wrapped, name: 'a' },

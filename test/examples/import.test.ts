@@ -38,14 +38,17 @@ interface Desk {
 }
 
 const test = base.extend<{ desk: Desk }>({
-  desk: async ({ bench }, use) => {
+  desk: async ({ testbed }, use) => {
     const root = await realpath(await mkdtemp(join(tmpdir(), 'import-demo-')));
     const folder = await mkdtemp(join(root, 'cwd-'));
     const running: Demo[] = [];
     const desk: Desk = {
       folder,
       start(args, env = {}) {
-        const demo = startDemo(['--prefix', bench.prefix, ...args], folder, { REDIS_URL: inject('redisUrl'), ...env });
+        const demo = startDemo(['--prefix', testbed.prefix, ...args], folder, {
+          REDIS_URL: inject('redisUrl'),
+          ...env,
+        });
         running.push(demo);
         return demo;
       },
@@ -125,7 +128,7 @@ async function reportAt(path: string) {
 }
 
 describe('the committed file', () => {
-  test('is imported completely, and the report says what became of every row', async ({ desk, bench }) => {
+  test('is imported completely, and the report says what became of every row', async ({ desk, testbed }) => {
     const expected = expectationFor(await readFile(SAMPLE, 'utf8'));
     expect(expected.rows).toBe(5000);
     expect(expected.organizations.size).toBe(12);
@@ -161,7 +164,7 @@ describe('the committed file', () => {
     const rowsOf = (organization: string) => [...success, ...errors].filter((row) => row[1] === organization).length;
     for (const [organization, rows] of expected.organizations) expect(rowsOf(organization), organization).toBe(rows);
 
-    expect(await keysOf(bench.redis, bench.prefix)).toEqual([]);
+    expect(await keysOf(testbed.redis, testbed.prefix)).toEqual([]);
   });
 
   test('has the dirt that it is there for', async () => {
@@ -249,11 +252,11 @@ describe('any file', () => {
     expect(await reportAt(report)).toMatchObject({ success: [], errors: [] });
   });
 
-  test('is imported once, however often that import is started', async ({ desk, bench }) => {
+  test('is imported once, however often that import is started', async ({ desk, testbed }) => {
     const file = await desk.csv('organization,name,email,country\nAcme,Ada,ada@example.com,GB\nAcme,Ada,,GB\n');
-    for (const queue of ['organizations', 'users']) bench.plainQueue(queue);
-    const { connection, prefix } = bench;
-    const customers = bench.use(new CustomerImport({ connection, prefix }));
+    for (const queue of ['organizations', 'users']) testbed.plainQueue(queue);
+    const { connection, prefix } = testbed;
+    const customers = testbed.use(new CustomerImport({ connection, prefix }));
     const start = () => customers.start('import', file, ['Acme'], join(desk.folder, 'report.xlsx'));
     const [batch] = await Promise.all([start(), start()]);
     await start();
@@ -287,13 +290,13 @@ describe('what cannot be imported is said on stderr, with exit code 1 and nothin
     ['a file that is no text', 'PK\u0003\u0004\u0000\u001b[2J', /no column 'organization'/],
   ];
   for (const [what, text, message] of files) {
-    test(what, async ({ desk, bench }) => {
+    test(what, async ({ desk, testbed }) => {
       const ended = await desk.run(await desk.csv(text), '--json');
       expect(ended).toMatchObject({ code: 1, stdout: '' });
       expect(ended.stderr).toMatch(message);
       expect(ended.stderr).not.toMatch(/\n {4}at |[^\P{Cc}\n]/u);
       expect(await readdir(desk.folder)).toEqual([]);
-      expect(await keysOf(bench.redis, bench.prefix)).toEqual([]);
+      expect(await keysOf(testbed.redis, testbed.prefix)).toEqual([]);
     });
   }
 
@@ -321,12 +324,12 @@ describe('what cannot be imported is said on stderr, with exit code 1 and nothin
     expect(ended.stderr).not.toContain('secret');
   });
 
-  test('a report that cannot be written, which is found out last', async ({ desk, bench }) => {
+  test('a report that cannot be written, which is found out last', async ({ desk, testbed }) => {
     const file = await desk.csv(`${HEADER}A,B,c@d.e,DE\n`);
     const ended = await desk.run(file, '--report', join(file, 'report.xlsx'));
     expect(ended.code).toBe(1);
     expect(ended.stderr).toMatch(/^The report .*report\.xlsx cannot be written: .*\n$/);
-    expect(await keysOf(bench.redis, bench.prefix)).toEqual([]);
+    expect(await keysOf(testbed.redis, testbed.prefix)).toEqual([]);
   });
 
   test('--help is not an error', async ({ desk }) => {
@@ -365,14 +368,14 @@ describe('Ctrl-C half-way', () => {
     expect(await privateServersIn(desk.folder)).toEqual([]);
   });
 
-  test('leaves no key in a Redis that was there before', async ({ desk, bench }) => {
+  test('leaves no key in a Redis that was there before', async ({ desk, testbed }) => {
     const demo = await interruptedDemo(desk, {});
-    expect((await keysOf(bench.redis, bench.prefix)).length).toBeGreaterThan(1000);
+    expect((await keysOf(testbed.redis, testbed.prefix)).length).toBeGreaterThan(1000);
 
     demo.process.kill('SIGTERM');
 
     expect(await demo.ended).toMatchObject({ code: 130 });
-    expect(await keysOf(bench.redis, bench.prefix)).toEqual([]);
+    expect(await keysOf(testbed.redis, testbed.prefix)).toEqual([]);
   });
 
   /** A private server is run by a shell, whose arguments say where. */
@@ -399,7 +402,7 @@ describe('Ctrl-C half-way', () => {
 });
 
 describe('--board', () => {
-  test('shows the import in Bull Board and on the page of batches, until Ctrl-C', async ({ desk, bench }) => {
+  test('shows the import in Bull Board and on the page of batches, until Ctrl-C', async ({ desk, testbed }) => {
     const file = await desk.csv(
       'organization,name,email,country\nACME,Ada,ada@example.com,DE\nACME,,b@example.com,DE\n',
     );
@@ -433,7 +436,7 @@ describe('--board', () => {
     expect(code).toBe(0);
     expect(stdout).toContain('2: 1 imported, 1 failed');
     await expect(fetch(page)).rejects.toThrow();
-    expect(await keysOf(bench.redis, bench.prefix)).toEqual([]);
+    expect(await keysOf(testbed.redis, testbed.prefix)).toEqual([]);
   });
 });
 

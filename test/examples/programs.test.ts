@@ -21,13 +21,13 @@ describe('examples', () => {
   test.for(programs)(
     '$file prints what it says, and ends by itself',
     { timeout: 60_000 },
-    async ({ file, code }, { bench }) => {
+    async ({ file, code }, { testbed }) => {
       for (const [, queue = ''] of code.matchAll(/new Queue\('([\w-]+)'/g)) {
-        bench.owns(queue);
+        testbed.owns(queue);
       }
       const child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(new URL(file, examples))], {
         stdio: ['ignore', 'pipe', 'inherit'],
-        env: { ...process.env, REDIS_URL: inject('redisUrl'), PREFIX: bench.prefix },
+        env: { ...process.env, REDIS_URL: inject('redisUrl'), PREFIX: testbed.prefix },
       });
       const ended = once(child, 'exit');
       const printed = await text(child.stdout);

@@ -1,32 +1,32 @@
 import { BatchFinishedError, BatchSealedError } from '../../src/index.js';
 import type { HeldConnection } from '../support/held-connection.js';
 import { interleave } from '../support/interleave.js';
-import { type AnyJob, type Bench, describe, expect, gate, test } from '../support/test.js';
+import { type AnyJob, describe, expect, gate, type Testbed, test } from '../support/test.js';
 import { AN_HOUR, type AnyBatch, expectEnd, inBothHands, member, ON, tell } from './story.js';
 
 /** A member that runs, with its batch in its hand, until it is told to end. */
-async function running(bench: Bench, held: HeldConnection) {
-  const story = tell(bench, held);
-  bench.batchWorker();
+async function running(testbed: Testbed, held: HeldConnection) {
+  const story = tell(testbed, held);
+  testbed.batchWorker();
   const batch = await story.users.createBatch({ on: ON });
   const end = gate();
-  bench.use({ close: async () => end.open() });
+  testbed.use({ close: async () => end.open() });
   let begun: (job: AnyJob) => void = () => {};
   const job = new Promise<AnyJob>((resolve) => {
     begun = resolve;
   });
-  bench.worker('adders', async (job) => {
+  testbed.worker('adders', async (job) => {
     begun(job);
     await end.opened;
   });
-  await batch.addBulk([{ ...member('adder'), queue: bench.queue('adders') }]);
+  await batch.addBulk([{ ...member('adder'), queue: testbed.queue('adders') }]);
   const actors = (await story.actorsUsers.batchOf(await job)) as AnyBatch;
   return { ...story, actors, others: await story.users.getBatch(batch.id), end };
 }
 
 describe('a running member adds', () => {
-  test('while its batch is sealed: what it adds runs', async ({ bench }) => {
-    await interleave(bench, {
+  test('while its batch is sealed: what it adds runs', async ({ testbed }) => {
+    await interleave(testbed, {
       setup: running,
       actor: ({ actors }) => actors.addBulk([member('a'), member('b')]),
       other: ({ others }) => others.seal(),
@@ -37,8 +37,8 @@ describe('a running member adds', () => {
     });
   });
 
-  test('while its batch is cancelled: what it adds is refused, or cancelled', async ({ bench }) => {
-    await interleave(bench, {
+  test('while its batch is cancelled: what it adds is refused, or cancelled', async ({ testbed }) => {
+    await interleave(testbed, {
       setup: running,
       actor: ({ actors }) => actors.addBulk([member('a', { delay: AN_HOUR }), member('b', { delay: AN_HOUR })]),
       other: ({ others }) => others.cancel(),
@@ -55,11 +55,11 @@ describe('a running member adds', () => {
 });
 
 describe('a producer adds', () => {
-  test('while its batch is sealed: what it adds is refused, or runs', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker();
+  test('while its batch is sealed: what it adds is refused, or runs', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker();
         const [actors, others] = await inBothHands(story, await story.users.createBatch({ on: ON }));
         return { ...story, actors, others };
       },

@@ -9,11 +9,11 @@ const gone = { removeOnComplete: true };
 const named = ['a', 'b', 'c'].map((name) => member(name, { jobId: `row-${name}`, ...gone }));
 
 describe('adding', () => {
-  test('by two producers, with the same ids: each member runs once and is counted once', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker();
+  test('by two producers, with the same ids: each member runs once and is counted once', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker();
         const batch = await story.users.createBatch({ on: ON });
         const [actors, others] = await inBothHands(story, batch);
         return { ...story, actors, others };
@@ -32,13 +32,13 @@ describe('adding', () => {
     });
   });
 
-  test('by two producers that run the same addBatch({ id }, source): no row runs twice', async ({ bench }) => {
+  test('by two producers that run the same addBatch({ id }, source): no row runs twice', async ({ testbed }) => {
     const rows = Array.from({ length: 600 }, (_, i) => member(`row ${i}`, gone));
     const names = [...rows.map(({ name }) => name), 'complete', 'success'];
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker();
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker();
         await story.actorsUsers.getBatchCounts();
         return story;
       },
@@ -51,17 +51,17 @@ describe('adding', () => {
     });
   });
 
-  test('a flow, by two producers: it is added once', async ({ bench }) => {
+  test('a flow, by two producers: it is added once', async ({ testbed }) => {
     const flow = {
       name: 'root',
       queueName: 'users',
       opts: { jobId: 'root' },
       children: [{ name: 'leaf', queueName: 'users', opts: { jobId: 'leaf', ...gone } }],
     };
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker();
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker();
         const batch = await story.users.createBatch({ on: ON });
         const [actors, others] = await inBothHands(story, batch);
         return { ...story, actors, others };
@@ -79,11 +79,11 @@ describe('adding', () => {
     });
   });
 
-  test('from outside, beside seal(): in or refused, and what is in has run before complete', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker();
+  test('from outside, beside seal(): in or refused, and what is in has run before complete', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker();
         const batch = await story.users.createBatch({ on: ON });
         const [actors, others] = await inBothHands(story, batch);
         return { ...story, actors, others };
@@ -102,11 +102,11 @@ describe('adding', () => {
     });
   });
 
-  test('from a member, beside cancel(): refused, or counted', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker();
+  test('from a member, beside cancel(): refused, or counted', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker();
         const batch = await story.users.createBatch({ on: ON });
         const job = await batch.add('held', {});
         await batch.seal();
@@ -132,11 +132,11 @@ describe('adding', () => {
 });
 
 describe('createBatch({ id })', () => {
-  test('by two producers: one creates it, and it calls back once', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker();
+  test('by two producers: one creates it, and it calls back once', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker();
         await story.actorsUsers.getBatchCounts();
         return { ...story, parent: await story.users.createBatch({ on: ON }) };
       },
@@ -155,21 +155,24 @@ describe('createBatch({ id })', () => {
 });
 
 describe('a callback', () => {
-  test('is enqueued once by a BatchWorker that was frozen, although its job was trimmed', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        await heldBatchWorker(bench, held);
+  test('is enqueued once by a BatchWorker that was frozen, although its job was trimmed', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        await heldBatchWorker(testbed, held);
         const batch = await story.users.createBatch({ on: { complete: { name: 'complete' } } });
         await batch.add('member', {});
         await membersSettled(batch);
         return { ...story, batch };
       },
       actor: ({ batch }) => batch.seal(),
-      async other({ bench, batch, users, ran }) {
+      async other({ testbed, batch, users, ran }) {
         // Another BatchWorker takes over when the lock of the frozen one has run out.
-        await bench.redis.del(`${bench.prefix}:batches:${batch.id}:lock`, `${bench.prefix}:batches:stalled-check`);
-        bench.batchWorker({ stalledInterval: 20 });
+        await testbed.redis.del(
+          `${testbed.prefix}:batches:${batch.id}:lock`,
+          `${testbed.prefix}:batches:stalled-check`,
+        );
+        testbed.batchWorker({ stalledInterval: 20 });
         await batch.waitUntilFinished(10_000);
         await eventually(() => ran.includes('complete'));
         // What the removeOnComplete: { count } of another job in the queue does.
@@ -184,11 +187,11 @@ describe('a callback', () => {
 });
 
 describe('a lost reply', () => {
-  test('to addBulk() with ids of the caller: every member is in the batch once', async ({ bench }) => {
-    await withLostReplies(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker();
+  test('to addBulk() with ids of the caller: every member is in the batch once', async ({ testbed }) => {
+    await withLostReplies(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker();
         const [batch, others] = await inBothHands(story, await story.users.createBatch({ on: ON }));
         return { ...story, batch, others };
       },

@@ -1,13 +1,13 @@
 import type { Batch, BatchStatus } from '../../src/index.js';
 import type { HeldConnection } from '../support/held-connection.js';
 import { heldBatchWorker, interleave } from '../support/interleave.js';
-import { type Bench, describe, expect, test } from '../support/test.js';
+import { describe, expect, type Testbed, test } from '../support/test.js';
 import { expectEnd, loseLock, member, membersSettled, ON, type Story, takeOver, tell } from './story.js';
 
 /** A batch whose members have run, and a BatchWorker that will find it when it is sealed. */
-async function settled(bench: Bench, held: HeldConnection, names: readonly string[], on: object = ON) {
-  const story = tell(bench, held);
-  await heldBatchWorker(bench, held);
+async function settled(testbed: Testbed, held: HeldConnection, names: readonly string[], on: object = ON) {
+  const story = tell(testbed, held);
+  await heldBatchWorker(testbed, held);
   const batch = await story.users.createBatch({ on });
   await batch.addBulk(names.map((name) => member(name)));
   await membersSettled(batch);
@@ -26,9 +26,9 @@ const decided = ({ completedAt, callbacks }: BatchStatus) => ({
 });
 
 describe('a BatchWorker that is frozen until its lock has run out', () => {
-  test('leaves the batch to another one, and does nothing twice when it goes on', async ({ bench }) => {
-    await interleave(bench, {
-      setup: (bench, held) => settled(bench, held, ['member', 'member']),
+  test('leaves the batch to another one, and does nothing twice when it goes on', async ({ testbed }) => {
+    await interleave(testbed, {
+      setup: (testbed, held) => settled(testbed, held, ['member', 'member']),
       actor: finish,
       async other({ story, batch }) {
         await loseLock(story, batch);
@@ -43,12 +43,12 @@ describe('a BatchWorker that is frozen until its lock has run out', () => {
   });
 
   test('leaves a child batch that fails, and its parent, to another one: each callback runs once', async ({
-    bench,
+    testbed,
   }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        await heldBatchWorker(bench, held);
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        await heldBatchWorker(testbed, held);
         const parent = await story.users.createBatch({ on: { ...ON, death: { name: 'death' } } });
         const child = await parent.createBatch({ on: { death: { name: 'child death' } } });
         await child.add('bad', {});
@@ -74,11 +74,11 @@ describe('a BatchWorker that is frozen until its lock has run out', () => {
     });
   });
 
-  test('decides and enqueues nothing any more: that is for who holds the batch', async ({ bench }) => {
+  test('decides and enqueues nothing any more: that is for who holds the batch', async ({ testbed }) => {
     const lost = { undecided: 0, decided: 0 };
-    await interleave(bench, {
-      async setup(bench, held) {
-        const { story, batch } = await settled(bench, held, ['member'], { complete: ON.complete });
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const { story, batch } = await settled(testbed, held, ['member'], { complete: ON.complete });
         return { story, batch, before: undefined as BatchStatus | undefined };
       },
       // The BatchWorker has ended what follows when it waits again.
@@ -103,11 +103,11 @@ describe('a BatchWorker that is frozen until its lock has run out', () => {
   });
 
   test('what it has decided stays: complete is told the counts of that moment, whatever is retried since', async ({
-    bench,
+    testbed,
   }) => {
     const seen = new Set<number>();
-    await interleave(bench, {
-      setup: (bench, held) => settled(bench, held, ['bad', 'member']),
+    await interleave(testbed, {
+      setup: (testbed, held) => settled(testbed, held, ['bad', 'member']),
       actor: finish,
       async other({ story, batch }) {
         const { completedAt, finishedAt } = await batch.status();

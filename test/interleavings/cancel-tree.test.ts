@@ -2,7 +2,7 @@ import { FlowProducer } from 'bullmq';
 import { type Batch, BatchError, BatchFinishedError, BatchNotFoundError } from '../../src/index.js';
 import { gateOf } from '../conformance/script.js';
 import { heldBatchWorker, interleave } from '../support/interleave.js';
-import { type Bench, describe, eventually, expect, keysOf, test } from '../support/test.js';
+import { describe, eventually, expect, keysOf, type Testbed, test } from '../support/test.js';
 import { AN_HOUR, expectEnd, inBothHands, member, ON, type Story, tell } from './story.js';
 
 const children = [
@@ -29,10 +29,10 @@ async function waitingTree(story: Story) {
 }
 
 /** Members in the queue `long` wait for the release, and fail then. */
-function failing(bench: Bench) {
-  const release = gateOf(bench);
+function failing(testbed: Testbed) {
+  const release = gateOf(testbed);
   const began: string[] = [];
-  bench.worker('long', async ({ name }) => {
+  testbed.worker('long', async ({ name }) => {
     began.push(name);
     await release.opened;
     throw new Error('no');
@@ -41,15 +41,15 @@ function failing(bench: Bench) {
 }
 
 /** The keys of jobs that are no callbacks. */
-async function jobsLeft({ bench }: Story): Promise<string[]> {
-  const keys = await keysOf(bench.redis, bench.prefix);
+async function jobsLeft({ testbed }: Story): Promise<string[]> {
+  const keys = await keysOf(testbed.redis, testbed.prefix);
   return keys.filter((key) => /:users:m\w+-/.test(key));
 }
 
 /** How many jobs are in the lists of the queue, paused or not. */
-async function listed({ bench }: Story): Promise<number> {
+async function listed({ testbed }: Story): Promise<number> {
   const lengths = await Promise.all(
-    ['wait', 'paused'].map((list) => bench.redis.llen(`${bench.prefix}:users:${list}`)),
+    ['wait', 'paused'].map((list) => testbed.redis.llen(`${testbed.prefix}:users:${list}`)),
   );
   return lengths.reduce((sum, length) => sum + length, 0);
 }
@@ -62,17 +62,17 @@ async function expectCancelled(story: Story, batch: Batch, ran: readonly string[
 }
 
 describe('cancel() of a tree', () => {
-  test('that dies at any of its commands is finished by a BatchWorker', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
+  test('that dies at any of its commands is finished by a BatchWorker', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
         const { batch, child } = await waitingTree(story);
         const [actors, others] = await inBothHands(story, batch);
         return { ...story, actors, others, child };
       },
       actor: ({ actors }) => actors.cancel('enough'),
       async other(story) {
-        story.bench.batchWorker({ sweepInterval: 20 });
+        story.testbed.batchWorker({ sweepInterval: 20 });
         if (await story.others.isCancelled()) {
           // Callbacks do not run yet; the queue is paused, so that no worker helps.
           await eventually(async () => (await story.others.status()).pending === 0);
@@ -83,10 +83,10 @@ describe('cancel() of a tree', () => {
     });
   });
 
-  test('beside another cancel(): each member is counted once, wherever it waits', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
+  test('beside another cancel(): each member is counted once, wherever it waits', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
         const { batch } = await waitingTree(story);
         const [actors, others] = await inBothHands(story, batch);
         return { ...story, actors, others };
@@ -94,16 +94,16 @@ describe('cancel() of a tree', () => {
       actor: ({ actors }) => actors.cancel('one'),
       other: ({ others }) => others.cancel('two'),
       async verdict(story) {
-        story.bench.batchWorker();
+        story.testbed.batchWorker();
         await expectCancelled(story, story.others);
       },
     });
   });
 
-  test('beside the cancel() of another batch in the same queue: both are gone from its list', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
+  test('beside the cancel() of another batch in the same queue: both are gone from its list', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
         await story.users.pause();
         const one = await story.actorsUsers.createBatch();
         const two = await story.users.createBatch();
@@ -126,11 +126,13 @@ describe('cancel() of a tree', () => {
     });
   });
 
-  test('while a worker takes the jobs: each has run or is cancelled, and none begins afterwards', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker({ sweepInterval: AN_HOUR });
+  test('while a worker takes the jobs: each has run or is cancelled, and none begins afterwards', async ({
+    testbed,
+  }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker({ sweepInterval: AN_HOUR });
         await story.users.pause();
         const batch = await story.users.createBatch();
         const child = await batch.createBatch();
@@ -164,13 +166,13 @@ describe('cancel() of a tree', () => {
   });
 
   test('while a member fails with attempts left: it does not begin again when cancel() has resolved', async ({
-    bench,
+    testbed,
   }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker({ sweepInterval: AN_HOUR });
-        const { began, release } = failing(bench);
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker({ sweepInterval: AN_HOUR });
+        const { began, release } = failing(testbed);
         const batch = await story.users.createBatch({ on: ON });
         await batch.addBulk([
           { ...member('bad', { attempts: 3 }), queue: 'long' },
@@ -179,7 +181,7 @@ describe('cancel() of a tree', () => {
         await batch.seal();
         await eventually(() => began.length === 1);
         const [actors, others] = await inBothHands(story, batch);
-        return { ...story, actors, others, began, release, long: bench.plainQueue('long'), before: 0 };
+        return { ...story, actors, others, began, release, long: testbed.plainQueue('long'), before: 0 };
       },
       async actor(story) {
         await story.actors.cancel();
@@ -201,14 +203,14 @@ describe('cancel() of a tree', () => {
     });
   });
 
-  test('while a running member adds: what it adds is refused, or cancelled', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker({ sweepInterval: 20 });
-        const added = gateOf(bench);
+  test('while a running member adds: what it adds is refused, or cancelled', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker({ sweepInterval: 20 });
+        const added = gateOf(testbed);
         const outcomes: string[] = [];
-        bench.worker('adding', async (job) => {
+        testbed.worker('adding', async (job) => {
           outcomes.push('began');
           await added.opened;
           const own = await story.users.batchOf(job);
@@ -244,12 +246,12 @@ describe('cancel() of a tree', () => {
 
   test.for([false, true])(
     'of an earlier life of its id touches nothing of the later one (which is cancelled too: %s)',
-    async (isCancelledToo, { bench }) => {
-      await interleave(bench, {
-        async setup(bench, held) {
-          const story = tell(bench, held);
+    async (isCancelledToo, { testbed }) => {
+      await interleave(testbed, {
+        async setup(testbed, held) {
+          const story = tell(testbed, held);
           await story.users.pause();
-          const { began, release } = failing(bench);
+          const { began, release } = failing(testbed);
           const first = await story.actorsUsers.createBatch({ id: 'nightly' });
           await first.addBulk([member(), member('later', { delay: AN_HOUR })]);
           return { ...story, first, began, release };
@@ -277,7 +279,7 @@ describe('cancel() of a tree', () => {
             await second.cancel('second');
           }
           await story.users.resume();
-          story.bench.batchWorker({ sweepInterval: 20 });
+          story.testbed.batchWorker({ sweepInterval: 20 });
           story.release.open();
           await expectEnd(
             story,
@@ -292,10 +294,10 @@ describe('cancel() of a tree', () => {
 });
 
 describe('cancel() of a flow', () => {
-  test('leaves its jobs in a state of their queue at every step', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
+  test('leaves its jobs in a state of their queue at every step', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
         await story.users.pause();
         const batch = await story.users.createBatch({ on: ON });
         await batch.addFlow(flow);
@@ -314,7 +316,7 @@ describe('cancel() of a flow', () => {
       },
       async verdict(story) {
         expect(story.unknown).toEqual([]);
-        story.bench.batchWorker();
+        story.testbed.batchWorker();
         await story.users.resume();
         await expectEnd(story, story.others, { state: 'cancelled', total: 1, cancelled: 1 }, ['complete']);
         expect(await jobsLeft(story)).toEqual([]);
@@ -323,17 +325,17 @@ describe('cancel() of a flow', () => {
   });
 
   test('that was removed by hand, and whose id is used again elsewhere meanwhile, leaves the other one alone', async ({
-    bench,
+    testbed,
   }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
         await story.users.pause();
         const batch = await story.users.createBatch();
         await batch.addFlow({ ...flow, opts: { jobId: 'root' } });
         await batch.add('member', {});
         const [actors, others] = await inBothHands(story, batch);
-        const flows = bench.use(new FlowProducer({ connection: bench.connection, prefix: bench.prefix }));
+        const flows = testbed.use(new FlowProducer({ connection: testbed.connection, prefix: testbed.prefix }));
         return { ...story, actors, others, flows };
       },
       actor: ({ actors }) => actors.cancel(),
@@ -352,13 +354,13 @@ describe('cancel() of a flow', () => {
 
   test.for(['held', 'held bad'])(
     "while a job below its root runs and ends ('%s'): the root is cancelled, and does not run",
-    async (name, { bench }) => {
-      await interleave(bench, {
-        async setup(bench, held) {
-          const story = tell(bench, held);
-          bench.batchWorker({ sweepInterval: 20 });
-          const leaves = gateOf(bench);
-          bench.worker('leaves', async (job) => {
+    async (name, { testbed }) => {
+      await interleave(testbed, {
+        async setup(testbed, held) {
+          const story = tell(testbed, held);
+          testbed.batchWorker({ sweepInterval: 20 });
+          const leaves = gateOf(testbed);
+          testbed.worker('leaves', async (job) => {
             story.ran.push('leaf');
             await leaves.opened;
             if (job.name === 'held bad') {
@@ -380,9 +382,9 @@ describe('cancel() of a flow', () => {
           return { ...story, actors, others, leaves };
         },
         actor: ({ actors }) => actors.cancel(),
-        async other({ leaves, bench }) {
+        async other({ leaves, testbed }) {
           leaves.open();
-          const queue = bench.plainQueue('leaves');
+          const queue = testbed.plainQueue('leaves');
           await eventually(async () => (await queue.getJobCountByTypes('active')) === 0);
         },
         refusals: { actor: [BatchError] },
@@ -407,13 +409,13 @@ describe('cancel() of a flow', () => {
 });
 
 test('a BatchWorker that is frozen while it ends a cancelled batch: complete is told the right numbers, once', async ({
-  bench,
+  testbed,
 }) => {
-  await interleave(bench, {
-    async setup(bench, held) {
-      const story = tell(bench, held);
-      await heldBatchWorker(bench, held, { lockDuration: 1000, stalledInterval: 200 });
-      const { began, release } = failing(bench);
+  await interleave(testbed, {
+    async setup(testbed, held) {
+      const story = tell(testbed, held);
+      await heldBatchWorker(testbed, held, { lockDuration: 1000, stalledInterval: 200 });
+      const { began, release } = failing(testbed);
       const batch = await story.users.createBatch({ on: { ...ON, death: { name: 'death' } } });
       await batch.addBulk([
         { ...member('again', { attempts: 2 }), queue: 'long' },
@@ -428,9 +430,9 @@ test('a BatchWorker that is frozen while it ends a cancelled batch: complete is 
       release.open();
       await batch.waitUntilFinished(10_000);
     },
-    async other({ bench, batch }) {
+    async other({ testbed, batch }) {
       if ((await batch.status()).pending === 0) {
-        bench.batchWorker({ lockDuration: 1000, stalledInterval: 200, sweepInterval: 20 });
+        testbed.batchWorker({ lockDuration: 1000, stalledInterval: 200, sweepInterval: 20 });
         await batch.waitUntilFinished(10_000);
       }
     },

@@ -4,11 +4,11 @@ import { describe, eventually, expect, test } from '../support/test.js';
 import { AN_HOUR, expectEnd, inBothHands, member, membersSettled, ON, tell } from './story.js';
 
 describe('cancel()', () => {
-  test('beside another cancel(): each member is counted once, and one reason is told', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker();
+  test('beside another cancel(): each member is counted once, and one reason is told', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker();
         const batch = await story.users.createBatch({ on: ON });
         const child = await batch.createBatch({ on: { complete: { name: 'child complete' } } });
         await child.addBulk([member('later', { delay: AN_HOUR }), member('later', { delay: AN_HOUR })]);
@@ -30,11 +30,11 @@ describe('cancel()', () => {
     });
   });
 
-  test('while members run and fail: what was running ends, nothing else runs', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker({ sweepInterval: 20 });
+  test('while members run and fail: what was running ends, nothing else runs', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker({ sweepInterval: 20 });
         const batch = await story.users.createBatch({ on: ON });
         await batch.addBulk([
           member('held'),
@@ -61,13 +61,13 @@ describe('cancel()', () => {
   });
 
   test('at any step of the BatchWorker that finishes the batch: it wins, or says that there is nothing left', async ({
-    bench,
+    testbed,
   }) => {
     const ends = new Set<string>();
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        await heldBatchWorker(bench, held);
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        await heldBatchWorker(testbed, held);
         const batch = await story.users.createBatch({ on: ON });
         await batch.add('member', {});
         await membersSettled(batch);
@@ -94,16 +94,16 @@ describe('cancel()', () => {
   });
 
   test('while a BatchWorker puts an open batch back that was promoted by hand: it ends cancelled', async ({
-    bench,
+    testbed,
   }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        await heldBatchWorker(bench, held);
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        await heldBatchWorker(testbed, held);
         const batch = await story.users.createBatch({ on: ON });
         await batch.add('member', {});
         await membersSettled(batch);
-        return { ...story, batch, batches: bench.plainQueue('batches') };
+        return { ...story, batch, batches: testbed.plainQueue('batches') };
       },
       async actor({ batch, batches }) {
         await (await batches.getJob(batch.id))?.promote();

@@ -8,10 +8,10 @@ const allAreTold = ({ told }: Story) =>
 
 test('a BatchWorker that is frozen while it tells a death leaves nobody untold, and nobody is told twice', {
   timeout: 60_000,
-}, async ({ bench }) => {
-  await interleave(bench, {
-    async setup(bench, held) {
-      const story = tell(bench, held);
+}, async ({ testbed }) => {
+  await interleave(testbed, {
+    async setup(testbed, held) {
+      const story = tell(testbed, held);
       const [top, middle, leaf] = ['top death', 'middle death', 'leaf death'].map((name) => ({
         on: { death: { name } },
       }));
@@ -26,13 +26,13 @@ test('a BatchWorker that is frozen while it tells a death leaves nobody untold, 
       return { ...story, topBatch };
     },
     async actor(story) {
-      const { bench, held } = story;
-      bench.batchWorker({ connection: held.connection, sweepInterval: 20 }).on('error', () => {});
+      const { testbed, held } = story;
+      testbed.batchWorker({ connection: held.connection, sweepInterval: 20 }).on('error', () => {});
       await allAreTold(story);
     },
     async other(story) {
       // It sweeps as soon as the frozen one has missed a few of its own sweeps.
-      story.bench.batchWorker({ sweepInterval: 20 });
+      story.testbed.batchWorker({ sweepInterval: 20 });
       await allAreTold(story);
     },
     async verdict({ gate, topBatch, ran }) {

@@ -24,11 +24,11 @@ async function expectLate({ ran }: Story, batch: Batch, event: BatchEvent): Prom
 }
 
 describe.for(EVENTS)("on('%s')", (event) => {
-  test('while the batch is sealed, settles and finishes: the callback runs once', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker({ sweepInterval: 20 });
+  test('while the batch is sealed, settles and finishes: the callback runs once', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker({ sweepInterval: 20 });
         const batch = await story.users.createBatch({ on: ON });
         await batch.addBulk(membersFor(event).map((name) => member(name)));
         const [actors, others] = await inBothHands(story, batch);
@@ -44,13 +44,13 @@ describe.for(EVENTS)("on('%s')", (event) => {
   });
 
   test('on an open batch, by a process that is frozen at any step: once the batch has the callback, it runs', async ({
-    bench,
+    testbed,
   }) => {
     const had: boolean[] = [];
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker({ sweepInterval: 20 });
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker({ sweepInterval: 20 });
         const batch = await story.users.createBatch({ on: ON });
         await batch.addBulk(membersFor(event).map((name) => member(name)));
         const [actors, others] = await inBothHands(story, batch);
@@ -70,13 +70,13 @@ describe.for(EVENTS)("on('%s')", (event) => {
   });
 
   test('on a finished batch, by a process that is slow, and frozen at any step: once the batch has the callback, it runs', async ({
-    bench,
+    testbed,
   }) => {
     const had: boolean[] = [];
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker({ sweepInterval: 20 });
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker({ sweepInterval: 20 });
         const batch = await story.users.createBatch({ on: ON });
         await batch.addBulk(membersFor(event).map((name) => member(name)));
         await batch.seal();
@@ -100,11 +100,11 @@ describe.for(EVENTS)("on('%s')", (event) => {
     expect(new Set(had), 'before and after it was given').toEqual(new Set([true, false]));
   });
 
-  test('at any step of the BatchWorker that finishes the batch: the callback runs once', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        const batchWorker = await heldBatchWorker(bench, held);
+  test('at any step of the BatchWorker that finishes the batch: the callback runs once', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        const batchWorker = await heldBatchWorker(testbed, held);
         const batch = await story.users.createBatch({ on: ON });
         await batch.addBulk(membersFor(event).map((name) => member(name)));
         return { ...story, batch, batchWorker };

@@ -1,6 +1,6 @@
 import type { HeldConnection } from '../support/held-connection.js';
 import { heldBatchWorker, type LostReplies, withLostReplies } from '../support/interleave.js';
-import { type Bench, describe, eventually, expect, test } from '../support/test.js';
+import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
 import {
   AN_HOUR,
   type AnyBatch,
@@ -22,16 +22,16 @@ interface Situation extends Story {
 }
 
 /** An open batch, and a BatchWorker. */
-async function open(bench: Bench, held: HeldConnection): Promise<Situation> {
-  const story = tell(bench, held);
-  bench.batchWorker({ sweepInterval: 20 });
+async function open(testbed: Testbed, held: HeldConnection): Promise<Situation> {
+  const story = tell(testbed, held);
+  testbed.batchWorker({ sweepInterval: 20 });
   const created = await story.users.createBatch({ on: ON });
   const [batch, others] = await inBothHands(story, created);
   return { ...story, batch, others };
 }
 
-async function failed(bench: Bench, held: HeldConnection): Promise<Situation> {
-  const situation = await open(bench, held);
+async function failed(testbed: Testbed, held: HeldConnection): Promise<Situation> {
+  const situation = await open(testbed, held);
   await situation.others.addBulk([member('bad'), member()]);
   await situation.others.seal();
   await situation.others.waitUntilFinished(10_000);
@@ -102,8 +102,8 @@ const CALLS: Readonly<Record<string, LostReplies<Situation>>> = {
     verdict: (story) => expectEnd(story, story.others, { state: 'succeeded' }, BOTH),
   },
   'cancel()': {
-    async setup(bench, held) {
-      const situation = await open(bench, held);
+    async setup(testbed, held) {
+      const situation = await open(testbed, held);
       await situation.others.addBulk([member('later', { delay: AN_HOUR }), member('later', { delay: AN_HOUR })]);
       return situation;
     },
@@ -132,8 +132,8 @@ const CALLS: Readonly<Record<string, LostReplies<Situation>>> = {
     verdict: (story, batch) => finish({ ...story, others: batch as AnyBatch }, 1, ['a', ...BOTH]),
   },
   "addBatch({ ifExists: 'replace' })": {
-    async setup(bench, held) {
-      const situation = await open(bench, held);
+    async setup(testbed, held) {
+      const situation = await open(testbed, held);
       const before = await situation.users.createBatch({ id: 'mine', on: ON });
       await before.add('before', {}, { delay: AN_HOUR });
       return situation;
@@ -154,8 +154,8 @@ const CALLS: Readonly<Record<string, LostReplies<Situation>>> = {
     },
   },
   'removeMember()': {
-    async setup(bench, held) {
-      const situation = await open(bench, held);
+    async setup(testbed, held) {
+      const situation = await open(testbed, held);
       await situation.others.add('later', {}, { delay: AN_HOUR, jobId: 'row-7' });
       await situation.others.add('member', {});
       return situation;
@@ -175,9 +175,9 @@ const CALLS: Readonly<Record<string, LostReplies<Situation>>> = {
     },
   },
   'a BatchWorker that finishes a batch': {
-    async setup(bench, held) {
-      const story = tell(bench, held);
-      await heldBatchWorker(bench, held);
+    async setup(testbed, held) {
+      const story = tell(testbed, held);
+      await heldBatchWorker(testbed, held);
       const batch = await story.users.createBatch({ on: ON });
       await batch.addBulk([member('bad'), member()]);
       await membersSettled(batch);
@@ -195,8 +195,8 @@ const CALLS: Readonly<Record<string, LostReplies<Situation>>> = {
 
 describe('when the connection is lost with the reply to any of its commands', () => {
   for (const [name, call] of Object.entries(CALLS)) {
-    test(`${name} does what it should, once`, async ({ bench }) => {
-      await withLostReplies(bench, call);
+    test(`${name} does what it should, once`, async ({ testbed }) => {
+      await withLostReplies(testbed, call);
     });
   }
 });

@@ -4,7 +4,7 @@ import { Maintainer } from '../../src/worker/maintenance/maintainer.js';
 import type { MaintenanceOptions } from '../../src/worker/maintenance/services.js';
 import type { HeldConnection } from '../support/held-connection.js';
 import { interleave } from '../support/interleave.js';
-import { type AnyQueue, type Bench, describe, eventually, expect, keysOf, test } from '../support/test.js';
+import { type AnyQueue, describe, eventually, expect, keysOf, type Testbed, test } from '../support/test.js';
 import { AN_HOUR, type AnyBatch, expectEnd, inBothHands, membersSettled, ON, type Story, tell } from './story.js';
 
 const TIMEOUT = { timeout: 120_000 };
@@ -13,19 +13,19 @@ const MENDS: MaintenanceOptions = { reconcileIntervalMs: 20, sweepIntervalMs: AN
 const SWEEPS: MaintenanceOptions = { reconcileIntervalMs: AN_HOUR, sweepIntervalMs: 20, missingAfterMs: 1 };
 
 /** A story with a BatchWorker that moves batches on, and leaves maintenance to others. */
-async function tellUnmaintained(bench: Bench, held: HeldConnection): Promise<Story> {
-  const story = tell(bench, held);
-  const worker = bench.batchWorker({ sweepInterval: AN_HOUR });
+async function tellUnmaintained(testbed: Testbed, held: HeldConnection): Promise<Story> {
+  const story = tell(testbed, held);
+  const worker = testbed.batchWorker({ sweepInterval: AN_HOUR });
   await worker.waitUntilReady();
-  await eventually(() => bench.redis.del(`${bench.prefix}:batches:reconciler:leader`));
+  await eventually(() => testbed.redis.del(`${testbed.prefix}:batches:reconciler:leader`));
   return story;
 }
 
 /** Maintains batches, and nothing else: whoever is frozen in it holds no batch job. */
-async function maintain({ bench }: Story, users: AnyQueue, options: MaintenanceOptions): Promise<void> {
+async function maintain({ testbed }: Story, users: AnyQueue, options: MaintenanceOptions): Promise<void> {
   const maintainer = new Maintainer(await homeOf(users), options, { onRepair: () => {}, onError: () => {} });
   maintainer.start();
-  bench.use(maintainer);
+  testbed.use(maintainer);
 }
 
 /** The one that is held; and another one, which leads as soon as the frozen one has lost the lead. */
@@ -36,15 +36,15 @@ const finished = (batch: Batch) => batch.waitUntilFinished(10_000);
 const succeeded = (batch: Batch) => eventually(async () => (await batch.status()).state === 'succeeded');
 
 /** A member of the batch loses its job, and nothing tells. */
-async function lose({ bench }: Story, batch: AnyBatch): Promise<void> {
+async function lose({ testbed }: Story, batch: AnyBatch): Promise<void> {
   const { id } = await batch.add('lost', {}, { delay: AN_HOUR });
-  await bench.redis.del(`${bench.prefix}:users:${id}`);
-  await bench.redis.zrem(`${bench.prefix}:users:delayed`, id ?? '');
+  await testbed.redis.del(`${testbed.prefix}:users:${id}`);
+  await testbed.redis.zrem(`${testbed.prefix}:users:delayed`, id ?? '');
 }
 
 /** A parent and its child, which has failed because of one member; that was retried by hand, and has succeeded. */
-async function healed(bench: Bench, held: HeldConnection) {
-  const story = await tellUnmaintained(bench, held);
+async function healed(testbed: Testbed, held: HeldConnection) {
+  const story = await tellUnmaintained(testbed, held);
   const parent = await story.users.createBatch({ on: { success: { name: 'parent success' } } });
   const child = await parent.createBatch({ on: ON });
   const bad = await child.add('bad', {});
@@ -60,10 +60,10 @@ async function healed(bench: Bench, held: HeldConnection) {
 const HEALED = ['bad', 'bad', 'complete', 'parent success', 'success'];
 
 describe('a leader that is frozen until another one leads', () => {
-  test('has a lost member counted once, and every callback runs once', TIMEOUT, async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = await tellUnmaintained(bench, held);
+  test('has a lost member counted once, and every callback runs once', TIMEOUT, async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = await tellUnmaintained(testbed, held);
         const parent = await story.users.createBatch({ on: { complete: { name: 'parent complete' } } });
         const child = await parent.createBatch({ openTimeout: 1, on: ON });
         await lose(story, child);
@@ -87,15 +87,15 @@ describe('a leader that is frozen until another one leads', () => {
     });
   });
 
-  test('leaves no death untold, and complete is seen, once, while the callback runs', TIMEOUT, async ({ bench }) => {
+  test('leaves no death untold, and complete is seen, once, while the callback runs', TIMEOUT, async ({ testbed }) => {
     const sweepTheBatch = async (story: Story & { readonly batch: Batch }) => {
       await eventually(() => story.ran.includes('held'));
       await story.batch.seal();
       await eventually(() => story.ran.includes('complete'));
     };
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = await tellUnmaintained(bench, held);
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = await tellUnmaintained(testbed, held);
         const batch = await story.users.createBatch({
           on: { death: { name: 'held' }, complete: { name: 'complete' } },
         });
@@ -119,8 +119,8 @@ describe('a leader that is frozen until another one leads', () => {
     });
   });
 
-  test('lets a batch and its parent run again that were healed by hand, once', TIMEOUT, async ({ bench }) => {
-    await interleave(bench, {
+  test('lets a batch and its parent run again that were healed by hand, once', TIMEOUT, async ({ testbed }) => {
+    await interleave(testbed, {
       setup: healed,
       async actor(story) {
         await lead(story, MENDS);
@@ -142,10 +142,10 @@ describe('maintenance that gives up an open batch, whose producer comes back mea
   test.for(['seal()', 'add() and seal()'])(
     'with %s: the batch succeeds, complete is told once',
     TIMEOUT,
-    async (how, { bench }) => {
-      await interleave(bench, {
-        async setup(bench, held) {
-          const story = await tellUnmaintained(bench, held);
+    async (how, { testbed }) => {
+      await interleave(testbed, {
+        async setup(testbed, held) {
+          const story = await tellUnmaintained(testbed, held);
           const batch = await story.users.createBatch({ openTimeout: 1, on: ON });
           await batch.add('member', {});
           await membersSettled(batch);
@@ -175,8 +175,8 @@ describe('maintenance that gives up an open batch, whose producer comes back mea
 });
 
 describe('maintenance that lets a healed batch run again', () => {
-  test('beside retry(): both succeed once', TIMEOUT, async ({ bench }) => {
-    await interleave(bench, {
+  test('beside retry(): both succeed once', TIMEOUT, async ({ testbed }) => {
+    await interleave(testbed, {
       setup: healed,
       async actor(story) {
         await lead(story, MENDS);
@@ -192,8 +192,8 @@ describe('maintenance that lets a healed batch run again', () => {
     });
   });
 
-  test('beside remove(): the batch is gone whole, or remove() says why not', TIMEOUT, async ({ bench }) => {
-    await interleave(bench, {
+  test('beside remove(): the batch is gone whole, or remove() says why not', TIMEOUT, async ({ testbed }) => {
+    await interleave(testbed, {
       setup: healed,
       async actor(story) {
         await lead(story, MENDS);
@@ -214,7 +214,7 @@ describe('maintenance that lets a healed batch run again', () => {
           return;
         }
         for (const { id } of [story.parent, story.child]) {
-          const keys = () => keysOf(story.bench.redis, `${story.bench.prefix}:batches:${id}`);
+          const keys = () => keysOf(story.testbed.redis, `${story.testbed.prefix}:batches:${id}`);
           await eventually(async () => (await keys()).length === 0);
         }
       },

@@ -7,13 +7,13 @@ const REPLACE = { id: 'mine', ifExists: 'replace', on: ON } as const;
 
 describe('removeMember()', () => {
   test('while a worker takes the member: it runs and counts, or does neither, and the batch finishes', async ({
-    bench,
+    testbed,
   }) => {
     const totals: number[] = [];
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker({ sweepInterval: 20 });
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker({ sweepInterval: 20 });
         const batch = await story.users.createBatch({ on: ON });
         await batch.add('member', {}, { jobId: 'row-7', delay: AN_HOUR });
         const [actors, others] = await inBothHands(story, batch);
@@ -42,11 +42,11 @@ describe('removeMember()', () => {
 });
 
 describe("addBatch({ ifExists: 'replace' })", () => {
-  test('of two at the same time: one batch is left, whole, and calls back once', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker({ sweepInterval: 20 });
+  test('of two at the same time: one batch is left, whole, and calls back once', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker({ sweepInterval: 20 });
         await story.users.addBatch({ id: 'mine' }, [member('before', { delay: AN_HOUR })]);
         return story;
       },
@@ -70,22 +70,22 @@ describe("addBatch({ ifExists: 'replace' })", () => {
 
 test('a BatchWorker that is frozen while it keeps a deadline leaves its batch to another one, which ends once', {
   timeout: 60_000,
-}, async ({ bench }) => {
-  await interleave(bench, {
-    async setup(bench, held) {
-      const story = tell(bench, held);
+}, async ({ testbed }) => {
+  await interleave(testbed, {
+    async setup(testbed, held) {
+      const story = tell(testbed, held);
       const batch = await story.users.createBatch({ on: ON, deadline: 1 });
       await batch.addBulk([member('held'), member('later', { delay: AN_HOUR }), member('later', { delay: AN_HOUR })]);
       await batch.seal();
       await eventually(() => story.ran.includes('held'));
       return { ...story, batch };
     },
-    async actor({ bench, held, batch }) {
-      bench.batchWorker({ connection: held.connection, sweepInterval: 20 }).on('error', () => {});
+    async actor({ testbed, held, batch }) {
+      testbed.batchWorker({ connection: held.connection, sweepInterval: 20 }).on('error', () => {});
       await eventually(async () => (await batch.status()).cancelled === 2);
     },
-    async other({ bench, batch }) {
-      bench.batchWorker({ sweepInterval: 20 });
+    async other({ testbed, batch }) {
+      testbed.batchWorker({ sweepInterval: 20 });
       await eventually(async () => (await batch.status()).cancelled === 2);
     },
     async verdict({ batch, ran, gate }) {

@@ -4,11 +4,11 @@ import { describe, eventually, expect, test } from '../support/test.js';
 import { type AnyBatch, ON, takeOver, tell, withoutLock } from './story.js';
 
 describe('a BatchWorker that was frozen while its batch was removed, and created again', () => {
-  test('does nothing to the later batch', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        await heldBatchWorker(bench, held);
+  test('does nothing to the later batch', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        await heldBatchWorker(testbed, held);
         const batch = await story.users.createBatch({ id: 'nightly', on: ON });
         await batch.add('member', {}, { jobId: 'nightly-member' });
         await eventually(async () => (await batch.status()).pending === 0);

@@ -4,7 +4,7 @@ import { type Batch, BatchError, BatchNotFoundError } from '../../src/index.js';
 import type { HeldConnection } from '../support/held-connection.js';
 import { heldBatchWorker, interleave, withLostReplies } from '../support/interleave.js';
 import { withoutLeases } from '../support/leases.js';
-import { type Bench, describe, eventually, expect, keysOf, test } from '../support/test.js';
+import { describe, eventually, expect, keysOf, type Testbed, test } from '../support/test.js';
 import { AN_HOUR, expectEnd, inBothHands, member, ON, type Story, takeOver, tell, withoutLock } from './story.js';
 
 /** The ids of a family: they are used again as soon as they are free. */
@@ -28,9 +28,9 @@ async function create({ users }: Story, { pending = true } = {}): Promise<Family
 }
 
 /** One life has been, and has finished unless it has pending members; whoever removes it has a handle of it. */
-async function lived(bench: Bench, held: HeldConnection, options: { pending: boolean }) {
-  const story = tell(bench, held);
-  bench.batchWorker();
+async function lived(testbed: Testbed, held: HeldConnection, options: { pending: boolean }) {
+  const story = tell(testbed, held);
+  testbed.batchWorker();
   const { parent, child } = await create(story, options);
   if (options.pending) {
     await eventually(async () => (await parent.status()).succeeded === 1 && (await child.status()).succeeded === 1);
@@ -44,13 +44,13 @@ async function lived(bench: Bench, held: HeldConnection, options: { pending: boo
 type Lived = Awaited<ReturnType<typeof lived>>;
 
 /** The keys of the family and of its jobs. */
-async function keysOfFamily({ bench }: Pick<Story, 'bench'>): Promise<string[]> {
-  return (await keysOf(bench.redis, bench.prefix)).filter((key) => /:nightly/.test(key));
+async function keysOfFamily({ testbed }: Pick<Story, 'testbed'>): Promise<string[]> {
+  return (await keysOf(testbed.redis, testbed.prefix)).filter((key) => /:nightly/.test(key));
 }
 
 /** Removes what is there, and uses the ids again: the settled members' jobs are gone, so their ids may be, too. */
 async function removeAndCreate(story: Lived): Promise<Family> {
-  await withoutLeases(story.bench, IDS, story.others.remove({ members: true, force: true })).catch((error) => {
+  await withoutLeases(story.testbed, IDS, story.others.remove({ members: true, force: true })).catch((error) => {
     // Only the one who came when all was over may say so.
     if (!(error instanceof BatchNotFoundError)) throw error;
   });
@@ -73,9 +73,9 @@ async function expectLaterLife(story: Story, { parent, child }: Family): Promise
 describe('remove()', () => {
   test.for([true, false])(
     'beside another remove(), after which the ids are used again: both resolve, the new batch stays (pending: %s)',
-    async (pending, { bench }) => {
-      const { commands } = await interleave(bench, {
-        setup: (bench, held) => lived(bench, held, { pending }),
+    async (pending, { testbed }) => {
+      const { commands } = await interleave(testbed, {
+        setup: (testbed, held) => lived(testbed, held, { pending }),
         actor: ({ actors }) => actors.remove({ members: true, force: pending }),
         other: removeAndCreate,
         // When it came after the other one had removed the batch.
@@ -89,34 +89,34 @@ describe('remove()', () => {
     },
   );
 
-  test('resolves when another remove() was faster, and takes what both asked for', async ({ bench }) => {
-    await interleave(bench, {
-      setup: (bench, held) => lived(bench, held, { pending: true }),
+  test('resolves when another remove() was faster, and takes what both asked for', async ({ testbed }) => {
+    await interleave(testbed, {
+      setup: (testbed, held) => lived(testbed, held, { pending: true }),
       actor: ({ actors }) => actors.remove({ force: true }),
-      other: ({ bench, others }) => withoutLeases(bench, IDS, others.remove({ force: true })),
+      other: ({ testbed, others }) => withoutLeases(testbed, IDS, others.remove({ force: true })),
       // The one who came when all was over says so.
       refusals: { actor: [BatchNotFoundError], other: [BatchNotFoundError] },
-      async verdict({ users, bench }, { position, actor, other }) {
+      async verdict({ users, testbed }, { position, actor, other }) {
         expect(actor.status).toBe(position === 1 ? 'rejected' : 'fulfilled');
         expect(other.status).toBe(position === undefined ? 'rejected' : 'fulfilled');
-        const left = (await keysOf(bench.redis, bench.prefix)).filter((key) => /:batches:nightly|~/.test(key));
+        const left = (await keysOf(testbed.redis, testbed.prefix)).filter((key) => /:batches:nightly|~/.test(key));
         expect(left).toEqual([]);
         expect(await users.getJobCountByTypes('completed', 'delayed')).toBe(2);
       },
     });
   });
 
-  test('killed anywhere: maintenance goes on with it, members and all', async ({ bench }) => {
-    await interleave(bench, {
-      setup: (bench, held) => lived(bench, held, { pending: true }),
+  test('killed anywhere: maintenance goes on with it, members and all', async ({ testbed }) => {
+    await interleave(testbed, {
+      setup: (testbed, held) => lived(testbed, held, { pending: true }),
       actor: ({ actors }) => actors.remove({ members: true, force: true }),
-      async other({ bench, homes: [, home] }) {
+      async other({ testbed, homes: [, home] }) {
         const turn = async () => {
           const ended = await continueRemoval(home, 'nightly', { slices: 2 });
           return ended !== 'more' && ended !== 'held';
         };
-        await withoutLeases(bench, IDS, eventually(turn));
-        return keysOfFamily({ bench });
+        await withoutLeases(testbed, IDS, eventually(turn));
+        return keysOfFamily({ testbed });
       },
       async verdict(story, { other, position }) {
         // Before it is marked, nothing is to be gone on with.
@@ -127,9 +127,11 @@ describe('remove()', () => {
     });
   });
 
-  test('while somebody creates a batch with its id: the creation fails, or the new batch stays', async ({ bench }) => {
-    await interleave(bench, {
-      setup: (bench, held) => lived(bench, held, { pending: false }),
+  test('while somebody creates a batch with its id: the creation fails, or the new batch stays', async ({
+    testbed,
+  }) => {
+    await interleave(testbed, {
+      setup: (testbed, held) => lived(testbed, held, { pending: false }),
       actor: ({ actors }) => actors.remove({ members: true }),
       other: ({ users }) => users.createBatch({ id: 'nightly', on: ON }),
       refusals: { other: [BatchError] },
@@ -144,9 +146,9 @@ describe('remove()', () => {
     });
   });
 
-  test('and a creation with its id that is held anywhere: it fails, or its batch stays', async ({ bench }) => {
-    await interleave(bench, {
-      setup: (bench, held) => lived(bench, held, { pending: false }),
+  test('and a creation with its id that is held anywhere: it fails, or its batch stays', async ({ testbed }) => {
+    await interleave(testbed, {
+      setup: (testbed, held) => lived(testbed, held, { pending: false }),
       actor: ({ actorsUsers }) => actorsUsers.createBatch({ id: 'nightly', on: ON }),
       other: ({ others }) => others.remove({ members: true }),
       refusals: { actor: [BatchError] },
@@ -161,12 +163,12 @@ describe('remove()', () => {
   });
 
   test('{ force: true } while the last member of a child ends: nothing of it is left, and nothing calls back later', async ({
-    bench,
+    testbed,
   }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker({ sweepInterval: 20 });
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker({ sweepInterval: 20 });
         const parent = await story.users.createBatch({ id: 'nightly', on: ON });
         const child = await parent.createBatch({ id: 'nightly-child', on: { complete: { name: 'child complete' } } });
         await child.add('held', {}, { jobId: 'nightly-held' });
@@ -193,7 +195,7 @@ describe('remove()', () => {
         // All batches are stopped before anything of them goes.
         const heldBefore = position === undefined ? undefined : story.held.commands[position - 1];
         if (heldBefore === 'takeApart') expect(ranBefore).not.toContain('child complete');
-        expect(await keysOfFamily(story)).toEqual([`${story.bench.prefix}:users:nightly-held`]);
+        expect(await keysOfFamily(story)).toEqual([`${story.testbed.prefix}:users:nightly-held`]);
         await expectNothingRuns(story);
         expect(story.ran).toEqual(ranBefore);
       },
@@ -211,17 +213,17 @@ async function expectNothingRuns({ users, ran }: Story): Promise<void> {
 }
 
 describe('expiry', () => {
-  test('beside remove(), after which the ids are used again: the new batch stays', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = await lived(bench, held, { pending: false });
-        await bench.redis.hset(`${bench.prefix}:batches:nightly`, 'b:keep', '0,');
+  test('beside remove(), after which the ids are used again: the new batch stays', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = await lived(testbed, held, { pending: false });
+        await testbed.redis.hset(`${testbed.prefix}:batches:nightly`, 'b:keep', '0,');
         return story;
       },
       actor: ({ homes: [home] }) => eventually(async () => (await expireBatch(home, 'nightly')) !== 'more'),
       async other(story) {
         // Its callbacks and child batches go, its members' jobs are left to the user.
-        await withoutLeases(story.bench, IDS, story.others.remove({ members: true })).catch(() => {});
+        await withoutLeases(story.testbed, IDS, story.others.remove({ members: true })).catch(() => {});
         for (const { id } of await story.users.getJobs(['completed'])) await story.users.remove(id ?? '');
         return create(story, { pending: false });
       },
@@ -236,10 +238,10 @@ describe('expiry', () => {
 
   test.for(['expires', 'is removed'])(
     'retry() while the batch %s: the retry wins and the batch stays, or it says that the batch is gone',
-    async (how, { bench }) => {
+    async (how, { testbed }) => {
       const ends = new Set<string>();
-      await interleave(bench, {
-        setup: (bench, held) => failedOnce(bench, held),
+      await interleave(testbed, {
+        setup: (testbed, held) => failedOnce(testbed, held),
         actor: ({ actors }) => actors.retry(),
         other: ({ homes: [, home], others }) => (how === 'expires' ? expireAll(home) : others.remove()),
         refusals: { actor: [BatchNotFoundError], other: [BatchError] },
@@ -264,9 +266,9 @@ describe('expiry', () => {
 
   test.for(['expires', 'is removed'])(
     'of a batch that is retried while it %s: the retry wins and the batch stays, or it says that the batch is gone',
-    async (how, { bench }) => {
-      await interleave(bench, {
-        setup: (bench, held) => failedOnce(bench, held),
+    async (how, { testbed }) => {
+      await interleave(testbed, {
+        setup: (testbed, held) => failedOnce(testbed, held),
         actor: ({ homes: [home], actors }) => (how === 'expires' ? expireAll(home) : actors.remove()),
         other: ({ others }) => others.retry(),
         refusals: { other: [BatchNotFoundError], actor: [BatchError] },
@@ -282,10 +284,10 @@ describe('expiry', () => {
   );
 
   test('of the batch above, while a child batch of it is retried: the retry wins, or says that the batch is gone', async ({
-    bench,
+    testbed,
   }) => {
-    await interleave(bench, {
-      setup: (bench, held) => failedOnce(bench, held),
+    await interleave(testbed, {
+      setup: (testbed, held) => failedOnce(testbed, held),
       actor: ({ actorsChild }) => actorsChild.retry(),
       other: ({ homes: [, home] }) => expireAll(home),
       refusals: { actor: [BatchNotFoundError] },
@@ -305,9 +307,9 @@ describe('expiry', () => {
 });
 
 describe('retry()', () => {
-  test('while the batch is removed by force: it says that the batch is gone', async ({ bench }) => {
-    await interleave(bench, {
-      setup: (bench, held) => failedOnce(bench, held),
+  test('while the batch is removed by force: it says that the batch is gone', async ({ testbed }) => {
+    await interleave(testbed, {
+      setup: (testbed, held) => failedOnce(testbed, held),
       actor: ({ actors }) => actors.retry(),
       other: ({ others }) => others.remove({ force: true }),
       refusals: { actor: [BatchNotFoundError] },
@@ -318,11 +320,11 @@ describe('retry()', () => {
   });
 
   test('of a child batch while the one above is removed: it says that the batch is gone, or wins', async ({
-    bench,
+    testbed,
   }) => {
-    await interleave(bench, {
-      setup: async (bench, held) => {
-        const story = await failedOnce(bench, held);
+    await interleave(testbed, {
+      setup: async (testbed, held) => {
+        const story = await failedOnce(testbed, held);
         return { ...story, child: await story.users.getBatch('nightly-child') };
       },
       actor: ({ actors }) => actors.remove(),
@@ -340,9 +342,9 @@ describe('retry()', () => {
 const RETRIED = ['bad', 'bad', 'bad', 'bad', 'child success', 'success'];
 
 /** A batch and a child batch, each with a failed member that would succeed now, and kept for no time. */
-async function failedOnce(bench: Bench, held: HeldConnection) {
-  const story = tell(bench, held);
-  bench.batchWorker();
+async function failedOnce(testbed: Testbed, held: HeldConnection) {
+  const story = tell(testbed, held);
+  testbed.batchWorker();
   const parent = await story.users.createBatch({
     id: 'nightly',
     keep: { age: 0 },
@@ -373,12 +375,12 @@ async function expireAll(home: Parameters<typeof expireBatch>[0]): Promise<unkno
 
 describe('remove({ force: true })', () => {
   test('at any step of the BatchWorker that finishes the batch: nothing is left, nothing calls back any more', async ({
-    bench,
+    testbed,
   }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        await heldBatchWorker(bench, held);
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        await heldBatchWorker(testbed, held);
         const batch = await story.users.createBatch({ id: 'nightly', on: ON });
         await batch.add('member', {}, { jobId: 'nightly-member' });
         await eventually(async () => (await batch.status()).pending === 0);
@@ -394,7 +396,7 @@ describe('remove({ force: true })', () => {
         await story.held.idle();
         takeOver(story);
         await expectNothingRuns(story);
-        expect(await keysOfFamily(story)).toEqual([`${story.bench.prefix}:users:nightly-member`]);
+        expect(await keysOfFamily(story)).toEqual([`${story.testbed.prefix}:users:nightly-member`]);
       },
     });
   });
@@ -403,12 +405,12 @@ describe('remove({ force: true })', () => {
 describe('when the reply to a command is lost, and it is sent again', () => {
   test.for([{}, { members: true }, { force: true }, { members: true, force: true }])(
     'remove(%o) resolves, and has done it once',
-    async (options, { bench }) => {
-      await withLostReplies(bench, {
-        setup: (bench, held) => lived(bench, held, { pending: 'force' in options }),
+    async (options, { testbed }) => {
+      await withLostReplies(testbed, {
+        setup: (testbed, held) => lived(testbed, held, { pending: 'force' in options }),
         actor: ({ actors }) => actors.remove(options),
-        async verdict({ bench, users }) {
-          const left = (await keysOf(bench.redis, bench.prefix)).filter((key) => /:batches:nightly|~/.test(key));
+        async verdict({ testbed, users }) {
+          const left = (await keysOf(testbed.redis, testbed.prefix)).filter((key) => /:batches:nightly|~/.test(key));
           expect(left).toEqual([]);
           const members = 'members' in options ? 0 : 'force' in options ? 2 : 4;
           expect(await users.getJobCountByTypes('completed', 'delayed')).toBe(members);
@@ -417,10 +419,10 @@ describe('when the reply to a command is lost, and it is sent again', () => {
     },
   );
 
-  test('a parent counts a removed child as missing, once, and goes on', async ({ bench }) => {
-    await withLostReplies(bench, {
-      setup: async (bench, held) => {
-        const story = await lived(bench, held, { pending: true });
+  test('a parent counts a removed child as missing, once, and goes on', async ({ testbed }) => {
+    await withLostReplies(testbed, {
+      setup: async (testbed, held) => {
+        const story = await lived(testbed, held, { pending: true });
         await story.users.remove('nightly-1');
         return { ...story, child: await story.actorsUsers.getBatch('nightly-child') };
       },
@@ -432,23 +434,25 @@ describe('when the reply to a command is lost, and it is sent again', () => {
     });
   });
 
-  test('retry() runs again what failed, once', async ({ bench }) => {
-    await withLostReplies(bench, {
-      setup: (bench, held) => failedOnce(bench, held),
+  test('retry() runs again what failed, once', async ({ testbed }) => {
+    await withLostReplies(testbed, {
+      setup: (testbed, held) => failedOnce(testbed, held),
       actor: ({ actors }) => actors.retry(),
       verdict: (story) => expectEnd(story, story.others, { state: 'succeeded', recovered: true }, RETRIED),
     });
   });
 
-  test('expiry and continued removals take everything', async ({ bench }) => {
-    await withLostReplies(bench, {
-      setup: (bench, held) => failedOnce(bench, held),
+  test('expiry and continued removals take everything', async ({ testbed }) => {
+    await withLostReplies(testbed, {
+      setup: (testbed, held) => failedOnce(testbed, held),
       async actor({ homes: [home] }) {
         expect(await expireBatch(home, 'nightly', { slices: 1 })).toBe('more');
         await eventually(async () => (await continueRemoval(home, 'nightly', { slices: 1 })) === 'done');
       },
-      async verdict({ bench }) {
-        expect((await keysOf(bench.redis, bench.prefix)).filter((key) => /:batches:nightly|~/.test(key))).toEqual([]);
+      async verdict({ testbed }) {
+        expect((await keysOf(testbed.redis, testbed.prefix)).filter((key) => /:batches:nightly|~/.test(key))).toEqual(
+          [],
+        );
       },
     });
   });

@@ -3,11 +3,11 @@ import { describe, eventually, expect, test } from '../support/test.js';
 import { AN_HOUR, expectEnd, inBothHands, member, membersSettled, ON, tell } from './story.js';
 
 describe('seal()', () => {
-  test('beside another seal(): the batch finishes once', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker();
+  test('beside another seal(): the batch finishes once', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker();
         const batch = await story.users.createBatch({ on: ON });
         await batch.add('member', {});
         const [actors, others] = await inBothHands(story, batch);
@@ -19,11 +19,11 @@ describe('seal()', () => {
     });
   });
 
-  test('beside cancel(): the batch ends cancelled, and complete is told so once', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker();
+  test('beside cancel(): the batch ends cancelled, and complete is told so once', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker();
         const batch = await story.users.createBatch({ on: ON });
         await batch.addBulk([member('later', { delay: AN_HOUR }), member('later', { priority: 3, delay: AN_HOUR })]);
         const [actors, others] = await inBothHands(story, batch);
@@ -43,15 +43,15 @@ describe('seal()', () => {
     ['a batch whose members have run', ['member', 'member']],
   ] as const)(
     'while a BatchWorker puts %s back that was promoted by hand: it is not forgotten',
-    async ([, names], { bench }) => {
-      await interleave(bench, {
-        async setup(bench, held) {
-          const story = tell(bench, held);
-          await heldBatchWorker(bench, held);
+    async ([, names], { testbed }) => {
+      await interleave(testbed, {
+        async setup(testbed, held) {
+          const story = tell(testbed, held);
+          await heldBatchWorker(testbed, held);
           const batch = await story.users.createBatch({ on: ON });
           await batch.addBulk(names.map((name) => member(name)));
           await membersSettled(batch);
-          return { ...story, batch, batches: bench.plainQueue('batches') };
+          return { ...story, batch, batches: testbed.plainQueue('batches') };
         },
         async actor({ batch, batches }) {
           await (await batches.getJob(batch.id))?.promote();
@@ -63,11 +63,11 @@ describe('seal()', () => {
     },
   );
 
-  test('while a BatchWorker finishes the batch: it changes nothing', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        await heldBatchWorker(bench, held);
+  test('while a BatchWorker finishes the batch: it changes nothing', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        await heldBatchWorker(testbed, held);
         const batch = await story.users.createBatch({ on: ON });
         await batch.add('member', {});
         return { ...story, batch };

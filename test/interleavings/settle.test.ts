@@ -3,11 +3,11 @@ import { describe, eventually, expect, test } from '../support/test.js';
 import { expectEnd, inBothHands, member, membersSettled, ON, tell } from './story.js';
 
 describe('the last member', () => {
-  test('settles at any step of the BatchWorker that the seal has woken: the batch finishes', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        await heldBatchWorker(bench, held);
+  test('settles at any step of the BatchWorker that the seal has woken: the batch finishes', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        await heldBatchWorker(testbed, held);
         const batch = await story.users.createBatch({ on: ON });
         await batch.addBulk([member('held'), member()]);
         await eventually(async () => (await batch.status()).succeeded === 1 && story.ran.includes('held'));
@@ -23,11 +23,11 @@ describe('the last member', () => {
     });
   });
 
-  test('settles while it is sealed: the batch finishes', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker();
+  test('settles while it is sealed: the batch finishes', async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker();
         const batch = await story.users.createBatch({ on: ON });
         await batch.add('held', {});
         await eventually(() => story.ran.includes('held'));
@@ -47,13 +47,13 @@ describe('the last member', () => {
 
 describe('a child batch', () => {
   test('is sealed and finishes at any step of the BatchWorker that runs its parent, and the other way round', async ({
-    bench,
+    testbed,
   }) => {
     for (const first of ['parent', 'child'] as const) {
-      await interleave(bench, {
-        async setup(bench, held) {
-          const story = tell(bench, held);
-          await heldBatchWorker(bench, held);
+      await interleave(testbed, {
+        async setup(testbed, held) {
+          const story = tell(testbed, held);
+          await heldBatchWorker(testbed, held);
           const parent = await story.users.createBatch({ on: ON });
           const child = await parent.createBatch({ on: { complete: { name: 'child complete' } } });
           await child.add('member', {});

@@ -33,9 +33,9 @@ function expectSound(status: BatchStatus): void {
   }
 }
 
-const onHeldQueue = (names: readonly string[]) => async (bench: Story['bench'], held: Story['held']) => {
-  const story = tell(bench, held);
-  bench.batchWorker();
+const onHeldQueue = (names: readonly string[]) => async (testbed: Story['testbed'], held: Story['held']) => {
+  const story = tell(testbed, held);
+  testbed.batchWorker();
   const batch = await story.users.createBatch({ on: ON });
   await batch.addBulk(names.map((name) => member(name, name === 'later' ? { delay: AN_HOUR } : {})));
   const [actors, others] = await inBothHands(story, batch);
@@ -55,9 +55,9 @@ const ACTORS: Readonly<Record<string, Actor>> = {
     actor: ({ actors }) => actors.cancel('enough'),
   },
   'the BatchWorker that finishes the batch': {
-    async setup(bench, held) {
-      const story = tell(bench, held);
-      await heldBatchWorker(bench, held);
+    async setup(testbed, held) {
+      const story = tell(testbed, held);
+      await heldBatchWorker(testbed, held);
       const batch = await story.users.createBatch({ on: ON });
       await batch.addBulk([member(), member()]);
       await membersSettled(batch);
@@ -70,8 +70,8 @@ const ACTORS: Readonly<Record<string, Actor>> = {
   },
 };
 
-test.for(Object.keys(ACTORS))('status() is sound at every step of %s', async (name, { bench }) => {
-  await interleave(bench, {
+test.for(Object.keys(ACTORS))('status() is sound at every step of %s', async (name, { testbed }) => {
+  await interleave(testbed, {
     ...(ACTORS[name] as Actor),
     other: ({ others }) => others.status(),
     async verdict({ others }, { other }) {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Batch, BatchQueue, BatchStatus, BatchWorker, CallbackBatch } from '../../src/index.js';
 import { gateOf } from '../conformance/script.js';
 import type { HeldConnection } from '../support/held-connection.js';
-import { type AnyQueue, type Bench, eventually, expect, type gate } from '../support/test.js';
+import { type AnyQueue, eventually, expect, type gate, type Testbed } from '../support/test.js';
 
 export const AN_HOUR = 3_600_000;
 
@@ -15,7 +15,7 @@ export type AnyBatch = Batch<AnyQueue>;
 
 /** One situation: a queue whose jobs run, and what is known of those that ran. */
 export interface Story {
-  readonly bench: Bench;
+  readonly testbed: Testbed;
   readonly held: HeldConnection;
   /** The queue as anybody uses it, and on the connection of the actor. */
   readonly users: BatchQueue<AnyQueue>;
@@ -31,21 +31,21 @@ export interface Story {
 }
 
 /** Members named `bad` fail until they are mended, those named `held` wait for the gate, all others succeed at once. */
-export function tell(bench: Bench, held: HeldConnection): Story {
+export function tell(testbed: Testbed, held: HeldConnection): Story {
   let isMended = false;
   const story: Story = {
-    bench,
+    testbed,
     held,
-    users: bench.queue('users'),
-    actorsUsers: bench.queue('users', { connection: held.connection, skipMetasUpdate: true }),
+    users: testbed.queue('users'),
+    actorsUsers: testbed.queue('users', { connection: held.connection, skipMetasUpdate: true }),
     ran: [],
     told: {},
-    gate: gateOf(bench),
+    gate: gateOf(testbed),
     mend() {
       isMended = true;
     },
   };
-  bench.worker(
+  testbed.worker(
     'users',
     async ({ name, data }) => {
       story.ran.push(name);
@@ -94,16 +94,16 @@ export async function expectEnd(
 }
 
 /** Does to the lock of a frozen BatchWorker what time would do: it runs out. False when nobody holds the batch. */
-export async function loseLock({ bench }: Story, batch: Pick<Batch, 'id'>): Promise<boolean> {
-  const removed = await bench.redis.del(`${bench.prefix}:batches:${batch.id}:lock`);
+export async function loseLock({ testbed }: Story, batch: Pick<Batch, 'id'>): Promise<boolean> {
+  const removed = await testbed.redis.del(`${testbed.prefix}:batches:${batch.id}:lock`);
   // Nor does anybody wait longer before looking for batches whose BatchWorker died.
-  await bench.redis.del(`${bench.prefix}:batches:stalled-check`);
+  await testbed.redis.del(`${testbed.prefix}:batches:stalled-check`);
   return removed === 1;
 }
 
 /** A BatchWorker that takes over, at once, what one has left whose lock has run out. */
-export function takeOver({ bench }: Story): BatchWorker {
-  return bench.batchWorker({ stalledInterval: 20 });
+export function takeOver({ testbed }: Story): BatchWorker {
+  return testbed.batchWorker({ stalledInterval: 20 });
 }
 
 /** Does to the lock of a frozen BatchWorker what time would do, as long as the work goes on. */

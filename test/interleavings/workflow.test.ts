@@ -1,13 +1,13 @@
 import { defineWorkflow } from '../../src/index.js';
 import type { HeldConnection } from '../support/held-connection.js';
 import { heldBatchWorker, interleave } from '../support/interleave.js';
-import { type Bench, describe, eventually, expect, test } from '../support/test.js';
+import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
 import { statesOf } from '../workflow/story.js';
 import { AN_HOUR, loseLock, takeOver, tell } from './story.js';
 
 /** Two stages, one that comes after both, and one after that: the jobs of the two wait until they are let go. */
-function meeting(bench: Bench, held: HeldConnection, other = 'other') {
-  const story = tell(bench, held);
+function meeting(testbed: Testbed, held: HeldConnection, other = 'other') {
+  const story = tell(testbed, held);
   const stages = {
     held: { queue: story.users, name: 'held' },
     other: { queue: story.users, name: other, opts: { delay: AN_HOUR } },
@@ -29,27 +29,27 @@ const BOTH = Array.from({ length: 11 }, () => 'both');
 describe('two predecessors', () => {
   test.for(['other', 'bad'])(
     'finish at once, of which one is %s: the stage after both is released, or skipped, once',
-    async (other, { bench }) => {
-      await interleave(bench, {
-        async setup(bench, held) {
-          const situation = meeting(bench, held, other);
+    async (other, { testbed }) => {
+      await interleave(testbed, {
+        async setup(testbed, held) {
+          const situation = meeting(testbed, held, other);
           // Another BatchWorker brings the run so far that only the two are left to finish.
-          const before = bench.batchWorker();
+          const before = testbed.batchWorker();
           const run = await situation.workflow.start();
           await eventually(async () => {
             const { stages } = await run.status();
             return situation.ran.includes('held') && stages[1]?.state === 'running';
           });
           await before.close();
-          await heldBatchWorker(bench, held);
+          await heldBatchWorker(testbed, held);
           return { ...situation, run };
         },
         async actor({ gate, run }) {
           gate.open();
           await eventually(async () => (await run.status()).stages[0]?.finishedAt);
         },
-        async other({ bench, letOtherGo, run }) {
-          bench.batchWorker();
+        async other({ testbed, letOtherGo, run }) {
+          testbed.batchWorker();
           await letOtherGo();
           await eventually(async () => (await run.status()).stages[1]?.finishedAt);
         },
@@ -68,11 +68,11 @@ describe('two predecessors', () => {
 describe('a BatchWorker that is frozen until its lock has run out', () => {
   test('leaves the releasing, and the filling, of a stage to another one: each job runs once', {
     timeout: 240_000,
-  }, async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const situation = meeting(bench, held);
-        await heldBatchWorker(bench, held);
+  }, async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const situation = meeting(testbed, held);
+        await heldBatchWorker(testbed, held);
         return situation;
       },
       async actor({ workflow, gate, letOtherGo }) {
@@ -108,11 +108,13 @@ describe('a BatchWorker that is frozen until its lock has run out', () => {
 });
 
 describe('start()', () => {
-  test('twice with one id, one while the other is at any step: one run, each stage starts once', async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
-        bench.batchWorker();
+  test('twice with one id, one while the other is at any step: one run, each stage starts once', async ({
+    testbed,
+  }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        testbed.batchWorker();
         const workflowOn = (queue: typeof story.users) =>
           defineWorkflow('twice', {
             a: { queue, name: 'a' },
@@ -138,10 +140,10 @@ describe('start()', () => {
 describe('a stage that has failed', () => {
   test('is retried at any step of the BatchWorker that skips what comes after it: the run goes on, and succeeds', {
     timeout: 240_000,
-  }, async ({ bench }) => {
-    await interleave(bench, {
-      async setup(bench, held) {
-        const story = tell(bench, held);
+  }, async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
         const queue = story.users;
         const inner = defineWorkflow('inner', { x: { queue, name: 'x' } });
         const workflow = defineWorkflow('healed', {
@@ -151,7 +153,7 @@ describe('a stage that has failed', () => {
           inner: { after: 'bad', workflow: inner },
           end: { after: ['whole', 'filled', 'inner'], queue, name: 'end' },
         });
-        const before = bench.batchWorker();
+        const before = testbed.batchWorker();
         const run = await workflow.start({}, { id: 'run' });
         const [job] = await eventually(async () => {
           const delayed = await queue.getDelayed();
@@ -159,14 +161,14 @@ describe('a stage that has failed', () => {
         });
         await eventually(async () => (await run.status()).stages[0]?.state === 'running');
         await before.close();
-        await heldBatchWorker(bench, held);
+        await heldBatchWorker(testbed, held);
         return { ...story, run, job };
       },
       async actor({ run, job }) {
         await job?.promote();
         await eventually(async () => (await run.status()).finishedAt);
       },
-      async other({ bench, users, mend }) {
+      async other({ testbed, users, mend }) {
         const stage = await eventually(async () => {
           const found = await users.getBatch('run.bad');
           return (await found.status()).failed === 1 ? found : undefined;
@@ -174,8 +176,8 @@ describe('a stage that has failed', () => {
         mend();
         await stage.retry();
         // The held BatchWorker leads maintenance, for an hour: what notices the retry must not wait for it.
-        await bench.redis.del(`${bench.prefix}:batches:reconciler:leader`);
-        bench.batchWorker({ reconcileInterval: 50, stalledInterval: 50 });
+        await testbed.redis.del(`${testbed.prefix}:batches:reconciler:leader`);
+        testbed.batchWorker({ reconcileInterval: 50, stalledInterval: 50 });
       },
       async verdict({ users, ran }) {
         const run = await users.getBatch('run');

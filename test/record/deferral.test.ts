@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { DelayedError, type Job } from 'bullmq';
-import { type AnyQueue, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
+import { type AnyQueue, describe, eventually, expect, gate, type Testbed, test } from '../support/test.js';
 
 /*
  * What BullMQ does with the field `defa` of a job, on which cancelling rests; see src/record/deferral.ts.
@@ -10,11 +10,11 @@ const REASON = 'cancelled (aaaaaaaa): wrong file';
 const SANDBOXED = fileURLToPath(new URL('../support/sandboxed.cjs', import.meta.url));
 
 /** Gives a job a deferred failure, whatever it is doing. */
-async function defer(bench: Bench, job: Job, opts: object = {}): Promise<void> {
-  const key = `${bench.prefix}:${job.queueName}:${job.id}`;
-  const stored = await bench.redis.hget(key, 'opts');
+async function defer(testbed: Testbed, job: Job, opts: object = {}): Promise<void> {
+  const key = `${testbed.prefix}:${job.queueName}:${job.id}`;
+  const stored = await testbed.redis.hget(key, 'opts');
   const appended = JSON.stringify({ '': 0, ...opts }).replace('{"":0', '');
-  await bench.redis.hset(key, { defa: REASON, opts: `${stored?.slice(0, -1)}${appended}` });
+  await testbed.redis.hset(key, { defa: REASON, opts: `${stored?.slice(0, -1)}${appended}` });
 }
 
 const standing = async (queue: AnyQueue, { id = '' }: Job) => {
@@ -23,23 +23,23 @@ const standing = async (queue: AnyQueue, { id = '' }: Job) => {
 };
 
 describe('a job with a deferred failure', () => {
-  test('that waits is failed without being run, whatever attempts it has left', async ({ bench }) => {
-    const queue = bench.plainQueue('users');
+  test('that waits is failed without being run, whatever attempts it has left', async ({ testbed }) => {
+    const queue = testbed.plainQueue('users');
     const ran: string[] = [];
     const job = await queue.add('row', {}, { attempts: 5, backoff: 10 });
-    await defer(bench, job);
-    bench.worker('users', async ({ name }) => ran.push(name));
+    await defer(testbed, job);
+    testbed.worker('users', async ({ name }) => ran.push(name));
     await eventually(async () => (await queue.getJobState(job.id ?? '')) === 'failed');
     expect(await standing(queue, job)).toMatchObject({ reason: REASON });
     expect(ran).toEqual([]);
   });
 
-  test('is removed then, if its stored options say so after they said otherwise', async ({ bench }) => {
-    const queue = bench.plainQueue('users');
+  test('is removed then, if its stored options say so after they said otherwise', async ({ testbed }) => {
+    const queue = testbed.plainQueue('users');
     const job = await queue.add('row', {}, { removeOnFail: false, attempts: 2 });
-    await defer(bench, job, { removeOnFail: true });
+    await defer(testbed, job, { removeOnFail: true });
     const failed: unknown[] = [];
-    bench
+    testbed
       .worker('users', async () => {}, { removeOnFail: { count: 10 } })
       .on('failed', (_, { message }) => {
         failed.push(message);
@@ -50,14 +50,14 @@ describe('a job with a deferred failure', () => {
     expect(failed).toEqual([REASON]);
   });
 
-  test('is not run in a process of its own either', async ({ bench }) => {
-    const queue = bench.plainQueue('users');
+  test('is not run in a process of its own either', async ({ testbed }) => {
+    const queue = testbed.plainQueue('users');
     const [cancelled, other] = await queue.addBulk([
       { name: 'row', data: {} },
       { name: 'other', data: {} },
     ]);
-    await defer(bench, cancelled as Job);
-    bench.worker('users', SANDBOXED as never);
+    await defer(testbed, cancelled as Job);
+    testbed.worker('users', SANDBOXED as never);
     await eventually(async () => (await queue.getJobState(other?.id ?? '')) === 'completed');
     expect(await standing(queue, other as Job)).toMatchObject({ value: 'ran other' });
     expect(await standing(queue, cancelled as Job)).toMatchObject({ state: 'failed', reason: REASON });
@@ -66,65 +66,65 @@ describe('a job with a deferred failure', () => {
   test.for([
     ['at once', {}],
     ['later', { backoff: 50 }],
-  ] as const)('that fails while it is running is not tried again, neither %s', async ([, opts], { bench }) => {
-    const queue = bench.plainQueue('users');
+  ] as const)('that fails while it is running is not tried again, neither %s', async ([, opts], { testbed }) => {
+    const queue = testbed.plainQueue('users');
     const held = gate();
     let runs = 0;
-    bench.worker('users', async () => {
+    testbed.worker('users', async () => {
       runs += 1;
       await held.opened;
       throw new Error('own failure');
     });
     const job = await queue.add('row', {}, { attempts: 5, ...opts });
     await eventually(() => runs === 1);
-    await defer(bench, job);
+    await defer(testbed, job);
     held.open();
     await eventually(async () => (await queue.getJobState(job.id ?? '')) === 'failed');
     expect(await standing(queue, job)).toMatchObject({ reason: REASON });
     expect(runs).toBe(1);
   });
 
-  test('that has failed at its last attempt keeps its own reason', async ({ bench }) => {
-    const queue = bench.plainQueue('users');
+  test('that has failed at its last attempt keeps its own reason', async ({ testbed }) => {
+    const queue = testbed.plainQueue('users');
     const held = gate();
     let runs = 0;
-    bench.worker('users', async () => {
+    testbed.worker('users', async () => {
       runs += 1;
       await held.opened;
       throw new Error('own failure');
     });
     const job = await queue.add('row', {});
     await eventually(() => runs === 1);
-    await defer(bench, job, { removeOnFail: true });
+    await defer(testbed, job, { removeOnFail: true });
     held.open();
     await eventually(async () => (await queue.getJobState(job.id ?? '')) === 'failed');
     expect(await standing(queue, job)).toMatchObject({ reason: 'own failure' });
     // Nothing of it is left for somebody who retries it by hand.
-    expect(await bench.redis.hexists(`${bench.prefix}:users:${job.id}`, 'defa')).toBe(0);
+    expect(await testbed.redis.hexists(`${testbed.prefix}:users:${job.id}`, 'defa')).toBe(0);
   });
 
-  test('that is running completes, if it does', async ({ bench }) => {
-    const queue = bench.plainQueue('users');
+  test('that is running completes, if it does', async ({ testbed }) => {
+    const queue = testbed.plainQueue('users');
     const held = gate();
     let runs = 0;
-    bench.worker('users', async () => {
+    testbed.worker('users', async () => {
       runs += 1;
       await held.opened;
       return 'done';
     });
     const job = await queue.add('row', {});
     await eventually(() => runs === 1);
-    await defer(bench, job);
+    await defer(testbed, job);
     held.open();
     await eventually(async () => (await queue.getJobState(job.id ?? '')) === 'completed');
     expect(await standing(queue, job)).toMatchObject({ value: 'done' });
   });
 
-  test('that puts itself off while it is running is not run afterwards', async ({ bench }) => {
-    const queue = bench.plainQueue('users');
+  test('that puts itself off while it is running is not run afterwards', async ({ testbed }) => {
+    const queue = testbed.plainQueue('users');
     const held = gate();
     let runs = 0;
-    bench.worker('users', async (job, token) => {
+    testbed.worker('users', async (job, token) => {
       runs += 1;
       await held.opened;
       await job.moveToDelayed(Date.now() + 50, token);
@@ -132,23 +132,23 @@ describe('a job with a deferred failure', () => {
     });
     const job = await queue.add('row', {});
     await eventually(() => runs === 1);
-    await defer(bench, job);
+    await defer(testbed, job);
     held.open();
     await eventually(async () => (await queue.getJobState(job.id ?? '')) === 'failed');
     expect(await standing(queue, job)).toMatchObject({ reason: REASON });
     expect(runs).toBe(1);
   });
 
-  test('whose worker has died is not run by another one', async ({ bench }) => {
-    const queue = bench.plainQueue('users');
+  test('whose worker has died is not run by another one', async ({ testbed }) => {
+    const queue = testbed.plainQueue('users');
     const job = await queue.add('row', {});
     // What a killed worker leaves: a job in `active` whose lock has run out.
-    const dead = bench.worker('users', null as never, { autorun: false });
+    const dead = testbed.worker('users', null as never, { autorun: false });
     await dead.getNextJob('token');
-    await bench.redis.del(`${bench.prefix}:users:${job.id}:lock`);
-    await defer(bench, job);
+    await testbed.redis.del(`${testbed.prefix}:users:${job.id}:lock`);
+    await defer(testbed, job);
     const ran: string[] = [];
-    bench.worker('users', async ({ name }) => ran.push(name), { stalledInterval: 50, lockDuration: 1000 });
+    testbed.worker('users', async ({ name }) => ran.push(name), { stalledInterval: 50, lockDuration: 1000 });
     await eventually(async () => (await queue.getJobState(job.id ?? '')) === 'failed');
     expect(await standing(queue, job)).toMatchObject({ reason: REASON });
     expect(ran).toEqual([]);

@@ -5,7 +5,7 @@ import { bullmqScript } from '../../src/record/bullmq-commands.js';
 import { rawClientOf, type ScriptClient, scriptClientOf } from '../../src/record/client.js';
 import { PROVED } from '../../src/record/proved-scripts.js';
 import { arePlain, pausedListOf, writingFor } from '../../src/record/writing.js';
-import { type AnyQueue, type Bench, expect, keysOf, test, withBench } from '../support/test.js';
+import { type AnyQueue, expect, keysOf, type Testbed, test, withTestbed } from '../support/test.js';
 
 /*
  * The proof of the fast writer: what it leaves in Redis is compared, key by key and field by field, with what BullMQ's
@@ -26,7 +26,7 @@ interface Row {
 interface Situation {
   readonly queue?: object;
   readonly jobOptions?: object;
-  prepare?(queue: AnyQueue, bench: Bench): Promise<unknown>;
+  prepare?(queue: AnyQueue, testbed: Testbed): Promise<unknown>;
 }
 
 /** Each adds to what BullMQ's scripts look at before they choose a list, or a marker. */
@@ -111,48 +111,48 @@ afterEach(() => {
 });
 
 describe.each(Object.entries(SITUATIONS))('the fast writer leaves what BullMQ does, in %s', (_, situation) => {
-  test('with each of the options alone', async ({ bench }) => {
+  test('with each of the options alone', async ({ testbed }) => {
     for (const opts of Object.values(OPTIONS)) {
-      await prove(bench, situation, [DATA.map((data) => ({ name: 'row', data, opts }))]);
+      await prove(testbed, situation, [DATA.map((data) => ({ name: 'row', data, opts }))]);
     }
   });
 
-  test('with jobs of all kinds in turn, in several queues', async ({ bench }) => {
+  test('with jobs of all kinds in turn, in several queues', async ({ testbed }) => {
     const rows = MIXED.map((row, i) => ({ ...row, queue: ['users', 'mails', 'users', 'bills'][i % 4] as string }));
-    await prove(bench, situation, [MIXED, rows]);
+    await prove(testbed, situation, [MIXED, rows]);
   });
 
-  test('with ids of the caller, of which some are members already', async ({ bench }) => {
+  test('with ids of the caller, of which some are members already', async ({ testbed }) => {
     const named = MIXED.map((row, i) => ({ ...row, opts: { ...row.opts, jobId: `row-${i}` } }));
-    await prove(bench, situation, [named.slice(0, 20), named.slice(10, 40), [...named].reverse()]);
+    await prove(testbed, situation, [named.slice(0, 20), named.slice(10, 40), [...named].reverse()]);
   });
 
-  test('with members whose jobs were deleted', async ({ bench }) => {
+  test('with members whose jobs were deleted', async ({ testbed }) => {
     const named = MIXED.map((row, i) => ({ ...row, opts: { ...row.opts, jobId: `row-${i}` } }));
-    const lose = async ({ redis, prefix }: Bench) => {
+    const lose = async ({ redis, prefix }: Testbed) => {
       await redis.del(`${prefix}:users:row-1`, `${prefix}:users:row-12`);
     };
     const [first, second] = [
-      await outcomeOf(bench, '', situation, [named, lose, named]),
-      await outcomeOf(bench, 'bullmq', situation, [named, lose, named]),
+      await outcomeOf(testbed, '', situation, [named, lose, named]),
+      await outcomeOf(testbed, 'bullmq', situation, [named, lose, named]),
     ];
     expect(first.keys).toEqual(second.keys);
   });
 });
 
 test('the fast writer keeps 5,000 jobs of the same millisecond in the order in which BullMQ does', async ({
-  bench,
+  testbed,
 }) => {
   const rows = Array.from({ length: 5000 }, (_, n) => ({ name: 'row', data: n, opts: { delay: 5 } }));
-  await prove(bench, {}, [rows, [{ name: 'row', opts: { delay: 6 } }]]);
+  await prove(testbed, {}, [rows, [{ name: 'row', opts: { delay: 6 } }]]);
 });
 
-test("the fast writer takes up BullMQ's count of prioritized jobs, also where it begins again", async ({ bench }) => {
-  const prepare = (_: AnyQueue, { redis, prefix }: Bench) => redis.set(`${prefix}:users:pc`, 2 ** 32 - 5);
-  await prove(bench, { prepare }, [Array.from({ length: 12 }, (_, n) => ({ name: 'row', opts: { priority: n } }))]);
+test("the fast writer takes up BullMQ's count of prioritized jobs, also where it begins again", async ({ testbed }) => {
+  const prepare = (_: AnyQueue, { redis, prefix }: Testbed) => redis.set(`${prefix}:users:pc`, 2 ** 32 - 5);
+  await prove(testbed, { prepare }, [Array.from({ length: 12 }, (_, n) => ({ name: 'row', opts: { priority: n } }))]);
 });
 
-test('the fast writer writes nothing where a key of the queue has another type', async ({ bench }) => {
+test('the fast writer writes nothing where a key of the queue has another type', async ({ testbed }) => {
   for (const [key, opts] of Object.entries({
     wait: {},
     delayed: { delay: 5 },
@@ -160,10 +160,10 @@ test('the fast writer writes nothing where a key of the queue has another type',
     events: {},
     id: {},
   })) {
-    const queue = bench.queue(`users-${key}`);
+    const queue = testbed.queue(`users-${key}`);
     const batch = await queue.createBatch();
-    await bench.redis.del(`${bench.prefix}:${queue.name}:${key}`);
-    await bench.redis.hset(`${bench.prefix}:${queue.name}:${key}`, 'x', 1);
+    await testbed.redis.del(`${testbed.prefix}:${queue.name}:${key}`);
+    await testbed.redis.hset(`${testbed.prefix}:${queue.name}:${key}`, 'x', 1);
     const rows = [
       { name: 'row', data: 1, opts },
       { name: 'row', data: 2 },
@@ -171,14 +171,14 @@ test('the fast writer writes nothing where a key of the queue has another type',
     await expect(batch.addBulk(rows)).rejects.toThrow('WRONGTYPE');
     expect(await batch.status()).toMatchObject({ total: 0, pending: 0 });
     expect(
-      (await keysOf(bench.redis, `${bench.prefix}:${queue.name}:`)).filter((name) => /:\w{8}-\w+$/.test(name)),
+      (await keysOf(testbed.redis, `${testbed.prefix}:${queue.name}:`)).filter((name) => /:\w{8}-\w+$/.test(name)),
     ).toEqual([]);
     await batch.seal();
   }
 });
 
-test('the installed BullMQ is one that the fast writer is proved for', async ({ bench }) => {
-  const client = scriptClientOf(await rawClientOf(bench.plainQueue('users')));
+test('the installed BullMQ is one that the fast writer is proved for', async ({ testbed }) => {
+  const client = scriptClientOf(await rawClientOf(testbed.plainQueue('users')));
   const lines = COMMANDS.map((command) => {
     const { lua } = bullmqScript(
       client,
@@ -215,7 +215,7 @@ test('a script that is not proved adds jobs itself, and so do all with a job tha
 });
 
 /** Either jobs to be added by one call, or something that happens in between. */
-type Step = readonly Row[] | ((bench: Bench) => Promise<unknown>);
+type Step = readonly Row[] | ((testbed: Testbed) => Promise<unknown>);
 
 interface Outcome {
   /** What is in Redis, by key, as JSON compares it. */
@@ -225,55 +225,55 @@ interface Outcome {
 }
 
 /** Adds the same jobs with the fast writer, with BullMQ's own Lua behind the door, and with BullMQ's own `addBulk`. */
-async function prove(bench: Bench, situation: Situation, steps: readonly (readonly Row[])[]): Promise<void> {
-  const fast = await outcomeOf(bench, '', situation, steps);
-  const bullmqs = await addBulkOutcome(bench, situation, steps.flat(), fast.ids);
+async function prove(testbed: Testbed, situation: Situation, steps: readonly (readonly Row[])[]): Promise<void> {
+  const fast = await outcomeOf(testbed, '', situation, steps);
+  const bullmqs = await addBulkOutcome(testbed, situation, steps.flat(), fast.ids);
   expect(fast.keys).toEqual(bullmqs);
   if (steps.flat().every(({ opts }) => opts !== undefined && 'jobId' in opts)) {
-    expect(fast.keys).toEqual((await outcomeOf(bench, 'bullmq', situation, steps)).keys);
+    expect(fast.keys).toEqual((await outcomeOf(testbed, 'bullmq', situation, steps)).keys);
   }
 }
 
 async function outcomeOf(
-  { connection, redis }: Bench,
+  { connection, redis }: Testbed,
   writer: '' | 'bullmq',
   { queue, jobOptions, prepare }: Situation,
   steps: readonly Step[],
 ): Promise<Outcome> {
-  return withBench({ connection, redis, prefix: newPrefix() }, async (bench) => {
-    const users = bench.queue('users', queue);
-    bench.owns('mails');
-    bench.owns('bills');
+  return withTestbed({ connection, redis, prefix: newPrefix() }, async (testbed) => {
+    const users = testbed.queue('users', queue);
+    testbed.owns('mails');
+    testbed.owns('bills');
     await users.waitUntilReady();
-    await prepare?.(users, bench);
+    await prepare?.(users, testbed);
     const batch = await users.createBatch({ id: 'import', ...(jobOptions === undefined ? {} : { jobOptions }) });
     process.env.BULLMQ_BATCHES_WRITER = writer === '' && isVerifying ? 'unproved' : writer;
     for (const step of steps) {
-      await (typeof step === 'function' ? step(bench) : batch.addBulk(step.map(dated) as never));
+      await (typeof step === 'function' ? step(testbed) : batch.addBulk(step.map(dated) as never));
     }
     delete process.env.BULLMQ_BATCHES_WRITER;
-    return { keys: await dump(bench), ids: await idsOf(bench) };
+    return { keys: await dump(testbed), ids: await idsOf(testbed) };
   });
 }
 
 /** The same jobs, with the ids that they have got, as BullMQ adds them; those that are there already are left out. */
 async function addBulkOutcome(
-  { connection, redis }: Bench,
+  { connection, redis }: Testbed,
   { queue, jobOptions, prepare }: Situation,
   rows: readonly Row[],
   ids: Outcome['ids'],
 ): Promise<Outcome['keys']> {
-  return withBench({ connection, redis, prefix: newPrefix() }, async (bench) => {
-    const users = bench.queue('users', queue);
+  return withTestbed({ connection, redis, prefix: newPrefix() }, async (testbed) => {
+    const users = testbed.queue('users', queue);
     await users.waitUntilReady();
-    await prepare?.(users, bench);
+    await prepare?.(users, testbed);
     await users.createBatch({ id: 'import' });
     const queues = new Map([['users', users as AnyQueue]]);
-    const parent = { id: 'import', queue: `${bench.prefix}:batches` };
+    const parent = { id: 'import', queue: `${testbed.prefix}:batches` };
     const [made, seen] = [ids.slice(), new Set<unknown>()];
     for (const { queue: name = 'users', opts, data, name: jobName } of rows.map(dated)) {
       const jobId = opts.jobId ?? made.shift();
-      const into = queues.get(name) ?? bench.plainQueue(name, { skipMetasUpdate: true });
+      const into = queues.get(name) ?? testbed.plainQueue(name, { skipMetasUpdate: true });
       queues.set(name, into);
       if (!seen.has(jobId)) {
         const own = { ...jobOptions, ...opts, jobId, parent, ignoreDependencyOnFailure: true };
@@ -281,7 +281,7 @@ async function addBulkOutcome(
       }
       seen.add(jobId);
     }
-    return dump(bench);
+    return dump(testbed);
   });
 }
 
@@ -293,7 +293,7 @@ function dated(row: Row): Row & { readonly opts: Record<string, unknown> } {
 }
 
 /** Generated ids count upwards; those of the caller are known anyway. */
-async function idsOf({ redis, prefix }: Bench): Promise<string[]> {
+async function idsOf({ redis, prefix }: Testbed): Promise<string[]> {
   const keys = await redis.smembers(`${prefix}:batches:import:dependencies`);
   const ids = keys.map((key) => key.split(':')[2] ?? '').filter((id) => /^\w{8}-/.test(id));
   const number = (id: string) => Number.parseInt(id.slice(15), 36);
@@ -301,7 +301,7 @@ async function idsOf({ redis, prefix }: Bench): Promise<string[]> {
 }
 
 /** What the queues of the members hold, and which members the batch has. */
-async function dump({ redis, prefix }: Bench): Promise<Record<string, unknown>> {
+async function dump({ redis, prefix }: Testbed): Promise<Record<string, unknown>> {
   const keys = (await keysOf(redis, `${prefix}:`)).filter(
     (key) => !/:batches:(?!import:)/.test(key) && !/:batches:import$/.test(key),
   );
@@ -311,7 +311,7 @@ async function dump({ redis, prefix }: Bench): Promise<Record<string, unknown>> 
   return JSON.parse(JSON.stringify(Object.fromEntries(entries)).replaceAll(prefix, 'prefix'));
 }
 
-async function contentOf(redis: Bench['redis'], key: string): Promise<unknown> {
+async function contentOf(redis: Testbed['redis'], key: string): Promise<unknown> {
   switch (await redis.type(key)) {
     case 'hash':
       return jobOf(await redis.hgetall(key));
@@ -329,7 +329,7 @@ async function contentOf(redis: Bench['redis'], key: string): Promise<unknown> {
 }
 
 /** The events that must be kept: which others are trimmed depends on how many milliseconds lie between them. */
-async function keptEvents(redis: Bench['redis'], key: string): Promise<unknown> {
+async function keptEvents(redis: Testbed['redis'], key: string): Promise<unknown> {
   const kept = Number(await redis.hget(key.replace(/events$/, 'meta'), 'opts.maxLenEvents'));
   return (await redis.xrange(key, '-', '+')).map(([, fields]) => fields).slice(-kept);
 }

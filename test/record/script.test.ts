@@ -11,17 +11,17 @@ describe('whether a batch is closed', () => {
 
   test.for(combinations.map((times) => [times] as const))(
     'the scripts say as the rules do with %j',
-    async ([times], { bench }) => {
-      const key = `${bench.prefix}:batches:one`;
-      await bench.redis.hset(key, { timestamp: 1, ...Object.fromEntries(times.map((time) => [FIELD[time], 1])) });
+    async ([times], { testbed }) => {
+      const key = `${testbed.prefix}:batches:one`;
+      await testbed.redis.hset(key, { timestamp: 1, ...Object.fromEntries(times.map((time) => [FIELD[time], 1])) });
       const standing = { sealedAt: undefined, abandonedAt: undefined, cancelledAt: undefined };
       const byRules = isClosed({ ...standing, ...Object.fromEntries(times.map((time) => [time, 1])) });
-      expect(await run(scriptClientOf(bench.redis), IS_CLOSED, [key])).toBe(byRules ? 1 : 0);
+      expect(await run(scriptClientOf(testbed.redis), IS_CLOSED, [key])).toBe(byRules ? 1 : 0);
       expect(byRules).toBe(times.length > 0);
     },
   );
 
-  test('without a batch it is not', async ({ bench }) => {
-    expect(await run(scriptClientOf(bench.redis), IS_CLOSED, [`${bench.prefix}:batches:none`])).toBe(0);
+  test('without a batch it is not', async ({ testbed }) => {
+    expect(await run(scriptClientOf(testbed.redis), IS_CLOSED, [`${testbed.prefix}:batches:none`])).toBe(0);
   });
 });

@@ -2,18 +2,18 @@ import type { BatchRedis } from '../../src/record/batch-redis.js';
 import { BYTES_PER_COMMAND } from '../../src/record/script.js';
 import { type Part, type SettledMember, settledPage, settledPages } from '../../src/record/settled.js';
 import { recorder } from '../support/recorder.js';
-import { type Bench, describe, expect, test } from '../support/test.js';
+import { describe, expect, type Testbed, test } from '../support/test.js';
 
 /** The failures of a batch, as BullMQ keeps them, with the data of their jobs. */
-async function store(bench: Bench, members: readonly { readonly id: string; reason: string; data?: string }[]) {
-  bench.owns('rows');
-  const failed = `${bench.prefix}:batches:one:failed`;
+async function store(testbed: Testbed, members: readonly { readonly id: string; reason: string; data?: string }[]) {
+  testbed.owns('rows');
+  const failed = `${testbed.prefix}:batches:one:failed`;
   for (let from = 0; from < members.length; from += 100) {
     const some = members.slice(from, from + 100);
-    await bench.redis.hset(failed, ...some.flatMap(({ id, reason }) => [`${bench.prefix}:rows:${id}`, reason]));
+    await testbed.redis.hset(failed, ...some.flatMap(({ id, reason }) => [`${testbed.prefix}:rows:${id}`, reason]));
     const withData = some.filter(({ data }) => data !== undefined);
     await Promise.all(
-      withData.map(({ id, data }) => bench.redis.hset(`${bench.prefix}:rows:${id}`, 'data', data ?? '')),
+      withData.map(({ id, data }) => testbed.redis.hset(`${testbed.prefix}:rows:${id}`, 'data', data ?? '')),
     );
   }
 }
@@ -31,14 +31,14 @@ const largest = (replies: readonly { readonly bytes: number }[]) => Math.max(...
 const idsOf = (pages: readonly (readonly SettledMember[])[]) => pages.flat().map(({ key }) => key.split(':').at(-1));
 
 describe('a page of settled members', () => {
-  test('of 500 with much data is read in several commands of bounded size', async ({ bench }) => {
-    const { redis, replies } = recorder(bench);
+  test('of 500 with much data is read in several commands of bounded size', async ({ testbed }) => {
+    const { redis, replies } = recorder(testbed);
     const members = Array.from({ length: 500 }, (_, i) => ({
       id: `r${i}`,
       reason: 'no',
       data: `"${i}${'d'.repeat(20_000)}"`,
     }));
-    await store(bench, members);
+    await store(testbed, members);
     const pages = await allPages(redis, PART);
     expect(idsOf(pages).sort()).toEqual(members.map(({ id }) => id).sort());
     for (const { key, data } of pages.flat()) {
@@ -49,10 +49,10 @@ describe('a page of settled members', () => {
     expect(replies.length).toBeLessThan(60);
   });
 
-  test('with long reasons is smaller, and goes on where it ended', async ({ bench }) => {
-    const { redis, replies } = recorder(bench);
+  test('with long reasons is smaller, and goes on where it ended', async ({ testbed }) => {
+    const { redis, replies } = recorder(testbed);
     const members = Array.from({ length: 300 }, (_, i) => ({ id: `r${i}`, reason: `${i}${'x'.repeat(20_000)}` }));
-    await store(bench, members);
+    await store(testbed, members);
     const pages = await allPages(redis, PART);
     expect(idsOf(pages).sort()).toEqual(members.map(({ id }) => id).sort());
     expect(pages.length).toBeGreaterThan(15);
@@ -60,10 +60,10 @@ describe('a page of settled members', () => {
     expect(largest(replies)).toBeLessThan(BYTES_PER_COMMAND + 20 * 20_010);
   });
 
-  test('with a reason of a megabyte holds few of them', async ({ bench }) => {
-    const { redis, replies } = recorder(bench);
+  test('with a reason of a megabyte holds few of them', async ({ testbed }) => {
+    const { redis, replies } = recorder(testbed);
     await store(
-      bench,
+      testbed,
       Array.from({ length: 20 }, (_, i) => ({ id: `r${i}`, reason: 'x'.repeat(1_000_000) })),
     );
     const pages = await allPages(redis, PART);
@@ -71,10 +71,10 @@ describe('a page of settled members', () => {
     expect(largest(replies)).toBeLessThan(5_000_000);
   });
 
-  test('of small ones is about as large as asked for', async ({ bench }) => {
-    const { redis, replies } = recorder(bench);
+  test('of small ones is about as large as asked for', async ({ testbed }) => {
+    const { redis, replies } = recorder(testbed);
     await store(
-      bench,
+      testbed,
       Array.from({ length: 3000 }, (_, i) => ({ id: `r${i}`, reason: 'no' })),
     );
     const { cursor, members } = await settledPage(redis, 'one', { ...PART, cursor: '0', count: 1000, withData: false });
@@ -85,9 +85,9 @@ describe('a page of settled members', () => {
     expect(new Set(idsOf(await allPages(redis, { ...PART, withData: false }))).size).toBe(3000);
   });
 
-  test('has the data of each job that exists, however long, and none for the others', async ({ bench }) => {
-    const { redis } = recorder(bench);
-    await store(bench, [
+  test('has the data of each job that exists, however long, and none for the others', async ({ testbed }) => {
+    const { redis } = recorder(testbed);
+    await store(testbed, [
       { id: 'long', reason: 'no', data: `"${'d'.repeat(2_000_000)}"` },
       { id: 'gone', reason: 'no' },
       { id: 'longer', reason: 'no', data: `"${'d'.repeat(3_000_000)}"` },

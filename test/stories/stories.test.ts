@@ -5,12 +5,12 @@ import { eventually, expect, test } from '../support/test.js';
  * The lives that the project came from, one per document. Each is written as its author would write it today.
  */
 
-test('import: organization → users → CS step → summary, nested as in the wiki picture', async ({ bench }) => {
-  const organizations = bench.queue('organizations');
-  const users = bench.queue('users');
+test('import: organization → users → CS step → summary, nested as in the wiki picture', async ({ testbed }) => {
+  const organizations = testbed.queue('organizations');
+  const users = testbed.queue('users');
   const log: string[] = [];
 
-  bench.worker(
+  testbed.worker(
     'organizations',
     async (job) => {
       const batch = await organizations.batchOf(job);
@@ -34,14 +34,14 @@ test('import: organization → users → CS step → summary, nested as in the w
     },
     { concurrency: 5 },
   );
-  bench.worker(
+  testbed.worker(
     'users',
     async (job) => {
       if (job.data.user === 2) throw new UnrecoverableError('no such user');
     },
     { concurrency: 5 },
   );
-  bench.batchWorker();
+  testbed.batchWorker();
 
   const upload = await organizations.createBatch({
     description: 'adminifi import',
@@ -63,12 +63,12 @@ test('import: organization → users → CS step → summary, nested as in the w
 });
 
 test('spreadsheet: one job per row, then the owner is mailed a sheet of successes and one of errors', async ({
-  bench,
+  testbed,
 }) => {
-  const rows = bench.queue('rows');
+  const rows = testbed.queue('rows');
   const sheets = { success: [] as string[], error: [] as string[] };
   let mailedTo = '';
-  bench.worker(
+  testbed.worker(
     'rows',
     async (job) => {
       if (job.name === 'mail-results') {
@@ -83,7 +83,7 @@ test('spreadsheet: one job per row, then the owner is mailed a sheet of successe
     },
     { concurrency: 10 },
   );
-  bench.batchWorker();
+  testbed.batchWorker();
   const batch = await rows.createBatch({
     on: { complete: { name: 'mail-results', data: { owner: 'boss@example.com' } } },
   });
@@ -101,11 +101,11 @@ test('spreadsheet: one job per row, then the owner is mailed a sheet of successe
   expect(sheets.error).toContain('row 5: no e-mail');
 });
 
-test('images: the product becomes visible when the last image is there, and only then', async ({ bench }) => {
-  const images = bench.queue('images');
+test('images: the product becomes visible when the last image is there, and only then', async ({ testbed }) => {
+  const images = testbed.queue('images');
   const uploaded = new Set<number>();
   const visible: number[] = [];
-  bench.worker(
+  testbed.worker(
     'images',
     async (job) => {
       if (job.name === 'mark-visible') {
@@ -118,7 +118,7 @@ test('images: the product becomes visible when the last image is there, and only
     },
     { concurrency: 4 },
   );
-  bench.batchWorker();
+  testbed.batchWorker();
   const upload = (pid: number, jobOptions: { attempts: number }) =>
     images.addBatch(
       { on: { success: { name: 'mark-visible', data: { pid } } }, jobOptions },
@@ -131,11 +131,13 @@ test('images: the product becomes visible when the last image is there, and only
   expect(visible).toEqual([1]);
 });
 
-test('workflow: rows in parallel without retries, then one notification that knows all outcomes', async ({ bench }) => {
-  const imports = bench.queue('imports');
+test('workflow: rows in parallel without retries, then one notification that knows all outcomes', async ({
+  testbed,
+}) => {
+  const imports = testbed.queue('imports');
   const notified: unknown[] = [];
   const runs: string[] = [];
-  bench.worker(
+  testbed.worker(
     'imports',
     async (job) => {
       runs.push(job.name);
@@ -154,7 +156,7 @@ test('workflow: rows in parallel without retries, then one notification that kno
     },
     { concurrency: 5 },
   );
-  bench.batchWorker();
+  testbed.batchWorker();
   const workflow = await imports.addBatch(
     { jobOptions: { attempts: 5 }, on: { complete: { name: 'notify-user', data: { user: 42 } } } },
     [{ name: 'load-file', data: { file: 's3://bucket/file.csv' } }],
@@ -164,10 +166,10 @@ test('workflow: rows in parallel without retries, then one notification that kno
   expect(runs.filter((name) => name === 'import-row')).toHaveLength(30);
 });
 
-test('weekly mail: members are removed as they complete, and the admins are told at the end', async ({ bench }) => {
-  const mail = bench.queue('mail', { defaultJobOptions: { removeOnComplete: true, removeOnFail: true } });
+test('weekly mail: members are removed as they complete, and the admins are told at the end', async ({ testbed }) => {
+  const mail = testbed.queue('mail', { defaultJobOptions: { removeOnComplete: true, removeOnFail: true } });
   const told: unknown[] = [];
-  bench.worker(
+  testbed.worker(
     'mail',
     async (job) => {
       if (job.name === 'notify-admin') {
@@ -178,7 +180,7 @@ test('weekly mail: members are removed as they complete, and the admins are told
     },
     { concurrency: 20 },
   );
-  bench.batchWorker();
+  testbed.batchWorker();
   const recipients = [...Array.from({ length: 200 }, (_, i) => `reader${i}@example.com`), 'bounce@example.com'];
   const batch = await mail.createBatch({ id: 'email-blast-2026-47', on: { complete: { name: 'notify-admin' } } });
   await batch.addBulk(recipients.map((to) => ({ name: 'weekly', data: { to } })));

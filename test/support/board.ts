@@ -5,7 +5,7 @@ import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import { ExpressAdapter } from '@bull-board/express';
 import express from 'express';
 import { BatchBoardAdapter } from '../../src/surfaces/bull-board/index.js';
-import type { AnyQueue, Bench } from './test.js';
+import type { AnyQueue, Testbed } from './test.js';
 
 export type AdapterName = 'BullMQAdapter' | 'BatchBoardAdapter';
 
@@ -29,7 +29,7 @@ export interface Board {
 
 /** Bull Board as an application serves it, with these queues. */
 export async function boardOf(
-  bench: Bench,
+  testbed: Testbed,
   queues: readonly AnyQueue[],
   adapter: AdapterName,
   options: ConstructorParameters<typeof BullMQAdapter>[1] = {},
@@ -41,7 +41,7 @@ export async function boardOf(
   app.use('/board', serverAdapter.getRouter());
   const server = app.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  bench.use({ close: async () => void server.close() });
+  testbed.use({ close: async () => void server.close() });
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/board`;
   const ask =
     (method: string) =>

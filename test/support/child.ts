@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { programPath } from './programs.js';
-import type { Bench } from './test.js';
+import type { Testbed } from './test.js';
 
 export interface Child {
   readonly process: ChildProcess;
@@ -15,14 +15,14 @@ export interface Child {
 /**
  * Runs a program of programs.ts in a process of its own, against the same BullMQ and in the same prefix as the test.
  */
-export function runChild(program: string, bench: Bench, args: Record<string, unknown>): Child {
+export function runChild(program: string, testbed: Testbed, args: Record<string, unknown>): Child {
   const child = spawn(process.execPath, ['--enable-source-maps', programPath(program), JSON.stringify(args)], {
     stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, TEST_CONNECTION: JSON.stringify(bench.connection), TEST_PREFIX: bench.prefix },
+    env: { ...process.env, TEST_CONNECTION: JSON.stringify(testbed.connection), TEST_PREFIX: testbed.prefix },
   });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const ended = once(child, 'exit').then(([code, signal]) => code ?? signal);
-  bench.use({
+  testbed.use({
     async close() {
       child.kill('SIGKILL');
       await ended;

@@ -61,8 +61,8 @@ interface Link {
  * it), a transaction, any other command; not what a connection says to get ready, and not the waiting of a worker.
  *
  * @example
- * const held = await bench.heldConnection();
- * const batch = await bench.queue('users', { connection: held.connection }).createBatch();
+ * const held = await testbed.heldConnection();
+ * const batch = await testbed.queue('users', { connection: held.connection }).createBatch();
  * await held.idle();
  * held.countFrom();
  * held.holdBefore(1);

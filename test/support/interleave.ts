@@ -3,7 +3,7 @@ import { inject } from 'vitest';
 import type { BatchWorker, BatchWorkerOptions } from '../../src/index.js';
 import type { HeldConnection } from './held-connection.js';
 import { notePositions } from './positions.js';
-import { type Bench, withBench } from './test.js';
+import { type Testbed, withTestbed } from './test.js';
 
 /** How many situations are played at the same time: most of their time is waiting. */
 const AT_ONCE = 4;
@@ -15,9 +15,9 @@ type ErrorClass = abstract new (...args: any[]) => Error;
 
 export interface Interleaving<S> {
   /**
-   * Sets up a fresh situation, in a prefix of its own. The actor uses `held.connection`, all others `bench.connection`.
+   * Sets up a fresh situation, in a prefix of its own. The actor uses `held.connection`, all others `testbed.connection`.
    */
-  setup(bench: Bench, held: HeldConnection): Promise<S>;
+  setup(testbed: Testbed, held: HeldConnection): Promise<S>;
   /** What is stopped before each of its commands: one call, or what makes a BatchWorker on the held connection work. */
   actor(situation: S): Promise<unknown>;
   /** What the others do while the actor is held. It must be able to end without the actor. */
@@ -64,20 +64,25 @@ interface Seen {
  * runs to its end meanwhile, the first goes on, and the verdict looks at what became of it. First, to count the
  * commands, the actor runs undisturbed and the other one after it.
  */
-export function interleave<S>(bench: Bench, pair: Interleaving<S>): Promise<Played> {
-  return playAll(bench, (own, held, position) => race(own, held, pair, position));
+export function interleave<S>(testbed: Testbed, pair: Interleaving<S>): Promise<Played> {
+  return playAll(testbed, (own, held, position) => race(own, held, pair, position));
 }
 
 /**
  * Plays a call as often as it sends commands, and loses the reply of each in turn: it must resolve, with the same
  * effect.
  */
-export function withLostReplies<S>(bench: Bench, call: LostReplies<S>): Promise<Played> {
-  return playAll(bench, (own, held, position) => lose(own, held, call, position));
+export function withLostReplies<S>(testbed: Testbed, call: LostReplies<S>): Promise<Played> {
+  return playAll(testbed, (own, held, position) => lose(own, held, call, position));
 }
 
-async function race<S>(bench: Bench, held: HeldConnection, pair: Interleaving<S>, position?: number): Promise<Seen> {
-  const situation = await begin(bench, held, pair);
+async function race<S>(
+  testbed: Testbed,
+  held: HeldConnection,
+  pair: Interleaving<S>,
+  position?: number,
+): Promise<Seen> {
+  const situation = await begin(testbed, held, pair);
   const { actor, stopped } = await stopAt(situation, held, pair, position);
   const seen = { commands: [...held.commands], isReached: stopped !== undefined };
   const where = stopped ? `held before command ${stopped.position} (${stopped.name})` : 'the other one after the actor';
@@ -108,8 +113,8 @@ async function stopAt<S>(situation: S, held: HeldConnection, pair: Interleaving<
   return { actor, stopped };
 }
 
-async function lose<S>(bench: Bench, held: HeldConnection, call: LostReplies<S>, position?: number): Promise<Seen> {
-  const situation = await begin(bench, held, call);
+async function lose<S>(testbed: Testbed, held: HeldConnection, call: LostReplies<S>, position?: number): Promise<Seen> {
+  const situation = await begin(testbed, held, call);
   if (position !== undefined) {
     held.loseReply(position);
   }
@@ -125,8 +130,8 @@ async function lose<S>(bench: Bench, held: HeldConnection, call: LostReplies<S>,
   });
 }
 
-async function begin<S>(bench: Bench, held: HeldConnection, { setup }: Pick<Interleaving<S>, 'setup'>): Promise<S> {
-  const situation = await patiently('the setup', setup(bench, held));
+async function begin<S>(testbed: Testbed, held: HeldConnection, { setup }: Pick<Interleaving<S>, 'setup'>): Promise<S> {
+  const situation = await patiently('the setup', setup(testbed, held));
   await patiently('what the setup began on the held connection', held.idle());
   held.countFrom();
   return situation;
@@ -137,11 +142,11 @@ async function begin<S>(bench: Bench, held: HeldConnection, { setup }: Pick<Inte
  * options say so, so that the count is the same every time.
  */
 export async function heldBatchWorker(
-  bench: Bench,
+  testbed: Testbed,
   held: HeldConnection,
   options: Partial<BatchWorkerOptions> = {},
 ): Promise<BatchWorker> {
-  const worker = bench.batchWorker({
+  const worker = testbed.batchWorker({
     connection: held.connection,
     // Several at a time would look for the next batch beside the one that they run.
     concurrency: 1,
@@ -162,12 +167,12 @@ export async function heldBatchWorker(
  * Plays undisturbed, to count the commands, and then each position, in a prefix and with a held connection of its own.
  */
 async function playAll(
-  { connection, redis, prefix }: Bench,
-  play: (bench: Bench, held: HeldConnection, position?: number) => Promise<Seen>,
+  { connection, redis, prefix }: Testbed,
+  play: (testbed: Testbed, held: HeldConnection, position?: number) => Promise<Seen>,
 ): Promise<Played> {
   const playOne = (position = 0) =>
-    withBench({ connection, redis, prefix: `${prefix}-${String(position).padStart(4, '0')}` }, async (bench) =>
-      play(bench, await bench.heldConnection(), position || undefined),
+    withTestbed({ connection, redis, prefix: `${prefix}-${String(position).padStart(4, '0')}` }, async (testbed) =>
+      play(testbed, await testbed.heldConnection(), position || undefined),
     );
   const { commands } = await playOne();
   const failures: unknown[] = [];

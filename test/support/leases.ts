@@ -1,4 +1,4 @@
-import type { Bench } from './test.js';
+import type { Testbed } from './test.js';
 
 const END_LEASE = `
 for _, key in ipairs(KEYS) do
@@ -10,7 +10,7 @@ end`;
 
 /** Does to the leases of removals whose holder is frozen what time would do, as long as the work goes on. */
 export async function withoutLeases<T>(
-  { redis, prefix }: Pick<Bench, 'redis' | 'prefix'>,
+  { redis, prefix }: Pick<Testbed, 'redis' | 'prefix'>,
   batchIds: readonly string[],
   work: Promise<T>,
 ): Promise<T> {

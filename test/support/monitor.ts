@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
-import type { Bench } from './test.js';
+import type { Testbed } from './test.js';
 
 /** A command as Redis tells of it, e.g. ['evalsha', 'c868…', '1', 'key']. */
 export interface MonitoredCommand {
@@ -13,10 +13,10 @@ export interface MonitoredCommand {
  * Calls back for each command that Redis executes from now on, also for those of other tests. It reads the lines of
  * MONITOR itself: ioredis takes a line that comes together with the reply for an error.
  */
-export async function monitorRedis(bench: Bench, seen: (command: MonitoredCommand) => void): Promise<void> {
-  const { host = 'localhost', port = 6379 } = bench.connection as { host?: string; port?: number };
+export async function monitorRedis(testbed: Testbed, seen: (command: MonitoredCommand) => void): Promise<void> {
+  const { host = 'localhost', port = 6379 } = testbed.connection as { host?: string; port?: number };
   const socket = connect(port, host);
-  bench.use({ close: async () => void socket.destroy() });
+  testbed.use({ close: async () => void socket.destroy() });
   socket.write('MONITOR\r\n');
   await new Promise<void>((resolve, reject) => {
     socket.once('error', reject);

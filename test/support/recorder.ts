@@ -1,10 +1,10 @@
 import { BatchRedis } from '../../src/record/batch-redis.js';
 import { type ScriptClient, scriptClientOf } from '../../src/record/client.js';
-import type { Bench } from './test.js';
+import type { Testbed } from './test.js';
 
 /** A real client that notes how many texts, and how many bytes of them, each reply has. */
-export function recorder(bench: Bench) {
-  const client = scriptClientOf(bench.redis);
+export function recorder(testbed: Testbed) {
+  const client = scriptClientOf(testbed.redis);
   const replies: { readonly texts: number; readonly bytes: number }[] = [];
   const recording: ScriptClient = {
     defineCommand: (name, definition) => client.defineCommand(name, definition),
@@ -15,7 +15,7 @@ export function recorder(bench: Bench) {
       return reply;
     },
   };
-  return { redis: new BatchRedis(recording, bench.prefix, 'batches'), replies };
+  return { redis: new BatchRedis(recording, testbed.prefix, 'batches'), replies };
 }
 
 function textsOf(reply: unknown): string[] {

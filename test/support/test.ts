@@ -18,7 +18,7 @@ const CLOSING_MS = 10_000;
 const CLOSING_AFTER_FAILURE_MS = 3_000;
 const UNREF = { ref: false };
 
-export interface Bench {
+export interface Testbed {
   readonly prefix: string;
   readonly connection: { host: string; port: number };
   readonly redis: Redis;
@@ -38,9 +38,9 @@ export interface Bench {
  * A prefix of its own, and everything that was opened is closed; afterwards only keys of the test's own queues may be
  * there.
  */
-export const test = base.extend<{ bench: Bench }>({
+export const test = base.extend<{ testbed: Testbed }>({
   // biome-ignore lint/correctness/noEmptyPattern: vitest wants a pattern
-  bench: async ({}, use) => {
+  testbed: async ({}, use) => {
     const { hostname: host, port, username, password, pathname } = new URL(inject('redisUrl'));
     const connection = {
       host,
@@ -51,22 +51,22 @@ export const test = base.extend<{ bench: Bench }>({
     };
     const redis = new Redis(connection);
     try {
-      await withBench({ connection, redis, prefix: `test-${randomUUID().slice(0, 13)}` }, use);
+      await withTestbed({ connection, redis, prefix: `test-${randomUUID().slice(0, 13)}` }, use);
     } finally {
       await redis.quit();
     }
   },
 });
 
-/** Gives `use` a bench; afterwards it is cleaned up, also when `use` throws. For tests that set up many situations. */
-export async function withBench<T>(
-  { connection, redis, prefix }: Pick<Bench, 'connection' | 'redis' | 'prefix'>,
-  use: (bench: Bench) => Promise<T>,
+/** Gives `use` a testbed; afterwards it is cleaned up, also when `use` throws. For tests that set up many situations. */
+export async function withTestbed<T>(
+  { connection, redis, prefix }: Pick<Testbed, 'connection' | 'redis' | 'prefix'>,
+  use: (testbed: Testbed) => Promise<T>,
 ): Promise<T> {
   const closables: { close(): Promise<unknown> }[] = [];
   const heldConnections: HeldConnection[] = [];
   const names = new Set(['batches', 'batch-callbacks']);
-  const bench: Bench = {
+  const testbed: Testbed = {
     prefix,
     connection,
     redis,
@@ -76,23 +76,23 @@ export async function withBench<T>(
     },
     owns: (name) => void names.add(name),
     plainQueue(name, options = {}) {
-      bench.owns(name);
-      return bench.use(new Queue(name, { connection, prefix, ...options }) as AnyQueue);
+      testbed.owns(name);
+      return testbed.use(new Queue(name, { connection, prefix, ...options }) as AnyQueue);
     },
     queue(name, options) {
-      return withBatches(bench.plainQueue(name, options));
+      return withBatches(testbed.plainQueue(name, options));
     },
     worker(name, processor, options = {}) {
-      bench.owns(name);
+      testbed.owns(name);
       const worker = new Worker(name, processor, { connection, prefix, ...options });
       worker.on('error', () => {});
-      bench.use(onceReady(worker));
+      testbed.use(onceReady(worker));
       return worker;
     },
     batchWorker(options = {}) {
       // Without the reconciler, unless the test is about it: what is to work must not work only because it is repaired.
       const worker = new BatchWorker({ connection, prefix, reconcileInterval: 3_600_000, ...options });
-      bench.use(onceReady(worker));
+      testbed.use(onceReady(worker));
       return worker;
     },
     async heldConnection(options = {}) {
@@ -106,7 +106,7 @@ export async function withBench<T>(
   let result: T;
   let patienceMs = CLOSING_AFTER_FAILURE_MS;
   try {
-    result = await use(bench);
+    result = await use(testbed);
     patienceMs = CLOSING_MS;
   } finally {
     for (const held of heldConnections) {

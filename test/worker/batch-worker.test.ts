@@ -4,10 +4,10 @@ import { startPrivateRedis } from '../support/private-redis.js';
 import { describe, eventually, expect, gate, test } from '../support/test.js';
 
 describe('BatchWorker', () => {
-  test('any number of them share the work: every callback is enqueued once', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('any number of them share the work: every callback is enqueued once', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const ran: string[] = [];
-    bench.worker(
+    testbed.worker(
       'users',
       async (job) => {
         if (job.name !== 'row') ran.push(`${job.name} ${job.data.batch.id}`);
@@ -15,7 +15,7 @@ describe('BatchWorker', () => {
       { concurrency: 20 },
     );
     for (let i = 0; i < 5; i++) {
-      bench.batchWorker();
+      testbed.batchWorker();
     }
     const batches = await Promise.all(
       Array.from({ length: 40 }, () =>
@@ -29,13 +29,13 @@ describe('BatchWorker', () => {
     expect(ran.sort()).toEqual(batches.flatMap(({ id }) => [`complete ${id}`, `success ${id}`]).sort());
   });
 
-  test('tells when a batch has finished, and how', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.worker('users', async (job) => {
+  test('tells when a batch has finished, and how', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.worker('users', async (job) => {
       if (job.data.fails) throw new Error('no');
     });
     const finished: { batchId: string; succeeded: boolean }[] = [];
-    bench.batchWorker().on('finished', (batch) => finished.push(batch));
+    testbed.batchWorker().on('finished', (batch) => finished.push(batch));
     const good = await users.addBatch({}, [{ name: 'row', data: {} }]);
     await good.waitUntilFinished(10_000);
     const bad = await users.addBatch({}, [{ name: 'row', data: { fails: true } }]);
@@ -47,47 +47,47 @@ describe('BatchWorker', () => {
     ]);
   });
 
-  test('close() leaves unfinished batches to the next one', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('close() leaves unfinished batches to the next one', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const held = gate();
-    bench.worker('users', async (job) => {
+    testbed.worker('users', async (job) => {
       if (job.name === 'row') await held.opened;
     });
-    const first = bench.batchWorker();
+    const first = testbed.batchWorker();
     await first.waitUntilReady();
     const batch = await users.addBatch({ on: { complete: { name: 'done' } } }, [{ name: 'row', data: {} }]);
-    await eventually(async () => (await bench.plainQueue('batches').getWaitingChildrenCount()) === 1);
+    await eventually(async () => (await testbed.plainQueue('batches').getWaitingChildrenCount()) === 1);
     await first.close();
     await first.close();
     held.open();
     await eventually(async () => (await batch.status()).pending === 0);
     expect((await batch.status()).state).toBe('finishing');
-    bench.batchWorker();
+    testbed.batchWorker();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded' });
   });
 
-  test('an error of a step reaches the error event, and the step is tried again', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('an error of a step reaches the error event, and the step is tried again', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const ran: string[] = [];
-    bench.worker('users', async (job) => void ran.push(job.name));
+    testbed.worker('users', async (job) => void ran.push(job.name));
     const errors: Error[] = [];
     // The queue of the callback is unusable for a while: its wait list is not a list.
-    const blocked = `${bench.prefix}:mail:wait`;
-    await bench.redis.set(blocked, 'not a list');
-    bench.worker('mail', async (job) => void ran.push(job.name));
-    bench.batchWorker().on('error', (error) => errors.push(error));
+    const blocked = `${testbed.prefix}:mail:wait`;
+    await testbed.redis.set(blocked, 'not a list');
+    testbed.worker('mail', async (job) => void ran.push(job.name));
+    testbed.batchWorker().on('error', (error) => errors.push(error));
     const batch = await users.addBatch({ on: { complete: { name: 'mailed', queue: 'mail' } } }, [
       { name: 'row', data: {} },
     ]);
     await eventually(() => errors.length > 0);
     expect(errors[0]?.message).toContain('WRONGTYPE');
     expect((await batch.status()).finishedAt).toBeUndefined();
-    await bench.redis.del(blocked);
+    await testbed.redis.del(blocked);
     // The refused attempt may have stored the job before it failed half-way: BullMQ's script is not undone.
     const status = await eventually(async () => {
       const now = await batch.status();
       return now.finishedAt !== undefined ||
-        (await bench.redis.exists(`${bench.prefix}:mail:${now.callbacks[0]?.jobId}`)) === 1
+        (await testbed.redis.exists(`${testbed.prefix}:mail:${now.callbacks[0]?.jobId}`)) === 1
         ? now
         : undefined;
     });
@@ -95,21 +95,21 @@ describe('BatchWorker', () => {
   });
 
   test('while Redis refuses to write, the user hears one sentence now and then; afterwards the batches go on', async ({
-    bench,
+    testbed,
   }) => {
     const full = await startPrivateRedis({ env: { ...process.env, REDIS_URL: '' } });
     const connection = { host: '127.0.0.1', port: Number(new URL(full.url).port) };
     const redis = new Redis(connection);
-    bench.use({
+    testbed.use({
       async close() {
         redis.disconnect();
         await full.stop();
       },
     });
-    const users = bench.queue('users', { connection });
+    const users = testbed.queue('users', { connection });
     const batches = await Promise.all(Array.from({ length: 10 }, () => users.addBatch({}, [])));
     await redis.config('SET', 'maxmemory', '1');
-    const batchWorker = bench.batchWorker({ connection, reconcileInterval: 10, sweepInterval: 10 });
+    const batchWorker = testbed.batchWorker({ connection, reconcileInterval: 10, sweepInterval: 10 });
     const errors: Error[] = [];
     batchWorker.on('error', (error) => errors.push(error));
     const refused = async () => Number(/errorstat_OOM:count=(\d+)/.exec(await redis.info('errorstats'))?.[1] ?? 0);
@@ -121,8 +121,8 @@ describe('BatchWorker', () => {
     await Promise.all([batchWorker.close(), users.close()]);
   });
 
-  test('an error without a listener is printed and does not end the process', async ({ bench }) => {
-    const worker = bench.batchWorker({ connection: { host: '127.0.0.1', port: 1, retryStrategy: () => null } });
+  test('an error without a listener is printed and does not end the process', async ({ testbed }) => {
+    const worker = testbed.batchWorker({ connection: { host: '127.0.0.1', port: 1, retryStrategy: () => null } });
     const printed: unknown[] = [];
     const { error } = console;
     console.error = (...args: unknown[]) => void printed.push(args);
@@ -143,45 +143,45 @@ describe('BatchWorker', () => {
     [{ batchesQueue: 'a', connection: { isCluster: true } }, "Queue 'a' is on a Redis Cluster with the prefix 'bull'"],
     [{ connection: undefined }, 'connection must be an object, not undefined'],
     [{ connection: { isCluster: true } }, "Queue 'batches' is on a Redis Cluster with the prefix 'bull'"],
-  ] as const)('refuses %o', ([options, message], { bench }) => {
-    expect(() => new BatchWorker({ connection: bench.connection, ...options } as never)).toThrow(message);
+  ] as const)('refuses %o', ([options, message], { testbed }) => {
+    expect(() => new BatchWorker({ connection: testbed.connection, ...options } as never)).toThrow(message);
   });
 });
 
 describe('the reconciler', () => {
   const eager = { reconcileInterval: 20, missingAfter: 1 };
 
-  test('wakes a sealed batch that is delayed as if it were open', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.worker('users', async () => {});
+  test('wakes a sealed batch that is delayed as if it were open', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.worker('users', async () => {});
     const batch = await users.addBatch({}, [{ name: 'row', data: {} }]);
     // What a BatchWorker leaves that is killed after it has put an unsealed batch back, and before it looks again.
-    const key = `${bench.prefix}:batches`;
-    await bench.redis.zadd(`${key}:delayed`, (Date.now() + 86_400_000) * 4096, batch.id);
+    const key = `${testbed.prefix}:batches`;
+    await testbed.redis.zadd(`${key}:delayed`, (Date.now() + 86_400_000) * 4096, batch.id);
     const repaired: unknown[] = [];
-    bench.batchWorker(eager).on('repaired', (repair) => repaired.push(repair));
+    testbed.batchWorker(eager).on('repaired', (repair) => repaired.push(repair));
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded' });
     expect(repaired).toContainEqual({ batchId: batch.id, missing: 0, settled: 0, woken: true });
   });
 
-  test('wakes a sealed batch that waits for nothing, and counts what it did', async ({ bench }) => {
-    const users = bench.queue('users');
-    const first = bench.batchWorker();
+  test('wakes a sealed batch that waits for nothing, and counts what it did', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const first = testbed.batchWorker();
     const batch = await users.createBatch();
     await batch.add('row', {}, { delay: 3_600_000 });
     await batch.seal();
-    await eventually(async () => (await bench.plainQueue('batches').getWaitingChildrenCount()) === 1);
+    await eventually(async () => (await testbed.plainQueue('batches').getWaitingChildrenCount()) === 1);
     await first.close();
-    await bench.redis.del(`${bench.prefix}:batches:${batch.id}:dependencies`);
-    const worker = bench.batchWorker(eager);
+    await testbed.redis.del(`${testbed.prefix}:batches:${batch.id}:dependencies`);
+    const worker = testbed.batchWorker(eager);
     expect(worker.repairs).toEqual({ missing: 0, settled: 0, woken: 0 });
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', missing: 1 });
     expect(worker.repairs.woken).toBeGreaterThan(0);
   });
 
-  test('enqueues a callback again whose job is gone, and calls nothing missing', async ({ bench }) => {
-    const users = bench.queue('users');
-    const worker = bench.batchWorker(eager);
+  test('enqueues a callback again whose job is gone, and calls nothing missing', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const worker = testbed.batchWorker(eager);
     const repaired: BatchRepair[] = [];
     worker.on('repaired', (repair) => repaired.push(repair));
     const on = { complete: { name: 'complete', opts: { delay: 3_600_000 } } };
@@ -190,25 +190,25 @@ describe('the reconciler', () => {
       const [callback] = (await batch.status()).callbacks;
       return callback?.state === 'enqueued' ? callback : undefined;
     });
-    await bench.redis.del(`${bench.prefix}:users:${jobId}`);
+    await testbed.redis.del(`${testbed.prefix}:users:${jobId}`);
     await eventually(() => users.getJob(jobId));
     expect(repaired.every(({ missing }) => missing === 0)).toBe(true);
     await (await users.getJob(jobId))?.promote();
-    bench.worker('users', async () => {});
+    testbed.worker('users', async () => {});
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 0 });
   });
 
-  test('calls a member without a job missing, when the batch is sealed', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('calls a member without a job missing, when the batch is sealed', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const ran: string[] = [];
-    bench.worker('users', async (job) => void ran.push(job.name));
+    testbed.worker('users', async (job) => void ran.push(job.name));
     const repaired: unknown[] = [];
-    bench.batchWorker(eager).on('repaired', (repair) => repaired.push(repair));
+    testbed.batchWorker(eager).on('repaired', (repair) => repaired.push(repair));
     const batch = await users.createBatch({ on: { complete: { name: 'complete' }, success: { name: 'success' } } });
     await batch.add('row', {});
     const gone = await batch.add('gone', {}, { delay: 3_600_000 });
     // Evicted, or deleted by hand: nothing tells the batch.
-    await bench.redis.del(`${bench.prefix}:users:${gone.id}`);
+    await testbed.redis.del(`${testbed.prefix}:users:${gone.id}`);
     await batch.seal();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({
       state: 'failed',
@@ -220,24 +220,24 @@ describe('the reconciler', () => {
     expect(repaired).toContainEqual({ batchId: batch.id, missing: 1, settled: 0, woken: true });
   });
 
-  test('leaves a member without a job alone while the batch is open, or was just added to', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('leaves a member without a job alone while the batch is open, or was just added to', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     const gone = await batch.add('gone', {});
-    await bench.redis.del(`${bench.prefix}:users:${gone.id}`);
+    await testbed.redis.del(`${testbed.prefix}:users:${gone.id}`);
     const sealed = await users.createBatch();
     const late = await sealed.add('late', {});
-    await bench.redis.del(`${bench.prefix}:users:${late.id}`);
+    await testbed.redis.del(`${testbed.prefix}:users:${late.id}`);
     await sealed.seal();
     // A batch behind them in the round, with damage that is mended at once, shows that the reconciler has been there.
     const witness = await users.createBatch();
     await witness.add('witness', {}, { jobId: 'witness' });
-    bench.worker('users', async () => {});
+    testbed.worker('users', async () => {});
     await eventually(async () => (await users.getJobState('witness')) === 'completed');
-    await bench.redis.sadd(`${bench.prefix}:batches:${witness.id}:dependencies`, `${bench.prefix}:users:witness`);
+    await testbed.redis.sadd(`${testbed.prefix}:batches:${witness.id}:dependencies`, `${testbed.prefix}:users:witness`);
     await witness.seal();
     const repaired: string[] = [];
-    const worker = bench.batchWorker({ reconcileInterval: 20, missingAfter: 3_600_000 });
+    const worker = testbed.batchWorker({ reconcileInterval: 20, missingAfter: 3_600_000 });
     worker.on('repaired', ({ batchId }) => repaired.push(batchId));
     await witness.waitUntilFinished(10_000);
     expect(repaired).toEqual([witness.id]);
@@ -247,9 +247,9 @@ describe('the reconciler', () => {
 
   test.for(['completed', 'failed'])(
     'settles a member that was added once more after it had %s',
-    async (outcome, { bench }) => {
-      const users = bench.queue('users');
-      bench.worker('users', async () => {
+    async (outcome, { testbed }) => {
+      const users = testbed.queue('users');
+      testbed.worker('users', async () => {
         if (outcome === 'failed') throw new Error('no');
         return 7;
       });
@@ -258,9 +258,12 @@ describe('the reconciler', () => {
       await eventually(async () => (await users.getJobState('row-1')) === outcome);
       // What a reconnecting client does to a command whose answer it missed: BullMQ puts the job back into the
       // dependencies.
-      await bench.redis.sadd(`${bench.prefix}:batches:${batch.id}:dependencies`, `${bench.prefix}:users:${job.id}`);
+      await testbed.redis.sadd(
+        `${testbed.prefix}:batches:${batch.id}:dependencies`,
+        `${testbed.prefix}:users:${job.id}`,
+      );
       await batch.seal();
-      bench.batchWorker(eager);
+      testbed.batchWorker(eager);
       expect(await batch.waitUntilFinished(10_000)).toMatchObject({
         state: outcome === 'failed' ? 'failed' : 'succeeded',
         total: 1,
@@ -270,38 +273,38 @@ describe('the reconciler', () => {
     },
   );
 
-  test('calls a member missing whose id was used elsewhere before its job was added', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('calls a member missing whose id was used elsewhere before its job was added', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     await batch.add('row', {}, { jobId: 'taken' });
     // What a producer leaves that is killed between registering and adding; then somebody else uses the id.
-    await bench.redis.del(`${bench.prefix}:users:taken`);
-    await bench.redis.del(`${bench.prefix}:users:wait`);
+    await testbed.redis.del(`${testbed.prefix}:users:taken`);
+    await testbed.redis.del(`${testbed.prefix}:users:wait`);
     await users.add('theirs', {}, { jobId: 'taken', delay: 3_600_000 });
     await expect(batch.add('row', {}, { jobId: 'taken' })).rejects.toThrow("a job with the id 'taken' exists");
     await batch.seal();
-    bench.batchWorker(eager);
+    testbed.batchWorker(eager);
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', total: 1, missing: 1 });
   });
 
-  test('goes on with the others when one batch cannot be looked at', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('goes on with the others when one batch cannot be looked at', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const broken = await users.addBatch({}, [{ name: 'row', data: {} }]);
-    bench.worker('users', async () => {
+    testbed.worker('users', async () => {
       throw new Error('no');
     });
-    const first = bench.batchWorker();
+    const first = testbed.batchWorker();
     await broken.waitUntilFinished(10_000);
     const good = await users.createBatch();
     const member = await good.add('gone', {}, { delay: 3_600_000 });
-    await bench.redis.del(`${bench.prefix}:users:${member.id}`);
-    const failures = `${bench.prefix}:batches:${broken.id}:failed`;
-    await bench.redis.del(failures);
-    await bench.redis.set(failures, 'not a hash');
+    await testbed.redis.del(`${testbed.prefix}:users:${member.id}`);
+    const failures = `${testbed.prefix}:batches:${broken.id}:failed`;
+    await testbed.redis.del(failures);
+    await testbed.redis.set(failures, 'not a hash');
     await first.close();
     await good.seal();
     const errors: Error[] = [];
-    const worker = bench.batchWorker({ ...eager, missingAfter: 500 });
+    const worker = testbed.batchWorker({ ...eager, missingAfter: 500 });
     worker.on('error', (error) => errors.push(error));
     // The broken one has been met, in the part of the round that comes after the good one's, before the good one is
     // due.
@@ -309,17 +312,17 @@ describe('the reconciler', () => {
     expect(await good.waitUntilFinished(10_000)).toMatchObject({ missing: 1 });
   });
 
-  test('goes through the members of a large batch in slices, and one reconciler leads', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('goes through the members of a large batch in slices, and one reconciler leads', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     await batch.addBulk(Array.from({ length: 3000 }, (_, i) => ({ name: 'row', data: i, opts: { jobId: `r${i}` } })));
-    const gone = Array.from({ length: 300 }, (_, i) => `${bench.prefix}:users:r${i * 10}`);
-    await bench.redis.del(...gone);
+    const gone = Array.from({ length: 300 }, (_, i) => `${testbed.prefix}:users:r${i * 10}`);
+    await testbed.redis.del(...gone);
     await batch.seal();
     let missing = 0;
     const byWorker = [0, 0];
     byWorker.forEach((_, i) => {
-      bench.batchWorker(eager).on('repaired', (repair) => {
+      testbed.batchWorker(eager).on('repaired', (repair) => {
         missing += repair.missing;
         byWorker[i] = (byWorker[i] ?? 0) + repair.missing;
       });

@@ -3,13 +3,13 @@ import { describe, eventually, expect, test } from '../support/test.js';
 
 describe('callbacks that the BatchWorker runs', () => {
   test('a callback that is given by name is run by the function of that name, and the batch finishes', async ({
-    bench,
+    testbed,
   }) => {
     const seen: CallbackJob[] = [];
     const callbacks = { 'finished-import': async (job: CallbackJob) => void seen.push(job) };
-    const users = withBatches(bench.queue('users'), { callbacks });
-    bench.worker('users', async () => 1);
-    bench.batchWorker({ callbacks });
+    const users = withBatches(testbed.queue('users'), { callbacks });
+    testbed.worker('users', async () => 1);
+    testbed.batchWorker({ callbacks });
     const batch = await users.addBatch({ on: { complete: 'finished-import' } }, [{ name: 'a', data: {} }]);
     const { state } = await batch.waitUntilFinished(20_000);
     expect(state).toBe('succeeded');
@@ -19,9 +19,9 @@ describe('callbacks that the BatchWorker runs', () => {
   });
 
   test('callbacks of both kinds go to their queues, and data can be given with the queue of the BatchWorker', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
+    const users = testbed.queue('users');
     const batch = await users.createBatch({
       on: {
         complete: [{ name: 'report' }, { queue: 'batch-callbacks', name: 'finished-import', data: { org: 7 } }],
@@ -36,9 +36,11 @@ describe('callbacks that the BatchWorker runs', () => {
     ]);
   });
 
-  test('a name that is not in the map is refused when the batch is created, with those that are', async ({ bench }) => {
+  test('a name that is not in the map is refused when the batch is created, with those that are', async ({
+    testbed,
+  }) => {
     const callbacks = { 'finished-import': () => {}, 'tell-ops': () => {} };
-    const users = withBatches(bench.queue('users'), { callbacks });
+    const users = withBatches(testbed.queue('users'), { callbacks });
     const misspelt: { on: object } = { on: { complete: 'finished-imports' } };
     await expect(users.createBatch(misspelt)).rejects.toThrow(
       "on.complete: there is no callback 'finished-imports' among 'callbacks'. Did you mean 'finished-import'? " +
@@ -52,11 +54,11 @@ describe('callbacks that the BatchWorker runs', () => {
   });
 
   test('a BatchWorker that does not know a callback fails it, and its batch, with those that it knows', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
+    const users = testbed.queue('users');
     const failed: FailedCallback[] = [];
-    bench.batchWorker({ callbacks: { other: () => {} } }).on('callbackFailed', (callback) => failed.push(callback));
+    testbed.batchWorker({ callbacks: { other: () => {} } }).on('callbackFailed', (callback) => failed.push(callback));
     const batch = await users.addBatch({ on: { complete: 'finished-import' } }, []);
     const { state, failedReason } = await batch.waitUntilFinished(20_000);
     expect(state).toBe('failed');
@@ -66,8 +68,8 @@ describe('callbacks that the BatchWorker runs', () => {
     ]);
   });
 
-  test('a callback is retried under its own options', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('a callback is retried under its own options', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const runs: number[] = [];
     const tried: boolean[] = [];
     const callbacks = {
@@ -78,16 +80,16 @@ describe('callbacks that the BatchWorker runs', () => {
         }
       },
     };
-    bench.batchWorker({ callbacks }).on('callbackFailed', ({ isTriedAgain }) => tried.push(isTriedAgain));
+    testbed.batchWorker({ callbacks }).on('callbackFailed', ({ isTriedAgain }) => tried.push(isTriedAgain));
     const flaky = { queue: 'batch-callbacks', name: 'flaky', opts: { attempts: 2 } };
     const batch = await users.addBatch({ on: { complete: flaky } }, []);
     expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded' });
     expect({ runs, tried }).toEqual({ runs: [0, 1], tried: [true] });
   });
 
-  test('without a BatchWorker that runs callbacks, explain() says how to start one', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.batchWorker();
+  test('without a BatchWorker that runs callbacks, explain() says how to start one', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.batchWorker();
     const batch = await users.addBatch({ on: { complete: 'finished-import' } }, []);
     const { reasons } = await eventually(async () => {
       const explanation = await batch.explain();
@@ -95,15 +97,15 @@ describe('callbacks that the BatchWorker runs', () => {
     });
     expect(reasons[0]).toBe(
       "The complete callback 'finished-import' is waiting in queue 'batch-callbacks', and no worker is connected to " +
-        `it: start one with new BatchWorker({ connection, prefix: '${bench.prefix}', callbacks }).`,
+        `it: start one with new BatchWorker({ connection, prefix: '${testbed.prefix}', callbacks }).`,
     );
   });
 
-  test('callbacks that are no functions are refused', ({ bench }) => {
+  test('callbacks that are no functions are refused', ({ testbed }) => {
     const callbacks = { report: 'later' } as never;
-    expect(() => new BatchWorker({ connection: bench.connection, callbacks })).toThrow(
+    expect(() => new BatchWorker({ connection: testbed.connection, callbacks })).toThrow(
       "BatchWorker: callbacks['report'] must be a function of the job, not 'later'.",
     );
-    expect(() => withBatches(bench.queue('users'), { callbacks })).toThrow("withBatches: callbacks['report']");
+    expect(() => withBatches(testbed.queue('users'), { callbacks })).toThrow("withBatches: callbacks['report']");
   });
 });

@@ -1,6 +1,6 @@
 import type { Batch, BatchQueue, BatchStatus } from '../../src/index.js';
 import { runChild } from '../support/child.js';
-import type { AnyQueue, Bench } from '../support/test.js';
+import type { AnyQueue, Testbed } from '../support/test.js';
 import { describe, expect, test } from '../support/test.js';
 
 /** Enough for one life; BullMQ's own scripts on timers count too, so how many it takes differs. */
@@ -70,11 +70,11 @@ describe('a BatchWorker that is killed between any two of its commands', () => {
     {
       timeout: 600_000,
     },
-    async (name, { bench }) => {
+    async (name, { testbed }) => {
       const life = LIVES[name] as Life;
       const ends: (number | string)[] = [];
       for (let n = 1; n < MOST_SCRIPTS && !ends.includes(0); n += AT_ONCE) {
-        await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => live(bench, life, n + i, ends)));
+        await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => live(testbed, life, n + i, ends)));
       }
       expect(ends.filter((end) => end === 'SIGKILL').length).toBeGreaterThan(10);
       expect(ends, 'the series reaches the end of a life').toContain(0);
@@ -83,12 +83,12 @@ describe('a BatchWorker that is killed between any two of its commands', () => {
 });
 
 /** One life, in which the first BatchWorker is killed before its n-th script. */
-async function live(bench: Bench, { start, status, ran: expected }: Life, n: number, ends: (number | string)[]) {
+async function live(testbed: Testbed, { start, status, ran: expected }: Life, n: number, ends: (number | string)[]) {
   // A prefix per life: each has its own batches queue, and so its own doomed worker.
-  const own = { ...bench, prefix: `${bench.prefix}-${n}` };
-  const users = bench.queue('users', { prefix: own.prefix });
+  const own = { ...testbed, prefix: `${testbed.prefix}-${n}` };
+  const users = testbed.queue('users', { prefix: own.prefix });
   const ran: string[] = [];
-  const worker = bench.worker(
+  const worker = testbed.worker(
     'users',
     async ({ name }) => {
       ran.push(name);
@@ -100,7 +100,7 @@ async function live(bench: Bench, { start, status, ran: expected }: Life, n: num
   const doomed = runChild('doomed-batch-worker', own, { n, lockDuration: LOCK_MS, last: batch.id });
   ends.push(await doomed.ended);
   const settings = { prefix: own.prefix, lockDuration: LOCK_MS, stalledInterval: 200, sweepInterval: 50 };
-  const batchWorker = bench.batchWorker(settings);
+  const batchWorker = testbed.batchWorker(settings);
   expect(await batch.waitUntilFinished(20_000), `killed before script ${n}`).toMatchObject(status);
   expect(ran.sort(), `killed before script ${n}`).toEqual(expected);
   // Hundreds of them would keep the machine busy until the last life has ended.

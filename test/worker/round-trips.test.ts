@@ -2,13 +2,13 @@ import { heldBatchWorker } from '../support/interleave.js';
 import { expect, test } from '../support/test.js';
 
 test('from the last member to the end a BatchWorker sends few commands: two passes over the batch', async ({
-  bench,
+  testbed,
 }) => {
-  const held = await bench.heldConnection();
-  await heldBatchWorker(bench, held);
-  const users = bench.queue('users');
+  const held = await testbed.heldConnection();
+  await heldBatchWorker(testbed, held);
+  const users = testbed.queue('users');
   // The first batch makes the connection learn the scripts.
-  bench.worker('users', async () => {});
+  testbed.worker('users', async () => {});
   const run = async () => {
     const batch = await users.addBatch({ on: { complete: { name: 'done' } } }, [{ name: 'row', data: {} }]);
     expect(await batch.waitUntilFinished()).toMatchObject({ state: 'succeeded' });

@@ -2,11 +2,11 @@ import type { Job } from 'bullmq';
 import { UnrecoverableError } from 'bullmq';
 import { homeOf } from '../../src/batch/home.js';
 import { showRow } from '../../src/record/row.js';
-import { type AnyQueue, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
+import { type AnyQueue, describe, eventually, expect, gate, type Testbed, test } from '../support/test.js';
 
 /** What a plain Bull Board shows of a batch: the job in the queue `batches`, and nothing of ours. */
-async function rowOf(bench: Bench, batchId: string): Promise<{ job: Job; log: string[] }> {
-  const batches = bench.plainQueue('batches');
+async function rowOf(testbed: Testbed, batchId: string): Promise<{ job: Job; log: string[] }> {
+  const batches = testbed.plainQueue('batches');
   const job = await batches.getJob(batchId);
   const { logs } = await batches.getJobLogs(batchId);
   // Without the times, which are at the beginning of each line.
@@ -14,16 +14,16 @@ async function rowOf(bench: Bench, batchId: string): Promise<{ job: Job; log: st
 }
 
 describe('the row of a batch', () => {
-  test('says how a batch succeeded: name, progress, return value and the log of its life', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.batchWorker();
-    bench.worker('users', async () => {});
+  test('says how a batch succeeded: name, progress, return value and the log of its life', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.batchWorker();
+    testbed.worker('users', async () => {});
     const batch = await users.addBatch(
       { description: 'Import of ACME', on: { complete: { name: 'report' }, success: { name: 'publish' } } },
       [1, 2, 3].map((user) => ({ name: 'row', data: { user } })),
     );
     await batch.waitUntilFinished();
-    const { job, log } = await rowOf(bench, batch.id);
+    const { job, log } = await rowOf(testbed, batch.id);
     expect(job.name).toBe('Import of ACME');
     expect(job.progress).toEqual({ progress: 100, total: 3, succeeded: 3, failed: 0, pending: 0, status: 'succeeded' });
     expect(job.returnvalue).toMatchObject({ state: 'succeeded', total: 3, succeeded: 3 });
@@ -37,11 +37,11 @@ describe('the row of a batch', () => {
     ]);
   });
 
-  test('says why a batch failed, and that it was retried and recovered', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.batchWorker();
+  test('says why a batch failed, and that it was retried and recovered', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.batchWorker();
     let isBroken = true;
-    bench.worker('users', async (job) => {
+    testbed.worker('users', async (job) => {
       if (isBroken && job.data.user > 1) {
         throw new UnrecoverableError('no e-mail');
       }
@@ -50,9 +50,9 @@ describe('the row of a batch', () => {
       { on: { death: { name: 'warn', queue: 'mail' } } },
       [1, 2, 3].map((user) => ({ name: 'row', data: { user } })),
     );
-    bench.worker('mail', async () => {});
+    testbed.worker('mail', async () => {});
     await batch.waitUntilFinished();
-    const failed = await rowOf(bench, batch.id);
+    const failed = await rowOf(testbed, batch.id);
     expect(failed.job.failedReason).toBe('2 of 3 members failed: no e-mail, …');
     expect(failed.job.progress).toMatchObject({ progress: 100, succeeded: 1, failed: 2, status: 'failed' });
     expect(failed.log).toEqual([
@@ -67,15 +67,15 @@ describe('the row of a batch', () => {
     isBroken = false;
     await batch.retry();
     await eventually(async () => (await batch.status()).state === 'succeeded');
-    const healed = await rowOf(bench, batch.id);
+    const healed = await rowOf(testbed, batch.id);
     expect(healed.log.slice(failed.log.length)).toEqual(['retried', 'finished: succeeded']);
     expect(healed.job.progress).toMatchObject({ status: 'succeeded', succeeded: 3, failed: 0 });
   });
 
-  test('tells of a second failure for the same reason', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.batchWorker();
-    bench.worker('users', async () => {
+  test('tells of a second failure for the same reason', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.batchWorker();
+    testbed.worker('users', async () => {
       throw new UnrecoverableError('no e-mail');
     });
     const batch = await users.addBatch({}, [{ name: 'row', data: {} }]);
@@ -85,7 +85,7 @@ describe('the row of a batch', () => {
       const again = await batch.status();
       return again.finishedAt !== undefined && again.finishedAt !== finishedAt;
     });
-    const { log } = await rowOf(bench, batch.id);
+    const { log } = await rowOf(testbed, batch.id);
     expect(log.slice(-3)).toEqual([
       'finished: 1 of 1 member failed: no e-mail',
       'retried',
@@ -94,38 +94,38 @@ describe('the row of a batch', () => {
   });
 
   test('follows a running batch, and one that is still open, from round to round of the reconciler', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
-    bench.batchWorker({ reconcileInterval: 50 });
+    const users = testbed.queue('users');
+    testbed.batchWorker({ reconcileInterval: 50 });
     const rest = gate();
-    bench.worker('users', async (job) => (job.data.user > 1 ? rest.opened : undefined), { concurrency: 5 });
+    testbed.worker('users', async (job) => (job.data.user > 1 ? rest.opened : undefined), { concurrency: 5 });
     const batch = await users.createBatch({ description: 'Import' });
     await batch.addBulk([1, 2, 3, 4].map((user) => ({ name: 'row', data: { user } })));
     await eventually(async () => {
-      const { job, log } = await rowOf(bench, batch.id);
+      const { job, log } = await rowOf(testbed, batch.id);
       expect(job.progress).toEqual({ progress: 25, total: 4, succeeded: 1, failed: 0, pending: 3, status: 'open' });
       expect(log).toEqual(['created']);
       return true;
     });
     await batch.seal();
     await eventually(async () => {
-      const { job, log } = await rowOf(bench, batch.id);
+      const { job, log } = await rowOf(testbed, batch.id);
       expect(job.progress).toMatchObject({ progress: 25, status: 'running' });
       expect(log).toEqual(['created', 'sealed: everything has been added']);
       return true;
     });
     rest.open();
     await batch.waitUntilFinished();
-    const { job } = await rowOf(bench, batch.id);
+    const { job } = await rowOf(testbed, batch.id);
     expect(job.progress).toMatchObject({ progress: 100, status: 'succeeded' });
   });
 
-  test('of a batch with child batches shows the progress of all jobs below it, at any depth', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.batchWorker({ reconcileInterval: 50 });
+  test('of a batch with child batches shows the progress of all jobs below it, at any depth', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.batchWorker({ reconcileInterval: 50 });
     const rest = gate();
-    bench.worker('users', async (job) => (job.data.user > 1 ? rest.opened : undefined), { concurrency: 20 });
+    testbed.worker('users', async (job) => (job.data.user > 1 ? rest.opened : undefined), { concurrency: 20 });
     const top = await users.createBatch();
     const middle = await top.createBatch();
     for (const size of [2, 6]) {
@@ -140,80 +140,83 @@ describe('the row of a batch', () => {
     for (const batch of [middle, top]) await batch.seal();
     // Of 10 jobs users 0 and 1 are done: 2 of 2, 2 of 6, and 1 of 2.
     await eventually(async () => {
-      const { job } = await rowOf(bench, top.id);
+      const { job } = await rowOf(testbed, top.id);
       expect(job.progress).toMatchObject({ progress: 50, total: 3, pending: 2, jobs: { total: 10, pending: 5 } });
       return true;
     });
-    expect((await rowOf(bench, middle.id)).job.progress).toMatchObject({
+    expect((await rowOf(testbed, middle.id)).job.progress).toMatchObject({
       progress: 50,
       jobs: { total: 8, pending: 4 },
     });
     rest.open();
     await top.waitUntilFinished();
-    expect((await rowOf(bench, top.id)).job.progress).toMatchObject({ progress: 100, jobs: { total: 10, pending: 0 } });
+    expect((await rowOf(testbed, top.id)).job.progress).toMatchObject({
+      progress: 100,
+      jobs: { total: 10, pending: 0 },
+    });
   });
 
-  test('is written a bounded number of times, however many members there are', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.batchWorker();
-    bench.worker('users', async () => {}, { concurrency: 50 });
+  test('is written a bounded number of times, however many members there are', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.batchWorker();
+    testbed.worker('users', async () => {}, { concurrency: 50 });
     const batch = await users.addBatch(
       { on: { complete: { name: 'report' } } },
       Array.from({ length: 500 }, (_, user) => ({ name: 'row', data: { user } })),
     );
     await batch.waitUntilFinished();
-    const events = await bench.redis.xrange(`${bench.prefix}:batches:events`, '-', '+');
+    const events = await testbed.redis.xrange(`${testbed.prefix}:batches:events`, '-', '+');
     expect(events.filter(([, fields]) => fields.includes('progress')).length).toBeLessThan(8);
   });
 
-  test('keeps no batch from finishing, and from being retried, when it cannot be written', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('keeps no batch from finishing, and from being retried, when it cannot be written', async ({ testbed }) => {
+    const users = testbed.queue('users');
     let isBroken = true;
-    bench.worker('users', async () => {
+    testbed.worker('users', async () => {
       if (isBroken) {
         throw new UnrecoverableError('no e-mail');
       }
     });
     const batch = await users.addBatch({}, [{ name: 'row', data: {} }]);
-    await bench.redis.set(`${bench.prefix}:batches:${batch.id}:logs`, 'no list');
-    bench.batchWorker();
+    await testbed.redis.set(`${testbed.prefix}:batches:${batch.id}:logs`, 'no list');
+    testbed.batchWorker();
     expect((await batch.waitUntilFinished()).state).toBe('failed');
     isBroken = false;
     await batch.retry();
     await eventually(async () => (await batch.status()).state === 'succeeded');
   });
 
-  test('is not overwritten by a look that was taken earlier', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('is not overwritten by a look that was taken earlier', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const { redis } = await homeOf(users as never);
     const batch = await users.createBatch();
-    const key = `${bench.prefix}:batches:${batch.id}`;
+    const key = `${testbed.prefix}:batches:${batch.id}`;
     const look = (progress: string, token = '') =>
       showRow(redis, batch.id, { token, progress: { progress }, log: [{ at: 0, text: progress, mayRecur: true }] });
     const shown = async () => {
-      const { job, log } = await rowOf(bench, batch.id);
+      const { job, log } = await rowOf(testbed, batch.id);
       return [job.progress, log];
     };
     await look('nobody holds it');
     await look('nobody holds it');
-    const events = await bench.redis.xrange(`${bench.prefix}:batches:events`, '-', '+');
+    const events = await testbed.redis.xrange(`${testbed.prefix}:batches:events`, '-', '+');
     expect(
       events.filter(([, fields]) => fields.includes('progress')),
       'told once',
     ).toHaveLength(1);
     const first = [{ progress: 'nobody holds it' }, ['nobody holds it']];
     expect(await shown()).toEqual(first);
-    await bench.redis.set(`${key}:lock`, 'holder');
+    await testbed.redis.set(`${key}:lock`, 'holder');
     await look('earlier');
     await look('by one that held it', 'other');
     expect(await shown()).toEqual(first);
     await look('now', 'holder');
     expect(await shown()).toEqual([{ progress: 'now' }, ['nobody holds it', 'now']]);
-    await bench.redis.del(`${key}:lock`);
+    await testbed.redis.del(`${key}:lock`);
     await look('late', 'holder');
     expect((await shown())[0]).toEqual({ progress: 'now' });
 
-    bench.batchWorker();
+    testbed.batchWorker();
     await batch.seal();
     await batch.waitUntilFinished();
     const last = await shown();
@@ -221,11 +224,13 @@ describe('the row of a batch', () => {
     expect(await shown()).toEqual(last);
     await batch.remove();
     await look('earlier');
-    expect(await bench.redis.keys(`${key}*`)).toEqual([]);
+    expect(await testbed.redis.keys(`${key}*`)).toEqual([]);
   });
 
-  test('has a log that loses its middle when it is long: how it began stays, and what came last', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('has a log that loses its middle when it is long: how it began stays, and what came last', async ({
+    testbed,
+  }) => {
+    const users = testbed.queue('users');
     const { redis } = await homeOf(users as never);
     const batch = await users.createBatch();
     const life = ['created', 'sealed', 'completed'].map((text) => ({ at: 0, text, mayRecur: false }));
@@ -233,20 +238,20 @@ describe('the row of a batch', () => {
       const ends = [`retried ${retry}`, 'finished'].map((text) => ({ at: 0, text, mayRecur: true }));
       await showRow(redis, batch.id, { token: '', progress: {}, log: [...life, ...ends] });
     }
-    const { log } = await rowOf(bench, batch.id);
+    const { log } = await rowOf(testbed, batch.id);
     expect(log).toHaveLength(300);
     expect(log.slice(0, 5)).toEqual(['created', 'sealed', 'completed', 'retried 1', 'finished']);
     expect(log.slice(-2)).toEqual(['retried 400', 'finished']);
     await showRow(redis, batch.id, { token: '', progress: {}, log: life });
-    expect((await rowOf(bench, batch.id)).log).toEqual(log);
+    expect((await rowOf(testbed, batch.id)).log).toEqual(log);
   });
 
-  test('reads a log of any length at its ends only, and makes it shorter', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('reads a log of any length at its ends only, and makes it shorter', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const { redis } = await homeOf(users as never);
     const batch = await users.createBatch();
     const lines = Array.from({ length: 5000 }, (_, n) => `2026-01-01T00:00:00.000Z line ${n}`);
-    await bench.redis.rpush(`${bench.prefix}:batches:${batch.id}:logs`, ...lines);
+    await testbed.redis.rpush(`${testbed.prefix}:batches:${batch.id}:logs`, ...lines);
     const show = (...numbers: number[]) =>
       showRow(redis, batch.id, {
         token: '',
@@ -254,53 +259,53 @@ describe('the row of a batch', () => {
         log: numbers.map((n) => ({ at: 0, text: `line ${n}`, mayRecur: false })),
       });
     await show(149, 2500, 4850);
-    const { log } = await rowOf(bench, batch.id);
+    const { log } = await rowOf(testbed, batch.id);
     // The one in the middle was not seen; for it, and what was there too much, a hundred lines went.
     expect(log).toHaveLength(5001 - 100);
     expect([log[149], log[150], log.at(-1)]).toEqual(['line 149', 'line 250', 'line 2500']);
     for (let look = 0; look < 60; look++) {
       await show(149);
     }
-    expect((await rowOf(bench, batch.id)).log).toHaveLength(300);
+    expect((await rowOf(testbed, batch.id)).log).toHaveLength(300);
   });
 
-  test('has lines of bounded length', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('has lines of bounded length', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const { redis } = await homeOf(users as never);
     const batch = await users.createBatch();
     const log = [{ at: 0, text: `cancelled: ${'x'.repeat(1_000_000)}`, mayRecur: false }];
     await showRow(redis, batch.id, { token: '', progress: {}, log });
     await showRow(redis, batch.id, { token: '', progress: {}, log });
-    expect((await rowOf(bench, batch.id)).log.map(({ length }) => length)).toEqual([1000]);
+    expect((await rowOf(testbed, batch.id)).log.map(({ length }) => length)).toEqual([1000]);
   });
 
-  test('leaves nothing behind when the batch is removed', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.batchWorker();
+  test('leaves nothing behind when the batch is removed', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.batchWorker();
     const batch = await users.addBatch({}, []);
     await batch.waitUntilFinished();
-    expect(await bench.redis.exists(`${bench.prefix}:batches:${batch.id}:logs`)).toBe(1);
+    expect(await testbed.redis.exists(`${testbed.prefix}:batches:${batch.id}:logs`)).toBe(1);
     await batch.remove();
-    expect(await bench.redis.keys(`${bench.prefix}:batches:${batch.id}*`)).toEqual([]);
+    expect(await testbed.redis.keys(`${testbed.prefix}:batches:${batch.id}*`)).toEqual([]);
   });
 });
 
 /** What can be done to a row by hand. */
 describe('a batch job that somebody has changed by hand', () => {
-  const batchesOf = (bench: Bench): AnyQueue => bench.plainQueue('batches');
+  const batchesOf = (testbed: Testbed): AnyQueue => testbed.plainQueue('batches');
 
   test.for([
     ['nothing', {}],
     ['another batch', { id: 'other', nonce: 'x', on: {}, queue: 'users', openTimeout: 1, keep: {} }],
     ['null', null],
-  ] as const)('is the same batch when its data becomes %s', async ([, data], { bench }) => {
-    const users = bench.queue('users');
+  ] as const)('is the same batch when its data becomes %s', async ([, data], { testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch({ description: 'Import', on: { success: { name: 'publish' } } });
     await batch.add('row', {});
-    await (await batchesOf(bench).getJob(batch.id))?.updateData(data);
-    bench.batchWorker();
+    await (await batchesOf(testbed).getJob(batch.id))?.updateData(data);
+    testbed.batchWorker();
     const ran: string[] = [];
-    bench.worker('users', async (job) => void ran.push(job.name));
+    testbed.worker('users', async (job) => void ran.push(job.name));
     await batch.seal();
     expect(await batch.waitUntilFinished()).toMatchObject({ state: 'succeeded', description: 'Import', total: 1 });
     expect(ran).toEqual(['row', 'publish']);
@@ -310,10 +315,10 @@ describe('a batch job that somebody has changed by hand', () => {
     expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
   });
 
-  test('is listed as what it is, also when its data has kept the id', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('is listed as what it is, also when its data has kept the id', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.addBatch({ description: 'Import', jobOptions: { attempts: 3 } }, []);
-    await (await batchesOf(bench).getJob(batch.id))?.updateData({ id: batch.id, description: 'Export' });
+    await (await batchesOf(testbed).getJob(batch.id))?.updateData({ id: batch.id, description: 'Export' });
     const [listed] = await users.getBatches();
     expect(listed?.description).toBe('Import');
   });
@@ -327,81 +332,81 @@ describe('a batch job that somebody has changed by hand', () => {
     ['nothing', {}],
     ['null', null],
     ['what cjson cannot read', deep],
-  ] as const)('is the same batch when its data becomes %s before anything was added', async ([, data], { bench }) => {
-    const users = bench.queue('users');
+  ] as const)('is the same batch when its data becomes %s before anything was added', async ([, data], { testbed }) => {
+    const users = testbed.queue('users');
     const parent = await users.createBatch({ on: { success: { name: 'close' } } });
     const batch = await parent.createBatch({ on: { success: { name: 'publish' } } });
-    await (await batchesOf(bench).getJob(batch.id))?.updateData(data);
-    bench.batchWorker();
+    await (await batchesOf(testbed).getJob(batch.id))?.updateData(data);
+    testbed.batchWorker();
     const ran: string[] = [];
-    bench.worker('users', async (job) => void ran.push(job.name));
+    testbed.worker('users', async (job) => void ran.push(job.name));
     await batch.seal();
     await parent.seal();
     expect(await parent.waitUntilFinished()).toMatchObject({ state: 'succeeded', total: 1 });
     expect(ran).toEqual(['publish', 'close']);
   });
 
-  test('is the same batch when its data is changed before its producer has done anything else', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('is the same batch when its data is changed before its producer has done anything else', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch({ on: { success: { name: 'publish' } } });
-    await (await batchesOf(bench).getJob(batch.id))?.updateData({});
-    bench.batchWorker();
-    bench.worker('users', async () => {});
+    await (await batchesOf(testbed).getJob(batch.id))?.updateData({});
+    testbed.batchWorker();
+    testbed.worker('users', async () => {});
     await batch.on('success', { name: 'late' });
     await batch.seal();
     expect((await batch.waitUntilFinished()).callbacks.map(({ name }) => name)).toEqual(['publish', 'late']);
   });
 
-  test('says in its data what it is, with callbacks that came later', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('says in its data what it is, with callbacks that came later', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     await batch.on('success', { name: 'late' });
-    expect((await batchesOf(bench).getJob(batch.id))?.data.on.success).toMatchObject([{ name: 'late' }]);
+    expect((await batchesOf(testbed).getJob(batch.id))?.data.on.success).toMatchObject([{ name: 'late' }]);
   });
 
-  test('expires as it was to', async ({ bench }) => {
-    const users = bench.queue('users');
-    const first = bench.batchWorker();
+  test('expires as it was to', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const first = testbed.batchWorker();
     const batch = await users.addBatch({ keep: { age: 1 } }, []);
     await batch.waitUntilFinished();
-    await (await batchesOf(bench).getJob(batch.id))?.updateData({});
+    await (await batchesOf(testbed).getJob(batch.id))?.updateData({});
     await first.close();
-    bench.batchWorker({ reconcileInterval: 20 });
+    testbed.batchWorker({ reconcileInterval: 20 });
     await eventually(async () => (await users.getBatches()).length === 0, 5000);
   });
 
   test('is left alone, with a sentence, when it is neither a batch nor a copy of one, whatever is in it', async ({
-    bench,
+    testbed,
   }) => {
-    const batchWorker = bench.batchWorker();
+    const batchWorker = testbed.batchWorker();
     const errors: string[] = [];
     batchWorker.on('error', ({ message }) => errors.push(message));
     await batchWorker.waitUntilReady();
-    const job = await batchesOf(bench).add('ours', deep, { attempts: 1 });
+    const job = await batchesOf(testbed).add('ours', deep, { attempts: 1 });
     await eventually(() => job.isDelayed());
     expect(errors).toEqual([
       expect.stringContaining(`The queue 'batches' holds jobs that are no batches, e.g. '${job.id}' (ours)`),
     ]);
-    const left = await batchesOf(bench).getJob(job.id ?? '');
+    const left = await batchesOf(testbed).getJob(job.id ?? '');
     expect([left?.attemptsMade, JSON.stringify(left?.data)]).toEqual([0, JSON.stringify(deep)]);
   });
 
   test('is no second batch when it is copied: the copy calls nobody back, and fails with a sentence', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
-    const batchWorker = bench.batchWorker();
+    const users = testbed.queue('users');
+    const batchWorker = testbed.batchWorker();
     const [finished, errors]: [string[], string[]] = [[], []];
     batchWorker.on('finished', ({ batchId }) => finished.push(batchId));
     batchWorker.on('error', ({ message }) => errors.push(message));
     const ran: string[] = [];
-    bench.worker('users', async (job) => void ran.push(job.name));
+    testbed.worker('users', async (job) => void ran.push(job.name));
     const batch = await users.addBatch({ on: { success: { name: 'publish' } } }, [{ name: 'row', data: {} }]);
     await batch.waitUntilFinished();
-    const original = await batchesOf(bench).getJob(batch.id);
-    const copy = await batchesOf(bench).add(original?.name ?? '', original?.data, { attempts: 1_000_000_000 });
+    const original = await batchesOf(testbed).getJob(batch.id);
+    const copy = await batchesOf(testbed).add(original?.name ?? '', original?.data, { attempts: 1_000_000_000 });
     const failed = await eventually(async () => {
-      const job = await batchesOf(bench).getJob(copy.id ?? '');
+      const job = await batchesOf(testbed).getJob(copy.id ?? '');
       return job?.failedReason ? job : undefined;
     });
     expect(failed.failedReason).toContain(`Job '${copy.id}' in the queue 'batches' is no batch`);

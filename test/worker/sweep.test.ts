@@ -2,18 +2,18 @@ import { homeOf } from '../../src/batch/home.js';
 import type { CallbackBatch } from '../../src/index.js';
 import { takeLease } from '../../src/record/lease.js';
 import { batchesNeeding, callbacksDone, needMaintenance } from '../../src/record/needs.js';
-import { type AnyJob, type Bench, describe, eventually, expect, gate, test } from '../support/test.js';
+import { type AnyJob, describe, eventually, expect, gate, type Testbed, test } from '../support/test.js';
 
 /**
  * Members named `bad…` fail at once, `held…` wait for the gate; callbacks run at once, those named `stuck…` at the
  * gate.
  */
-function setUp(bench: Bench, concurrency = 20) {
-  const users = bench.queue('users');
+function setUp(testbed: Testbed, concurrency = 20) {
+  const users = testbed.queue('users');
   const held = gate();
   const told: { name: string; batch: CallbackBatch }[] = [];
   const ran: string[] = [];
-  bench.worker(
+  testbed.worker(
     'users',
     async (job: AnyJob) => {
       if (job.data?.batch) told.push({ name: job.name, batch: job.data.batch });
@@ -29,9 +29,9 @@ function setUp(bench: Bench, concurrency = 20) {
 const job = (name: string, opts = {}) => ({ name, data: {}, opts });
 
 describe('death', () => {
-  test('is enqueued while others still run, once, in the batch and in every batch above', async ({ bench }) => {
-    const { users, held, told, names } = setUp(bench);
-    bench.batchWorker();
+  test('is enqueued while others still run, once, in the batch and in every batch above', async ({ testbed }) => {
+    const { users, held, told, names } = setUp(testbed);
+    testbed.batchWorker();
     const top = await users.createBatch({ on: { death: { name: 'top' }, complete: { name: 'top complete' } } });
     const middle = await top.createBatch();
     const leaf = await middle.createBatch({ on: { death: [{ name: 'leaf 0' }, { name: 'leaf 1', data: { x: 1 } }] } });
@@ -46,9 +46,9 @@ describe('death', () => {
     expect(names().sort()).toEqual(['leaf 0', 'leaf 1', 'top', 'top complete']);
   });
 
-  test('comes before complete in a batch that finishes between two sweeps', async ({ bench }) => {
-    const { users, names } = setUp(bench);
-    bench.batchWorker({ sweepInterval: 3_600_000 });
+  test('comes before complete in a batch that finishes between two sweeps', async ({ testbed }) => {
+    const { users, names } = setUp(testbed);
+    testbed.batchWorker({ sweepInterval: 3_600_000 });
     const top = await users.createBatch({ on: { death: { name: 'top death' }, complete: { name: 'top complete' } } });
     const batch = await top.createBatch({ on: { death: { name: 'death' }, complete: { name: 'complete' } } });
     await batch.addBulk([job('bad'), job('good')]);
@@ -60,10 +60,10 @@ describe('death', () => {
     expect(names().sort()).toEqual(['complete', 'death', 'top complete', 'top death']);
   });
 
-  test('is enqueued once when many members fail at the same moment', async ({ bench }) => {
-    const { users, names } = setUp(bench, 200);
-    bench.batchWorker();
-    bench.batchWorker();
+  test('is enqueued once when many members fail at the same moment', async ({ testbed }) => {
+    const { users, names } = setUp(testbed, 200);
+    testbed.batchWorker();
+    testbed.batchWorker();
     const top = await users.createBatch({ on: { death: { name: 'top' } } });
     const batch = await top.createBatch({ on: { death: { name: 'death' } } });
     await batch.addBulk(Array.from({ length: 10_000 }, () => job('bad')));
@@ -73,9 +73,9 @@ describe('death', () => {
     expect(names().sort()).toEqual(['death', 'top']);
   });
 
-  test('is not a failed attempt, nor a callback that failed, nor a missing member', async ({ bench }) => {
-    const { users, names } = setUp(bench);
-    bench.batchWorker({ reconcileInterval: 20, missingAfter: 1 });
+  test('is not a failed attempt, nor a callback that failed, nor a missing member', async ({ testbed }) => {
+    const { users, names } = setUp(testbed);
+    testbed.batchWorker({ reconcileInterval: 20, missingAfter: 1 });
     const death = { name: 'death' };
     const again = await users.createBatch({ on: { death } });
     await again.add('bad', {}, { attempts: 2, backoff: 3_600_000 });
@@ -91,11 +91,11 @@ describe('death', () => {
     await again.cancel();
   });
 
-  test('a death callback that is still running does not hold complete back', async ({ bench }) => {
-    const { users, held, names } = setUp(bench);
-    bench.batchWorker();
+  test('a death callback that is still running does not hold complete back', async ({ testbed }) => {
+    const { users, held, names } = setUp(testbed);
+    testbed.batchWorker();
     const last = gate();
-    bench.worker('last', async () => last.opened);
+    testbed.worker('last', async () => last.opened);
     const on = { death: { name: 'stuck death' }, complete: { name: 'complete' } };
     const batch = await users.addBatch({ on }, [job('bad'), { ...job('last'), queue: 'last' }]);
     await eventually(() => names().length === 1);
@@ -108,8 +108,8 @@ describe('death', () => {
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', failed: 1 });
   });
 
-  test('does not wait behind what has time: first runs of many, and members being removed', async ({ bench }) => {
-    const { users, names } = setUp(bench);
+  test('does not wait behind what has time: first runs of many, and members being removed', async ({ testbed }) => {
+    const { users, names } = setUp(testbed);
     const later = job('later', { delay: 3_600_000 });
     for (let i = 0; i < 300; i++) {
       await users.addBatch({ on: { attempted: { name: 'attempted' } } }, [later]);
@@ -120,47 +120,47 @@ describe('death', () => {
     const batch = await users.createBatch({ on: { death: { name: 'death' } } });
     await batch.add('bad', {});
     await eventually(async () => (await batch.status()).failed === 1 && (await large.status()).failed === 1);
-    bench.batchWorker();
+    testbed.batchWorker();
     await eventually(() => names().length === 1);
     expect(names()).toEqual(['death']);
     expect((await large.status()).pending).toBeGreaterThan(0);
     await batch.seal();
   });
 
-  test('costs a batch nothing that does not ask for it: it is not on the list', async ({ bench }) => {
-    const { users } = setUp(bench);
-    const list = `${bench.prefix}:batches:reconciler:needs:failures`;
+  test('costs a batch nothing that does not ask for it: it is not on the list', async ({ testbed }) => {
+    const { users } = setUp(testbed);
+    const list = `${testbed.prefix}:batches:reconciler:needs:failures`;
     const plain = await users.createBatch({ on: { complete: { name: 'complete' } } });
     await plain.createBatch();
-    expect(await bench.redis.exists(list)).toBe(0);
+    expect(await testbed.redis.exists(list)).toBe(0);
     const dying = await users.createBatch({ on: { death: { name: 'death' } } });
     const child = await dying.createBatch();
-    expect((await bench.redis.zrange(list, '0', '-1')).sort()).toEqual([dying.id, child.id].sort());
+    expect((await testbed.redis.zrange(list, '0', '-1')).sort()).toEqual([dying.id, child.id].sort());
     await child.add('bad', {});
-    bench.batchWorker();
-    await eventually(async () => (await bench.redis.exists(list)) === 0);
+    testbed.batchWorker();
+    await eventually(async () => (await testbed.redis.exists(list)) === 0);
     for (const batch of [plain, child, dying]) await batch.seal();
   });
 });
 
 describe('what a batch needs', () => {
-  async function needing(bench: Bench) {
-    const users = bench.queue('users');
+  async function needing(testbed: Testbed) {
+    const users = testbed.queue('users');
     const { redis } = await homeOf(users);
     const { id } = await users.createBatch({ on: { death: { name: 'death' } } });
-    const key = `${bench.prefix}:batches:${id}`;
-    const life = { id, nonce: String(await bench.redis.hget(key, 'b:nonce')) };
+    const key = `${testbed.prefix}:batches:${id}`;
+    const life = { id, nonce: String(await testbed.redis.hget(key, 'b:nonce')) };
     await takeLease(redis, 'me', 60_000);
     await needMaintenance(redis, id, ['callbacks']);
     return {
       ...{ id, life, redis },
       dueNow: async () => (await batchesNeeding(redis, 'callbacks', { cursor: '0', count: 10 })).due,
-      needs: () => bench.redis.hget(key, 'b:needs'),
+      needs: () => testbed.redis.hget(key, 'b:needs'),
     };
   }
 
-  test('is not forgotten when it needs it again while it is attended to', async ({ bench }) => {
-    const { id, life, redis, dueNow, needs } = await needing(bench);
+  test('is not forgotten when it needs it again while it is attended to', async ({ testbed }) => {
+    const { id, life, redis, dueNow, needs } = await needing(testbed);
     expect(await dueNow()).toEqual([id]);
     await needMaintenance(redis, id, ['callbacks']);
     await callbacksDone(redis, life, { who: 'me', isRunning: false });
@@ -171,26 +171,28 @@ describe('what a batch needs', () => {
     expect(await needs()).toBe('death callbacks?');
     await callbacksDone(redis, life, { who: 'me', isRunning: false });
     expect(await dueNow()).toEqual([]);
-    expect(await bench.redis.exists(`${bench.prefix}:batches:reconciler:needs:callbacks`)).toBe(0);
+    expect(await testbed.redis.exists(`${testbed.prefix}:batches:reconciler:needs:callbacks`)).toBe(0);
     expect(await needs()).toBe('death');
   });
 
-  test('is seen to again when the leader that attended to it died, also while the batch is open', async ({ bench }) => {
-    const { id, life, redis, dueNow } = await needing(bench);
+  test('is seen to again when the leader that attended to it died, also while the batch is open', async ({
+    testbed,
+  }) => {
+    const { id, life, redis, dueNow } = await needing(testbed);
     expect(await dueNow()).toEqual([id]);
     expect(await dueNow()).toEqual([id]);
     // Its callbacks run: what is left is to see complete, which an open batch cannot come to.
     await callbacksDone(redis, life, { who: 'me', isRunning: true });
     expect(await dueNow()).toEqual([]);
-    await bench.redis.hset(`${bench.prefix}:batches:${id}`, 'b:sealedAt', 1);
+    await testbed.redis.hset(`${testbed.prefix}:batches:${id}`, 'b:sealedAt', 1);
     expect(await dueNow()).toEqual([id]);
   });
 });
 
 describe('onFailure', () => {
-  test("'cancel': the first permanent failure cancels the rest", async ({ bench }) => {
-    const { users, held, names } = setUp(bench);
-    bench.batchWorker();
+  test("'cancel': the first permanent failure cancels the rest", async ({ testbed }) => {
+    const { users, held, names } = setUp(testbed);
+    testbed.batchWorker();
     const batch = await users.addBatch(
       { onFailure: 'cancel', on: { complete: { name: 'complete' }, success: { name: 'success' } } },
       [job('bad'), job('held'), ...Array.from({ length: 20 }, () => job('later', { delay: 3_600_000 }))],
@@ -211,9 +213,9 @@ describe('onFailure', () => {
   test.for([
     [{ cancelAfter: 3 }, 3],
     [{ cancelAfter: '20%' }, 2],
-  ] as const)('%o of 10 members: cancels at %i failures, not before', async ([onFailure, limit], { bench }) => {
-    const { users, held } = setUp(bench);
-    bench.batchWorker();
+  ] as const)('%o of 10 members: cancels at %i failures, not before', async ([onFailure, limit], { testbed }) => {
+    const { users, held } = setUp(testbed);
+    testbed.batchWorker();
     const batch = await users.createBatch({ onFailure });
     await batch.addBulk(Array.from({ length: limit - 1 }, () => job('bad')));
     const last = await batch.add('bad', {}, { delay: 3_600_000 });
@@ -235,9 +237,9 @@ describe('onFailure', () => {
     held.open();
   });
 
-  test('{ succeedIf }: enough successes are a success, here and in the parent', async ({ bench }) => {
-    const { users, names } = setUp(bench);
-    bench.batchWorker();
+  test('{ succeedIf }: enough successes are a success, here and in the parent', async ({ testbed }) => {
+    const { users, names } = setUp(testbed);
+    testbed.batchWorker();
     const on = { complete: { name: 'complete' }, success: { name: 'success' } };
     const top = await users.createBatch();
     const batch = await top.createBatch({ onFailure: { succeedIf: '75%' }, on });
@@ -257,10 +259,10 @@ describe('onFailure', () => {
   });
 
   test("'allow': failures are recorded, and the batch and its parent succeed, unless a member is missing or cancelled", async ({
-    bench,
+    testbed,
   }) => {
-    const { users, names } = setUp(bench);
-    bench.batchWorker({ missingAfter: 100, reconcileInterval: 100 });
+    const { users, names } = setUp(testbed);
+    testbed.batchWorker({ missingAfter: 100, reconcileInterval: 100 });
     const on = { complete: { name: 'complete' }, success: { name: 'success' }, death: { name: 'death' } };
     const top = await users.createBatch();
     const batch = await top.createBatch({ onFailure: 'allow', on });
@@ -290,17 +292,17 @@ describe('onFailure', () => {
     [{ cancelAfter: '5' }, "must be a percentage from above 0% to 100%, like '5%', not '5'"],
     [{ succeedIf: '0%' }, 'onFailure.succeedIf must be a percentage'],
     [{ succeedIf: 0.9 }, 'onFailure.succeedIf must be a percentage'],
-  ] as const)('refuses %o', async ([onFailure, message], { bench }) => {
-    const users = bench.queue('users');
+  ] as const)('refuses %o', async ([onFailure, message], { testbed }) => {
+    const users = testbed.queue('users');
     await expect(users.createBatch({ onFailure: onFailure as never })).rejects.toThrow(message);
     expect(await users.getBatchCounts()).toMatchObject({ open: 0 });
   });
 });
 
 describe('attempted', () => {
-  test('is enqueued once every member has run, while retries are outstanding', async ({ bench }) => {
-    const { users, held, told, names } = setUp(bench);
-    bench.batchWorker();
+  test('is enqueued once every member has run, while retries are outstanding', async ({ testbed }) => {
+    const { users, held, told, names } = setUp(testbed);
+    testbed.batchWorker();
     const on = { attempted: { name: 'attempted' }, complete: { name: 'complete' } };
     const batch = await users.createBatch({ on });
     await batch.addBulk(Array.from({ length: 700 }, () => job('bad', { attempts: 2, backoff: 3_600_000 })));
@@ -321,9 +323,9 @@ describe('attempted', () => {
     held.open();
   });
 
-  test('comes with complete in a batch that finishes first, and waits for child batches', async ({ bench }) => {
-    const { users, held, names } = setUp(bench);
-    bench.batchWorker();
+  test('comes with complete in a batch that finishes first, and waits for child batches', async ({ testbed }) => {
+    const { users, held, names } = setUp(testbed);
+    testbed.batchWorker();
     const on = { attempted: { name: 'attempted' }, complete: { name: 'complete' } };
     const batch = await users.createBatch({ on });
     const child = await batch.createBatch();
@@ -338,9 +340,9 @@ describe('attempted', () => {
 });
 
 describe('batch.on()', () => {
-  test('before the event is one more callback; createBatch with the same id still agrees', async ({ bench }) => {
-    const { users, names } = setUp(bench);
-    bench.batchWorker();
+  test('before the event is one more callback; createBatch with the same id still agrees', async ({ testbed }) => {
+    const { users, names } = setUp(testbed);
+    testbed.batchWorker();
     const options = { id: 'import-1', on: { complete: { name: 'first' } } };
     const batch = await users.createBatch(options);
     await batch.on('complete', { name: 'second', data: { x: 1 } });
@@ -356,9 +358,9 @@ describe('batch.on()', () => {
     expect(results).toHaveLength(1);
   });
 
-  test('after the event enqueues it at once; for an event that has not happened it waits', async ({ bench }) => {
-    const { users, told, names } = setUp(bench);
-    bench.batchWorker({ sweepInterval: 3_600_000 });
+  test('after the event enqueues it at once; for an event that has not happened it waits', async ({ testbed }) => {
+    const { users, told, names } = setUp(testbed);
+    testbed.batchWorker({ sweepInterval: 3_600_000 });
     const good = await users.addBatch({}, [job('good')]);
     await good.waitUntilFinished(15_000);
     await good.on('success', { name: 'late success' });
@@ -379,13 +381,13 @@ describe('batch.on()', () => {
     ]);
   });
 
-  test("'death' on a batch whose children were there before hears of their failures", async ({ bench }) => {
-    const { users, told, held } = setUp(bench);
+  test("'death' on a batch whose children were there before hears of their failures", async ({ testbed }) => {
+    const { users, told, held } = setUp(testbed);
     const top = await users.createBatch();
     const middle = await top.createBatch();
     const leaf = await middle.createBatch();
     await top.on('death', { name: 'death' });
-    bench.batchWorker();
+    testbed.batchWorker();
     await leaf.addBulk([job('held'), job('bad')]);
     await eventually(() => told.length === 1);
     expect(told).toMatchObject([{ name: 'death', batch: { id: top.id } }]);
@@ -395,23 +397,25 @@ describe('batch.on()', () => {
     expect(told).toHaveLength(1);
   });
 
-  test("'success' waits for complete, also when the members have succeeded already", async ({ bench }) => {
-    const { users, names } = setUp(bench);
+  test("'success' waits for complete, also when the members have succeeded already", async ({ testbed }) => {
+    const { users, names } = setUp(testbed);
     for (const complete of ['complete', 'bad complete']) {
       const batch = await users.addBatch({ on: { complete: { name: complete } } }, [job('good')]);
       await eventually(async () => (await batch.status()).pending === 0);
       await batch.on('success', { name: `success after ${complete}` });
     }
     expect(names()).toEqual([]);
-    bench.batchWorker();
+    testbed.batchWorker();
     await eventually(() => names().length === 3);
     await eventually(async () => (await users.getBatches('running')).length === 0);
     expect(names().sort()).toEqual(['bad complete', 'complete', 'success after complete']);
   });
 
-  test('on a finished batch whose callback runs for long does not open it, or its parent, again', async ({ bench }) => {
-    const { users, held, told } = setUp(bench);
-    const worker = bench.batchWorker({ reconcileInterval: 20 });
+  test('on a finished batch whose callback runs for long does not open it, or its parent, again', async ({
+    testbed,
+  }) => {
+    const { users, held, told } = setUp(testbed);
+    const worker = testbed.batchWorker({ reconcileInterval: 20 });
     const parent = await users.createBatch({ onFailure: { succeedIf: '50%' } });
     const child = await parent.createBatch();
     await child.add('bad', {});
@@ -424,17 +428,20 @@ describe('batch.on()', () => {
     const witness = await users.addBatch({}, [job('bad witness')]);
     await witness.waitUntilFinished(15_000);
     const [failed] = await users.getFailed(0, 0);
-    await bench.redis.hdel(`${bench.prefix}:batches:${witness.id}:failed`, `${bench.prefix}:users:${failed?.id}`);
-    await bench.redis.sadd(`${bench.prefix}:batches:${witness.id}:dependencies`, `${bench.prefix}:users:${failed?.id}`);
+    await testbed.redis.hdel(`${testbed.prefix}:batches:${witness.id}:failed`, `${testbed.prefix}:users:${failed?.id}`);
+    await testbed.redis.sadd(
+      `${testbed.prefix}:batches:${witness.id}:dependencies`,
+      `${testbed.prefix}:users:${failed?.id}`,
+    );
     await eventually(() => worker.repairs.woken > 0);
     expect(await child.status()).toMatchObject({ state: 'failed' });
     expect(await parent.status()).toMatchObject({ state: 'succeeded', pending: 0 });
     held.open();
   });
 
-  test('of many callers at once loses none', async ({ bench }) => {
-    const { users, names } = setUp(bench);
-    bench.batchWorker();
+  test('of many callers at once loses none', async ({ testbed }) => {
+    const { users, names } = setUp(testbed);
+    testbed.batchWorker();
     const batch = await users.createBatch();
     const handles = await Promise.all(Array.from({ length: 5 }, () => users.getBatch(batch.id)));
     await Promise.all(handles.map((handle, i) => handle.on('complete', { name: `c${i}` })));
@@ -443,14 +450,14 @@ describe('batch.on()', () => {
     expect(names().sort()).toEqual(['c0', 'c1', 'c2', 'c3', 'c4']);
   });
 
-  test('refuses what createBatch would refuse', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('refuses what createBatch would refuse', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const batch = await users.createBatch();
     await expect(batch.on('completed' as never, { name: 'x' })).rejects.toThrow("A batch has no event 'completed'");
     await expect(batch.on('complete', { name: '' })).rejects.toThrow("on('complete').name must be a non-empty string");
     await expect(batch.on('complete', { name: 'x', opts: { priority: 1.5 } })).rejects.toThrow('priority must be');
     expect((await batch.status()).callbacks).toEqual([]);
-    await bench.plainQueue('batches').remove(batch.id);
+    await testbed.plainQueue('batches').remove(batch.id);
     await expect(batch.on('complete', { name: 'x' })).rejects.toThrow('There is no batch');
   });
 });

@@ -25,11 +25,11 @@ function traceOf(batchId: string): string[] {
 }
 
 describe('with the telemetry of BullMQ', () => {
-  test('a batch, its children, its members, callbacks and a retry are one trace', async ({ bench }) => {
-    const users = bench.queue('users', { telemetry } as never);
-    bench.batchWorker({ telemetry });
+  test('a batch, its children, its members, callbacks and a retry are one trace', async ({ testbed }) => {
+    const users = testbed.queue('users', { telemetry } as never);
+    testbed.batchWorker({ telemetry });
     let isBroken = true;
-    bench.worker(
+    testbed.worker(
       'users',
       async (job) => {
         if (job.name === 'row' && isBroken) {
@@ -38,7 +38,7 @@ describe('with the telemetry of BullMQ', () => {
       },
       { telemetry } as never,
     );
-    bench.worker('encoding', async () => {}, { telemetry } as never);
+    testbed.worker('encoding', async () => {}, { telemetry } as never);
     const parent = await users.createBatch({
       on: { complete: { name: 'report' }, death: { name: 'warn' }, success: { name: 'publish' } },
     });
@@ -77,8 +77,8 @@ describe('with the telemetry of BullMQ', () => {
     expect(count('process batches')).toBeGreaterThan(2);
   });
 
-  test('two batches are two traces, and what is created in a span is a part of its trace', async ({ bench }) => {
-    const users = bench.queue('users', { telemetry } as never);
+  test('two batches are two traces, and what is created in a span is a part of its trace', async ({ testbed }) => {
+    const users = testbed.queue('users', { telemetry } as never);
     const one = await users.createBatch();
     const other = await trace.getTracer('app').startActiveSpan('upload', async (span) => {
       const batch = await users.createBatch();
@@ -96,30 +96,30 @@ describe('with the telemetry of BullMQ', () => {
     expect(traceOf(one.id)).not.toContain('later');
   });
 
-  test('a BatchWorker without telemetry passes the trace on to the callbacks', async ({ bench }) => {
-    const users = bench.queue('users', { telemetry } as never);
-    bench.batchWorker();
-    bench.worker('users', async () => {}, { telemetry } as never);
+  test('a BatchWorker without telemetry passes the trace on to the callbacks', async ({ testbed }) => {
+    const users = testbed.queue('users', { telemetry } as never);
+    testbed.batchWorker();
+    testbed.worker('users', async () => {}, { telemetry } as never);
     const batch = await users.addBatch({ on: { complete: { name: 'report' } } }, []);
     await batch.waitUntilFinished();
     await eventually(() => traceOf(batch.id).includes('process users'));
   });
 
-  test("queues on one connection, of which one has it, do not get in each other's way", async ({ bench }) => {
-    const connection = new Redis({ ...bench.connection, maxRetriesPerRequest: null });
-    const plain = bench.queue('plain', { connection } as never);
-    const traced = bench.queue('traced', { connection, telemetry } as never);
+  test("queues on one connection, of which one has it, do not get in each other's way", async ({ testbed }) => {
+    const connection = new Redis({ ...testbed.connection, maxRetriesPerRequest: null });
+    const plain = testbed.queue('plain', { connection } as never);
+    const traced = testbed.queue('traced', { connection, telemetry } as never);
     const untold = await plain.createBatch();
     const told = await traced.createBatch();
-    const dataOf = async ({ id }: { id: string }) => (await bench.plainQueue('batches').getJob(id))?.data;
+    const dataOf = async ({ id }: { id: string }) => (await testbed.plainQueue('batches').getJob(id))?.data;
     expect(await dataOf(untold)).not.toHaveProperty('trace');
     expect(await dataOf(told)).toHaveProperty('trace');
-    bench.use({ close: async () => connection.disconnect() });
+    testbed.use({ close: async () => connection.disconnect() });
   });
 
-  test('nothing is stored for a trace where there is no telemetry', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('nothing is stored for a trace where there is no telemetry', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const { id } = await users.createBatch();
-    expect((await bench.plainQueue('batches').getJob(id))?.data).not.toHaveProperty('trace');
+    expect((await testbed.plainQueue('batches').getJob(id))?.data).not.toHaveProperty('trace');
   });
 });

@@ -1,7 +1,7 @@
 import type { WorkflowRun } from '../../src/index.js';
 import { runChild } from '../support/child.js';
 import { everyKindOfStage, processor, RAN, STATES } from '../support/graph.js';
-import { type Bench, describe, expect, test } from '../support/test.js';
+import { describe, expect, type Testbed, test } from '../support/test.js';
 import { statesOf } from './story.js';
 
 const AT_ONCE = 6;
@@ -23,18 +23,18 @@ async function series(live: (n: number) => Promise<number | string>): Promise<vo
 }
 
 /** A prefix per life: each has its own batches queue, and so its own doomed process. */
-function lifeIn(bench: Bench, n: number) {
-  const own = { ...bench, prefix: `${bench.prefix}-${n}` };
-  const queue = bench.queue('work', { prefix: own.prefix });
+function lifeIn(testbed: Testbed, n: number) {
+  const own = { ...testbed, prefix: `${testbed.prefix}-${n}` };
+  const queue = testbed.queue('work', { prefix: own.prefix });
   const ran: string[] = [];
-  const worker = bench.worker('work', processor(ran), { prefix: own.prefix, concurrency: 4 });
+  const worker = testbed.worker('work', processor(ran), { prefix: own.prefix, concurrency: 4 });
   const settings = { prefix: own.prefix, lockDuration: LOCK_MS, stalledInterval: 200 };
   return {
     own,
     workflow: everyKindOfStage(queue),
     ran,
     async expectEnd(run: WorkflowRun) {
-      const batchWorker = bench.batchWorker(settings);
+      const batchWorker = testbed.batchWorker(settings);
       // It takes over from one that was killed, and may lose a lock of half a second itself.
       batchWorker.on('error', () => {});
       const status = await run.waitUntilFinished(25_000);
@@ -47,9 +47,9 @@ function lifeIn(bench: Bench, n: number) {
 }
 
 describe('that is killed between any two of its commands: each stage starts once, and the run finishes', () => {
-  test('a BatchWorker', { timeout: 600_000 }, async ({ bench }) => {
+  test('a BatchWorker', { timeout: 600_000 }, async ({ testbed }) => {
     await series(async (n) => {
-      const life = lifeIn(bench, n);
+      const life = lifeIn(testbed, n);
       const run = await life.workflow.start();
       const end = await runChild('doomed-batch-worker', life.own, { n, lockDuration: LOCK_MS, last: run.id }).ended;
       await life.expectEnd(run);
@@ -57,9 +57,9 @@ describe('that is killed between any two of its commands: each stage starts once
     });
   });
 
-  test('a producer that starts a run, and starts it again', { timeout: 600_000 }, async ({ bench }) => {
+  test('a producer that starts a run, and starts it again', { timeout: 600_000 }, async ({ testbed }) => {
     await series(async (n) => {
-      const life = lifeIn(bench, n);
+      const life = lifeIn(testbed, n);
       const end = await runChild('doomed-starter', life.own, { n, id: 'run' }).ended;
       await life.expectEnd(await life.workflow.start({}, { id: 'run' }));
       return end;

@@ -3,9 +3,9 @@ import { describe, eventually, expect, test } from '../support/test.js';
 import { all, tell } from './story.js';
 
 describe('forEach', () => {
-  test('makes one member per result of the source stage, whose data is the result', async ({ bench }) => {
+  test('makes one member per result of the source stage, whose data is the result', async ({ testbed }) => {
     const seen: number[] = [];
-    const { queue } = tell(bench, {
+    const { queue } = tell(testbed, {
       load: async (job) => {
         await (await queue.batchOf(job))?.addBulk(
           Array.from({ length: 700 }, (_, n) => ({ name: 'row', data: { n } })),
@@ -14,7 +14,7 @@ describe('forEach', () => {
       row: (job) => (job.data.n % 100 === 0 ? undefined : { double: 2 * job.data.n }),
       each: (job) => seen.push(job.data.double),
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const workflow = defineWorkflow('each', {
       rows: { queue, name: 'load' },
       each: { forEach: 'rows', queue, name: 'each' },
@@ -27,9 +27,9 @@ describe('forEach', () => {
     expect(new Set(seen).size).toBe(693);
   });
 
-  test('makes no member, and goes on, when there are no results', async ({ bench }) => {
-    const { queue, ran } = tell(bench);
-    bench.batchWorker();
+  test('makes no member, and goes on, when there are no results', async ({ testbed }) => {
+    const { queue, ran } = tell(testbed);
+    testbed.batchWorker();
     const workflow = defineWorkflow('none', {
       rows: { queue, name: 'load' },
       each: { forEach: 'rows', queue, name: 'each' },
@@ -41,9 +41,9 @@ describe('forEach', () => {
 });
 
 describe('of(job)', () => {
-  test('tells a member, and a callback, of the run, its input, the stage and earlier results', async ({ bench }) => {
+  test('tells a member, and a callback, of the run, its input, the stage and earlier results', async ({ testbed }) => {
     const told: unknown[] = [];
-    const { queue } = tell(bench, {
+    const { queue } = tell(testbed, {
       first: (job) => ({ value: job.data.of }),
       second: async (job) => {
         const { input, stage, run, batch, results } = await workflow.of(job);
@@ -56,7 +56,7 @@ describe('of(job)', () => {
         told.push({ stage, input });
       },
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const workflow = defineWorkflow('context', {
       a: { queue, jobs: (input: { of: number[] }) => input.of.map((of) => ({ name: 'first', data: { of } })) },
       b: { after: 'a', queue, name: 'second', on: { complete: { name: 'stage done' } } },
@@ -76,18 +76,18 @@ describe('of(job)', () => {
     ]);
   });
 
-  test('gives the batch of the stage, to which a job adds jobs of its own queue', async ({ bench }) => {
-    const { queue } = tell(bench);
-    const other = bench.queue('other');
+  test('gives the batch of the stage, to which a job adds jobs of its own queue', async ({ testbed }) => {
+    const { queue } = tell(testbed);
+    const other = testbed.queue('other');
     const ran: string[] = [];
-    bench.worker('other', async (job) => {
+    testbed.worker('other', async (job) => {
       ran.push(job.name);
       if (job.name === 'first') {
         const { batch } = await workflow.of(job);
         await batch.add('second', {});
       }
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const workflow = defineWorkflow('queues', {
       a: { queue, name: 'a' },
       b: { after: 'a', queue: other, name: 'first' },
@@ -98,10 +98,10 @@ describe('of(job)', () => {
   });
 
   test('refuses a job of another workflow, or of none, and the name of a stage that there is not', async ({
-    bench,
+    testbed,
   }) => {
     const errors: unknown[] = [];
-    const { queue, ran } = tell(bench, {
+    const { queue, ran } = tell(testbed, {
       job: async (job) => {
         errors.push(await other.of(job).catch((error) => error));
         const context = await workflow.of(job).catch(() => undefined);
@@ -113,7 +113,7 @@ describe('of(job)', () => {
         );
       },
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const workflow = defineWorkflow('one', { a: { queue, name: 'job' } });
     const other = defineWorkflow('other', { a: { queue, name: 'job' } });
     await (await workflow.start()).waitUntilFinished(10_000);
@@ -127,8 +127,8 @@ describe('of(job)', () => {
 });
 
 describe('a workflow as a stage', () => {
-  test('runs whole before what comes after it, at any depth, with its own input and results', async ({ bench }) => {
-    const { queue, ran } = tell(bench, {
+  test('runs whole before what comes after it, at any depth, with its own input and results', async ({ testbed }) => {
+    const { queue, ran } = tell(testbed, {
       leaf: async (job) => {
         ran.push(`leaf of ${JSON.stringify((await inner.of(job)).input)}`);
         return { leaf: job.data.n };
@@ -138,7 +138,7 @@ describe('a workflow as a stage', () => {
         ran.push(`${JSON.stringify(input)}: ${JSON.stringify(await all(results('middle')))}`);
       },
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const inner = defineWorkflow(
       'inner',
       {

@@ -37,15 +37,15 @@ describe('defineWorkflow refuses', () => {
     'no stages': [{}, /has 0 stages/],
   };
 
-  test.for(Object.keys(cases))('%s', (name, { bench }) => {
+  test.for(Object.keys(cases))('%s', (name, { testbed }) => {
     const [stages, message] = cases[name] as (typeof cases)[string];
-    const define = () => defineWorkflow('w', stages as Stages, { queue: bench.queue('work') });
+    const define = () => defineWorkflow('w', stages as Stages, { queue: testbed.queue('work') });
     expect(define).toThrow(BatchOptionsError);
     expect(define).toThrow(message);
   });
 
-  test('an output that is no stage, forEach of a workflow without output, and no queue at all', ({ bench }) => {
-    const queue = bench.queue('work');
+  test('an output that is no stage, forEach of a workflow without output, and no queue at all', ({ testbed }) => {
+    const queue = testbed.queue('work');
     const inner = defineWorkflow('inner', { a: { queue, name: 'a' } });
     expect(() => defineWorkflow('w', { a: { queue, name: 'a' } }, { output: 'b' as 'a' })).toThrow(
       /names the stage 'b'/,
@@ -58,9 +58,9 @@ describe('defineWorkflow refuses', () => {
 });
 
 test('start() refuses input that JSON cannot carry, jobs with an id, and unknown options, before anything is written', async ({
-  bench,
+  testbed,
 }) => {
-  const queue = bench.queue('work');
+  const queue = testbed.queue('work');
   const workflow = defineWorkflow('w', { a: { queue, name: 'a' } });
   await expect(workflow.start({ at: () => {} })).rejects.toThrow(/input of workflow 'w'\.at is a function/);
   await expect(workflow.start({}, { ids: 'x' } as never)).rejects.toThrow(
@@ -71,8 +71,8 @@ test('start() refuses input that JSON cannot carry, jobs with an id, and unknown
   expect(await queue.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
 });
 
-test('toMermaid() draws the stages, and how they come after each other', ({ bench }) => {
-  const queue = bench.queue('work');
+test('toMermaid() draws the stages, and how they come after each other', ({ testbed }) => {
+  const queue = testbed.queue('work');
   const workflow = defineWorkflow('w', {
     users: { queue, name: 'a' },
     cs: { after: 'users', queue, name: 'b' },

@@ -3,9 +3,9 @@ import { describe, expect, test } from '../support/test.js';
 import { fail, statesOf, tell } from './story.js';
 
 describe('a run', () => {
-  test('runs its stages one after the other, and succeeds', async ({ bench }) => {
-    const { queue, ran } = tell(bench);
-    bench.batchWorker();
+  test('runs its stages one after the other, and succeeds', async ({ testbed }) => {
+    const { queue, ran } = tell(testbed);
+    testbed.batchWorker();
     const workflow = defineWorkflow('chain', {
       a: { queue, name: 'a' },
       b: { after: 'a', queue, name: 'b' },
@@ -19,10 +19,10 @@ describe('a run', () => {
   });
 
   test('starts stages that come after the same one together, and one after several when all have finished', async ({
-    bench,
+    testbed,
   }) => {
-    const { queue, ran } = tell(bench);
-    bench.batchWorker();
+    const { queue, ran } = tell(testbed);
+    testbed.batchWorker();
     const workflow = defineWorkflow('diamond', {
       e: { after: ['b', 'c', 'd'], queue, name: 'e' },
       b: { after: 'a', queue, name: 'b' },
@@ -36,10 +36,10 @@ describe('a run', () => {
   });
 
   test('skips what cannot start any more, and runs what comes after all in any way, or after a failure', async ({
-    bench,
+    testbed,
   }) => {
-    const { queue, ran } = tell(bench, { bad: fail });
-    bench.batchWorker();
+    const { queue, ran } = tell(testbed, { bad: fail });
+    testbed.batchWorker();
     const workflow = defineWorkflow('skips', {
       bad: { queue, name: 'bad' },
       next: { after: 'bad', queue, name: 'next' },
@@ -60,9 +60,9 @@ describe('a run', () => {
     expect(ran.sort()).toEqual(['bad', 'report', 'rescue']);
   });
 
-  test('succeeds when a stage was skipped by its own when', async ({ bench }) => {
-    const { queue, ran } = tell(bench);
-    bench.batchWorker();
+  test('succeeds when a stage was skipped by its own when', async ({ testbed }) => {
+    const { queue, ran } = tell(testbed);
+    testbed.batchWorker();
     const workflow = defineWorkflow('rescue', {
       work: { queue, name: 'work' },
       rescue: { after: 'work', when: 'failure', queue, name: 'rescue', on: { complete: { name: 'rescued' } } },
@@ -76,15 +76,15 @@ describe('a run', () => {
   });
 
   test('has several jobs in a stage, and members that add members to it: the next stage waits for all', async ({
-    bench,
+    testbed,
   }) => {
-    const { queue, ran } = tell(bench, {
+    const { queue, ran } = tell(testbed, {
       loader: async (job) => {
         const batch = await queue.batchOf(job);
         await batch?.addBulk([1, 2, 3].map((n) => ({ name: 'row', data: { n } })));
       },
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const many = Array.from({ length: 450 }, (_, n) => ({ name: 'many', data: { n } }));
     const workflow = defineWorkflow('members', {
       load: { queue, name: 'loader' },

@@ -3,10 +3,10 @@ import { describe, eventually, expect, test } from '../support/test.js';
 import { healing, statesOf, tell } from './story.js';
 
 describe('run.retry()', () => {
-  test('runs what failed again, then the skipped stages that can start now: the run succeeds', async ({ bench }) => {
+  test('runs what failed again, then the skipped stages that can start now: the run succeeds', async ({ testbed }) => {
     const sick = healing();
-    const { queue, ran } = tell(bench, { sick: sick.handler });
-    bench.batchWorker();
+    const { queue, ran } = tell(testbed, { sick: sick.handler });
+    testbed.batchWorker();
     const workflow = defineWorkflow('retried', {
       sick: { queue, name: 'sick' },
       next: { after: 'sick', queue, name: 'next' },
@@ -43,10 +43,10 @@ describe('run.retry()', () => {
     expect(ran.filter((name) => name === 'many').length).toBe(30);
   });
 
-  test('goes on inside of a workflow that was skipped as a stage', async ({ bench }) => {
+  test('goes on inside of a workflow that was skipped as a stage', async ({ testbed }) => {
     const sick = healing();
-    const { queue, ran } = tell(bench, { sick: sick.handler });
-    bench.batchWorker();
+    const { queue, ran } = tell(testbed, { sick: sick.handler });
+    testbed.batchWorker();
     const inner = defineWorkflow('inner', {
       x: { queue, name: 'x' },
       y: { after: 'x', when: 'complete', queue, name: 'y' },
@@ -69,10 +69,10 @@ describe('run.retry()', () => {
     expect(ran).toEqual(['sick', 'sick', 'x', 'y', 'last']);
   });
 
-  test('is not needed for a member that is retried by hand', async ({ bench }) => {
+  test('is not needed for a member that is retried by hand', async ({ testbed }) => {
     const sick = healing();
-    const { queue, ran } = tell(bench, { sick: sick.handler });
-    bench.batchWorker({ reconcileInterval: 100 });
+    const { queue, ran } = tell(testbed, { sick: sick.handler });
+    testbed.batchWorker({ reconcileInterval: 100 });
     const workflow = defineWorkflow('by-hand', {
       sick: { queue, name: 'sick' },
       next: { after: 'sick', queue, name: 'next' },
@@ -86,10 +86,10 @@ describe('run.retry()', () => {
     expect(ran).toEqual(['sick', 'sick', 'next']);
   });
 
-  test('goes on at a stage that comes after two, when both have healed', async ({ bench }) => {
+  test('goes on at a stage that comes after two, when both have healed', async ({ testbed }) => {
     const [one, other] = [healing(), healing()];
-    const { queue, ran } = tell(bench, { one: one.handler, other: other.handler });
-    bench.batchWorker();
+    const { queue, ran } = tell(testbed, { one: one.handler, other: other.handler });
+    testbed.batchWorker();
     const workflow = defineWorkflow('both', {
       one: { queue, name: 'one' },
       other: { queue, name: 'other' },

@@ -1,12 +1,12 @@
 import { BatchConflictError, BatchNotFoundError, defineWorkflow } from '../../src/index.js';
 import { gateOf, jobKeys } from '../conformance/script.js';
-import { type Bench, describe, eventually, expect, test } from '../support/test.js';
+import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
 import { fail, statesOf, tell } from './story.js';
 
 /** A chain in which the second stage waits for a gate. */
-function chain(bench: Bench) {
-  const gate = gateOf(bench);
-  const story = tell(bench, { held: () => gate.opened });
+function chain(testbed: Testbed) {
+  const gate = gateOf(testbed);
+  const story = tell(testbed, { held: () => gate.opened });
   const { queue } = story;
   const workflow = defineWorkflow('chain', {
     first: { queue, name: 'first' },
@@ -20,11 +20,11 @@ function chain(bench: Bench) {
 
 describe('a run', () => {
   test('that is started again with its id is the one there is, with the input it was given first', async ({
-    bench,
+    testbed,
   }) => {
-    const { workflow, ran, queue, gate } = chain(bench);
+    const { workflow, ran, queue, gate } = chain(testbed);
     gate.open();
-    bench.batchWorker();
+    testbed.batchWorker();
     const run = await workflow.start({ n: 1 }, { id: 'run' });
     expect(run.created).toBe(true);
     await run.waitUntilFinished(10_000);
@@ -38,9 +38,9 @@ describe('a run', () => {
     await expect(other.getRun('run')).rejects.toThrow(BatchNotFoundError);
   });
 
-  test('says what it waits for, in its status, its explanation and its drawing', async ({ bench }) => {
-    const { workflow, gate, untilHeld, queue } = chain(bench);
-    bench.batchWorker();
+  test('says what it waits for, in its status, its explanation and its drawing', async ({ testbed }) => {
+    const { workflow, gate, untilHeld, queue } = chain(testbed);
+    testbed.batchWorker();
     const run = await workflow.start({}, { id: 'run' });
     await untilHeld();
     await eventually(async () => (await run.status()).stages[1]?.pending === 1);
@@ -69,9 +69,9 @@ describe('a run', () => {
     expect((await run.waitUntilFinished(10_000)).state).toBe('succeeded');
   });
 
-  test('that has failed says which stages were skipped, and why', async ({ bench }) => {
-    const { queue } = tell(bench, { bad: fail });
-    bench.batchWorker();
+  test('that has failed says which stages were skipped, and why', async ({ testbed }) => {
+    const { queue } = tell(testbed, { bad: fail });
+    testbed.batchWorker();
     const workflow = defineWorkflow('w', {
       bad: { queue, name: 'bad' },
       next: { after: 'bad', queue, name: 'next' },
@@ -89,9 +89,9 @@ describe('a run', () => {
     expect(await (await queue.getBatch(`${run.id}.next`)).status()).toMatchObject({ state: 'skipped', stage: 'next' });
   });
 
-  test('that is cancelled starts no stage any more', async ({ bench }) => {
-    const { workflow, gate, untilHeld, ran } = chain(bench);
-    bench.batchWorker();
+  test('that is cancelled starts no stage any more', async ({ testbed }) => {
+    const { workflow, gate, untilHeld, ran } = chain(testbed);
+    testbed.batchWorker();
     const run = await workflow.start();
     await untilHeld();
     await run.cancel('wrong file');
@@ -107,9 +107,9 @@ describe('a run', () => {
     expect(ran).not.toContain('last');
   });
 
-  test('with a stage that is cancelled goes on as if that had failed', async ({ bench }) => {
-    const { workflow, gate, untilHeld, ran, queue } = chain(bench);
-    bench.batchWorker();
+  test('with a stage that is cancelled goes on as if that had failed', async ({ testbed }) => {
+    const { workflow, gate, untilHeld, ran, queue } = chain(testbed);
+    testbed.batchWorker();
     const run = await workflow.start({}, { id: 'run' });
     await untilHeld();
     await (await queue.getBatch('run.users')).cancel();
@@ -120,19 +120,19 @@ describe('a run', () => {
   });
 
   test('whose producer is frozen before it lets it begin is abandoned, all stages skipped, and revived when it goes on', async ({
-    bench,
+    testbed,
   }) => {
-    const held = await bench.heldConnection();
-    const { ran } = tell(bench);
-    const queue = bench.queue('work', { connection: held.connection, skipMetasUpdate: true });
+    const held = await testbed.heldConnection();
+    const { ran } = tell(testbed);
+    const queue = testbed.queue('work', { connection: held.connection, skipMetasUpdate: true });
     const workflow = defineWorkflow('w', { a: { queue, name: 'a' }, b: { after: 'a', queue, name: 'b' } });
     held.countFrom();
     // After the run and its two stages.
     held.holdBefore(4);
     const starting = workflow.start({}, { id: 'run', openTimeout: 300 });
     expect((await held.heldOrEnded(starting))?.name).toBe('seal');
-    bench.batchWorker();
-    const run = await bench.queue('work').getBatch('run');
+    testbed.batchWorker();
+    const run = await testbed.queue('work').getBatch('run');
     const status = await run.waitUntilFinished(10_000);
     expect(status).toMatchObject({ state: 'failed', abandoned: true });
     expect(status.stages?.map(({ state }) => state)).toEqual(['skipped', 'skipped']);
@@ -143,9 +143,9 @@ describe('a run', () => {
     expect(ran).toEqual(['a', 'b']);
   });
 
-  test('leaves no key when it is removed, whatever its stages have come to', async ({ bench }) => {
-    const { queue } = tell(bench, { bad: fail });
-    const batchWorker = bench.batchWorker();
+  test('leaves no key when it is removed, whatever its stages have come to', async ({ testbed }) => {
+    const { queue } = tell(testbed, { bad: fail });
+    const batchWorker = testbed.batchWorker();
     const workflow = defineWorkflow('w', {
       bad: { queue, name: 'bad' },
       next: { after: 'bad', queue, jobs: Array.from({ length: 300 }, () => ({ name: 'next' })) },
@@ -155,15 +155,15 @@ describe('a run', () => {
     await run.waitUntilFinished(10_000);
     await run.remove({ members: true });
     await batchWorker.close();
-    expect(await jobKeys(bench, 'batches')).toEqual([]);
-    expect(await jobKeys(bench, 'work')).toEqual([]);
+    expect(await jobKeys(testbed, 'batches')).toEqual([]);
+    expect(await jobKeys(testbed, 'work')).toEqual([]);
   });
 
   test('is a batch: it can be a member of another one, and each stage has callbacks and options of its own', async ({
-    bench,
+    testbed,
   }) => {
-    const { queue, ran } = tell(bench, { bad: fail });
-    bench.batchWorker();
+    const { queue, ran } = tell(testbed, { bad: fail });
+    testbed.batchWorker();
     const workflow = defineWorkflow('w', {
       a: { queue, name: 'bad', jobOptions: { attempts: 2 }, on: { death: { name: 'a died' } } },
       b: { after: 'a', when: 'complete', queue, name: 'b', on: { success: { name: 'b done' } } },

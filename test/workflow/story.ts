@@ -1,13 +1,13 @@
 import type { Job } from 'bullmq';
-import type { Bench } from '../support/test.js';
+import type { Testbed } from '../support/test.js';
 
 export type Handler = (job: Job) => unknown;
 
 /** A queue `work` with a worker that runs a handler by the job's name, and notes the names in their order. */
-export function tell(bench: Bench, handlers: Readonly<Record<string, Handler>> = {}) {
-  const queue = bench.queue('work');
+export function tell(testbed: Testbed, handlers: Readonly<Record<string, Handler>> = {}) {
+  const queue = testbed.queue('work');
   const ran: string[] = [];
-  const worker = bench.worker(
+  const worker = testbed.worker(
     'work',
     async (job) => {
       ran.push(job.name);

@@ -2,13 +2,13 @@ import { UnrecoverableError } from 'bullmq';
 import { type Batch, type BatchQueue, withBatches } from '../../../src/index.js';
 import { BatchBoardAdapter } from '../../../src/surfaces/bull-board/index.js';
 import { type AdapterName, type Board, boardOf } from '../../support/board.js';
-import { type AnyQueue, type Bench, describe, eventually, expect, test } from '../../support/test.js';
+import { type AnyQueue, describe, eventually, expect, type Testbed, test } from '../../support/test.js';
 
 /** A board over the batches and their members, and what an application has beside it. */
-async function open(bench: Bench, adapter: AdapterName) {
-  const users = bench.queue('users');
-  const batches = bench.plainQueue('batches');
-  const board = await boardOf(bench, [batches, users], adapter);
+async function open(testbed: Testbed, adapter: AdapterName) {
+  const users = testbed.queue('users');
+  const batches = testbed.plainQueue('batches');
+  const board = await boardOf(testbed, [batches, users], adapter);
   const ran: string[] = [];
   return {
     users,
@@ -18,8 +18,8 @@ async function open(bench: Bench, adapter: AdapterName) {
     ran,
     /** Workers for everything; repairs come at once, so that what is stuck in spite of them is seen to be. */
     start(process: (data: { fails?: boolean }) => void = () => {}) {
-      bench.batchWorker({ reconcileInterval: 50, missingAfter: 200 });
-      return bench.worker('users', async (job) => {
+      testbed.batchWorker({ reconcileInterval: 50, missingAfter: 200 });
+      return testbed.worker('users', async (job) => {
         ran.push(job.name);
         process(job.data);
       });
@@ -51,8 +51,8 @@ async function row(board: Board, queue: string, id: string) {
 }
 
 describe.each(ADAPTERS)('%s, buttons of a batch that has failed', (adapter) => {
-  test('Retry lets it run again, and succeed when its members do', async ({ bench }) => {
-    const { users, board, ran, start } = await open(bench, adapter);
+  test('Retry lets it run again, and succeed when its members do', async ({ testbed }) => {
+    const { users, board, ran, start } = await open(testbed, adapter);
     let isBroken = true;
     start(({ fails }) => {
       if (fails && isBroken) {
@@ -75,8 +75,8 @@ describe.each(ADAPTERS)('%s, buttons of a batch that has failed', (adapter) => {
     expect(ran.filter((name) => name !== 'row')).toEqual(['complete', 'success']);
   });
 
-  test('Retry all does the same for all, and leaves those that were cancelled', async ({ bench }) => {
-    const { users, board, ran, start } = await open(bench, adapter);
+  test('Retry all does the same for all, and leaves those that were cancelled', async ({ testbed }) => {
+    const { users, board, ran, start } = await open(testbed, adapter);
     let isBroken = true;
     const worker = start(({ fails }) => {
       if (fails && isBroken) {
@@ -101,8 +101,8 @@ describe.each(ADAPTERS)('%s, buttons of a batch that has failed', (adapter) => {
     expect(ran.filter((name) => name === 'complete')).toHaveLength(2);
   });
 
-  test('Clean, and Clean all, remove it', async ({ bench }) => {
-    const { users, board, start } = await open(bench, adapter);
+  test('Clean, and Clean all, remove it', async ({ testbed }) => {
+    const { users, board, start } = await open(testbed, adapter);
     start(({ fails }) => {
       if (fails) {
         throw new UnrecoverableError('no e-mail');
@@ -111,7 +111,7 @@ describe.each(ADAPTERS)('%s, buttons of a batch that has failed', (adapter) => {
     const batch = await failing(users);
     expect((await board.put(`/batches/${batch.id}/clean`)).status).toBe(204);
     expect(await users.getBatches()).toEqual([]);
-    expect(await bench.redis.keys(`${bench.prefix}:batches:${batch.id}*`)).toEqual([]);
+    expect(await testbed.redis.keys(`${testbed.prefix}:batches:${batch.id}*`)).toEqual([]);
     // What has failed within the last seconds is not cleaned: BullMQ's rule, and the board's grace.
     const young = await failing(users);
     expect((await board.put('/batches/clean/failed')).status).toBe(200);
@@ -120,8 +120,8 @@ describe.each(ADAPTERS)('%s, buttons of a batch that has failed', (adapter) => {
 });
 
 describe.each(ADAPTERS)('%s, buttons of a batch that is open', (adapter) => {
-  test('Promote never finishes it early', async ({ bench }) => {
-    const { users, board, ran, start } = await open(bench, adapter);
+  test('Promote never finishes it early', async ({ testbed }) => {
+    const { users, board, ran, start } = await open(testbed, adapter);
     start();
     const batch = await users.createBatch(CALLBACKS);
     await batch.addBulk(rows(false));
@@ -138,8 +138,8 @@ describe.each(ADAPTERS)('%s, buttons of a batch that is open', (adapter) => {
     expect(ran).toEqual(['row', 'complete', 'success']);
   });
 
-  test('Promote all leaves it open', async ({ bench }) => {
-    const { users, board, ran, start } = await open(bench, adapter);
+  test('Promote all leaves it open', async ({ testbed }) => {
+    const { users, board, ran, start } = await open(testbed, adapter);
     start();
     const batch = await users.createBatch(CALLBACKS);
     expect((await board.put('/batches/promote')).status).toBe(200);
@@ -150,19 +150,19 @@ describe.each(ADAPTERS)('%s, buttons of a batch that is open', (adapter) => {
     expect(ran).toEqual([]);
   });
 
-  test('Promote all makes sealed batches run that wait for another attempt', async ({ bench }) => {
-    const { users, board } = await open(bench, adapter);
+  test('Promote all makes sealed batches run that wait for another attempt', async ({ testbed }) => {
+    const { users, board } = await open(testbed, adapter);
     const batch = await users.addBatch({}, []);
     // As after an error of the infrastructure, and not long enough for the reconciler to mind.
     const later = (Date.now() + 40_000) * 4096;
-    await bench.redis.zadd(`${bench.prefix}:batches:delayed`, later, batch.id);
+    await testbed.redis.zadd(`${testbed.prefix}:batches:delayed`, later, batch.id);
     expect((await board.put('/batches/promote')).status).toBe(200);
-    bench.batchWorker();
+    testbed.batchWorker();
     await finished(batch, 'succeeded');
   });
 
-  test('Reschedule does not end it', async ({ bench }) => {
-    const { users, board, ran, start } = await open(bench, adapter);
+  test('Reschedule does not end it', async ({ testbed }) => {
+    const { users, board, ran, start } = await open(testbed, adapter);
     start();
     const batch = await users.createBatch(CALLBACKS);
     const { status, body } = await board.patch(`/batches/${batch.id}/delay`, { runAt: Date.now() + 60_000 });
@@ -176,8 +176,8 @@ describe.each(ADAPTERS)('%s, buttons of a batch that is open', (adapter) => {
     expect(ran).toEqual(['row', 'complete', 'success']);
   });
 
-  test('Edit data does not change what it is', async ({ bench }) => {
-    const { users, board, ran, start } = await open(bench, adapter);
+  test('Edit data does not change what it is', async ({ testbed }) => {
+    const { users, board, ran, start } = await open(testbed, adapter);
     start();
     const batch = await users.createBatch(CALLBACKS);
     await batch.addBulk(rows(false));
@@ -190,8 +190,8 @@ describe.each(ADAPTERS)('%s, buttons of a batch that is open', (adapter) => {
     expect(ran).toEqual(['row', 'complete', 'success']);
   });
 
-  test('Change priority does not hold it', async ({ bench }) => {
-    const { users, board, ran, start } = await open(bench, adapter);
+  test('Change priority does not hold it', async ({ testbed }) => {
+    const { users, board, ran, start } = await open(testbed, adapter);
     start();
     const batch = await users.createBatch(CALLBACKS);
     const { status, body } = await board.patch(`/batches/${batch.id}/priority`, { priority: 5 });
@@ -203,8 +203,8 @@ describe.each(ADAPTERS)('%s, buttons of a batch that is open', (adapter) => {
     expect(ran).toEqual(['complete', 'success']);
   });
 
-  test('Duplicate makes no second batch', async ({ bench }) => {
-    const { users, batches, board, ran, start } = await open(bench, adapter);
+  test('Duplicate makes no second batch', async ({ testbed }) => {
+    const { users, batches, board, ran, start } = await open(testbed, adapter);
     const batch = await users.createBatch(CALLBACKS);
     const { name, data, opts } = await row(board, 'batches', batch.id);
     const { jobId, delay, ...options } = opts;
@@ -227,22 +227,22 @@ describe.each(ADAPTERS)('%s, buttons of a batch that is open', (adapter) => {
     expect((await users.getBatches()).map(({ id }) => id)).toEqual([batch.id]);
   });
 
-  test('Clean removes it, with the members that wait', async ({ bench }) => {
-    const { users, board } = await open(bench, adapter);
+  test('Clean removes it, with the members that wait', async ({ testbed }) => {
+    const { users, board } = await open(testbed, adapter);
     const batch = await users.createBatch(CALLBACKS);
     await batch.addBulk(rows(false, false));
     expect((await board.put(`/batches/${batch.id}/clean`)).status).toBe(204);
     expect(await users.getBatches()).toEqual([]);
     expect(await users.getJobCounts('waiting')).toMatchObject({ waiting: 0 });
-    expect(await bench.redis.keys(`${bench.prefix}:batches:${batch.id}*`)).toEqual([]);
+    expect(await testbed.redis.keys(`${testbed.prefix}:batches:${batch.id}*`)).toEqual([]);
   });
 });
 
 describe.each(ADAPTERS)('%s, buttons of a batch that runs', (adapter) => {
-  test('Remove unprocessed children ends it without a success', async ({ bench }) => {
-    const { users, board, ran, start } = await open(bench, adapter);
+  test('Remove unprocessed children ends it without a success', async ({ testbed }) => {
+    const { users, board, ran, start } = await open(testbed, adapter);
     const batch = await users.addBatch(CALLBACKS, rows(false, false));
-    bench.batchWorker();
+    testbed.batchWorker();
     await eventually(async () => (await users.getBatchCounts()).running === 1);
     const { status, body } = await board.put(`/batches/${batch.id}/remove-unprocessed-children`);
     expect([status, body]).toEqual([200, { removed: 2 }]);
@@ -256,14 +256,14 @@ describe.each(ADAPTERS)('%s, buttons of a batch that runs', (adapter) => {
     expect(await users.getJobCounts('waiting', 'failed')).toMatchObject({ waiting: 0, failed: 0 });
   });
 
-  test('Clean removes it, with the members that wait, and its parent does not succeed', async ({ bench }) => {
-    const { users, board, ran, start } = await open(bench, adapter);
+  test('Clean removes it, with the members that wait, and its parent does not succeed', async ({ testbed }) => {
+    const { users, board, ran, start } = await open(testbed, adapter);
     const parent = await users.createBatch(CALLBACKS);
     const batch = await parent.createBatch(CALLBACKS);
     await batch.addBulk(rows(false, false));
     await batch.seal();
     await parent.seal();
-    const batchWorker = bench.batchWorker();
+    const batchWorker = testbed.batchWorker();
     await eventually(async () => (await users.getBatchCounts()).running === 2);
     expect((await board.put(`/batches/${batch.id}/clean`)).status).toBe(204);
     await batchWorker.close();
@@ -274,8 +274,8 @@ describe.each(ADAPTERS)('%s, buttons of a batch that runs', (adapter) => {
     expect(await users.getJobCounts('waiting')).toMatchObject({ waiting: 0 });
   });
 
-  test('Pause holds it, and Resume lets it finish', async ({ bench }) => {
-    const { users, board, ran, start } = await open(bench, adapter);
+  test('Pause holds it, and Resume lets it finish', async ({ testbed }) => {
+    const { users, board, ran, start } = await open(testbed, adapter);
     expect((await board.put('/batches/pause')).status).toBe(200);
     start();
     const batch = await users.addBatch(CALLBACKS, rows(false));
@@ -287,8 +287,8 @@ describe.each(ADAPTERS)('%s, buttons of a batch that runs', (adapter) => {
     expect(ran).toEqual(['row', 'complete', 'success']);
   });
 
-  test('Drain never makes a success of it', async ({ bench }) => {
-    const { users, board, ran, start } = await open(bench, adapter);
+  test('Drain never makes a success of it', async ({ testbed }) => {
+    const { users, board, ran, start } = await open(testbed, adapter);
     const batch = await users.addBatch(CALLBACKS, rows(false));
     const { status, body } = await board.put('/batches/empty');
     expect([status, body.message]).toEqual(
@@ -300,9 +300,9 @@ describe.each(ADAPTERS)('%s, buttons of a batch that runs', (adapter) => {
   });
 
   test('Obliterate asks for force; BullMQ leaves what waits for its children, the adapter nothing', async ({
-    bench,
+    testbed,
   }) => {
-    const { users, board, ran, start } = await open(bench, adapter);
+    const { users, board, ran, start } = await open(testbed, adapter);
     const running = await users.addBatch(CALLBACKS, rows(false, false));
     const unsealed = await users.createBatch(CALLBACKS);
     await unsealed.addBulk(rows(false));
@@ -320,7 +320,7 @@ describe.each(ADAPTERS)('%s, buttons of a batch that runs', (adapter) => {
       return;
     }
     expect(await users.getBatches()).toEqual([]);
-    const left = await bench.redis.keys(`${bench.prefix}:batches:*`);
+    const left = await testbed.redis.keys(`${testbed.prefix}:batches:*`);
     expect(left.filter((key) => !key.includes(':reconciler:'))).toEqual([]);
     start();
     const { name } = await users.add('last', {});
@@ -330,8 +330,8 @@ describe.each(ADAPTERS)('%s, buttons of a batch that runs', (adapter) => {
 });
 
 describe.each(ADAPTERS)('%s, a batch that has succeeded', (adapter) => {
-  test('Retry does not call back again', async ({ bench }) => {
-    const { users, board, ran, start } = await open(bench, adapter);
+  test('Retry does not call back again', async ({ testbed }) => {
+    const { users, board, ran, start } = await open(testbed, adapter);
     start();
     const batch = await users.addBatch(CALLBACKS, rows(false));
     await finished(batch, 'succeeded');
@@ -343,23 +343,23 @@ describe.each(ADAPTERS)('%s, a batch that has succeeded', (adapter) => {
     expect(ran).toEqual(['row', 'complete', 'success', 'complete', 'success']);
   });
 
-  test('Clean removes it, also when there are thousands of members', async ({ bench }) => {
-    const { users, board } = await open(bench, adapter);
-    bench.worker('users', async () => {}, { concurrency: 100 });
-    bench.batchWorker();
+  test('Clean removes it, also when there are thousands of members', async ({ testbed }) => {
+    const { users, board } = await open(testbed, adapter);
+    testbed.worker('users', async () => {}, { concurrency: 100 });
+    testbed.batchWorker();
     const batch = await users.addBatch({}, rows(...Array.from({ length: 3000 }, () => false)));
     await finished(batch, 'succeeded');
     expect((await board.put(`/batches/${batch.id}/clean`)).status).toBe(204);
     expect(await users.getBatches()).toEqual([]);
-    expect(await bench.redis.keys(`${bench.prefix}:batches:${batch.id}*`)).toEqual([]);
+    expect(await testbed.redis.keys(`${testbed.prefix}:batches:${batch.id}*`)).toEqual([]);
   });
 });
 
 describe('BatchBoardAdapter, a batch that has ended', () => {
   test('is removed without the jobs of its members, and not run again: that is refused with a sentence', async ({
-    bench,
+    testbed,
   }) => {
-    const { users, board, start } = await open(bench, 'BatchBoardAdapter');
+    const { users, board, start } = await open(testbed, 'BatchBoardAdapter');
     start();
     const batch = await users.addBatch({}, rows(false));
     await finished(batch, 'succeeded');
@@ -376,8 +376,8 @@ describe('BatchBoardAdapter, a batch that has ended', () => {
 });
 
 describe('BatchBoardAdapter, Clean all', () => {
-  test('refuses to remove batches that run', async ({ bench }) => {
-    const { users, board } = await open(bench, 'BatchBoardAdapter');
+  test('refuses to remove batches that run', async ({ testbed }) => {
+    const { users, board } = await open(testbed, 'BatchBoardAdapter');
     const batch = await users.addBatch({}, rows(false));
     for (const state of ['wait', 'active', 'waiting-children']) {
       const { status, body } = await board.put(`/batches/clean/${state}`);
@@ -386,20 +386,22 @@ describe('BatchBoardAdapter, Clean all', () => {
     expect((await batch.status()).total).toBe(1);
   });
 
-  test('removes more batches than are looked at together, and leaves those that are too young', async ({ bench }) => {
-    const { users, board } = await open(bench, 'BatchBoardAdapter');
+  test('removes more batches than are looked at together, and leaves those that are too young', async ({ testbed }) => {
+    const { users, board } = await open(testbed, 'BatchBoardAdapter');
     const all = await Promise.all(Array.from({ length: 230 }, () => users.createBatch()));
     const young = new Set(all.filter((_, i) => i % 23 === 0).map(({ id }) => id));
     const old = all.filter(({ id }) => !young.has(id));
-    await Promise.all(old.map(({ id }) => bench.redis.hset(`${bench.prefix}:batches:${id}`, 'timestamp', 1)));
+    await Promise.all(old.map(({ id }) => testbed.redis.hset(`${testbed.prefix}:batches:${id}`, 'timestamp', 1)));
     expect((await board.put('/batches/clean/delayed')).status).toBe(200);
     expect(new Set((await users.getBatches()).map(({ id }) => id))).toEqual(young);
   });
 });
 
 describe('BatchBoardAdapter, Retry all', () => {
-  test('passes over what has succeeded meanwhile, such as the child of a batch that was retried', async ({ bench }) => {
-    const { users, batches, start } = await open(bench, 'BatchBoardAdapter');
+  test('passes over what has succeeded meanwhile, such as the child of a batch that was retried', async ({
+    testbed,
+  }) => {
+    const { users, batches, start } = await open(testbed, 'BatchBoardAdapter');
     let isBroken = true;
     start(({ fails }) => {
       if (fails && isBroken) {
@@ -415,48 +417,48 @@ describe('BatchBoardAdapter, Retry all', () => {
     expect((await batch.status()).state).toBe('succeeded');
   });
 
-  test('passes over what is being removed', async ({ bench }) => {
-    const { users, board } = await open(bench, 'BatchBoardAdapter');
-    bench.batchWorker();
+  test('passes over what is being removed', async ({ testbed }) => {
+    const { users, board } = await open(testbed, 'BatchBoardAdapter');
+    testbed.batchWorker();
     const batch = await users.addBatch({}, rows(false));
     await batch.cancel();
     await finished(batch, 'cancelled');
-    await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:removal', 'killed 0');
+    await testbed.redis.hset(`${testbed.prefix}:batches:${batch.id}`, 'b:removal', 'killed 0');
     expect((await board.put('/batches/retry/failed')).status).toBe(200);
   });
 });
 
 describe('BatchBoardAdapter, a batch whose removal is under way, or was cut short', () => {
-  async function halfRemoved(bench: Bench) {
-    const { users, board } = await open(bench, 'BatchBoardAdapter');
-    const batchWorker = bench.batchWorker();
-    bench.worker('users', async () => {});
+  async function halfRemoved(testbed: Testbed) {
+    const { users, board } = await open(testbed, 'BatchBoardAdapter');
+    const batchWorker = testbed.batchWorker();
+    testbed.worker('users', async () => {});
     const batch = await users.addBatch({}, rows(false));
     await finished(batch, 'succeeded');
     await batchWorker.close();
-    await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:removal', 'killed 0');
+    await testbed.redis.hset(`${testbed.prefix}:batches:${batch.id}`, 'b:removal', 'killed 0');
     return { users, board, batch };
   }
 
-  test('is not taken further by its row, which would take the jobs of its members too', async ({ bench }) => {
-    const { users, board, batch } = await halfRemoved(bench);
+  test('is not taken further by its row, which would take the jobs of its members too', async ({ testbed }) => {
+    const { users, board, batch } = await halfRemoved(testbed);
     const { status, body } = await board.put(`/batches/${batch.id}/clean`);
     expect([status, body.message]).toEqual([409, expect.stringContaining('is being removed')]);
     expect(await users.getCompletedCount()).toBe(1);
   });
 
-  test('does not hold Clean all', async ({ bench }) => {
-    const { board } = await halfRemoved(bench);
+  test('does not hold Clean all', async ({ testbed }) => {
+    const { board } = await halfRemoved(testbed);
     expect((await board.put('/batches/clean/completed')).status).toBe(200);
   });
 });
 
 describe('BatchBoardAdapter, what is shown of a batch', () => {
-  test('is its progress of this moment, without a write', async ({ bench }) => {
-    const { users, batches, board } = await open(bench, 'BatchBoardAdapter');
+  test('is its progress of this moment, without a write', async ({ testbed }) => {
+    const { users, batches, board } = await open(testbed, 'BatchBoardAdapter');
     const batch = await users.createBatch({ description: 'Import' });
     await batch.addBulk(rows(false, false, false, false));
-    const worker = bench.worker('users', async () => {}, { autorun: false });
+    const worker = testbed.worker('users', async () => {}, { autorun: false });
     await worker.waitUntilReady();
     const job = await worker.getNextJob('token');
     await job?.moveToCompleted(1, 'token', false);
@@ -468,8 +470,10 @@ describe('BatchBoardAdapter, what is shown of a batch', () => {
     expect((await batches.getJob(batch.id))?.progress).toBe(0);
   });
 
-  test('are links: from a member and a callback to the batch, from a child batch to its parent', async ({ bench }) => {
-    const { users, board, start } = await open(bench, 'BatchBoardAdapter');
+  test('are links: from a member and a callback to the batch, from a child batch to its parent', async ({
+    testbed,
+  }) => {
+    const { users, board, start } = await open(testbed, 'BatchBoardAdapter');
     start();
     const parent = await users.createBatch({ id: 'import of äöü' });
     const child = await parent.createBatch(CALLBACKS);
@@ -488,17 +492,17 @@ describe('BatchBoardAdapter, what is shown of a batch', () => {
   });
 
   test('are those of the queue that holds the batches, and another queue called batches keeps its own', async ({
-    bench,
+    testbed,
   }) => {
     const batchesQueue = 'job-batches';
-    const users = withBatches(bench.plainQueue('users'), { batchesQueue });
-    const queues = [bench.plainQueue(batchesQueue), bench.plainQueue('batches'), users];
-    const board = await boardOf(bench, queues, 'BatchBoardAdapter', { batchesQueue } as object);
+    const users = withBatches(testbed.plainQueue('users'), { batchesQueue });
+    const queues = [testbed.plainQueue(batchesQueue), testbed.plainQueue('batches'), users];
+    const board = await boardOf(testbed, queues, 'BatchBoardAdapter', { batchesQueue } as object);
     let isBroken = true;
-    bench.worker('users', async () => {
+    testbed.worker('users', async () => {
       if (isBroken) throw new UnrecoverableError('no e-mail');
     });
-    bench.batchWorker({ batchesQueue, reconcileInterval: 3_600_000 });
+    testbed.batchWorker({ batchesQueue, reconcileInterval: 3_600_000 });
     const parent = await users.createBatch({ description: 'Import' });
     const child = await parent.createBatch();
     const member = await child.add('row', {});
@@ -526,10 +530,10 @@ describe('BatchBoardAdapter, what is shown of a batch', () => {
   });
 
   test('is the tree of nested batches in the flow of any of its jobs, with failures up to a number', async ({
-    bench,
+    testbed,
   }) => {
-    const { users, board } = await open(bench, 'BatchBoardAdapter');
-    bench.worker('users', async () => {
+    const { users, board } = await open(testbed, 'BatchBoardAdapter');
+    testbed.worker('users', async () => {
       throw new UnrecoverableError('no e-mail');
     });
     const parent = await users.createBatch({ description: 'Import' });

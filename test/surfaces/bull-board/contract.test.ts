@@ -27,26 +27,26 @@ describe('Bull Board, as this adapter was built for it', () => {
     expect([...ofJobs, ...alsoOfJobs].filter((name) => typeof Job.prototype[name] !== 'function')).toEqual([]);
   });
 
-  test('refuses a page that is no address', async ({ bench }) => {
+  test('refuses a page that is no address', async ({ testbed }) => {
     for (const page of ['batches', '', 7, null]) {
-      expect(() => new BatchBoardAdapter(bench.plainQueue('users'), { page } as never)).toThrow("e.g. '/batches'");
+      expect(() => new BatchBoardAdapter(testbed.plainQueue('users'), { page } as never)).toThrow("e.g. '/batches'");
     }
   });
 
-  test('refuses a queue whose batches are kept elsewhere', async ({ bench }) => {
-    const users = withBatches(bench.plainQueue('users'), { batchesQueue: 'job-batches' });
+  test('refuses a queue whose batches are kept elsewhere', async ({ testbed }) => {
+    const users = withBatches(testbed.plainQueue('users'), { batchesQueue: 'job-batches' });
     expect(() => new BatchBoardAdapter(users)).toThrow(
       "with the batchesQueue 'job-batches' before, and now with 'batches'",
     );
     expect(() => new BatchBoardAdapter(users, { batchesQueue: 'job-batches' })).not.toThrow();
-    expect(() => new BatchBoardAdapter(bench.plainQueue('mail'), { batchesQueue: '' })).toThrow(BatchOptionsError);
+    expect(() => new BatchBoardAdapter(testbed.plainQueue('mail'), { batchesQueue: '' })).toThrow(BatchOptionsError);
   });
 
-  test('shows any queue with it, and keeps to read-only', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('shows any queue with it, and keeps to read-only', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const { id } = await users.createBatch({ description: 'Import' });
     const options = { readOnlyMode: true, description: 'Ours', externalJobUrl: () => ({ href: '/logs' }) };
-    const board = await boardOf(bench, [bench.plainQueue('batches'), users], 'BatchBoardAdapter', options);
+    const board = await boardOf(testbed, [testbed.plainQueue('batches'), users], 'BatchBoardAdapter', options);
     const { body } = await board.get(`/batches/${id}`);
     expect(body.job).toMatchObject({ name: 'Import', externalUrl: { href: '/logs' } });
     for (const button of ['retry', 'promote', 'clean', 'remove-unprocessed-children']) {

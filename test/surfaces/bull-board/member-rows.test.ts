@@ -2,7 +2,7 @@ import { UnrecoverableError } from 'bullmq';
 import type { Batch } from '../../../src/index.js';
 import { BatchBoardAdapter } from '../../../src/surfaces/bull-board/index.js';
 import { type AdapterName, boardOf } from '../../support/board.js';
-import { type AnyQueue, type Bench, describe, eventually, expect, test } from '../../support/test.js';
+import { type AnyQueue, describe, eventually, expect, type Testbed, test } from '../../support/test.js';
 
 const ADAPTERS: AdapterName[] = ['BatchBoardAdapter', 'BullMQAdapter'];
 const CALLBACKS = {
@@ -12,11 +12,11 @@ const CALLBACKS = {
 const rows = (count: number) => Array.from({ length: count }, (_, n) => ({ name: 'row', data: { n } }));
 
 /** A sealed batch of three members that nobody has run yet, and the board over their queue. */
-async function waiting(bench: Bench, adapter: AdapterName, opts: object = {}) {
-  const users = bench.queue('users');
-  const board = await boardOf(bench, [bench.plainQueue('batches'), users], adapter);
+async function waiting(testbed: Testbed, adapter: AdapterName, opts: object = {}) {
+  const users = testbed.queue('users');
+  const board = await boardOf(testbed, [testbed.plainQueue('batches'), users], adapter);
   const called: string[] = [];
-  bench.worker('mail', async (job) => void called.push(job.name));
+  testbed.worker('mail', async (job) => void called.push(job.name));
   const batch = await users.addBatch({ ...CALLBACKS, jobOptions: opts }, rows(3));
   const state = opts === undefined || Object.keys(opts).length === 0 ? 'waiting' : 'delayed';
   const [first] = await users.getJobs([state as 'waiting'], 0, 0, true);
@@ -27,8 +27,8 @@ async function waiting(bench: Bench, adapter: AdapterName, opts: object = {}) {
     called,
     id: first?.id ?? '',
     start(process: (data: { n: number }) => unknown = () => {}) {
-      bench.batchWorker({ reconcileInterval: 50, missingAfter: 200 });
-      bench.worker('users', async (job) => process(job.data));
+      testbed.batchWorker({ reconcileInterval: 50, missingAfter: 200 });
+      testbed.worker('users', async (job) => process(job.data));
     },
   };
 }
@@ -42,24 +42,24 @@ const finished = (batch: Batch<AnyQueue>, expected: object) =>
   });
 
 describe.each(ADAPTERS)('%s, buttons of members that wait', (adapter) => {
-  test('Clean makes one missing: the batch finishes, and does not succeed', async ({ bench }) => {
-    const { board, batch, id, called, start } = await waiting(bench, adapter);
+  test('Clean makes one missing: the batch finishes, and does not succeed', async ({ testbed }) => {
+    const { board, batch, id, called, start } = await waiting(testbed, adapter);
     expect((await board.put(`/users/${id}/clean`)).status).toBe(204);
     start();
     await finished(batch, { state: 'failed', total: 3, succeeded: 2, missing: 1 });
     expect(called).toEqual(['complete']);
   });
 
-  test('Drain makes all of them missing', async ({ bench }) => {
-    const { board, batch, called, start } = await waiting(bench, adapter);
+  test('Drain makes all of them missing', async ({ testbed }) => {
+    const { board, batch, called, start } = await waiting(testbed, adapter);
     expect((await board.put('/users/empty')).status).toBe(200);
     start();
     await finished(batch, { state: 'failed', total: 3, succeeded: 0, missing: 3 });
     expect(called).toEqual(['complete']);
   });
 
-  test('Drain takes what has a priority, and what is paused, too', async ({ bench }) => {
-    const { users, board, batch, called, start } = await waiting(bench, adapter);
+  test('Drain takes what has a priority, and what is paused, too', async ({ testbed }) => {
+    const { users, board, batch, called, start } = await waiting(testbed, adapter);
     await users.addBatch({}, [{ name: 'row', data: {}, opts: { priority: 3 } }]);
     await users.pause();
     expect((await board.put('/users/empty')).status).toBe(200);
@@ -70,18 +70,18 @@ describe.each(ADAPTERS)('%s, buttons of members that wait', (adapter) => {
     expect(called).toEqual(['complete']);
   });
 
-  test('Clean all leaves those of the last seconds, as BullMQ does', async ({ bench }) => {
-    const { board, batch, called, start } = await waiting(bench, adapter);
+  test('Clean all leaves those of the last seconds, as BullMQ does', async ({ testbed }) => {
+    const { board, batch, called, start } = await waiting(testbed, adapter);
     expect((await board.put('/users/clean/wait')).status).toBe(200);
     start();
     await finished(batch, { state: 'succeeded', succeeded: 3 });
     expect(called).toEqual(['complete', 'success']);
   });
 
-  test('Clean all makes older ones missing', async ({ bench }) => {
-    const { users, board, batch, called, start } = await waiting(bench, adapter);
+  test('Clean all makes older ones missing', async ({ testbed }) => {
+    const { users, board, batch, called, start } = await waiting(testbed, adapter);
     for (const job of await users.getJobs(['waiting'])) {
-      await bench.redis.hset(`${bench.prefix}:users:${job.id}`, 'timestamp', '1');
+      await testbed.redis.hset(`${testbed.prefix}:users:${job.id}`, 'timestamp', '1');
     }
     expect((await board.put('/users/clean/wait')).status).toBe(200);
     start();
@@ -89,8 +89,8 @@ describe.each(ADAPTERS)('%s, buttons of members that wait', (adapter) => {
     expect(called).toEqual(['complete']);
   });
 
-  test('Obliterate makes all of them missing', async ({ bench }) => {
-    const { board, batch, called, start } = await waiting(bench, adapter);
+  test('Obliterate makes all of them missing', async ({ testbed }) => {
+    const { board, batch, called, start } = await waiting(testbed, adapter);
     await board.put('/users/pause');
     expect((await board.put('/users/obliterate', { force: true })).status).toBe(200);
     start();
@@ -98,8 +98,8 @@ describe.each(ADAPTERS)('%s, buttons of members that wait', (adapter) => {
     expect(called).toEqual(['complete']);
   });
 
-  test('Pause holds the batch, which says so, and Resume lets it finish', async ({ bench }) => {
-    const { board, batch, called, start } = await waiting(bench, adapter);
+  test('Pause holds the batch, which says so, and Resume lets it finish', async ({ testbed }) => {
+    const { board, batch, called, start } = await waiting(testbed, adapter);
     await board.put('/users/pause');
     start();
     expect((await batch.explain()).reasons.join()).toContain("queue 'users', which is paused");
@@ -108,8 +108,8 @@ describe.each(ADAPTERS)('%s, buttons of members that wait', (adapter) => {
     expect(called).toEqual(['complete', 'success']);
   });
 
-  test('Edit data changes what the member works on, and nothing of the batch', async ({ bench }) => {
-    const { board, batch, id, called, start } = await waiting(bench, adapter);
+  test('Edit data changes what the member works on, and nothing of the batch', async ({ testbed }) => {
+    const { board, batch, id, called, start } = await waiting(testbed, adapter);
     expect((await board.patch(`/users/${id}/update-data`, { jobData: { n: 7 } })).status).toBe(200);
     const seen: number[] = [];
     start(({ n }) => seen.push(n));
@@ -118,16 +118,16 @@ describe.each(ADAPTERS)('%s, buttons of members that wait', (adapter) => {
     expect(called).toEqual(['complete', 'success']);
   });
 
-  test('Change priority changes its turn, and nothing of the batch', async ({ bench }) => {
-    const { board, batch, id, called, start } = await waiting(bench, adapter);
+  test('Change priority changes its turn, and nothing of the batch', async ({ testbed }) => {
+    const { board, batch, id, called, start } = await waiting(testbed, adapter);
     expect((await board.patch(`/users/${id}/priority`, { priority: 5 })).status).toBe(200);
     start();
     await finished(batch, { state: 'succeeded', total: 3 });
     expect(called).toEqual(['complete', 'success']);
   });
 
-  test('Duplicate never makes the batch succeed early, or twice', async ({ bench }) => {
-    const { users, board, batch, id, called, start } = await waiting(bench, adapter);
+  test('Duplicate never makes the batch succeed early, or twice', async ({ testbed }) => {
+    const { users, board, batch, id, called, start } = await waiting(testbed, adapter);
     const { name, data, opts } = (await board.get(`/users/${id}`)).body.job;
     const { jobId, ...options } = opts;
     expect((await board.post('/users/add', { name, data, options })).status).toBe(200);
@@ -143,10 +143,10 @@ describe.each(ADAPTERS)('%s, buttons of members that wait', (adapter) => {
 describe.each(ADAPTERS)('%s, buttons of members that are delayed', (adapter) => {
   const delayed = { delay: 3_600_000 };
 
-  test('Promote, Promote all and Reschedule let them run, and the batch finish', async ({ bench }) => {
-    const { board, batch, id, called, start } = await waiting(bench, adapter, delayed);
+  test('Promote, Promote all and Reschedule let them run, and the batch finish', async ({ testbed }) => {
+    const { board, batch, id, called, start } = await waiting(testbed, adapter, delayed);
     start();
-    const second = (await bench.redis.zrange(`${bench.prefix}:users:delayed`, '1', '1'))[0];
+    const second = (await testbed.redis.zrange(`${testbed.prefix}:users:delayed`, '1', '1'))[0];
     expect((await board.patch(`/users/${second}/delay`, { runAt: Date.now() })).status).toBe(200);
     expect((await board.put(`/users/${id}/promote`)).status).toBe(204);
     await eventually(async () => (await batch.status()).succeeded === 2);
@@ -157,8 +157,8 @@ describe.each(ADAPTERS)('%s, buttons of members that are delayed', (adapter) => 
 });
 
 describe.each(ADAPTERS)('%s, buttons of members that have failed', (adapter) => {
-  async function failed(bench: Bench) {
-    const board = await waiting(bench, adapter);
+  async function failed(testbed: Testbed) {
+    const board = await waiting(testbed, adapter);
     let isBroken = true;
     board.start(({ n }) => {
       if (isBroken && n > 0) {
@@ -174,8 +174,8 @@ describe.each(ADAPTERS)('%s, buttons of members that have failed', (adapter) => 
     };
   }
 
-  test('Retry heals the batch when the last of them succeeds', async ({ bench }) => {
-    const { board, batch, called, mend } = await failed(bench);
+  test('Retry heals the batch when the last of them succeeds', async ({ testbed }) => {
+    const { board, batch, called, mend } = await failed(testbed);
     mend();
     for await (const { id } of batch.failures()) {
       expect((await batch.status()).state).not.toBe('succeeded');
@@ -185,16 +185,16 @@ describe.each(ADAPTERS)('%s, buttons of members that have failed', (adapter) => 
     expect(called).toEqual(['complete', 'success']);
   });
 
-  test('Retry all heals it', async ({ bench }) => {
-    const { board, batch, called, mend } = await failed(bench);
+  test('Retry all heals it', async ({ testbed }) => {
+    const { board, batch, called, mend } = await failed(testbed);
     mend();
     expect((await board.put('/users/retry/failed')).body).toEqual({ retried: 2, skipped: 0 });
     await finished(batch, { state: 'succeeded', succeeded: 3, recovered: true });
     expect(called).toEqual(['complete', 'success']);
   });
 
-  test('Clean forgets the job, and the batch stays failed: a later retry cannot bring it back', async ({ bench }) => {
-    const { board, batch, called, mend } = await failed(bench);
+  test('Clean forgets the job, and the batch stays failed: a later retry cannot bring it back', async ({ testbed }) => {
+    const { board, batch, called, mend } = await failed(testbed);
     for await (const { id } of batch.failures()) {
       expect((await board.put(`/users/${id}/clean`)).status).toBe(204);
     }
@@ -206,8 +206,8 @@ describe.each(ADAPTERS)('%s, buttons of members that have failed', (adapter) => 
 });
 
 describe.each(ADAPTERS)('%s, buttons of members that have succeeded', (adapter) => {
-  test('Retry and Clean leave the batch as it finished, without a second callback', async ({ bench }) => {
-    const { users, board, batch, id, called, start } = await waiting(bench, adapter);
+  test('Retry and Clean leave the batch as it finished, without a second callback', async ({ testbed }) => {
+    const { users, board, batch, id, called, start } = await waiting(testbed, adapter);
     start();
     await finished(batch, { state: 'succeeded' });
     expect((await board.put(`/users/${id}/retry`)).status).toBe(204);
@@ -220,9 +220,9 @@ describe.each(ADAPTERS)('%s, buttons of members that have succeeded', (adapter) 
 });
 
 describe('BatchBoardAdapter, a queue that is being added to', () => {
-  test('is drained of what was there', async ({ bench }) => {
-    const users = bench.queue('users');
-    const board = await boardOf(bench, [users], 'BatchBoardAdapter');
+  test('is drained of what was there', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const board = await boardOf(testbed, [users], 'BatchBoardAdapter');
     const clean = users.clean.bind(users);
     let slices = 0;
     users.clean = async (...args) => {
@@ -240,8 +240,8 @@ describe('BatchBoardAdapter, a queue that is being added to', () => {
 describe('BatchBoardAdapter, links to the page of batches', () => {
   const own = { displayText: 'Order', href: '/orders/7' };
 
-  test('are those of batches and members, also when the data of a job has its id', async ({ bench }) => {
-    const [users, batches] = [bench.queue('users'), bench.plainQueue('batches')];
+  test('are those of batches and members, also when the data of a job has its id', async ({ testbed }) => {
+    const [users, batches] = [testbed.queue('users'), testbed.plainQueue('batches')];
     const options = { page: '/batches/', externalJobUrl: () => own };
     const [jobs, rowsOfBatches] = [new BatchBoardAdapter(users, options), new BatchBoardAdapter(batches, options)];
     const batch = await users.createBatch();
@@ -256,9 +256,9 @@ describe('BatchBoardAdapter, links to the page of batches', () => {
 });
 
 describe('BatchBoardAdapter, members by the thousand', () => {
-  test('are drained in steps of a thousand', async ({ bench }) => {
-    const users = bench.queue('users');
-    const board = await boardOf(bench, [users], 'BatchBoardAdapter');
+  test('are drained in steps of a thousand', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const board = await boardOf(testbed, [users], 'BatchBoardAdapter');
     const batch = await users.addBatch({}, rows(5500));
     const slices: number[] = [];
     const clean = users.clean.bind(users);
@@ -269,7 +269,7 @@ describe('BatchBoardAdapter, members by the thousand', () => {
     expect((await board.put('/users/empty')).status).toBe(200);
     expect(await users.getJobCountByTypes('waiting')).toBe(0);
     expect(Math.max(...slices)).toBe(1000);
-    bench.batchWorker();
+    testbed.batchWorker();
     await finished(batch, { state: 'failed', missing: 5500 });
   });
 });

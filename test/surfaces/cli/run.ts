@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { programPath } from '../../support/programs.js';
-import type { Bench } from '../../support/test.js';
+import type { Testbed } from '../../support/test.js';
 
 export interface Ended {
   readonly out: string;
@@ -46,7 +46,7 @@ export function startCli(
   };
 }
 
-export function urlOf({ connection }: Bench): string {
+export function urlOf({ connection }: Testbed): string {
   const { username = '', password = '', db = 0 } = connection as Record<string, unknown>;
   const user =
     password === '' ? '' : `${encodeURIComponent(String(username))}:${encodeURIComponent(String(password))}@`;
@@ -54,11 +54,11 @@ export function urlOf({ connection }: Bench): string {
 }
 
 /** The program in the Redis and prefix of a test. */
-export function cliOf(bench: Bench) {
-  const env = { REDIS_URL: urlOf(bench) };
+export function cliOf(testbed: Testbed) {
+  const env = { REDIS_URL: urlOf(testbed) };
   const withPrefix = (args: readonly string[]) => {
     const [command = '', ...rest] = args;
-    return [command, '--prefix', bench.prefix, ...rest];
+    return [command, '--prefix', testbed.prefix, ...rest];
   };
   return {
     start: (...args: string[]) => startCli(withPrefix(args), env),

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { accessSync, constants } from 'node:fs';
 import { UnrecoverableError } from 'bullmq';
 import { programPath } from '../../support/programs.js';
-import { type Bench, describe, eventually, expect, test } from '../../support/test.js';
+import { describe, eventually, expect, type Testbed, test } from '../../support/test.js';
 import { urlOf } from './run.js';
 
 const SCRIPT = '/usr/bin/script';
@@ -19,11 +19,11 @@ function hasScript(): boolean {
 }
 
 /** Runs the program in a terminal of 60 columns and 10 rows. */
-function inTerminal(bench: Bench, ...args: string[]) {
+function inTerminal(testbed: Testbed, ...args: string[]) {
   const { NO_COLOR, FORCE_COLOR, ...env } = process.env;
-  const command = [process.execPath, programPath('command-line'), ...args, '--prefix', bench.prefix].join(' ');
+  const command = [process.execPath, programPath('command-line'), ...args, '--prefix', testbed.prefix].join(' ');
   const child = spawn(SCRIPT, ['-qec', `stty cols 60 rows 10; ${command}`, '/dev/null'], {
-    env: { ...env, TERM: 'xterm', REDIS_URL: urlOf(bench) },
+    env: { ...env, TERM: 'xterm', REDIS_URL: urlOf(testbed) },
   });
   let out = '';
   child.stdout.setEncoding('utf8').on('data', (part: string) => {
@@ -37,17 +37,17 @@ const HIDE_CURSOR = '\u001b[?25l';
 const SHOW_CURSOR = '\u001b[?25h';
 
 describe.skipIf(!hasScript())('on a terminal', () => {
-  test('watch draws bars in place, and gives the cursor back', async ({ bench }) => {
-    const queue = bench.queue('rows');
-    bench.worker('rows', async () => {});
-    bench.batchWorker();
+  test('watch draws bars in place, and gives the cursor back', async ({ testbed }) => {
+    const queue = testbed.queue('rows');
+    testbed.worker('rows', async () => {});
+    testbed.batchWorker();
     const year = await queue.createBatch({ id: 'year', description: 'The year' });
     for (let i = 0; i < 20; i++) {
       const month = await year.createBatch({ description: `Month ${i}` });
       await month.addBulk([1, 2].map((n) => ({ name: 'row', data: { n } })));
       await month.seal();
     }
-    const { out, ended } = inTerminal(bench, 'watch', 'year');
+    const { out, ended } = inTerminal(testbed, 'watch', 'year');
     await eventually(() => out().includes(HIDE_CURSOR) && /40\/40/.test(out()));
     await year.seal();
     const all = await ended;
@@ -58,9 +58,9 @@ describe.skipIf(!hasScript())('on a terminal', () => {
     expect(all.out.lastIndexOf(SHOW_CURSOR)).toBeGreaterThan(all.out.lastIndexOf(HIDE_CURSOR));
   });
 
-  test('Ctrl-C ends watch with 130, and gives the cursor back', async ({ bench }) => {
-    await bench.queue('rows').createBatch({ id: 'open' });
-    const { out, type, ended } = inTerminal(bench, 'watch', 'open');
+  test('Ctrl-C ends watch with 130, and gives the cursor back', async ({ testbed }) => {
+    await testbed.queue('rows').createBatch({ id: 'open' });
+    const { out, type, ended } = inTerminal(testbed, 'watch', 'open');
     await eventually(() => out().includes(HIDE_CURSOR));
     type('\u0003');
     const all = await ended;
@@ -68,8 +68,8 @@ describe.skipIf(!hasScript())('on a terminal', () => {
     expect(all.out).toContain(SHOW_CURSOR);
   });
 
-  test('cancel asks, and only a yes is one', async ({ bench }) => {
-    const batch = await bench.queue('rows').createBatch({ id: 'open', description: 'November' });
+  test('cancel asks, and only a yes is one', async ({ testbed }) => {
+    const batch = await testbed.queue('rows').createBatch({ id: 'open', description: 'November' });
     for (const [answer, code, state] of [
       ['\r', 1, 'open'],
       ['no\r', 1, 'open'],
@@ -77,7 +77,7 @@ describe.skipIf(!hasScript())('on a terminal', () => {
       ['\u0003', 130, 'open'],
       ['y\r', 0, 'finishing'],
     ] as const) {
-      const { out, type, ended } = inTerminal(bench, 'cancel', 'open');
+      const { out, type, ended } = inTerminal(testbed, 'cancel', 'open');
       await eventually(() => out().includes("Cancel batch open 'November' (open, 0 of 0 members pending)? y/N"));
       type(answer);
       expect((await ended).code).toBe(code);
@@ -85,40 +85,40 @@ describe.skipIf(!hasScript())('on a terminal', () => {
     }
   });
 
-  test('lists fit into the width, and are coloured', async ({ bench }) => {
-    await bench.queue('rows').createBatch({ description: `日本語 ${'long '.repeat(50)}` });
-    const { out, code } = await inTerminal(bench, 'list').ended;
+  test('lists fit into the width, and are coloured', async ({ testbed }) => {
+    await testbed.queue('rows').createBatch({ description: `日本語 ${'long '.repeat(50)}` });
+    const { out, code } = await inTerminal(testbed, 'list').ended;
     expect(code).toBe(0);
     expect(out).toContain('\u001b[2m');
     expect(out.split('\n')).toHaveLength(3);
     expect(out).toContain('…');
   });
 
-  test('results are a table, in which nothing controls the terminal', async ({ bench }) => {
-    const queue = bench.queue('rows');
-    bench.worker('rows', async () => 'a\u001b[2Jb\u0007');
-    bench.batchWorker();
+  test('results are a table, in which nothing controls the terminal', async ({ testbed }) => {
+    const queue = testbed.queue('rows');
+    testbed.worker('rows', async () => 'a\u001b[2Jb\u0007');
+    testbed.batchWorker();
     const batch = await queue.addBatch({ id: 'import' }, [{ name: 'row', data: {} }]);
     await batch.waitUntilFinished();
-    const { out } = await inTerminal(bench, 'results', 'import').ended;
+    const { out } = await inTerminal(testbed, 'results', 'import').ended;
     expect(out).toMatch(/ID +QUEUE +VALUE/);
     expect(out).toMatch(/rows +ab\r\n$/);
-    const json = await inTerminal(bench, 'results', 'import', '--json').ended;
+    const json = await inTerminal(testbed, 'results', 'import', '--json').ended;
     expect(JSON.parse(json.out).value).toBe('a\u001b[2Jb\u0007');
   });
 
-  test('failures by reason are a table that fits into the width', async ({ bench }) => {
-    const queue = bench.queue('rows');
-    bench.worker('rows', async ({ data: { n } }) => {
+  test('failures by reason are a table that fits into the width', async ({ testbed }) => {
+    const queue = testbed.queue('rows');
+    testbed.worker('rows', async ({ data: { n } }) => {
       throw new UnrecoverableError(`duplicate of row ${n}, ${'which is there already '.repeat(5)}`);
     });
-    bench.batchWorker();
+    testbed.batchWorker();
     const batch = await queue.addBatch(
       { id: 'import' },
       [1, 2, 3].map((n) => ({ name: 'row', data: { n } })),
     );
     await batch.waitUntilFinished();
-    const { out, code } = await inTerminal(bench, 'failures', 'import', '--by', 'reason', '--no-color').ended;
+    const { out, code } = await inTerminal(testbed, 'failures', 'import', '--by', 'reason', '--no-color').ended;
     expect(code).toBe(0);
     expect(out).toMatch(/^COUNT +REASON/);
     expect(out).toMatch(/\r\n +3 +duplicate of row …/);

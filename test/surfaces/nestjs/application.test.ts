@@ -5,7 +5,7 @@ import { NestFactory } from '@nestjs/core';
 import type { Job, Queue } from 'bullmq';
 import type { BatchQueue, CallbackJob } from '../../../src/index.js';
 import { BatchCallback, BatchesModule, getBatchesToken, InjectBatches } from '../../../src/surfaces/nestjs/index.js';
-import { type Bench, describe, expect, test } from '../../support/test.js';
+import { describe, expect, type Testbed, test } from '../../support/test.js';
 
 type User = { name: string };
 
@@ -43,7 +43,7 @@ class UserProcessor extends WorkerHost {
 }
 Processor('users')(UserProcessor);
 
-function moduleOf({ connection, prefix }: Bench, ...providers: (new () => object)[]) {
+function moduleOf({ connection, prefix }: Testbed, ...providers: (new () => object)[]) {
   class AppModule {}
   Module({
     imports: [
@@ -56,17 +56,17 @@ function moduleOf({ connection, prefix }: Bench, ...providers: (new () => object
   return AppModule;
 }
 
-async function started(bench: Bench, ...providers: (new () => object)[]) {
-  bench.owns('users');
-  bench.owns('mails');
-  return bench.use(await NestFactory.createApplicationContext(moduleOf(bench, ...providers), OPTIONS));
+async function started(testbed: Testbed, ...providers: (new () => object)[]) {
+  testbed.owns('users');
+  testbed.owns('mails');
+  return testbed.use(await NestFactory.createApplicationContext(moduleOf(testbed, ...providers), OPTIONS));
 }
 
 describe('BatchesModule', () => {
   test('an application adds a batch, works it off, and runs its callback on a method of a provider', async ({
-    bench,
+    testbed,
   }) => {
-    const imports = (await started(bench)).get(Imports);
+    const imports = (await started(testbed)).get(Imports);
     expect(imports.users).toBe(imports.sameQueue);
     expect(imports.mailBatches.defaultJobOptions).toMatchObject({ attempts: 3 });
     const batch = await imports.start(['Ada', 'Grace', '']);
@@ -75,36 +75,36 @@ describe('BatchesModule', () => {
   });
 
   test('the queue with batch methods is found by its token, and closing the application closes the BatchWorker', async ({
-    bench,
+    testbed,
   }) => {
-    const application = await started(bench);
+    const application = await started(testbed);
     const users = application.get<BatchQueue<Queue<User>>>(getBatchesToken('users'));
     const batch = await users.createBatch();
     await application.close();
-    const other = bench.queue('users');
+    const other = testbed.queue('users');
     expect((await (await other.getBatch(batch.id)).explain()).reasons[0]).toContain('No BatchWorker is running');
   });
 
   test('a callback of two methods, and one on a provider of a request, are refused when the application starts', async ({
-    bench,
+    testbed,
   }) => {
     class Second {
       @BatchCallback('finished-import')
       finished() {}
     }
     Injectable()(Second);
-    await expect(started(bench, Second)).rejects.toThrow("two methods with @BatchCallback('finished-import')");
+    await expect(started(testbed, Second)).rejects.toThrow("two methods with @BatchCallback('finished-import')");
     class OfRequest {
       @BatchCallback('other')
       other() {}
     }
     Injectable({ scope: Scope.REQUEST })(OfRequest);
-    await expect(started(bench, OfRequest)).rejects.toThrow("@BatchCallback('other') is on a method of OfRequest");
+    await expect(started(testbed, OfRequest)).rejects.toThrow("@BatchCallback('other') is on a method of OfRequest");
   });
 
-  test('the options of the BatchWorker may come from a factory', async ({ bench }) => {
-    bench.owns('users');
-    const { connection, prefix } = bench;
+  test('the options of the BatchWorker may come from a factory', async ({ testbed }) => {
+    testbed.owns('users');
+    const { connection, prefix } = testbed;
     class AppModule {}
     Module({
       imports: [
@@ -113,7 +113,7 @@ describe('BatchesModule', () => {
         BatchesModule.register('users'),
       ],
     })(AppModule);
-    const application = bench.use(await NestFactory.createApplicationContext(AppModule, OPTIONS));
+    const application = testbed.use(await NestFactory.createApplicationContext(AppModule, OPTIONS));
     const users = application.get<BatchQueue<Queue<User>>>(getBatchesToken('users'), { strict: false });
     expect(await (await users.addBatch({}, [])).waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded' });
   });

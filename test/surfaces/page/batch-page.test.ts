@@ -1,7 +1,7 @@
 import { UnrecoverableError } from 'bullmq';
 import { batchPage } from '../../../src/surfaces/page/index.js';
 import { cutConnection } from '../../support/cut-connection.js';
-import { type AnyJob, type Bench, describe, eventually, expect, test } from '../../support/test.js';
+import { type AnyJob, describe, eventually, expect, type Testbed, test } from '../../support/test.js';
 
 const HOST = 'http://admin.test';
 const SAME_ORIGIN = { 'Sec-Fetch-Site': 'same-origin' };
@@ -17,8 +17,8 @@ function visitor(page: ReturnType<typeof batchPage>) {
   };
 }
 
-function failingWorker(bench: Bench) {
-  bench.worker(
+function failingWorker(testbed: Testbed) {
+  testbed.worker(
     'users',
     async (job: AnyJob) => {
       if (job.data?.fail !== undefined) throw new UnrecoverableError(job.data.fail);
@@ -34,8 +34,8 @@ const post = (body = '', headers: Record<string, string> = SAME_ORIGIN): Request
 });
 
 describe('the list', () => {
-  test('shows the newest batches of each state with their counts', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('shows the newest batches of each state with their counts', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
     expect((await visit('/batches')).text).toContain('There are no batches yet');
     const batch = await users.createBatch({ description: 'Import of November' });
@@ -52,8 +52,8 @@ describe('the list', () => {
     });
   });
 
-  test('goes through one state page by page, and each batch is on one of them', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('goes through one state page by page, and each batch is on one of them', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
     for (let i = 0; i < 30; i++) {
       await users.createBatch({ id: `batch-${i}` });
@@ -67,8 +67,10 @@ describe('the list', () => {
     expect((await visit('/batches?state=open&page=9')).text).toContain('There are no more batches');
   });
 
-  test('finds batches by a part of their description or id, in any case, and by their whole id', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('finds batches by a part of their description or id, in any case, and by their whole id', async ({
+    testbed,
+  }) => {
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
     await users.createBatch({ id: 'acme-1', description: 'Kunden für Zürich' });
     await users.createBatch({ id: 'other' });
@@ -82,15 +84,15 @@ describe('the list', () => {
     expect((await visit('/batches?q=%3Cb%3E')).text).toContain('For “<bdi>&lt;b&gt;</bdi>”');
   });
 
-  test('shows child batches below their parent, also where only the children are in a state', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('shows child batches below their parent, also where only the children are in a state', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
     const upload = await users.createBatch({ id: 'upload', description: 'Import of ACME' });
     const middle = await upload.createBatch({ id: 'middle', description: 'Germany' });
     const leaf = await middle.createBatch({ id: 'leaf', description: 'Users of Berlin' });
     await leaf.add('user', {}, { delay: 3_600_000 });
     await leaf.seal();
-    bench.batchWorker();
+    testbed.batchWorker();
     // A batch is in no list for a moment while its BatchWorker takes it from one to the next.
     const sections = await eventually(async () => {
       const list = (await visit('/batches/index.json')).json();
@@ -114,8 +116,8 @@ describe('the list', () => {
     expect(hit).toContain('child of <a href="/batches/middle"><bdi>Germany</bdi></a>');
   });
 
-  test('shows the other batches too when the newest ones are all children of one', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('shows the other batches too when the newest ones are all children of one', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
     await users.createBatch({ id: 'mailing' });
     const upload = await users.createBatch({ id: 'upload' });
@@ -129,8 +131,8 @@ describe('the list', () => {
     expect(text).toContain('<a href="/batches/upload">At least 50 more</a>');
   });
 
-  test('shows tags and metadata, and finds batches by a tag', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('shows tags and metadata, and finds batches by a tag', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
     await users.createBatch({ id: 'tagged', tags: ['acme', '<vip>'], metadata: { order: '<7>' } });
     await users.createBatch({ id: 'other' });
@@ -143,8 +145,8 @@ describe('the list', () => {
     expect((await visit('/batches/index.json?q=ACME')).json()).toMatchObject({ batches: [{ id: 'tagged' }], found: 1 });
   });
 
-  test('a search without hits says what was looked at', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('a search without hits says what was looked at', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
     for (const description of ['October', 'November', 'December']) {
       await users.createBatch({ description });
@@ -157,8 +159,8 @@ describe('the list', () => {
     expect((await visit('/batches?q=ember')).text).not.toContain('were looked at');
   });
 
-  test('refuses a state that there is none, and takes a page that is none for the first', async ({ bench }) => {
-    const visit = visitor(batchPage(bench.queue('users')));
+  test('refuses a state that there is none, and takes a page that is none for the first', async ({ testbed }) => {
+    const visit = visitor(batchPage(testbed.queue('users')));
     const { status, text } = await visit('/batches?state=<dead>');
     expect(status).toBe(400);
     expect(text).toContain('&lt;dead&gt;');
@@ -184,8 +186,8 @@ describe('ids that users choose', () => {
     '"><b>',
   ];
 
-  test.for(IDS)('%s has a page, its JSON, and a link in the list that leads there', async (id, { bench }) => {
-    const users = bench.queue('users');
+  test.for(IDS)('%s has a page, its JSON, and a link in the list that leads there', async (id, { testbed }) => {
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
     await users.createBatch({ id });
     const [, href = ''] = /class="name"><a href="([^"]+)"/.exec((await visit('/batches')).text) ?? [];
@@ -199,9 +201,9 @@ describe('ids that users choose', () => {
   });
 
   test('an id that ends in .json is found as it was typed, unless it is the JSON of another batch', async ({
-    bench,
+    testbed,
   }) => {
-    const users = bench.queue('users');
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
     await users.createBatch({ id: 'report.json', description: 'the one with the dot' });
     expect((await visit('/batches/report.json')).text).toContain('the one with the dot');
@@ -211,8 +213,10 @@ describe('ids that users choose', () => {
 });
 
 describe('one batch', () => {
-  test('shows numbers, callbacks, what holds it, and the batches below with their jobs added up', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('shows numbers, callbacks, what holds it, and the batches below with their jobs added up', async ({
+    testbed,
+  }) => {
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
     const batch = await users.createBatch({ id: 'acme', description: 'ACME', on: { complete: { name: 'report' } } });
     const child = await batch.createBatch({ id: 'berlin', description: 'Berlin' });
@@ -231,8 +235,8 @@ describe('one batch', () => {
     expect((await visit('/batches/acme/tree.json')).json()).toMatchObject({ jobs: { total: 8 } });
   });
 
-  test('shows a part of a tree that is too wide or too deep to read, and says so', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('shows a part of a tree that is too wide or too deep to read, and says so', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
     const wide = await users.createBatch({ id: 'wide' });
     await Promise.all(Array.from({ length: 510 }, (_, i) => wide.createBatch({ id: `part-${i}` })));
@@ -248,11 +252,11 @@ describe('one batch', () => {
     expect(below).toContain('<a href="/batches/level-12">1 more child batch</a>');
   });
 
-  test('names a late callback that has failed, although the batch has succeeded', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('names a late callback that has failed, although the batch has succeeded', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
-    bench.batchWorker();
-    failingWorker(bench);
+    testbed.batchWorker();
+    failingWorker(testbed);
     const batch = await users.addBatch({ id: 'done' }, [{ name: 'user', data: {} }]);
     await batch.waitUntilFinished(10_000);
     expect((await visit('/batches/done')).text).not.toContain('What failed afterwards');
@@ -265,11 +269,11 @@ describe('one batch', () => {
     );
   });
 
-  test('shows the first failures, and pages through all of them', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('shows the first failures, and pages through all of them', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
-    bench.batchWorker();
-    failingWorker(bench);
+    testbed.batchWorker();
+    failingWorker(testbed);
     const jobs = Array.from({ length: 700 }, (_, row) => ({ name: 'row', data: { row, fail: 'no e-mail' } }));
     const batch = await users.addBatch({ id: 'rows' }, jobs);
     await batch.waitUntilFinished(20_000);
@@ -290,11 +294,11 @@ describe('one batch', () => {
     expect(pages).toBeGreaterThan(10);
   });
 
-  test('groups failures by reason, and lists those with one', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('groups failures by reason, and lists those with one', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
-    bench.batchWorker();
-    failingWorker(bench);
+    testbed.batchWorker();
+    failingWorker(testbed);
     const reason = (row: number) => (row % 4 === 0 ? 'name is <b>missing</b>' : `duplicate of row ${row}`);
     const jobs = Array.from({ length: 40 }, (_, row) => ({ name: 'row', data: { row, fail: reason(row) } }));
     const batch = await users.addBatch({ id: 'rows' }, jobs);
@@ -322,11 +326,11 @@ describe('one batch', () => {
     );
   });
 
-  test('groups the failed jobs of child batches by reason, with the batches that have them', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('groups the failed jobs of child batches by reason, with the batches that have them', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
-    bench.batchWorker();
-    failingWorker(bench);
+    testbed.batchWorker();
+    failingWorker(testbed);
     const upload = await users.createBatch({ id: 'upload' });
     for (const [name, count] of [
       ['Berlin', 4],
@@ -353,11 +357,11 @@ describe('one batch', () => {
     expect(text).not.toContain('in a sample of');
   });
 
-  test('keeps pages of failures with much data small, and says what is not shown', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('keeps pages of failures with much data small, and says what is not shown', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
-    bench.batchWorker();
-    failingWorker(bench);
+    testbed.batchWorker();
+    failingWorker(testbed);
     const data = { fail: 'x'.repeat(50_000), text: 'y'.repeat(100_000) };
     const batch = await users.addBatch(
       { id: 'rows' },
@@ -386,16 +390,16 @@ describe('one batch', () => {
     ['/batches/open/failures?cursor=1;DROP', 400, 'cursor must be'],
     ['/batches/open/failures?cursor=99999999999999999999', 400, 'cursor must be'],
     ['/batches/open/retry', 409, 'only one that is failed can be retried'],
-  ] as const)('%s is answered %i', async ([path, status, sentence], { bench }) => {
-    const users = bench.queue('users');
+  ] as const)('%s is answered %i', async ([path, status, sentence], { testbed }) => {
+    const users = testbed.queue('users');
     await users.createBatch({ id: 'open' });
     const answer = await visitor(batchPage(users, OPEN_TO_ALL))(path);
     expect(answer.status).toBe(status);
     expect(answer.text).toContain(sentence);
   });
 
-  test('HEAD has no body, and other methods are refused with those that are possible', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('HEAD has no body, and other methods are refused with those that are possible', async ({ testbed }) => {
+    const users = testbed.queue('users');
     await users.createBatch({ id: 'open' });
     const visit = visitor(batchPage(users, OPEN_TO_ALL));
     expect(await visit('/batches/open', { method: 'HEAD' })).toMatchObject({ status: 200, text: '' });
@@ -406,9 +410,9 @@ describe('one batch', () => {
     expect((await users.getBatch('open').then((batch) => batch.status())).state).toBe('open');
   });
 
-  test('a Redis that does not answer is told after a bounded time', async ({ bench }) => {
-    const cut = bench.use(await cutConnection(bench.connection));
-    const users = bench.queue('users', { connection: cut.connection });
+  test('a Redis that does not answer is told after a bounded time', async ({ testbed }) => {
+    const cut = testbed.use(await cutConnection(testbed.connection));
+    const users = testbed.queue('users', { connection: cut.connection });
     users.on('error', () => {});
     await users.createBatch({ id: 'open' });
     const visit = visitor(batchPage(users, OPEN_TO_ALL));
@@ -428,23 +432,23 @@ describe('one batch', () => {
 });
 
 describe('actions', () => {
-  async function openBatch(bench: Bench, options: Parameters<typeof batchPage>[1]) {
-    const users = bench.queue('users');
+  async function openBatch(testbed: Testbed, options: Parameters<typeof batchPage>[1]) {
+    const users = testbed.queue('users');
     const batch = await users.createBatch({ id: 'open', description: 'Open one' });
     await batch.add('user', {}, { delay: 3_600_000 });
     return { batch, visit: visitor(batchPage(users, options)) };
   }
 
-  test('are neither offered nor done unless they are allowed', async ({ bench }) => {
-    const { batch, visit } = await openBatch(bench, {});
+  test('are neither offered nor done unless they are allowed', async ({ testbed }) => {
+    const { batch, visit } = await openBatch(testbed, {});
     expect((await visit('/batches/open')).text).not.toMatch(/<form class="card|\/open\/(cancel|seal|retry)"/);
     expect((await visit('/batches/open/cancel')).status).toBe(403);
     expect(await visit('/batches/open/cancel', post())).toMatchObject({ status: 403 });
     expect((await batch.status()).state).toBe('open');
   });
 
-  test('are allowed request by request', async ({ bench }) => {
-    const { batch, visit } = await openBatch(bench, {
+  test('are allowed request by request', async ({ testbed }) => {
+    const { batch, visit } = await openBatch(testbed, {
       allowActions: async (request) => request.headers.get('cookie') === 'role=admin',
     });
     const admin = { cookie: 'role=admin' };
@@ -455,13 +459,13 @@ describe('actions', () => {
     expect((await batch.status()).state).toBe('running');
   });
 
-  test('are only allowed by true, not by anything that is like it', async ({ bench }) => {
-    const { visit } = await openBatch(bench, { allowActions: (() => 'no') as never });
+  test('are only allowed by true, not by anything that is like it', async ({ testbed }) => {
+    const { visit } = await openBatch(testbed, { allowActions: (() => 'no') as never });
     expect((await visit('/batches/open/seal', post())).status).toBe(403);
   });
 
-  test('are asked about first, and said when they are done', async ({ bench }) => {
-    const { batch, visit } = await openBatch(bench, OPEN_TO_ALL);
+  test('are asked about first, and said when they are done', async ({ testbed }) => {
+    const { batch, visit } = await openBatch(testbed, OPEN_TO_ALL);
     const question = (await visit('/batches/open/cancel')).text;
     expect(question).toContain('Cancel this batch?');
     expect(question).toContain('1 member is pending');
@@ -477,8 +481,8 @@ describe('actions', () => {
     expect(await batch.status()).toMatchObject({ cancelled: 1, cancelReason: 'wrong file <b>' });
   });
 
-  test('are refused by the batch with a sentence, and change nothing', async ({ bench }) => {
-    const { batch, visit } = await openBatch(bench, OPEN_TO_ALL);
+  test('are refused by the batch with a sentence, and change nothing', async ({ testbed }) => {
+    const { batch, visit } = await openBatch(testbed, OPEN_TO_ALL);
     const refused = await visit('/batches/open/retry', post());
     expect(refused.status).toBe(409);
     expect(refused.text).toContain('This batch is open: only one that is failed can be retried');
@@ -491,11 +495,11 @@ describe('actions', () => {
     expect((await batch.status()).state).toBe('running');
   });
 
-  test('retry runs again what has failed, and says how many jobs', async ({ bench }) => {
-    const users = bench.queue('users');
-    bench.batchWorker();
+  test('retry runs again what has failed, and says how many jobs', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.batchWorker();
     let isUp = false;
-    bench.worker('users', async () => {
+    testbed.worker('users', async () => {
       if (!isUp) throw new UnrecoverableError('down');
     });
     const batch = await users.addBatch(
@@ -532,8 +536,8 @@ describe('actions', () => {
     [{ Origin: 'ws://admin.test' }, 403],
     [{ Origin: 'http://admin.test:8080' }, 403],
     [{ Origin: 'http://evil.test', 'X-Forwarded-Host': 'evil.test' }, 403],
-  ] as const)('with the headers %j a POST is answered %i', async ([headers, status], { bench }) => {
-    const { batch, visit } = await openBatch(bench, OPEN_TO_ALL);
+  ] as const)('with the headers %j a POST is answered %i', async ([headers, status], { testbed }) => {
+    const { batch, visit } = await openBatch(testbed, OPEN_TO_ALL);
     const answer = await visit('/batches/open/seal', post('', headers as Record<string, string>));
     expect(answer.status).toBe(status);
     expect((await batch.status()).state).toBe(status === 303 ? 'running' : 'open');
@@ -561,8 +565,8 @@ describe('actions', () => {
     ['xn--bro-hoa.test', ['büro.test'], 303],
   ] as const)(
     'asked for as %s, with allowedHosts %j, a POST is answered %i',
-    async ([host, allowedHosts, status], { bench }) => {
-      const { batch, visit } = await openBatch(bench, { allowActions: true, allowedHosts });
+    async ([host, allowedHosts, status], { testbed }) => {
+      const { batch, visit } = await openBatch(testbed, { allowActions: true, allowedHosts });
       const headers = { Host: host, ...SAME_ORIGIN };
       const answer = await visit('/batches/open/seal', post('', headers));
       expect(answer.status).toBe(status);
@@ -575,16 +579,16 @@ describe('actions', () => {
     },
   );
 
-  test('a function decides by itself, whatever the host', async ({ bench }) => {
-    const { batch, visit } = await openBatch(bench, { allowActions: () => true });
+  test('a function decides by itself, whatever the host', async ({ testbed }) => {
+    const { batch, visit } = await openBatch(testbed, { allowActions: () => true });
     expect((await visit('/batches/open/seal', post('', { Host: 'any.test', Origin: 'http://any.test' }))).status).toBe(
       303,
     );
     expect((await batch.status()).state).toBe('running');
   });
 
-  test('take a form or JSON of a sane size, and nothing else', async ({ bench }) => {
-    const { batch, visit } = await openBatch(bench, OPEN_TO_ALL);
+  test('take a form or JSON of a sane size, and nothing else', async ({ testbed }) => {
+    const { batch, visit } = await openBatch(testbed, OPEN_TO_ALL);
     const json = { ...SAME_ORIGIN, 'Content-Type': 'application/json' };
     expect((await visit('/batches/open/cancel', post(`reason=${'x'.repeat(11_000)}`))).status).toBe(413);
     expect((await visit('/batches/open/cancel', post('{"reason":', json))).status).toBe(400);
@@ -599,12 +603,12 @@ describe('what a job says is never markup', () => {
   const EVIL =
     `</script><script>alert(1)</script><img src=x onerror=alert(1)>" ` + `onmouseover='alert(1)' javascript:alert(1)`;
 
-  test('in descriptions, ids, reasons, data, names and queries', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('in descriptions, ids, reasons, data, names and queries', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const evilQueue = 'q"><script>alert(1)</script>';
-    const other = bench.queue(evilQueue);
-    bench.batchWorker();
-    failingWorker(bench);
+    const other = testbed.queue(evilQueue);
+    testbed.batchWorker();
+    failingWorker(testbed);
     const id = `<script>alert(1)</script>"'`;
     const on = { complete: { name: EVIL, queue: other } };
     const batch = await users.createBatch({ id, description: EVIL, on });
@@ -637,8 +641,8 @@ describe('what a job says is never markup', () => {
     }
   });
 
-  test('every answer forbids what it does not need, with a nonce of its own', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('every answer forbids what it does not need, with a nonce of its own', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const visit = visitor(batchPage(users));
     const [page, again, json] = await Promise.all(
       ['/batches', '/batches', '/batches/index.json'].map((path) => visit(path)),
@@ -656,8 +660,8 @@ describe('what a job says is never markup', () => {
     expect(again?.headers.get('content-security-policy')).not.toBe(policy);
   });
 
-  test('a crafted link cannot put words on the page', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('a crafted link cannot put words on the page', async ({ testbed }) => {
+    const users = testbed.queue('users');
     await users.createBatch({ id: 'open' });
     const visit = visitor(batchPage(users));
     for (const query of ['done=Your+account', 'done=constructor', 'begun=toString', 'done=retry&jobs=all+your']) {
@@ -682,15 +686,15 @@ describe('options', () => {
     [{ allowedHosts: [7] }, 'allowedHosts holds host names'],
     [{ allowedHosts: ['admin.test'], allowActions: () => true }, 'A function decides by itself'],
     [{ basepath: '/x' }, "no option 'basepath'"],
-  ] as const)('%j is refused', ([options, sentence], { bench }) => {
-    const users = bench.queue('users');
+  ] as const)('%j is refused', ([options, sentence], { testbed }) => {
+    const users = testbed.queue('users');
     expect(() => batchPage(users, options as never)).toThrow(sentence);
   });
 
   test.for(['', '/', '/admin/batches', '/admin/batches/', '/büro'])(
     'basePath %j is where the links lead',
-    async (basePath, { bench }) => {
-      const users = bench.plainQueue('users');
+    async (basePath, { testbed }) => {
+      const users = testbed.plainQueue('users');
       const visit = visitor(batchPage(users, { basePath, title: 'Imports' }));
       const base = new URL(basePath, HOST).pathname.replace(/\/$/, '');
       const { status, text } = await visit(base || '/');

@@ -5,10 +5,10 @@ import { eventually, expect, test } from '../../support/test.js';
 import { fail, tell } from '../../workflow/story.js';
 import { cliOf } from '../cli/run.js';
 
-test('the page of a run draws its stages with their states, and the command line shows them', async ({ bench }) => {
-  const gate = gateOf(bench);
-  const { queue, ran } = tell(bench, { held: () => gate.opened, bad: fail });
-  bench.batchWorker();
+test('the page of a run draws its stages with their states, and the command line shows them', async ({ testbed }) => {
+  const gate = gateOf(testbed);
+  const { queue, ran } = tell(testbed, { held: () => gate.opened, bad: fail });
+  testbed.batchWorker();
   const workflow = defineWorkflow('drawn', {
     held: { queue, name: 'held' },
     bad: { queue, name: 'bad' },
@@ -39,11 +39,11 @@ test('the page of a run draws its stages with their states, and the command line
   expect(text).toContain('after bad, on failure');
   expect(text).not.toContain('style="');
 
-  const { out } = await cliOf(bench).run('show', 'run');
+  const { out } = await cliOf(testbed).run('show', 'run');
   expect(out).toMatch(
     /stages +held: running, 0 of 1\n +bad: failed, 1 of 1\n +last: waiting, 0 of 0\n +never: skipped/,
   );
-  expect((await cliOf(bench).run('show', 'run.last')).out).toMatch(/state +waiting/);
+  expect((await cliOf(testbed).run('show', 'run.last')).out).toMatch(/state +waiting/);
   gate.open();
   await run.waitUntilFinished(10_000);
 });

@@ -3,10 +3,10 @@ import { runToEnd } from '../../../src/surfaces/testing/index.js';
 import { type AnyJob, describe, expect, test } from '../../support/test.js';
 
 describe('runToEnd()', () => {
-  test('runs members and callbacks to the end, tells what ran, and leaves no worker', async ({ bench }) => {
-    const { connection, prefix } = bench;
-    const users = bench.queue('users');
-    const mails = bench.queue('mails');
+  test('runs members and callbacks to the end, tells what ran, and leaves no worker', async ({ testbed }) => {
+    const { connection, prefix } = testbed;
+    const users = testbed.queue('users');
+    const mails = testbed.queue('mails');
     const batch = await users.createBatch({ on: { complete: 'report', death: { name: 'alarm', queue: mails } } });
     await batch.add('import', { name: 'Ada' });
     await batch.add('import', { name: '' }, { attempts: 2 });
@@ -35,10 +35,10 @@ describe('runToEnd()', () => {
     expect(await users.getWorkersCount()).toBe(0);
   });
 
-  test('fails with what explain() says when the batch does not finish in time', async ({ bench }) => {
-    const { connection, prefix } = bench;
-    const users = bench.queue('users');
-    const mails = bench.queue('mails');
+  test('fails with what explain() says when the batch does not finish in time', async ({ testbed }) => {
+    const { connection, prefix } = testbed;
+    const users = testbed.queue('users');
+    const mails = testbed.queue('mails');
     const batch = await users.addBatch({}, [{ name: 'send', data: {}, queue: mails }]);
     const running = runToEnd(batch, { users: async () => 1 }, { connection, prefix, timeout: 300 });
     await expect(running).rejects.toThrow(BatchTimeoutError);
@@ -47,9 +47,9 @@ describe('runToEnd()', () => {
     );
   });
 
-  test('does not wait for a job that hangs', async ({ bench }) => {
-    const { connection, prefix } = bench;
-    const users = bench.queue('users');
+  test('does not wait for a job that hangs', async ({ testbed }) => {
+    const { connection, prefix } = testbed;
+    const users = testbed.queue('users');
     const batch = await users.addBatch({}, [{ name: 'hang', data: {} }]);
     const hang = { users: () => new Promise(() => {}) };
     await expect(runToEnd(batch, hang, { connection, prefix, timeout: 300 })).rejects.toThrow(
@@ -57,9 +57,9 @@ describe('runToEnd()', () => {
     );
   });
 
-  test('runs several batches after one another, and a batch of which a job adds and seals', async ({ bench }) => {
-    const { connection, prefix } = bench;
-    const users = bench.queue('users');
+  test('runs several batches after one another, and a batch of which a job adds and seals', async ({ testbed }) => {
+    const { connection, prefix } = testbed;
+    const users = testbed.queue('users');
     for (const _ of [1, 2]) {
       const batch = await users.createBatch();
       await batch.add('grow', {});

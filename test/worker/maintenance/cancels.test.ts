@@ -1,11 +1,11 @@
 import { eventually, expect, gate, test } from '../../support/test.js';
 
-test('a batch cancels itself while others that were cancelled wait for members that run', async ({ bench }) => {
-  const users = bench.queue('users');
+test('a batch cancels itself while others that were cancelled wait for members that run', async ({ testbed }) => {
+  const users = testbed.queue('users');
   const held = gate();
-  bench.use({ close: async () => held.open() });
-  bench.worker('users', async () => held.opened, { concurrency: 10 });
-  bench.worker('bad', async () => {
+  testbed.use({ close: async () => held.open() });
+  testbed.worker('users', async () => held.opened, { concurrency: 10 });
+  testbed.worker('bad', async () => {
     throw new Error('bad');
   });
   const rows = (count: number) => Array.from({ length: count }, () => ({ name: 'row', data: {} }));
@@ -15,10 +15,10 @@ test('a batch cancels itself while others that were cancelled wait for members t
   for (const batch of waiting) await batch.cancel();
   const batches = await Promise.all(
     Array.from({ length: 5 }, () =>
-      users.addBatch({ onFailure: 'cancel' }, [...rows(100), { name: 'bad', data: {}, queue: bench.queue('bad') }]),
+      users.addBatch({ onFailure: 'cancel' }, [...rows(100), { name: 'bad', data: {}, queue: testbed.queue('bad') }]),
     ),
   );
-  bench.batchWorker({ sweepInterval: 20 });
+  testbed.batchWorker({ sweepInterval: 20 });
   for (const batch of batches) {
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', failed: 1, cancelled: 100 });
   }

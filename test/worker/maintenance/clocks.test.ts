@@ -1,19 +1,19 @@
 import type { BatchWorkerOptions } from '../../../src/index.js';
 import { runChild } from '../../support/child.js';
-import { type Bench, describe, eventually, expect, test } from '../../support/test.js';
+import { describe, eventually, expect, type Testbed, test } from '../../support/test.js';
 
 const AN_HOUR = 3_600_000;
 const SKEWS = { fast: 70 * 60_000, slow: -70 * 60_000 } as const;
 
 /** A BatchWorker whose clock is 70 minutes fast or slow. */
-async function skewedBatchWorker(bench: Bench, how: keyof typeof SKEWS, options: Partial<BatchWorkerOptions>) {
-  const child = runChild('skewed-batch-worker', bench, { skewMs: SKEWS[how], options });
+async function skewedBatchWorker(testbed: Testbed, how: keyof typeof SKEWS, options: Partial<BatchWorkerOptions>) {
+  const child = runChild('skewed-batch-worker', testbed, { skewMs: SKEWS[how], options });
   expect(await child.line()).toBe('ready');
   return child;
 }
 
 /** As if the delay of an open batch's job had ended: a BatchWorker looks at the batch, and puts it back. */
-async function wakeAndWait({ redis, prefix }: Bench, batchId: string): Promise<void> {
+async function wakeAndWait({ redis, prefix }: Testbed, batchId: string): Promise<void> {
   const batches = `${prefix}:batches`;
   await redis.hset(`${batches}:${batchId}`, 'delay', 0);
   await redis.zadd(`${batches}:delayed`, 1, batchId);
@@ -24,16 +24,16 @@ async function wakeAndWait({ redis, prefix }: Bench, batchId: string): Promise<v
 describe.for(['fast', 'slow'] as const)('a BatchWorker whose clock is 70 minutes %s', (how) => {
   test.for([false, true])(
     'abandons no batch before its time, and each in time; beside one in order: %s',
-    async (isBeside, { bench }) => {
-      const users = bench.queue('users');
+    async (isBeside, { testbed }) => {
+      const users = testbed.queue('users');
       const options = { reconcileInterval: 100, sweepInterval: 50 };
-      await skewedBatchWorker(bench, how, options);
+      await skewedBatchWorker(testbed, how, options);
       if (isBeside) {
-        await bench.batchWorker(options).waitUntilReady();
+        await testbed.batchWorker(options).waitUntilReady();
       }
       const living = await users.createBatch({ openTimeout: AN_HOUR });
-      await wakeAndWait(bench, living.id);
-      await wakeAndWait(bench, living.id);
+      await wakeAndWait(testbed, living.id);
+      await wakeAndWait(testbed, living.id);
       for (const members of [0, 1]) {
         const left = await users.createBatch({ openTimeout: 300 });
         for (let i = 0; i < members; i++) await left.add('later', {}, { delay: AN_HOUR });
@@ -51,15 +51,15 @@ describe.for(['fast', 'slow'] as const)('a BatchWorker whose clock is 70 minutes
     },
   );
 
-  test('does its work: callbacks run, a first failure is told, a retry by hand heals', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('does its work: callbacks run, a first failure is told, a retry by hand heals', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const ran: string[] = [];
     let isMended = false;
-    bench.worker('users', async ({ name }) => {
+    testbed.worker('users', async ({ name }) => {
       ran.push(name);
       if (name === 'bad' && !isMended) throw new Error('bad');
     });
-    await skewedBatchWorker(bench, how, { reconcileInterval: 50, sweepInterval: 50, missingAfter: 1 });
+    await skewedBatchWorker(testbed, how, { reconcileInterval: 50, sweepInterval: 50, missingAfter: 1 });
     const parent = await users.createBatch({ on: { death: { name: 'death' }, success: { name: 'success' } } });
     const batch = await parent.createBatch({ on: { complete: { name: 'complete' } } });
     const bad = await batch.add('bad', {});
@@ -74,22 +74,22 @@ describe.for(['fast', 'slow'] as const)('a BatchWorker whose clock is 70 minutes
   });
 });
 
-test('what a BatchWorker whose clock is fast has put off is not late by as much', async ({ bench }) => {
-  const users = bench.queue('users');
-  const child = await skewedBatchWorker(bench, 'fast', {});
+test('what a BatchWorker whose clock is fast has put off is not late by as much', async ({ testbed }) => {
+  const users = testbed.queue('users');
+  const child = await skewedBatchWorker(testbed, 'fast', {});
   const batch = await users.createBatch();
   // The batch cannot be read for a while: the step fails, and is to be tried again after a second.
-  const broken = `${bench.prefix}:batches:${batch.id}:processed`;
-  await bench.redis.set(broken, 'not a hash');
+  const broken = `${testbed.prefix}:batches:${batch.id}:processed`;
+  await testbed.redis.set(broken, 'not a hash');
   await batch.seal();
-  const [seconds] = await bench.redis.time();
+  const [seconds] = await testbed.redis.time();
   const inAnHour = (Number(seconds) * 1000 + AN_HOUR) * 4096;
   await eventually(
-    async () => Number(await bench.redis.zscore(`${bench.prefix}:batches:delayed`, batch.id)) > inAnHour,
+    async () => Number(await testbed.redis.zscore(`${testbed.prefix}:batches:delayed`, batch.id)) > inAnHour,
   );
   child.process.kill('SIGKILL');
   await child.ended;
-  await bench.redis.del(broken);
-  bench.batchWorker({ reconcileInterval: 20 });
+  await testbed.redis.del(broken);
+  testbed.batchWorker({ reconcileInterval: 20 });
   expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'succeeded' });
 });

@@ -1,18 +1,18 @@
-import { type Bench, describe, eventually, expect, test } from '../../support/test.js';
+import { describe, eventually, expect, type Testbed, test } from '../../support/test.js';
 
 const AN_HOUR = 3_600_000;
 
 /** So many batches as this one, which has failed: each with one failed member. */
-async function likeIt(bench: Bench, batchId: string, count: number): Promise<void> {
-  const batches = `${bench.prefix}:batches`;
-  const job = await bench.redis.hgetall(`${batches}:${batchId}`);
+async function likeIt(testbed: Testbed, batchId: string, count: number): Promise<void> {
+  const batches = `${testbed.prefix}:batches`;
+  const job = await testbed.redis.hgetall(`${batches}:${batchId}`);
   for (let from = 0; from < count; from += 500) {
-    const pipeline = bench.redis.pipeline();
+    const pipeline = testbed.redis.pipeline();
     for (let i = from; i < Math.min(from + 500, count); i++) {
       const id = `failed-${i}`;
       const definition = JSON.stringify({ ...JSON.parse(job.data ?? ''), id });
       pipeline.hset(`${batches}:${id}`, { ...job, data: definition, 'b:definition': definition });
-      pipeline.hset(`${batches}:${id}:failed`, `${bench.prefix}:users:none-${i}`, 'bad');
+      pipeline.hset(`${batches}:${id}:failed`, `${testbed.prefix}:users:none-${i}`, 'bad');
       // The reconciler of old began with the latest.
       pipeline.zadd(`${batches}:failed`, Date.now() + 1000 + i, id);
     }
@@ -26,13 +26,13 @@ describe('a batch whose failed member is retried by hand', () => {
     { policy: 'half must succeed', onFailure: { succeedIf: '50%' }, bad: 3, retried: 1 },
   ] as const)(
     'runs again in the next round, however many batches have failed beside it, when $policy',
-    async ({ onFailure, bad, retried }, { bench }) => {
-      const users = bench.queue('users');
+    async ({ onFailure, bad, retried }, { testbed }) => {
+      const users = testbed.queue('users');
       let isMended = false;
-      bench.worker('users', async ({ name }) => {
+      testbed.worker('users', async ({ name }) => {
         if (name === 'bad' && !isMended) throw new Error('bad');
       });
-      const first = bench.batchWorker();
+      const first = testbed.batchWorker();
       const parent = await users.createBatch();
       const batch = await parent.createBatch({ onFailure });
       await batch.addBulk(Array.from({ length: bad }, () => ({ name: 'bad', data: {} })));
@@ -41,14 +41,14 @@ describe('a batch whose failed member is retried by hand', () => {
       await parent.seal();
       await parent.waitUntilFinished(15_000);
       await first.close();
-      await likeIt(bench, batch.id, 4000);
+      await likeIt(testbed, batch.id, 4000);
       isMended = true;
       const failed = await users.getFailed(0, retried - 1);
       for (const job of failed) await job.retry();
       // It has succeeded before any round begins: only the number of those that failed tells.
       await eventually(async () => (await users.getCompletedCount()) === 1 + retried);
       // There is one round, and then none for an hour.
-      const worker = bench.batchWorker({ reconcileInterval: AN_HOUR });
+      const worker = testbed.batchWorker({ reconcileInterval: AN_HOUR });
       const repaired: string[] = [];
       worker.on('repaired', ({ batchId, woken }) => repaired.push(`${batchId} ${woken}`));
       await eventually(async () => (await parent.status()).state === 'succeeded');
@@ -57,13 +57,13 @@ describe('a batch whose failed member is retried by hand', () => {
     },
   );
 
-  test('runs again when the one who saw it died before it judged the batch', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('runs again when the one who saw it died before it judged the batch', async ({ testbed }) => {
+    const users = testbed.queue('users');
     let isMended = false;
-    bench.worker('users', async () => {
+    testbed.worker('users', async () => {
       if (!isMended) throw new Error('bad');
     });
-    const first = bench.batchWorker();
+    const first = testbed.batchWorker();
     const batch = await users.createBatch();
     const member = await batch.add('bad', {});
     await batch.seal();
@@ -72,8 +72,8 @@ describe('a batch whose failed member is retried by hand', () => {
     isMended = true;
     await (await users.getJob(member.id ?? ''))?.retry();
     await eventually(async () => (await users.getCompletedCount()) === 1);
-    await bench.redis.hset(`${bench.prefix}:batches:${batch.id}`, 'b:judged', 0);
-    bench.batchWorker({ reconcileInterval: 20 });
+    await testbed.redis.hset(`${testbed.prefix}:batches:${batch.id}`, 'b:judged', 0);
+    testbed.batchWorker({ reconcileInterval: 20 });
     expect(await eventually(async () => (await batch.status()).state === 'succeeded')).toBe(true);
   });
 });

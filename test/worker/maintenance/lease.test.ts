@@ -9,8 +9,8 @@ import { describe, eventually, expect, test } from '../../support/test.js';
 const AN_HOUR = 3_600_000;
 
 describe('the lead', () => {
-  test('is one process’s until it resigns, and says which batches are in need', async ({ bench }) => {
-    const users = bench.queue('users');
+  test('is one process’s until it resigns, and says which batches are in need', async ({ testbed }) => {
+    const users = testbed.queue('users');
     const { redis } = await homeOf(users);
     expect(await takeLease(redis, 'one', 60_000)).toEqual({ leads: true, needed: new Set() });
     await users.createBatch({ on: { death: { name: 'death' } } });

@@ -4,10 +4,12 @@ import { describe, eventually, expect, test } from '../../support/test.js';
 import { statesOf, tell } from '../../workflow/story.js';
 
 describe('a stage that was removed by hand while it ran', () => {
-  test('is missing in its run, and what comes after it is skipped: the run finishes, and fails', async ({ bench }) => {
-    const gate = gateOf(bench);
-    const { queue, ran } = tell(bench, { held: () => gate.opened });
-    bench.batchWorker({ reconcileInterval: 50, missingAfter: 200 });
+  test('is missing in its run, and what comes after it is skipped: the run finishes, and fails', async ({
+    testbed,
+  }) => {
+    const gate = gateOf(testbed);
+    const { queue, ran } = tell(testbed, { held: () => gate.opened });
+    testbed.batchWorker({ reconcileInterval: 50, missingAfter: 200 });
     const workflow = defineWorkflow('orphaned', {
       fine: { queue, name: 'fine' },
       held: { queue, name: 'held' },
