@@ -68,7 +68,8 @@ describe('a page of settled members', () => {
     );
     const pages = await allPages(redis, PART);
     expect(idsOf(pages)).toHaveLength(20);
-    expect(largest(replies)).toBeLessThan(5_000_000);
+    // HSCAN returns whole buckets of the hash, and Redis hashes with another seed each time that it starts.
+    expect(largest(replies)).toBeLessThan(9_000_000);
   });
 
   test('of small ones is about as large as asked for', async ({ testbed }) => {
