@@ -140,7 +140,8 @@ test('D5 (ours: success) a batch that was given up, has told complete, and grows
   testbed,
 }) => {
   const { users, ran } = play(testbed);
-  const batch = await users.createBatch({ on: ON, openTimeout: 1 });
+  // Long enough for add() and seal() together, or it is given up once more between them.
+  const batch = await users.createBatch({ on: ON, openTimeout: 1000 });
   expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', abandoned: true });
   expect(ran).toEqual(['complete']);
   await batch.add('row', {});
