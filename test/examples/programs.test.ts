@@ -15,7 +15,7 @@ const programs = ['workflow', 'stories']
 
 describe('examples', () => {
   test('have programs in both folders', () => {
-    expect(programs.length).toBe(6);
+    expect(programs.length).toBe(7);
   });
 
   test.for(programs)(
