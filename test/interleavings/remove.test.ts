@@ -332,7 +332,10 @@ describe('retry()', () => {
       refusals: { actor: [BatchError], other: [BatchNotFoundError] },
       async verdict(story, { actor, other }) {
         if (other.status === 'rejected') return;
-        expect(actor.status).toBe('rejected');
+        if (actor.status === 'fulfilled') {
+          // All that was retried had ended, and was told, before the removal began.
+          expect(story.ran).toContain('child success');
+        }
         await eventually(() => story.ran.includes('child success'));
       },
     });
