@@ -331,11 +331,11 @@ describe('status', () => {
 
   test('waits for a job that was attached by hand, and does not count it as a member', async ({ testbed }) => {
     const users = testbed.queue('users');
-    testbed.worker('users', async () => {});
     testbed.batchWorker();
     const batch = await users.createBatch();
     await users.add('by-hand', {}, { parent: { id: batch.id, queue: `${testbed.prefix}:batches` } });
     expect(await batch.status()).toMatchObject({ total: 1, pending: 1, missing: 0 });
+    testbed.worker('users', async () => {});
     await batch.seal();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({
       state: 'succeeded',
