@@ -169,7 +169,7 @@ local function removeIdle(key)
       return
     end
     redis.call('ZREM', set, jobId)
-    removeJob(key)
+    unlinkJob(key)
     if redis.call('SREM', above .. ':dependencies', key) == 1 and above == batchKey then
       count(1)
     end

@@ -1,6 +1,6 @@
 import { DROPPED_FIELD } from './keys.js';
 import { LUA_LISTED_AS_ACTIVE } from './outstanding.js';
-import { LUA_SPLIT_KEY } from './script.js';
+import { LUA_SPLIT_KEY, LUA_UNLINK_JOB } from './script.js';
 
 /** The size up to which Redis stores a value of a small hash compactly. */
 const MOST_BYTES = 64;
@@ -68,11 +68,7 @@ end
  * - 'waits': it has a deferred failure, and jobs below it have to be cancelled first.
  * - nil: it is not a job of this owner, or it has finished, or is gone; a repair settles it.
  */
-export const LUA_CANCEL_JOB = `${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}${LUA_DEFER}
-local function removeJob(key)
-  redis.call('DEL', key, key .. ':logs', key .. ':lock', key .. ':dependencies', key .. ':processed', key .. ':failed',
-    key .. ':unsuccessful')
-end
+export const LUA_CANCEL_JOB = `${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}${LUA_UNLINK_JOB}${LUA_DEFER}
 local sets = {}
 local function setsOf(queueKey)
   if not sets[queueKey] then
@@ -93,8 +89,13 @@ local function setOf(queueKey, id)
     end
   end
 end
+-- Whether a worker has the job, or had it when it died; and the set that the job is in otherwise, if any.
 local function isJobRunning(key, queueKey, id)
-  return redis.call('EXISTS', key .. ':lock') == 1 or not setOf(queueKey, id) and isListedAsActive(queueKey, id)
+  if redis.call('EXISTS', key .. ':lock') == 1 then
+    return true
+  end
+  local set = setOf(queueKey, id)
+  return not set and isListedAsActive(queueKey, id), set
 end
 local function cancelJob(key, queueKey, id, ownerKey, deferral)
   local timestamp, parentKey, finishedOn, defa, opts =
@@ -102,9 +103,7 @@ local function cancelJob(key, queueKey, id, ownerKey, deferral)
   if not timestamp or parentKey ~= ownerKey or finishedOn then
     return nil
   end
-  local isLocked = redis.call('EXISTS', key .. ':lock') == 1
-  local set = not isLocked and setOf(queueKey, id)
-  local isRunning = isLocked or not set and isListedAsActive(queueKey, id)
+  local isRunning, set = isJobRunning(key, queueKey, id)
   if isRunning or redis.call('SCARD', key .. ':dependencies') > 0 then
     if defa ~= deferral then
       defer(key, deferral, opts)
@@ -113,7 +112,7 @@ local function cancelJob(key, queueKey, id, ownerKey, deferral)
   end
   if set then
     redis.call('ZREM', set, id)
-    removeJob(key)
+    unlinkJob(key)
   else
     drop(key, queueKey, deferral, opts)
   end

@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { DROPPED_FIELD, droppedKey } from './keys.js';
-import { LUA_FREES_MEMORY, named, script } from './script.js';
+import { LUA_FREES_MEMORY, LUA_UNLINK_JOB, named, script } from './script.js';
 
 /*
  * Jobs that a cancel has dropped are settled, but still in the list of their queue, because finding one job in a list
@@ -34,7 +34,7 @@ const LISTS = ['wait', 'paused'] as const;
 const REMOVE_DROPPED = script(
   'removeDropped',
   2,
-  `${LUA_FREES_MEMORY}
+  `${LUA_FREES_MEMORY}${LUA_UNLINK_JOB}
 local length, from = redis.call('LLEN', KEYS[1]), tonumber(ARGV[2])
 if from >= ${DEPTH} then
   from = math.max(from, length - ${DEPTH})
@@ -49,8 +49,7 @@ for i, id in ipairs(ids) do
   local key = ARGV[1] .. id
   if redis.call('HEXISTS', key, '${DROPPED_FIELD}') == 1 then
     redis.call('LSET', KEYS[1], from + i - 1, 'dropped')
-    redis.call('DEL', key, key .. ':logs', key .. ':lock', key .. ':dependencies', key .. ':processed',
-      key .. ':failed', key .. ':unsuccessful')
+    unlinkJob(key)
     removed = removed + 1
   end
 end

@@ -1,5 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD } from './keys.js';
+import { parseBroken } from './look.js';
 import { LUA_LOOK_AT, named, script } from './script.js';
 
 /** How many batches one command asks together whether they have dependencies, and failures. */
@@ -76,6 +77,6 @@ export async function failedBatches(
   return {
     listed: Number(listed),
     due: due as string[],
-    broken: new Map(Object.entries(named(broken)).map(([id, problem]) => [id, String(problem)])),
+    broken: parseBroken(broken),
   };
 }

@@ -32,17 +32,12 @@ export function batchKeys(place: BatchesPlace, batchId: string) {
   return { job, dependencies: `${job}:dependencies`, processed: `${job}:processed`, failed: `${job}:failed` };
 }
 
-/**
- * The endings of the keys of a job, its hash first. They are also those of a batch: whatever belongs to a batch is
- * removed with them.
- */
-export const JOB_KEY_ENDS = [
-  ...(['', ':dependencies', ':processed', ':failed', ':unsuccessful', ':logs', ':lock'] as const),
-  ':b:plan',
-] as const;
+/** The endings of the keys in which BullMQ keeps one job, its hash first. */
+export const JOB_KEY_ENDS = ['', ':dependencies', ':processed', ':failed', ':unsuccessful', ':logs', ':lock'] as const;
 
-/** A list: the jobs of a stage that has not started, each as JSON. It goes when they have been added. */
-export const planKey = (place: BatchesPlace, batchId: string) => `${batchesKey(place, batchId)}:b:plan`;
+/** What the key of a batch's plan ends with: a list of a stage's jobs, as JSON, until the stage has started. */
+export const PLAN_END = ':b:plan';
+export const planKey = (place: BatchesPlace, batchId: string) => `${batchesKey(place, batchId)}${PLAN_END}`;
 
 export interface MemberName {
   readonly queue: string;

@@ -16,6 +16,11 @@ export function parseLook(reply: unknown): Look {
   return {
     cursor: String(cursor),
     due: due as string[],
-    broken: new Map(Object.entries(named(broken)).map(([id, problem]) => [id, String(problem)])),
+    broken: parseBroken(broken),
   };
+}
+
+/** Parses what LUA_LOOK_AT notes of the batches that could not be looked at. */
+export function parseBroken(flat: unknown): ReadonlyMap<string, string> {
+  return new Map(Object.entries(named(flat)).map(([id, problem]) => [id, String(problem)]));
 }

@@ -27,7 +27,7 @@ elseif redis.call('SISMEMBER', KEYS[2], key) == 0 then
   return { 'outcome', isSettled and 'settled' or 'no member' }
 elseif redis.call('SCARD', key .. ':dependencies') > 0 then
   return { 'outcome', 'has jobs below' }
-elseif redis.call('EXISTS', key .. ':lock') == 1 or isListedAsActive(queueKey, id) then
+elseif isJobRunning(key, queueKey, id) then
   return { 'outcome', 'running' }
 end
 if cancelJob(key, queueKey, id, KEYS[1], deferralOf(nonce, 'removed from its batch')) ~= 'cancelled' then

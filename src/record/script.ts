@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { EVENTS } from '../model/definition.js';
 import type { ScriptClient } from './client.js';
-import { FIELD } from './keys.js';
+import { FIELD, JOB_KEY_ENDS } from './keys.js';
 
 /** A Lua script with its name in Redis. `keys` is how many of the arguments are KEYS. */
 export interface Script {
@@ -105,6 +105,13 @@ local function ownReason(prefix, reason)
     reason = found
   end
   return reason
+end
+`;
+
+/** Lua: unlinkJob(key) removes all keys of a job; Redis frees large ones in the background. */
+export const LUA_UNLINK_JOB = `
+local function unlinkJob(key)
+  redis.call('UNLINK', ${JOB_KEY_ENDS.map((end) => `key .. '${end}'`).join(', ')})
 end
 `;
 

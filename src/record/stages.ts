@@ -3,7 +3,7 @@ import type { Outcome } from '../model/workflow.js';
 import type { BatchLife } from './add-members.js';
 import type { NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
-import { batchesKey, batchKeys, FIELD, needsKey, planKey } from './keys.js';
+import { batchesKey, batchKeys, FIELD, needsKey, PLAN_END, planKey } from './keys.js';
 import { LUA_NEED } from './needs.js';
 import { LUA_PLAN_SLICE, PLAN_SLICE } from './plan.js';
 import { BYTES_PER_COMMAND, LUA_NOW, LUA_WAKE, named, script } from './script.js';
@@ -70,7 +70,7 @@ local function tell(queueKey, ids, before, outcome, isSkipping)
       if verdict == 'skip' and not isSkipped then
         skip(queueKey, key, id)
       elseif verdict == 'start' and #startable < ${STARTED_AT_ONCE} then
-        local plan = key .. ':b:plan'
+        local plan = key .. '${PLAN_END}'
         startable[#startable + 1] = { redis.call('HGET', key, '${FIELD.definition}'), redis.call('LLEN', plan),
           planSlice(plan, 0, ${PLAN_SLICE}, ${BYTES_PER_COMMAND / STARTED_AT_ONCE}) }
       end

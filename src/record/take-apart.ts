@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { LUA_CANCEL_JOB } from './deferral.js';
-import { batchesKey, batchKeys, DROPPED_FIELD, droppedKey, FIELD, JOB_KEY_ENDS, needsKey } from './keys.js';
+import { batchesKey, batchKeys, DROPPED_FIELD, droppedKey, FIELD, needsKey, PLAN_END } from './keys.js';
 import { LUA_FORGET_NEEDS } from './needs.js';
 import { type Hold, LUA_REMOVAL } from './removal.js';
 import { LUA_FREES_MEMORY, LUA_NONCE, LUA_NOW, LUA_WAKE, named, script } from './script.js';
@@ -25,8 +25,8 @@ const MOST_FAILED_BELOW = 1000;
 /** The longest list that is searched for one job: Redis looks at 100,000 entries in about a millisecond. */
 const SEARCHABLE = 200_000;
 
-/** Lua: whether jobs have, or had, jobs below them; and the removal of a job's keys, large ones in the background. */
-const LUA_UNLINK_JOB = `
+/** Lua: whether jobs have, or had, jobs below them; and the removal of many jobs that have not. */
+const LUA_JOBS_BELOW = `
 local BELOW = { ':dependencies', ':processed', ':failed', ':unsuccessful' }
 local function haveJobsBelow(jobs)
   local keys = {}
@@ -37,10 +37,7 @@ local function haveJobsBelow(jobs)
   end
   return #keys > 0 and redis.call('EXISTS', unpack(keys)) > 0
 end
-local function unlinkJob(key)
-  redis.call('UNLINK', ${JOB_KEY_ENDS.map((end) => `key .. '${end}'`).join(', ')})
-end
--- Many jobs that have no jobs below them.
+-- For jobs that have no jobs below them.
 local function unlinkLeaves(jobs)
   local keys = {}
   for _, key in ipairs(jobs) do
@@ -77,7 +74,7 @@ end
 const TAKE_APART = script(
   'takeApart',
   3,
-  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_WAKE}${LUA_REMOVAL}${LUA_UNLINK_JOB}${LUA_FORGET_NEEDS}
+  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_WAKE}${LUA_REMOVAL}${LUA_JOBS_BELOW}${LUA_FORGET_NEEDS}
 ${LUA_CANCEL_JOB}
 local batchKey, batchId, batchesQueue, prefix = KEYS[1], ARGV[1], ARGV[4], ARGV[5]
 local removal = holdRemoval(batchKey, ARGV[2], ARGV[3])
@@ -345,6 +342,7 @@ end
 local batch = redis.call('HMGET', batchKey, 'parentKey', '${FIELD.toldParent}')
 local above = batch[1] and redis.call('EXISTS', batch[1]) == 1 and batch[1]
 unlinkJob(batchKey)
+redis.call('UNLINK', batchKey .. '${PLAN_END}')
 forgetNeeds(KEYS[2], batchId)
 redis.call('XADD', batchesQueue .. 'events', 'MAXLEN', '~', 10000, '*', 'event', 'removed', 'jobId', batchId,
   'prev', 'unknown')

@@ -1,5 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD, needsKey } from './keys.js';
+import { parseBroken } from './look.js';
 import { LUA_NEED } from './needs.js';
 import { LUA_LOOK_AT, LUA_NOW, LUA_WAKE, named, script } from './script.js';
 
@@ -123,7 +124,7 @@ export async function unfinishedBatches(
   return {
     listed: Number(listed),
     batches: parseBatches(batches as readonly (string | number)[]),
-    broken: new Map(Object.entries(named(broken)).map(([id, problem]) => [id, String(problem)])),
+    broken: parseBroken(broken),
   };
 }
 
