@@ -814,12 +814,17 @@ export async function createBatch<Q extends QueueLike, Names extends string = st
     const nextIds = ({ id, nonce }: BatchDefinition) => firstIds(id, nonce, options.id !== undefined);
     return new Batch<Q, Names>({ ...(await defineBatch(opener, options, undefined, { members, nextIds })), opener });
   }
+  return asParent(parent).createChild<Q>(opener, options, members);
+}
+
+/** Returns what was given as `parent`, if it is a batch. */
+export function asParent(parent: unknown): Batch {
   if (!(parent instanceof Batch)) {
     throw new BatchOptionsError(
       `'parent' must be a Batch, not ${describe(parent)}: pass what createBatch() or getBatch() returned.`,
     );
   }
-  return parent.createChild<Q>(opener, options, members);
+  return parent;
 }
 
 /**

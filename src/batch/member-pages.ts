@@ -4,6 +4,7 @@ import { memberName } from '../record/keys.js';
 import { type SettledMember, settledPage } from '../record/settled.js';
 import { checkKeys, checkObject, describe } from '../validation.js';
 import type { Home } from './home.js';
+import { checkCount, DEFAULT_COUNT, isCursor } from './paging.js';
 import { membersAmong, parsed, strangersOf } from './settled.js';
 
 /** How a member stands: `pending` until it has succeeded, or failed for good. */
@@ -47,9 +48,6 @@ export interface MembersPageOptions {
 
 const COLLECTION = { pending: 'dependencies', succeeded: 'processed', failed: 'failed' } as const;
 const STATES: readonly MemberState[] = ['pending', 'succeeded', 'failed'];
-const DEFAULT_COUNT = 100;
-const LARGEST_COUNT = 1000;
-const LAST_CURSOR = 2n ** 64n - 1n;
 
 /** Reads one page; it holds members that stand alike, and only the last one may be empty. */
 export async function membersPage<Data, Result>(
@@ -98,15 +96,11 @@ function checkOptions(options: MembersPageOptions) {
   if (state !== undefined && !STATES.includes(state)) {
     throw new BatchOptionsError(`members(): state must be one of ${STATES.join(', ')}, not ${describe(state)}.`);
   }
-  if (!Number.isInteger(count) || count < 1 || count > LARGEST_COUNT) {
-    throw new BatchOptionsError(
-      `members(): count must be an integer from 1 to ${LARGEST_COUNT}, not ${describe(count)}.`,
-    );
-  }
+  checkCount('members()', count);
   const states = state === undefined ? STATES : [state];
   const [, first = '', cursor = ''] = /^([a-z]+):(\d{1,20})$/.exec(options.cursor ?? `${states[0]}:0`) ?? [];
   const at = states.indexOf(first as MemberState);
-  if (at < 0 || BigInt(cursor) > LAST_CURSOR) {
+  if (at < 0 || !isCursor(cursor)) {
     throw new BatchOptionsError(
       `members(): cursor must be what the page before has returned, not ${describe(options.cursor)}.`,
     );

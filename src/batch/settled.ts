@@ -8,6 +8,7 @@ import { readSnapshot } from '../record/snapshot.js';
 import { checkKeys, checkObject, describe } from '../validation.js';
 import type { Home } from './home.js';
 import { sourceOfResults } from './output.js';
+import { checkCount, DEFAULT_COUNT, isCursor } from './paging.js';
 import type { BatchStatus } from './status.js';
 
 /** A member that succeeded: a job with what it returned, or a child batch with its final status. */
@@ -66,11 +67,8 @@ export interface FailuresPageOptions {
 }
 
 const PAGE_SIZE = 500;
-const DEFAULT_COUNT = 100;
-const LARGEST_COUNT = 1000;
 /** How many failures one page of those with a given reason looks at. */
 const MOST_EXAMINED = 1000;
-const LAST_CURSOR = 2n ** 64n - 1n;
 
 export async function* resultsOf<Result>(home: Home, batchId: string): AsyncGenerator<BatchResult<Result>> {
   const source = await sourceOfResults(home, batchId);
@@ -147,16 +145,12 @@ function checkPageOptions(options: FailuresPageOptions): { cursor: string; count
   checkObject('The options of failuresPage', given);
   checkKeys('failuresPage()', given, ['cursor', 'count', 'reason']);
   const { cursor = '0', count = DEFAULT_COUNT, reason } = options;
-  if (typeof cursor !== 'string' || !/^\d{1,20}$/.test(cursor) || BigInt(cursor) > LAST_CURSOR) {
+  if (!isCursor(cursor)) {
     throw new BatchOptionsError(
       `failuresPage(): cursor must be what the page before has returned, not ${describe(cursor)}.`,
     );
   }
-  if (!Number.isInteger(count) || count < 1 || count > LARGEST_COUNT) {
-    throw new BatchOptionsError(
-      `failuresPage(): count must be an integer from 1 to ${LARGEST_COUNT}, not ${describe(count)}.`,
-    );
-  }
+  checkCount('failuresPage()', count);
   if (reason !== undefined && typeof reason !== 'string') {
     throw new BatchOptionsError(`failuresPage(): reason must be a string, not ${describe(reason)}.`);
   }

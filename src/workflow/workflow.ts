@@ -1,5 +1,5 @@
 import type { Queue } from 'bullmq';
-import { Batch } from '../batch/batch.js';
+import { asParent, type Batch } from '../batch/batch.js';
 import { type BatchOptions, checkBatchOptions, type DefinedBatch, type ParentBatch } from '../batch/create.js';
 import { checkSameBatches, type MemberQueue, memberQueueOf } from '../batch/home.js';
 import type { Opener } from '../batch/job.js';
@@ -7,7 +7,7 @@ import { batchOf } from '../batch/lookup.js';
 import type { JobLike, QueueLike } from '../batch/queue-like.js';
 import { resultsOf } from '../batch/settled.js';
 import { enclosing } from '../context.js';
-import { BatchError, BatchNotFoundError, BatchOptionsError } from '../errors.js';
+import { BatchError, BatchNotFoundError } from '../errors.js';
 import { mermaid } from '../model/mermaid.js';
 import { stageId } from '../model/workflow.js';
 import { readDefinition } from '../record/change-definition.js';
@@ -141,7 +141,8 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
   }
 
   /**
-   * Tells a processor, or a callback, where its job is: the run, its input, the stage, and the results of stages before.
+   * Tells a processor, or a callback, where its job is: the run, its input, the stage, and the results of stages
+   * before.
    *
    * @throws BatchError when the job is no part of a run of this workflow.
    *
@@ -224,15 +225,11 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
 }
 
 function parentOf(given: ParentBatch | undefined, { own, home }: Opener): Batch | undefined {
-  const parent = given ?? enclosing();
-  if (parent === undefined) {
+  const above = given ?? enclosing();
+  if (above === undefined) {
     return undefined;
   }
-  if (!(parent instanceof Batch)) {
-    throw new BatchOptionsError(
-      `'parent' must be a Batch, not ${describe(parent)}: pass what createBatch() or getBatch() returned.`,
-    );
-  }
+  const parent = asParent(above);
   checkSameBatches(`A run below batch '${parent.id}'`, own, home);
   return parent;
 }
