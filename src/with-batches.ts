@@ -304,9 +304,9 @@ function warnWithoutParent({ name }: MemberQueue): void {
   if (batchId !== undefined && !hasWarned) {
     hasWarned = true;
     process.emitWarning(
-      `A member of batch '${batchId}' has created a batch in queue '${name}' without a parent: batch '${batchId}' does ` +
-        'not wait for it. Create it as a child, with batch.createBatch({ queue }) or createBatch({ parent: batch }) ' +
-        'of what batchOf(job) has returned.',
+      `A member of batch '${batchId}' has created a batch in queue '${name}' without a parent: batch '${batchId}' ` +
+        'does not wait for it. Create it as a child, with batch.createBatch({ queue }) or ' +
+        'createBatch({ parent: batch }) of what batchOf(job) has returned.',
       { type: 'BatchWarning', code: 'BATCH_WITHOUT_PARENT' },
     );
   }

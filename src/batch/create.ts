@@ -53,7 +53,9 @@ const STEP_OPTIONS = {
 /** What is to be done for the batch job of a part of a workflow before it waits for its members. */
 export type Preparation = 'begin' | 'fill';
 
-/** An option of the batch job: BullMQ keeps those that it does not know, and people do not edit them as they do data. */
+/**
+ * An option of the batch job: BullMQ keeps those that it does not know, and people do not edit them as they do data.
+ */
 const PREPARATION = 'batchPreparation';
 
 /** What is to be done for a batch job before it waits for its members, if anything. */
@@ -218,7 +220,8 @@ export function checkMetadata(what: string, metadata: unknown): void {
   const { length } = JSON.stringify(metadata);
   if (length > MOST_METADATA) {
     throw new BatchOptionsError(
-      `${what} has ${length} characters of JSON, and may have ${MOST_METADATA}: keep the rest elsewhere, by the batch's id.`,
+      `${what} has ${length} characters of JSON, and may have ${MOST_METADATA}: keep the rest elsewhere, by the ` +
+        `batch's id.`,
     );
   }
 }

@@ -50,8 +50,8 @@ export async function enqueueCallbacks(
       const enqueued = await enqueueInBatch(home.redis, definition, { token, version }, jobs);
       if (typeof enqueued === 'object') {
         throw new BatchError(
-          `The callbacks ${due.map(({ name }) => `'${name}'`).join(', ')} of batch '${definition.id}' were not enqueued: ` +
-            `${enqueued.error}.`,
+          `The callbacks ${due.map(({ name }) => `'${name}'`).join(', ')} of batch '${definition.id}' were not ` +
+            `enqueued: ${enqueued.error}.`,
           { batchId: definition.id },
         );
       }

@@ -262,7 +262,8 @@ function childOptions(what: string, opts: unknown = {}): Record<string, unknown>
   const chosen = FAILURE_OPTIONS.filter((option) => opts[option]);
   if (chosen.length > 1) {
     throw new BatchOptionsError(
-      `The options of ${what} have '${chosen.join(`' and '`)}': only one of them can decide what becomes of the job above.`,
+      `The options of ${what} have '${chosen.join("' and '")}': only one of them can decide what becomes of the job ` +
+        'above.',
     );
   }
   if (chosen.length === 0 && opts.failParentOnFailure === false) {

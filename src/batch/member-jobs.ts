@@ -87,7 +87,7 @@ export function memberEntries(to: MembersOf, members: readonly Member[], traceOf
   return entries;
 }
 
-/** The same for members of one queue whose jobs differ in nothing but their ids and data. */
+/** Returns a text that is equal for members of one queue whose jobs differ in nothing but their ids and data. */
 function shapeKey({ name, opts }: Member): string {
   let key = `${name.length} ${name}`;
   if (opts !== undefined) {

@@ -1,4 +1,6 @@
-/** How many jobs go to Redis in one step: enough to pay for the round trip, few enough not to keep Redis busy (2 ms). */
+/**
+ * How many jobs go to Redis in one step: enough to pay for the round trip, few enough not to keep Redis busy (2 ms).
+ */
 export const CHUNK_SIZE = 250;
 
 /** How many chunks are in memory at the same time: while Redis works on some, the next ones are made. */

@@ -286,7 +286,8 @@ function ofMembers(
   closed: boolean,
   batchesQueue: string,
 ): Reason[] {
-  const what = `${begin}${queue === batchesQueue ? plural(count, 'child batch', 'child batches') : countMembers(count)}`;
+  const members = queue === batchesQueue ? plural(count, 'child batch', 'child batches') : countMembers(count);
+  const what = `${begin}${members}`;
   const has = count === 1 ? 'has' : 'have';
   const mender = closed ? 'a BatchWorker' : 'once the batch is sealed, a BatchWorker';
   switch (state) {

@@ -5,8 +5,8 @@ import { FIELD } from './keys.js';
 import { type Script, type ScriptArgument, script } from './script.js';
 
 /*
- * What the scripts share through which jobs come into a batch: the jobs are stored inside of our script, by BullMQ's own
- * Lua or by the fast writer, so that deciding, counting and storing are one atomic step.
+ * What the scripts share through which jobs come into a batch: the jobs are stored inside of our script, by BullMQ's
+ * own Lua or by the fast writer, so that deciding, counting and storing are one atomic step.
  */
 
 /** What jobs have in common that differ in nothing but their id and data. */
@@ -92,8 +92,8 @@ end
 `;
 
 /**
- * Lua: `storeJobs(list)` adds the members at these positions, one by one; it returns how many it has added, the position
- * of the one that failed, and why. The fast writer does the same at once.
+ * Lua: `storeJobs(list)` adds the members at these positions, one by one; it returns how many it has added, the
+ * position of the one that failed, and why. The fast writer does the same at once.
  */
 const LUA_STORE_ONE_BY_ONE = `
 local function storeJobs(list)

@@ -60,8 +60,8 @@ export interface Filled {
  * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of
  * needs; the name of the batches queue; the batch's plan, if it is a stage.
  * ARGV: the batch job, whose data is the definition, and its members, see encodeRequest(). The request is { id, nonce,
- *       openTimeout, keep, policy?, needs, prefix, queue (that of the batches), deadlineIn? (ms) or deadline?,
- *       parent?: { nonce, links }, fresh (no job can have the id of a member), place?: { roots?, when?, next?, plan? } }.
+ *       openTimeout, keep, policy?, needs, prefix, queue (that of the batches), deadlineIn? (ms) or deadline?, parent?:
+ *       { nonce, links }, fresh (no job can have the id of a member), place?: { roots?, when?, next?, plan? } }.
  * Returns definition (as it is stored), revived (the parent, 0 or 1), and of a new one known (how many members had the
  * id of another), failed (position, or 0) and error | taken (positions) | refused (why) | keptElsewhere, … as LUA_CLAIM
  * | error.
@@ -125,7 +125,8 @@ if #taken > 0 then
 end
 local wasLost = parent and redis.call('SISMEMBER', KEYS[3], KEYS[1]) == 1
 -- Left over when only the hash of an earlier batch was deleted by hand.
-redis.call('UNLINK', KEYS[1] .. ':dependencies', KEYS[1] .. ':processed', KEYS[1] .. ':failed', KEYS[1] .. ':logs', KEYS[8])
+redis.call('UNLINK', KEYS[1] .. ':dependencies', KEYS[1] .. ':processed', KEYS[1] .. ':failed', KEYS[1] .. ':logs',
+  KEYS[8])
 local failure = storeJob(1)
 if failure then
   return { 'error', failure }

@@ -27,8 +27,8 @@ const LISTS = ['wait', 'paused'] as const;
  * out together. At the end of the last list the queue is forgotten, unless jobs have been dropped meanwhile. Jobs that
  * were not found have been taken by workers, or are left to them.
  *
- * KEYS: the list, registry of dropped jobs. ARGV: key prefix of the queue, rank to start at, how many jobs are left to be
- * found, '1' for the last list.
+ * KEYS: the list, registry of dropped jobs. ARGV: key prefix of the queue, rank to start at, how many jobs are left to
+ * be found, '1' for the last list.
  * Returns next, the rank to go on at or -1 when there is nothing left to find, and removed.
  */
 const REMOVE_DROPPED = script(

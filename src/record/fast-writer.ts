@@ -1,8 +1,8 @@
 /**
- * Lua: `storeJobs(list)` writes the jobs at these positions as BullMQ's add scripts would have done one by one, for jobs
- * that have no key yet and a parent that exists: per job its hash and events, and for all of them one command per list,
- * set and counter. It returns how many it has added: all of them, because whatever can fail, a key of another type,
- * does so before the first job is written.
+ * Lua: `storeJobs(list)` writes the jobs at these positions as BullMQ's add scripts would have done one by one, for
+ * jobs that have no key yet and a parent that exists: per job its hash and events, and for all of them one command per
+ * list, set and counter. It returns how many it has added: all of them, because whatever can fail, a key of another
+ * type, does so before the first job is written.
  *
  * BullMQ reads its packed arguments by position: the prefix of the queue, id, name, timestamp, key of the parent, that
  * of its dependencies, and the parent.

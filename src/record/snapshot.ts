@@ -40,7 +40,8 @@ local function readBatch(keys, id)
   local batch = { definition = values[1], nonce = values[2], createdAt = values[3], finishedOn = values[4],
     failedReason = values[5], sealedAt = values[7], completedAt = values[8], completedCounts = values[9],
     abandonedAt = values[10], cancelledAt = values[12], cancelReason = values[13], cancelledChildren = values[15],
-    diedAt = values[16], attemptedAt = values[17], strangers = values[19], deferred = values[20], childCount = values[21],
+    diedAt = values[16], attemptedAt = values[17], strangers = values[19], deferred = values[20],
+    childCount = values[21],
     startedAt = values[22], skippedAt = values[23], callbacks = {} }
   local pending = redis.call('SCARD', keys[2])
   local succeeded, failed = redis.call('HLEN', keys[3]), redis.call('HLEN', keys[4])

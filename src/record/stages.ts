@@ -116,8 +116,8 @@ return { 'state', 'told', 'startable', tell(ARGV[5], nextIds, before, ARGV[4], i
  * outstanding, nothing else would end it.
  *
  * KEYS: batch job. ARGV: lock token, key prefix of the batches queue.
- * Returns state: 'begun' and startable, as above | 'open' and openFor (ms) | 'over' (it was cancelled or removed, or the
- * lock is lost).
+ * Returns state: 'begun' and startable, as above | 'open' and openFor (ms) | 'over' (it was cancelled or removed, or
+ * the lock is lost).
  */
 const BEGIN_RUN = script(
   'beginRun',
@@ -143,11 +143,11 @@ return { 'state', 'begun', 'startable', tell(ARGV[2], roots, begun or nil, outco
 );
 
 /**
- * Skips a stage that waits for one that is gone: removed by hand, it has told nobody what it has come to, and is missing
- * in the run. Idempotent.
+ * Skips a stage that waits for one that is gone: removed by hand, it has told nobody what it has come to, and is
+ * missing in the run. Idempotent.
  *
- * KEYS: the stage's batch job; its run's dependencies, processed, failed. ARGV: its id, key prefix of the batches queue,
- * the ids of the stages that it comes after.
+ * KEYS: the stage's batch job; its run's dependencies, processed, failed. ARGV: its id, key prefix of the batches
+ * queue, the ids of the stages that it comes after.
  * Returns 1 when the stage was skipped, else 0.
  */
 const SKIP_ORPHAN = script(
@@ -215,14 +215,14 @@ function parseStartable(reply: unknown): StartableStage[] {
 
 /**
  * Starts a stage, once. 'whole': adds its members and seals it; its batch job waits for them from now on, without being
- * run for it. 'fill': lets its batch job run, which adds the members. 'run': seals it, and lets its batch job run, which
- * begins the stages below it. A stage that was skipped is taken back, also from 'completed': into the dependencies of
- * its run.
+ * run for it. 'fill': lets its batch job run, which adds the members. 'run': seals it, and lets its batch job run,
+ * which begins the stages below it. A stage that was skipped is taken back, also from 'completed': into the
+ * dependencies of its run.
  *
  * KEYS: batch job, its dependencies, processed, failed, the jobs that it was to have, the index of needs.
  * ARGV: the jobs, see encodeRequest(). The request is { id, nonce, queueKey (key prefix of the batches queue), how }.
- * Returns state: 'started' | 'past' (it was started before, cancelled, or is gone) | 'busy' (its batch job is on its way to
- *         'completed' because it was skipped: try again in a moment) | 'failed', and then error.
+ * Returns state: 'started' | 'past' (it was started before, cancelled, or is gone) | 'busy' (its batch job is on its
+ *         way to 'completed' because it was skipped: try again in a moment) | 'failed', and then error.
  */
 const START_STAGE = script(
   'startStage',

@@ -116,8 +116,8 @@ function queuesOf(name: string, own: unknown, stages: Stages): [QueueLike, ...Qu
   const [first, ...others] = candidates.filter(isQueue);
   if (first === undefined) {
     throw new BatchOptionsError(
-      `Workflow '${name}' names no queue through which it reaches Redis: give a stage, or the workflow, a BullMQ Queue ` +
-        '(a name alone does not tell the connection).',
+      `Workflow '${name}' names no queue through which it reaches Redis: give a stage, or the workflow, a BullMQ ` +
+        'Queue (a name alone does not tell the connection).',
     );
   }
   return [first, ...others];

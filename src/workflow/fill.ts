@@ -26,8 +26,8 @@ interface Slice {
 
 /**
  * Adds the members of a stage that has started, slice by slice, and seals it: from its plan, or one for each result of
- * another stage. The members' ids come from their position, or from the member whose result it is: what was added before
- * a crash is known.
+ * another stage. The members' ids come from their position, or from the member whose result it is: what was added
+ * before a crash is known.
  *
  * @returns 'more' when there is more to add, in another turn.
  */

@@ -113,8 +113,8 @@ function refuseCycles(workflow: string, stages: readonly Ordered[]): void {
   const [start] = left.values();
   if (start !== undefined) {
     throw new BatchOptionsError(
-      `The stages of workflow '${workflow}' go round: ${cycleFrom(start, left).join(' → ')}. A stage cannot come after ` +
-        'itself.',
+      `The stages of workflow '${workflow}' go round: ${cycleFrom(start, left).join(' → ')}. A stage cannot come ` +
+        'after itself.',
     );
   }
 }

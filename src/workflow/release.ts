@@ -8,8 +8,8 @@ import { startStartable } from './start-stage.js';
  * Before a stage ends: tells those after it what it has come to, and starts those that can start now. To be called, and
  * after a crash called again, by the holder of the stage's batch job: whatever was done before is not done twice.
  *
- * @returns 'changed' when the stage has other members by now, and is to be judged afresh; 'busy' when a stage that is to
- * be started is just ending, because it was skipped, and all this is to be tried again in a moment.
+ * @returns 'changed' when the stage has other members by now, and is to be judged afresh; 'busy' when a stage that is
+ * to be started is just ending, because it was skipped, and all this is to be tried again in a moment.
  */
 export async function releaseNext(
   home: Home,

@@ -18,8 +18,8 @@ import type { Blueprint } from './blueprint.js';
 import { type PlannedRun, type PlannedStage, planRun } from './plan-stages.js';
 
 /**
- * A stage is open from when its run is created until it starts, however long what comes before it takes: 10 years, which
- * BullMQ can still store as a delay.
+ * A stage is open from when its run is created until it starts, however long what comes before it takes: 10 years,
+ * which BullMQ can still store as a delay.
  */
 const STAGE_OPEN_TIMEOUT_MS = 10 * 365 * 24 * 60 * 60 * 1000;
 
@@ -159,8 +159,8 @@ async function refuseElsewhere(home: Home, { definition, created }: DefinedBatch
         await removeBatch(home, definition, { members: false, force: true }).catch(() => {});
       }
       throw new BatchOptionsError(
-        `Workflow '${planned.blueprint.name}': queue '${queue.name}' is in another Redis, or another database of it. All ` +
-          'queues of a workflow share one.',
+        `Workflow '${planned.blueprint.name}': queue '${queue.name}' is in another Redis, or another database of ` +
+          'it. All queues of a workflow share one.',
       );
     }
   }

@@ -46,7 +46,7 @@ async function importUser(job: AnyJob): Promise<void> {
   if (problem !== undefined) throw new UnrecoverableError(problem);
 }
 
-describe.skipIf(chromiumPath === undefined)('in a browser', () => {
+describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with CI set, none is an error)', () => {
   test('child batches are below their parent, which opens with the keyboard, on a phone in the dark too', async ({
     testbed,
     browser: { page, picture, errors },

@@ -15,7 +15,7 @@ async function slowest({ redis }: Testbed): Promise<number> {
 }
 
 // Skipped without a Chromium, which support/browser.ts says; with CI set that is an error.
-describe.skipIf(chromiumPath === undefined)('in a browser', () => {
+describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with CI set, none is an error)', () => {
   test('a nested import advances on the page until it has succeeded, and the board shows the same', async ({
     testbed,
     browser: { page, picture, elsewhere, errors },

@@ -15,7 +15,8 @@ type ErrorClass = abstract new (...args: any[]) => Error;
 
 export interface Interleaving<S> {
   /**
-   * Sets up a fresh situation, in a prefix of its own. The actor uses `held.connection`, all others `testbed.connection`.
+   * Sets up a fresh situation, in a prefix of its own. The actor uses `held.connection`, all others
+   * `testbed.connection`.
    */
   setup(testbed: Testbed, held: HeldConnection): Promise<S>;
   /** What is stopped before each of its commands: one call, or what makes a BatchWorker on the held connection work. */

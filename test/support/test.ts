@@ -58,7 +58,9 @@ export const test = base.extend<{ testbed: Testbed }>({
   },
 });
 
-/** Gives `use` a testbed; afterwards it is cleaned up, also when `use` throws. For tests that set up many situations. */
+/**
+ * Gives `use` a testbed; afterwards it is cleaned up, also when `use` throws. For tests that set up many situations.
+ */
 export async function withTestbed<T>(
   { connection, redis, prefix }: Pick<Testbed, 'connection' | 'redis' | 'prefix'>,
   use: (testbed: Testbed) => Promise<T>,

@@ -40,8 +40,8 @@ function callbacksOf(
     }
     if (!provider.isDependencyTreeStatic()) {
       throw new BatchOptionsError(
-        `@BatchCallback('${name}') is on a method of ${provider.name}, which is made for each request: a callback runs ` +
-          'outside of requests. Put it on a provider of the default scope.',
+        `@BatchCallback('${name}') is on a method of ${provider.name}, which is made for each request: a callback ` +
+          'runs outside of requests. Put it on a provider of the default scope.',
       );
     }
     const run: CallbackHandlers[string] = (job) => provider.instance[method](job);

@@ -6,7 +6,9 @@ import { BatchWorker, type BatchWorkerOptions, withBatches } from '../../index.j
 import { callbacksIn, type Discovery } from './callbacks.js';
 import { getBatchesToken } from './decorators.js';
 
-/** Options of `BatchesModule.forRoot()`: those of the BatchWorker, whose callbacks are the methods of your providers. */
+/**
+ * Options of `BatchesModule.forRoot()`: those of the BatchWorker, whose callbacks are the methods of your providers.
+ */
 export type BatchesModuleOptions = Omit<BatchWorkerOptions, 'callbacks'>;
 
 /** Options of `BatchesModule.forRootAsync()`. */

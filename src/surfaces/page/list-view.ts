@@ -101,15 +101,15 @@ function extentOf({ counts, state, examined, found, complete }: BatchList & { re
   const all = STATES.reduce((sum, one) => sum + (state === undefined || state === one ? counts[one] : 0), 0);
   if (!complete) {
     return (
-      `Descriptions, ids and tags of the newest ${number(examined)} of ${plural(all, 'batch', 'batches')} were looked at, ` +
-      `at most ${number(SEARCHED)} of each state. An older batch is found by its whole id.`
+      `Descriptions, ids and tags of the newest ${number(examined)} of ${plural(all, 'batch', 'batches')} were ` +
+      `looked at, at most ${number(SEARCHED)} of each state. An older batch is found by its whole id.`
     );
   }
   return found > 0
     ? ''
-    : `The descriptions, ids and tags of ${all === 1 ? 'the one batch' : `all ${plural(all, 'batch', 'batches')}`} were ` +
-        'looked at, for these characters in this order; a whole id finds its batch in any state. Batches that were ' +
-        'removed, or have expired, are not there any more.';
+    : `The descriptions, ids and tags of ${all === 1 ? 'the one batch' : `all ${plural(all, 'batch', 'batches')}`} ` +
+        'were looked at, for these characters in this order; a whole id finds its batch in any state. Batches that ' +
+        'were removed, or have expired, are not there any more.';
 }
 
 const inWords = (state: ListedState): string => (state === 'failed' ? 'failed or cancelled' : state);

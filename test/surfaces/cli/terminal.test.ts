@@ -36,7 +36,7 @@ function inTerminal(testbed: Testbed, ...args: string[]) {
 const HIDE_CURSOR = '\u001b[?25l';
 const SHOW_CURSOR = '\u001b[?25h';
 
-describe.skipIf(!hasScript())('on a terminal', () => {
+describe.skipIf(!hasScript())('on a terminal (needs the `script` of Linux)', () => {
   test('watch draws bars in place, and gives the cursor back', async ({ testbed }) => {
     const queue = testbed.queue('rows');
     testbed.worker('rows', async () => {});
