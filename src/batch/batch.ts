@@ -660,7 +660,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
 
   /**
    * Yields the members that succeeded, with what they returned; page by page, in no particular order. While the batch
-   * is running a member may be yielded twice.
+   * is running, and when Redis is restarted meanwhile, a member may be yielded twice.
    *
    * @param options `ordered: true` yields them in the order in which each producer has added them, those with ids of
    * their own last, by id. All are held in memory: at most 100,000, or a BatchError says so. Default: false.
@@ -732,7 +732,10 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
 
   /**
    * Yields the members that failed for good, with the reason and, as long as the job exists, its data. They come page
-   * by page, in no particular order; while the batch is running a member may be yielded twice.
+   * by page, in no particular order. While the batch is running, and when Redis is restarted meanwhile, a member may be
+   * yielded twice.
+   *
+   * @throws BatchNotFoundError, in the end, when the batch was removed or has expired: what it has yielded is not all.
    *
    * @example
    * for await (const { data, reason } of batch.failures()) errorSheet.addRow([data, reason]);

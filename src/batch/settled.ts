@@ -1,9 +1,9 @@
-import { BatchOptionsError } from '../errors.js';
+import { BatchNotFoundError, BatchOptionsError } from '../errors.js';
 import { isCallbackId } from '../model/definition.js';
 import { reasonPattern } from '../model/reason-pattern.js';
 import { plainReason } from '../model/rules.js';
 import { type MemberName, memberName } from '../record/keys.js';
-import { type SettledMember, settledPage, settledPages } from '../record/settled.js';
+import { nextPlace, type Place, type SettledMember, settledPage, settledPages } from '../record/settled.js';
 import { readSnapshot } from '../record/snapshot.js';
 import { checkKeys, checkObject, describe } from '../validation.js';
 import type { Home } from './home.js';
@@ -157,25 +157,30 @@ function checkPageOptions(options: FailuresPageOptions): { cursor: string; count
   return { cursor, count, reason: reason === undefined ? undefined : reasonPattern(reason) };
 }
 
-/** A page of what the jobs of a batch have returned, and where the next page begins: '0' after the last one. */
+/** A page of what the jobs of a batch have returned, and where the next page is; undefined after the last one. */
 export async function resultsPage(
   home: Home,
   batchId: string,
-  { cursor, count }: { readonly cursor: string; readonly count: number },
-): Promise<{ readonly results: readonly (MemberName & { readonly value: unknown })[]; readonly cursor: string }> {
+  { place, count }: { readonly place: Place; readonly count: number },
+): Promise<{
+  readonly results: readonly (MemberName & { readonly value: unknown })[];
+  readonly next: Place | undefined;
+}> {
   const part = { which: 'processed', count, withData: false } as const;
-  const page = await settledPage(home.redis, batchId, { ...part, cursor });
+  const page = await settledPage(home.redis, batchId, { ...part, cursor: place.cursor });
   const members = membersAmong(home, batchId, page.members, await strangersOf(home, batchId));
   const results = members.map(({ key, value }) => ({
     ...memberName(home.redis.prefix, key),
     value: parsed(value),
   }));
-  return { results: results.filter(({ queue }) => queue !== home.batches.name), cursor: page.cursor };
+  return { results: results.filter(({ queue }) => queue !== home.batches.name), next: nextPlace(place, page) };
 }
 
 /**
  * Reads settled members page by page, so that a batch of any size passes through little memory and never keeps Redis
  * busy.
+ *
+ * @throws BatchNotFoundError when the batch was removed, also meanwhile: what was yielded is not all then.
  */
 async function* settledMembers(
   home: Home,
@@ -184,9 +189,15 @@ async function* settledMembers(
   withData = which === 'failed',
 ): AsyncGenerator<SettledMember> {
   const part = { which, count: PAGE_SIZE, withData };
-  const strangers = await strangersOf(home, batchId);
+  const before = await readSnapshot(home.redis, batchId);
+  const strangers = new Set(before?.strangers);
   for await (const children of settledPages(home.redis, batchId, part)) {
     yield* membersAmong(home, batchId, children, strangers);
+  }
+  // A removal marks the batch before it takes members away: what is there in the end was there all the time.
+  const after = await readSnapshot(home.redis, batchId);
+  if (after === undefined || after.definition.nonce !== before?.definition.nonce) {
+    throw new BatchNotFoundError(batchId);
   }
 }
 

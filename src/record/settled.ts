@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, memberName } from './keys.js';
-import { BYTES_PER_COMMAND, LUA_HASH_SLICE, LUA_OWN_REASON, script } from './script.js';
+import { BYTES_PER_COMMAND, LUA_HASH_SLICE, LUA_OWN_REASON, named, script } from './script.js';
 
 export interface SettledMember {
   readonly key: string;
@@ -15,19 +15,23 @@ export interface SettledMember {
  *
  * KEYS: dependencies, processed or failed. ARGV: cursor, about how many, about how many bytes, key prefix of all
  *       queues, or '' for members that succeeded.
- * Returns { cursor, { key, value, … } }; the value of one that is outstanding is ''.
+ * Returns cursor; members (key, value, …), where the value of one that is outstanding is ''; server, which tells one run
+ * of a Redis server from another, or ''.
  */
 const SETTLED = script(
   'settled',
   1,
   `${LUA_HASH_SLICE}${LUA_OWN_REASON}
+-- Not everybody may ask for it.
+local info = redis.pcall('INFO', 'server')
+local server = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 if redis.call('TYPE', KEYS[1]).ok == 'set' then
   local page, outstanding = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2]), {}
   for _, key in ipairs(page[2]) do
     outstanding[#outstanding + 1] = key
     outstanding[#outstanding + 1] = ''
   end
-  return { page[1], outstanding }
+  return { 'cursor', page[1], 'members', outstanding, 'server', string.sub(server, 1, 16) }
 end
 local cursor, slice = hashSlice(KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]))
 if ARGV[4] ~= '' then
@@ -35,7 +39,7 @@ if ARGV[4] ~= '' then
     slice[i] = ownReason(ARGV[4], slice[i])
   end
 end
-return { cursor, slice }`,
+return { 'cursor', cursor, 'members', slice, 'server', string.sub(server, 1, 16) }`,
 );
 
 /**
@@ -69,6 +73,14 @@ export interface Part {
   readonly withData: boolean;
 }
 
+/** One page, and where the next one begins: '0' after the last one. */
+export interface SettledPage {
+  readonly cursor: string;
+  /** Which run of a Redis server has returned the cursor: to any other one it means other members. */
+  readonly server: string;
+  readonly members: SettledMember[];
+}
+
 /**
  * Reads a page of the members that succeeded or failed. It is smaller than asked for where they are large. A member may
  * be on two pages while the batch is running.
@@ -77,14 +89,14 @@ export async function settledPage(
   redis: BatchRedis,
   batchId: string,
   { which, cursor, count, withData }: Part & { readonly cursor: string },
-): Promise<{ cursor: string; members: SettledMember[] }> {
+): Promise<SettledPage> {
   const collection = batchKeys(redis, batchId)[which];
   const prefix = which === 'failed' ? redis.prefix : '';
   const reply = await redis.run(SETTLED, [collection, cursor, count, BYTES_PER_COMMAND, prefix]);
-  const [next, flat] = reply as [string, string[]];
+  const { cursor: next, server, members: flat } = named(reply) as { cursor: string; server: string; members: string[] };
   const settled = flat.flatMap((key, i) => (i % 2 === 0 ? [{ key, value: flat[i + 1] ?? '' }] : []));
   const data = withData ? await dataOf(redis, collection, settled) : undefined;
-  return { cursor: next, members: settled.map((member) => ({ ...member, data: data?.get(member.key) })) };
+  return { cursor: next, server, members: settled.map((member) => ({ ...member, data: data?.get(member.key) })) };
 }
 
 /**
@@ -111,6 +123,34 @@ async function dataOf(
   return data;
 }
 
+/** How often the reading of a collection begins again at most: a proxy may lead each command to another server. */
+const MOST_BEGINNINGS = 4;
+
+/** Where the reading of a collection goes on: which page is next, on which server, and how often it has begun. */
+export interface Place {
+  readonly cursor: string;
+  readonly server: string | undefined;
+  readonly beginning: number;
+}
+
+export const BEGINNING: Place = { cursor: '0', server: undefined, beginning: 1 };
+
+/**
+ * Where to go on after a page; undefined after the last one. A server that was restarted, or has taken over from
+ * another one, puts the fields of a hash in another order, and a cursor of before would pass over some: the reading
+ * begins again.
+ */
+export function nextPlace(
+  before: Place,
+  { cursor, server }: Pick<SettledPage, 'cursor' | 'server'>,
+): Place | undefined {
+  const isOther = before.server !== undefined && before.server !== server;
+  if (isOther && before.beginning < MOST_BEGINNINGS) {
+    return { cursor: '0', server, beginning: before.beginning + 1 };
+  }
+  return cursor === '0' ? undefined : { ...before, cursor, server };
+}
+
 /**
  * Yields all pages, one after the other. Members may leave the collection meanwhile: HSCAN still returns every one that
  * stays, because each page continues where the last one ended.
@@ -120,10 +160,10 @@ export async function* settledPages(
   batchId: string,
   part: Part,
 ): AsyncGenerator<readonly SettledMember[], void> {
-  let cursor = '0';
+  let place: Place | undefined = BEGINNING;
   do {
-    const page = await settledPage(redis, batchId, { ...part, cursor });
+    const page: SettledPage = await settledPage(redis, batchId, { ...part, cursor: place.cursor });
     yield page.members;
-    cursor = page.cursor;
-  } while (cursor !== '0');
+    place = nextPlace(place, page);
+  } while (place !== undefined);
 }

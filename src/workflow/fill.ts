@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { markIfPending } from '../batch/cancel.js';
 import type { Home } from '../batch/home.js';
 import { type Member, optionsOf } from '../batch/member-jobs.js';
 import { countMembers } from '../batch/members.js';
@@ -10,6 +11,8 @@ import type { BatchDefinition } from '../model/definition.js';
 import { stageId } from '../model/workflow.js';
 import { jobKey } from '../record/keys.js';
 import { noteFilled, PLAN_SLICE, readFilling, readPlan } from '../record/plan.js';
+import { BEGINNING, type Place } from '../record/settled.js';
+import { readSnapshot } from '../record/snapshot.js';
 import { plannedMember, stageMember } from './start-stage.js';
 
 /** After so many slices the batch job goes back to its queue, so that a large stage holds up no other batch. */
@@ -17,6 +20,8 @@ const SLICES_PER_TURN = 50;
 
 /** Where the last slice ends. */
 const END = '';
+/** After the last slice of results that were removed while they were read, or before. */
+const LOST = 'lost';
 
 interface Slice {
   readonly members: readonly Member[];
@@ -42,6 +47,11 @@ export async function fill(home: Home, batchId: string, token: string): Promise<
   for (let turns = 0; turns < SLICES_PER_TURN && from !== END; turns++) {
     const { members, next } = await slices(from);
     if (members.length > 0 && !(await add(home, definition, members))) {
+      return 'done';
+    }
+    if (next === LOST) {
+      const { forEach } = definition.stage ?? {};
+      await markIfPending(home, batchId, `the results of stage '${forEach}' were removed`, definition.nonce);
       return 'done';
     }
     from = next;
@@ -90,14 +100,23 @@ async function resultsSlice(
   source: string,
   from: string,
 ): Promise<Slice> {
-  const { results, cursor } = await resultsPage(home, source, { cursor: from, count: PLAN_SLICE });
+  const { results, next } = await resultsPage(home, source, { place: placeOf(from), count: PLAN_SLICE });
   const { job } = stage ?? {};
   const members = results.flatMap(({ queue, id, value }) =>
     value === null || job === undefined
       ? []
       : [stageMember(home, { ...job, data: value }, memberId(nonce, jobKey(home.redis.prefix, queue, id)))],
   );
-  return { members, next: cursor === '0' ? END : cursor };
+  if (next !== undefined) {
+    return { members, next: `${next.cursor} ${next.server ?? ''} ${next.beginning}` };
+  }
+  // A removal marks the batch before it takes results away: what is there in the end was there all the time.
+  return { members, next: (await readSnapshot(home.redis, source)) === undefined ? LOST : END };
+}
+
+function placeOf(text: string): Place {
+  const [cursor = '0', server, beginning] = text.split(' ');
+  return server === undefined ? { ...BEGINNING, cursor } : { cursor, server, beginning: Number(beginning) };
 }
 
 /** Short, because a batch keeps the id of every member; it begins as the ids of members do, see record/strangers.ts. */

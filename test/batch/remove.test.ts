@@ -119,6 +119,26 @@ test('a batch expires, with its children and callbacks, and a child not before i
   expect(await users.getJobCountByTypes('completed', 'failed'), 'the members stay').toBe(1201);
 });
 
+test('results() and failures() say, in the end, that the batch was removed while they were read', async ({
+  testbed,
+}) => {
+  const { parent, child } = await family(testbed);
+  testbed.batchWorker();
+  await parent.seal();
+  await parent.waitUntilFinished(20_000);
+  const read = async (source: AsyncIterable<unknown>) => {
+    let n = 0;
+    for await (const _ of source) {
+      if (++n === 1) {
+        await child.remove();
+      }
+    }
+  };
+  await expect(read(child.results())).rejects.toThrow(BatchNotFoundError);
+  await expect(read(child.failures())).rejects.toThrow(BatchNotFoundError);
+  await expect(read(child.results({ ordered: true }))).rejects.toThrow(BatchNotFoundError);
+});
+
 test('keep.count keeps the latest', async ({ testbed }) => {
   const users = testbed.queue('users');
   testbed.batchWorker({ reconcileInterval: 20 });

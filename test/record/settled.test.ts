@@ -1,6 +1,17 @@
-import type { BatchRedis } from '../../src/record/batch-redis.js';
+import { Redis } from 'ioredis';
+import { BatchRedis } from '../../src/record/batch-redis.js';
+import { scriptClientOf } from '../../src/record/client.js';
 import { BYTES_PER_COMMAND } from '../../src/record/script.js';
-import { type Part, type SettledMember, settledPage, settledPages } from '../../src/record/settled.js';
+import {
+  BEGINNING,
+  nextPlace,
+  type Part,
+  type Place,
+  type SettledMember,
+  settledPage,
+  settledPages,
+} from '../../src/record/settled.js';
+import { startPrivateRedis } from '../support/private-redis.js';
 import { recorder } from '../support/recorder.js';
 import { describe, expect, type Testbed, test } from '../support/test.js';
 
@@ -101,5 +112,44 @@ describe('a page of settled members', () => {
       longer: 3_000_002,
       short: 2,
     });
+  });
+});
+
+describe('the pages of settled members', () => {
+  test('hold all of them when another server takes over between two pages', async ({ testbed }) => {
+    const server = await startPrivateRedis();
+    const second = new Redis(server.url);
+    testbed.use({
+      async close() {
+        second.disconnect();
+        await server.stop();
+      },
+    });
+    const members = Array.from({ length: 2000 }, (_, i) => ({ id: `r${i}`, reason: 'no' }));
+    await store(testbed, members);
+    await store({ ...testbed, redis: second }, members);
+    for (const tookOver of [1, 2, 3]) {
+      let pages = 0;
+      const clients = [testbed.redis, second].map(scriptClientOf);
+      const redis = new BatchRedis(
+        {
+          defineCommand: (name, definition) => clients.forEach((client) => void client.defineCommand(name, definition)),
+          runCommand: async (name, args) => clients[pages++ < tookOver ? 0 : 1]?.runCommand(name, args),
+        },
+        testbed.prefix,
+        'batches',
+      );
+      const read = await allPages(redis, { which: 'failed', count: 300, withData: false });
+      expect(new Set(idsOf(read)).size).toBe(2000);
+    }
+  });
+
+  test('come to an end where each command goes to another server', () => {
+    let place: Place | undefined = BEGINNING;
+    let pages = 0;
+    for (; place !== undefined; pages++) {
+      place = nextPlace(place, { cursor: pages < 20 ? '5' : '0', server: String(pages) });
+    }
+    expect(pages).toBe(21);
   });
 });

@@ -40,6 +40,26 @@ describe('forEach', () => {
   });
 });
 
+test('a stage that is made of the results of one that was removed does not succeed without them', async ({
+  testbed,
+}) => {
+  const { queue, ran } = tell(testbed, { load: () => 1 });
+  testbed.batchWorker({ reconcileInterval: 20 });
+  const workflow = defineWorkflow('gone', {
+    rows: { queue, name: 'load' },
+    held: { after: 'rows', queue: 'held', name: 'held' },
+    each: { after: 'held', forEach: 'rows', queue, name: 'each' },
+  });
+  const run = await workflow.start();
+  await (await queue.getBatch(`${run.id}.rows`)).waitUntilFinished(10_000);
+  await (await queue.getBatch(`${run.id}.rows`)).remove();
+  testbed.worker('held', async () => {});
+  const { state, failedReason } = await run.waitUntilFinished(10_000);
+  expect(state).toBe('failed');
+  expect(failedReason).toContain("the results of stage 'rows' were removed");
+  expect(ran).toEqual(['load']);
+});
+
 describe('of(job)', () => {
   test('tells a member, and a callback, of the run, its input, the stage and earlier results', async ({ testbed }) => {
     const told: unknown[] = [];
