@@ -140,7 +140,7 @@ const PRIORITY_LIMIT = 2 ** 21;
  * Checks the numbers that BullMQ refuses, or miscounts, only when the job is added: for the job of a callback that
  * would be too late.
  */
-function checkQuantities(what: string, { priority, delay, backoff }: Record<string, unknown>): void {
+function checkQuantities(what: string, { priority, delay, timestamp, backoff }: Record<string, unknown>): void {
   if (priority !== undefined && !(Number.isInteger(priority) && between(priority, 0, PRIORITY_LIMIT))) {
     throw new BatchOptionsError(
       `${what}.priority must be an integer from 0 to ${PRIORITY_LIMIT}, not ${describe(priority)}.`,
@@ -149,19 +149,25 @@ function checkQuantities(what: string, { priority, delay, backoff }: Record<stri
   if (delay !== undefined && !between(delay, 0, Number.MAX_SAFE_INTEGER)) {
     throw new BatchOptionsError(`${what}.delay must be a number of milliseconds, not ${describe(delay)}.`);
   }
+  if (timestamp !== undefined && !between(timestamp, 0, Number.MAX_SAFE_INTEGER)) {
+    throw new BatchOptionsError(
+      `${what}.timestamp must be a number of milliseconds since the epoch, not ${describe(timestamp)}.`,
+    );
+  }
   const { jitter } = typeof backoff === 'object' && backoff !== null ? (backoff as { jitter?: unknown }) : {};
   if (jitter !== undefined && !between(jitter, 0, 1)) {
     throw new BatchOptionsError(`${what}.backoff.jitter must be a number from 0 to 1, not ${describe(jitter)}.`);
   }
 }
 
-function between(value: unknown, least: number, most: number): boolean {
+export function between(value: unknown, least: number, most: number): boolean {
   return typeof value === 'number' && value >= least && value <= most;
 }
 
 export function checkMemberOptions(what: string, opts: unknown, batchId?: string): asserts opts is MemberOptions {
   checkJobOptions(what, opts);
   checkJson(what, opts);
+  checkPlainOptions(what, opts);
   const { jobId } = opts;
   if (jobId === undefined) {
     return;
@@ -226,6 +232,18 @@ export function checkJson(path: string, value: unknown, seen: ReadonlySet<unknow
   const inside = new Set(seen).add(value);
   for (const [key, item] of Object.entries(value)) {
     checkJson(Array.isArray(value) ? `${path}[${key}]` : `${path}.${key}`, item, inside);
+  }
+}
+
+/** Refuses options that are a Date, or the like: BullMQ does not send options as JSON, and Redis could not read them. */
+export function checkPlainOptions(path: string, value: object): void {
+  for (const [key, item] of Object.entries(value)) {
+    if (typeof item === 'object' && item !== null) {
+      if ('toJSON' in item) {
+        throw new BatchOptionsError(`${path}.${key} is ${describe(item)}, which BullMQ cannot store among options.`);
+      }
+      checkPlainOptions(`${path}.${key}`, item);
+    }
   }
 }
 

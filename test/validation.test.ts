@@ -108,6 +108,8 @@ test.each([
   [{ jobId: '17' }, 'must not be an integer'],
   [{ jobId: 'wait' }, "the name of a key of BullMQ's"],
   [{ priority: 1.5 }, 'The options.priority must be an integer from 0 to 2097152, not 1.5'],
+  [{ timestamp: new Date() }, 'The options.timestamp must be a number of milliseconds since the epoch, not a Date'],
+  [{ tenant: { since: new Date() } }, 'The options.tenant.since is a Date, which BullMQ cannot store among options'],
   [{ delay: Number.NaN }, 'The options.delay must be a number of milliseconds, not NaN'],
   [{ jobId: 'a:b' }, "must not contain ':', BullMQ's separator: 'a:b'. Use e.g. 'a-b'."],
   [{ jobId: '0:1:2' }, "Use e.g. 'row-0-1-2'."],

@@ -29,6 +29,7 @@ import { derivedIds, freshIds, type NextId, repeatableIds } from './ids.js';
 import {
   type BatchJobs,
   type CheckedJob,
+  checkData,
   checkIterable,
   checkJob,
   checkJobs,
@@ -300,6 +301,9 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     queue: MemberQueue,
     jobs: readonly { name: string; data: unknown; opts?: unknown }[],
   ): Promise<{ readonly jobs: readonly Job[] }> {
+    if (!Array.isArray(jobs)) {
+      throw new BatchOptionsError(`addBulk() of a queue takes an array of jobs, not ${describe(jobs)}.`);
+    }
     if (queue.prefix !== this.#opener.own.prefix) {
       throw new BatchOptionsError(
         `Queue '${queue.name}' has the prefix '${queue.prefix}', batch '${this.id}' has ` +
@@ -309,9 +313,15 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     checkNotBatches(queue.name, this.#opener.home.batches.name);
     checkSameBatches(`Batch '${this.id}'`, queue, this.#opener.home);
     const nextId = this.#newIds();
-    const members = jobs.map((job, i) =>
-      memberOf(checkMember(jobs.length === 1 ? 'the job' : `job ${i}`, queue, job, this.id), nextId),
-    );
+    const members = Array.from(jobs, (job, i) => {
+      const what = jobs.length === 1 ? 'the job' : `job ${i}`;
+      checkObject(what, job);
+      return memberOf(checkMember(what, queue, job, this.id), nextId);
+    });
+    if (members.length > CHUNK_SIZE) {
+      // What cannot be sent is found before the first of several steps.
+      members.forEach(({ name, data }, i) => void checkData(`job ${i} ('${name}')`, data));
+    }
     const fresh = this.#makesFreshIds && !members.some(({ isNamed }) => isNamed);
     const added: Job[] = [];
     for (let from = 0; from < members.length; from += CHUNK_SIZE) {

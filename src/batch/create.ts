@@ -16,12 +16,14 @@ import { isConnectionError } from '../record/connection-error.js';
 import { type BatchCreated, createBatchJob, type PlaceInRun } from '../record/create-batch.js';
 import { needsOf } from '../record/needs.js';
 import {
+  between,
   checkBatchId,
   checkJobOptions,
   checkJson,
   checkKeys,
   checkName,
   checkObject,
+  checkPlainOptions,
   describe,
   escapedId,
   type MemberDefaults,
@@ -154,7 +156,7 @@ export function checkBatchOptions(options: unknown): asserts options is BatchOpt
   if (description !== undefined) {
     checkName('description', description);
   }
-  if (openTimeout !== undefined && !(Number.isInteger(openTimeout) && Number(openTimeout) > 0)) {
+  if (openTimeout !== undefined && !(Number.isSafeInteger(openTimeout) && Number(openTimeout) > 0)) {
     throw new BatchOptionsError(`openTimeout must be a positive integer, in ms, not ${describe(openTimeout)}.`);
   }
   if (keep !== undefined) {
@@ -167,6 +169,7 @@ export function checkBatchOptions(options: unknown): asserts options is BatchOpt
   if (jobOptions !== undefined) {
     checkJobOptions('jobOptions', jobOptions);
     checkJson('jobOptions', jobOptions);
+    checkPlainOptions('jobOptions', jobOptions);
     if ('jobId' in jobOptions) {
       throw new BatchOptionsError(`jobOptions must not have 'jobId': it would be the same for all members.`);
     }
@@ -184,7 +187,7 @@ function checkKeep(keep: unknown): void {
     throw new BatchOptionsError(`keep needs 'age' (seconds) or 'count', or both: keep: { age: 86400 }.`);
   }
   for (const [name, value] of Object.entries({ age, count })) {
-    if (value !== undefined && !(Number.isInteger(value) && Number(value) >= 0)) {
+    if (value !== undefined && !(Number.isSafeInteger(value) && Number(value) >= 0)) {
       throw new BatchOptionsError(`keep.${name} must be a whole number, not ${describe(value)}.`);
     }
   }
@@ -198,9 +201,12 @@ export interface WorkflowPart {
   readonly preparation?: Preparation | undefined;
 }
 
+/** The last instant of a Date is the year 275760; Redis's clock may be ahead. */
+const LONGEST_DEADLINE_MS = 8_000_000_000_000_000;
+
 function checkDeadline(deadline: unknown): void {
   const isTime = deadline instanceof Date && !Number.isNaN(deadline.getTime());
-  if (deadline !== undefined && !isTime && !(Number.isInteger(deadline) && Number(deadline) > 0)) {
+  if (deadline !== undefined && !isTime && !(Number.isInteger(deadline) && between(deadline, 1, LONGEST_DEADLINE_MS))) {
     throw new BatchOptionsError(
       `deadline must be a positive integer, in ms, or a valid Date, not ${describe(deadline)}.`,
     );
@@ -217,13 +223,27 @@ export function checkMetadata(what: string, metadata: unknown): void {
   }
   checkObject(what, metadata);
   checkJson(what, metadata);
-  const { length } = JSON.stringify(metadata);
+  const { length } = jsonOf(what, metadata);
   if (length > MOST_METADATA) {
     throw new BatchOptionsError(
       `${what} has ${length} characters of JSON, and may have ${MOST_METADATA}: keep the rest elsewhere, by the ` +
         `batch's id.`,
     );
   }
+}
+
+/** What has a `toJSON` can come to anything, or throw. */
+function jsonOf(what: string, metadata: Record<string, unknown>): string {
+  let json: unknown;
+  try {
+    json = JSON.stringify(metadata);
+  } catch (cause) {
+    throw new BatchOptionsError(`${what} is not JSON: ${because(cause)}.`, { cause });
+  }
+  if (typeof json !== 'string' || !json.startsWith('{')) {
+    throw new BatchOptionsError(`${what} must be an object as JSON, too, not ${describe(metadata)}.`);
+  }
+  return json;
 }
 
 const MOST_TAGS = 20;

@@ -58,7 +58,8 @@ export function checkJob(what: string, job: unknown, { own, home }: Opener, batc
 
 /** Checks a whole list of jobs, before any of them is added. */
 export function checkJobs(jobs: readonly unknown[], opener: Opener, batchId?: string): CheckedJob[] {
-  return jobs.map((job, i) => {
+  // Of a list with holes, too, every place is looked at.
+  return Array.from(jobs, (job, i) => {
     const checked = checkJob(`job ${i}`, job, opener, batchId);
     return { ...checked, json: checkData(`job ${i} ('${checked.name}')`, checked.data) };
   });

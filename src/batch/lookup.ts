@@ -4,7 +4,7 @@ import { type BatchDefinition, isCallbackId } from '../model/definition.js';
 import { readDefinition } from '../record/change-definition.js';
 import { lineToBatch, linksAlong } from '../record/flow.js';
 import { readSnapshot } from '../record/snapshot.js';
-import { checkKeys, checkName, describe } from '../validation.js';
+import { checkKeys, checkName, checkObject, describe } from '../validation.js';
 import { Batch } from './batch.js';
 import type { Home } from './home.js';
 import type { Opener } from './job.js';
@@ -91,6 +91,7 @@ export interface BatchQuery {
 
 /** Lists the batches of a query: state by state, the newest first in each. */
 export async function findBatches<Q extends QueueLike>(opener: Opener, query: BatchQuery): Promise<Batch<Q>[]> {
+  checkObject('The query of getBatches', query as unknown);
   checkKeys('getBatches', query, ['tag', 'states', 'start', 'end']);
   const { tag, states = LISTED, start = 0, end = -1 } = query;
   if (tag === undefined) {
@@ -132,7 +133,12 @@ export async function getBatches<Q extends QueueLike>(
 
 /** Where BullMQ keeps the batches of these states. */
 function jobStates(states: ListedState | readonly ListedState[]): Set<JobType> {
-  const wanted = typeof states === 'string' ? [states] : states;
+  const wanted: unknown = typeof states === 'string' ? [states] : states;
+  if (!Array.isArray(wanted)) {
+    throw new BatchOptionsError(
+      `Batches are listed by one state or an array of them, ${LISTED.join(', ')}, not by ${describe(states)}.`,
+    );
+  }
   for (const state of wanted) {
     if (!LISTED.includes(state)) {
       throw new BatchOptionsError(
@@ -140,7 +146,7 @@ function jobStates(states: ListedState | readonly ListedState[]): Set<JobType> {
       );
     }
   }
-  return new Set(wanted.flatMap((state) => JOB_STATES[state]));
+  return new Set(wanted.flatMap((state: ListedState) => JOB_STATES[state]));
 }
 
 /** What the batches are that BullMQ has in one state, newest first, page by page. */

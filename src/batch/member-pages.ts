@@ -88,6 +88,8 @@ function memberOf<Data, Result>(
   };
 }
 
+const textOf = (given: unknown) => (typeof given === 'string' ? given : '');
+
 function checkOptions(options: MembersPageOptions) {
   const given: unknown = options;
   checkObject('The options of members', given);
@@ -98,7 +100,7 @@ function checkOptions(options: MembersPageOptions) {
   }
   checkCount('members()', count);
   const states = state === undefined ? STATES : [state];
-  const [, first = '', cursor = ''] = /^([a-z]+):(\d{1,20})$/.exec(options.cursor ?? `${states[0]}:0`) ?? [];
+  const [, first = '', cursor = ''] = /^([a-z]+):(\d{1,20})$/.exec(textOf(options.cursor ?? `${states[0]}:0`)) ?? [];
   const at = states.indexOf(first as MemberState);
   if (at < 0 || !isCursor(cursor)) {
     throw new BatchOptionsError(

@@ -1,7 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { BatchError } from '../errors.js';
+import { BatchError, BatchOptionsError } from '../errors.js';
 import { isCancelledFor } from '../record/cancel.js';
 import { readSnapshot } from '../record/snapshot.js';
+import { describe } from '../validation.js';
 import type { Opener } from './job.js';
 import { batchOf } from './lookup.js';
 import type { JobLike } from './queue-like.js';
@@ -16,6 +17,9 @@ const signals = new WeakMap<JobLike, AbortSignal>();
  * long as the job runs; the process does not wait for that.
  */
 export function signalOf(opener: () => Promise<Opener>, job: JobLike): AbortSignal {
+  if (typeof job !== 'object' || job === null) {
+    throw new BatchOptionsError(`signalOf(job) takes a BullMQ Job, not ${describe(job)}.`);
+  }
   const known = signals.get(job);
   if (known !== undefined) {
     return known;

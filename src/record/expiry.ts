@@ -26,7 +26,9 @@ local function isExpired(jobKey, id, completed, failed)
   if not nonce or not finishedOn or parentKey and redis.call('EXISTS', parentKey) == 1 then
     return false
   end
-  local age, count = string.match(keep or ',', '^(%d*),(%d*)')
+  local age, count = string.match(keep or '', '^(%d*),(%d*)')
+  -- What cannot be read must not keep the others of the page from expiring.
+  age, count = age or '', count or ''
   local seen = firstSeen(jobKey, finishedOn, finishedAt)
   if age ~= '' and now() - seen >= tonumber(age) * 1000 then
     return true

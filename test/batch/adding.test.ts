@@ -282,6 +282,25 @@ describe('adding members', () => {
     expect(await batch.status()).toMatchObject({ total: 0 });
   });
 
+  test('refuses a list with holes, and what a queue is given inside of jobs(), before anything is written', async ({
+    testbed,
+  }) => {
+    const users = testbed.queue('users');
+    const batch = await users.createBatch();
+    const holes: { name: string; data: unknown }[] = [];
+    holes[260] = { name: 'a', data: 1 };
+    await expect(batch.addBulk(holes)).rejects.toThrow('job 0 must be an object, not undefined');
+    await expect(users.addBatch({ id: 'holes' }, holes)).rejects.toThrow('job 0 must be an object, not undefined');
+    await expect(users.getBatch('holes')).rejects.toThrow(BatchNotFoundError);
+    const inside = (jobs: unknown) => batch.jobs(() => users.addBulk(jobs as never));
+    const many = Array.from({ length: 300 }, (_, n) => ({ name: 'row', data: n === 299 ? { n: 1n } : { n } }));
+    await expect(inside(many)).rejects.toThrow("The data of job 299 ('row') is not JSON");
+    await expect(inside([{ name: 'row', data: 1 }, null])).rejects.toThrow('job 1 must be an object, not null');
+    await expect(inside(holes)).rejects.toThrow(BatchOptionsError);
+    await expect(inside('rows')).rejects.toThrow(BatchOptionsError);
+    expect(await batch.status()).toMatchObject({ total: 0 });
+  });
+
   test('refuses what is not iterable', async ({ testbed }) => {
     const users = testbed.queue('users');
     const batch = await users.createBatch();

@@ -37,7 +37,8 @@ describe('metadata', () => {
   test('that is no small JSON object is refused, before anything is written', async ({ testbed }) => {
     const users = testbed.queue('users');
     const large = { text: 'x'.repeat(9_000) };
-    for (const metadata of [[], 'x', { at: new Map() }, { n: Number.NaN }, { a: large.text, b: large.text }]) {
+    const odd = [new Date(), { toJSON: () => undefined }, { a: { toJSON: () => 1n } }];
+    for (const metadata of [[], 'x', { at: new Map() }, { n: Number.NaN }, { a: large.text, b: large.text }, ...odd]) {
       await expect(users.createBatch({ metadata: metadata as object as Record<string, unknown> })).rejects.toThrow(
         BatchOptionsError,
       );
@@ -79,5 +80,9 @@ describe('tags', () => {
     const query: object = { tags: 'acme' };
     await expect(users.getBatches(query)).rejects.toThrow("Did you mean 'tag'?");
     await expect(users.getBatches({ tag: 'a', states: 'done' as never })).rejects.toThrow("no state 'done'");
+    for (const wanted of [null, 5, () => 1, 7n]) {
+      await expect(users.getBatches(wanted as never)).rejects.toThrow(BatchOptionsError);
+      await expect(users.getBatches({ states: wanted as never })).rejects.toThrow(BatchOptionsError);
+    }
   });
 });

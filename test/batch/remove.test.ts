@@ -173,6 +173,17 @@ test.for([[5], [null], [{ keep: 5 }]])(
   },
 );
 
+test('a batch whose time to be kept cannot be read keeps no other one from expiring', async ({ testbed }) => {
+  const users = testbed.queue('users');
+  testbed.batchWorker({ reconcileInterval: 20 });
+  const odd = await users.addBatch({ id: 'odd' }, []);
+  await testbed.redis.hset(`${testbed.prefix}:batches:odd`, 'b:keep', '1e+300,');
+  await odd.waitUntilFinished(10_000);
+  const other = await users.addBatch({ keep: { age: 0 } }, []);
+  await eventually(async () => (await users.getBatch(other.id).catch(() => undefined)) === undefined);
+  expect((await odd.status()).state).toBe('succeeded');
+});
+
 test('a removal that was cut short is finished by the reconciler', async ({ testbed }) => {
   const users = testbed.queue('users');
   const first = testbed.batchWorker();
@@ -191,6 +202,8 @@ test('a removal that was cut short is finished by the reconciler', async ({ test
 test.for([
   [{}, "keep needs 'age' (seconds) or 'count'"],
   [{ age: -1 }, 'keep.age must be a whole number'],
+  [{ age: Number.MAX_VALUE }, 'keep.age must be a whole number'],
+  [{ count: 1e21 }, 'keep.count must be a whole number'],
   [{ days: 7 }, "keep has no option 'days'"],
 ] as const)('keep: %o is refused', async ([keep, message], { testbed }) => {
   await expect(testbed.queue('users').createBatch({ keep: keep as never })).rejects.toThrow(message);

@@ -207,7 +207,7 @@ describe('a producer that gives no sign of life', () => {
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 2, abandoned: false });
   });
 
-  test.for([0, -1, 1.5, '1h'])('openTimeout: %o is refused', async (openTimeout, { testbed }) => {
+  test.for([0, -1, 1.5, '1h', 1e300])('openTimeout: %o is refused', async (openTimeout, { testbed }) => {
     await expect(testbed.queue('users').createBatch({ openTimeout: openTimeout as number })).rejects.toThrow(
       'openTimeout must be a positive integer, in ms',
     );

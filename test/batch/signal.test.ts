@@ -1,4 +1,4 @@
-import { BatchError } from '../../src/index.js';
+import { BatchError, BatchOptionsError } from '../../src/index.js';
 import { type AnyJob, describe, eventually, expect, gate, test } from '../support/test.js';
 
 describe('signalOf(job)', () => {
@@ -69,5 +69,12 @@ describe('signalOf(job)', () => {
     await batch.waitUntilFinished(20_000);
     expect(signals).toHaveLength(4);
     expect(signals.map(({ aborted }) => aborted)).toEqual([false, false, false, false]);
+  });
+
+  test('takes a job', ({ testbed }) => {
+    const users = testbed.queue('users');
+    for (const job of [undefined, null, 'job']) {
+      expect(() => users.signalOf(job as never)).toThrow(BatchOptionsError);
+    }
   });
 });
