@@ -2,6 +2,7 @@ import { LUA_COUNT_MEMBERS, LUA_REFUSAL, type NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
 import { LUA_NOW, named, script } from './script.js';
+import { whileJudged } from './while-judged.js';
 
 /**
  * Entitles a caller to add to a sealed batch: `memberKey` must be outstanding in `dependencies`. A caller further down
@@ -61,7 +62,7 @@ local function isStored(key)
   return redis.call('EXISTS', key) == 1 or isMember(key)
 end
 local refusal = refusalOf(KEYS[1], request.nonce, request.links)
-if refusal == 'not found' then
+if refusal == 'not found' or refusal == 'judged' then
   return { 'refused', refusal }
 end
 local isLastMember = jobKindAt(jobCount) == 'member'
@@ -141,7 +142,11 @@ export async function addToBatch(
 ): Promise<MembersAdded> {
   const { job, dependencies, processed, failed } = batchKeys(redis, batch.id);
   const request = { nonce: batch.nonce, fresh, links: flatLinks(links) };
-  const reply = named(await redis.runAdding(ADD_MEMBERS, jobs, [job, dependencies, processed, failed], request, jobs));
+  const keys = [job, dependencies, processed, failed];
+  const reply = await whileJudged(
+    async (mayWait) => named(await redis.runAdding(ADD_MEMBERS, jobs, keys, { ...request, mayWait }, jobs)),
+    ({ refused }) => refused === 'judged',
+  );
   if (reply.refused !== undefined) {
     return { refused: reply.refused as Refusal };
   }

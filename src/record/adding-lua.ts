@@ -3,6 +3,7 @@ import type { ScriptClient } from './client.js';
 import { LUA_FAST_WRITER } from './fast-writer.js';
 import { FIELD } from './keys.js';
 import { type Script, type ScriptArgument, script } from './script.js';
+import { LUA_IS_JUDGED } from './while-judged.js';
 
 /*
  * What the scripts share through which jobs come into a batch: the jobs are stored inside of our script, by BullMQ's
@@ -109,14 +110,18 @@ end
 
 /**
  * Lua: refusalOf(batchKey, nonce, links) returns why nothing may be added to a batch, or nil. `links` are pairs of a
- * dependencies key and a member key; for a caller who adds to a sealed batch all of them must hold.
+ * dependencies key and a member key; for a caller who adds to a sealed batch all of them must hold. A caller with
+ * `request.mayWait` is told when the batch is being judged, and asks again.
  */
-export const LUA_REFUSAL = `
+export const LUA_REFUSAL = `${LUA_IS_JUDGED}
 local function refusalOf(batchKey, nonce, links)
   local batch = redis.call('HMGET', batchKey, '${FIELD.nonce}', '${FIELD.sealedAt}', 'finishedOn',
     '${FIELD.cancelledAt}', '${FIELD.removal}')
   if batch[1] ~= nonce or batch[5] then
     return 'not found'
+  end
+  if request.mayWait and not batch[4] and isJudged(batchKey, batch[2]) then
+    return 'judged'
   end
   if batch[4] then
     return 'cancelled'
@@ -134,15 +139,15 @@ end
 `;
 
 /**
- * Lua: counts members that were stored, which is a sign of life of the producer. Returns 1 when the batch had been
- * abandoned and had failed because of it: it is open again, and its job must be retried.
+ * Lua: counts members that were stored, which is a sign of life of the producer. Returns 1 when the batch has failed,
+ * because it had been abandoned: it is open again, and its job must be retried.
  */
 export const LUA_COUNT_MEMBERS = `
 local function countMembers(batchKey, added)
   redis.call('HINCRBY', batchKey, '${FIELD.total}', added)
   redis.call('HSET', batchKey, '${FIELD.registeredAt}', now())
   local wasAbandoned = redis.call('HDEL', batchKey, '${FIELD.abandonedAt}') == 1
-  return wasAbandoned and redis.call('HEXISTS', batchKey, 'finishedOn') == 1 and 1 or 0
+  return (wasAbandoned or added > 0) and redis.call('HEXISTS', batchKey, 'finishedOn') == 1 and 1 or 0
 end
 `;
 

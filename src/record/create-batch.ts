@@ -8,6 +8,7 @@ import { type KeptElsewhere, keptElsewhere, LUA_CLAIM } from './claim-queue.js';
 import { batchesQueueKey, batchKeys, FIELD, needsKey, planKey } from './keys.js';
 import { LUA_NEED, type Need } from './needs.js';
 import { LUA_NOW, named, script } from './script.js';
+import { whileJudged } from './while-judged.js';
 
 /**
  * The batch that a new one becomes a member of, and the links that entitle the caller to add to it once it is sealed.
@@ -204,7 +205,12 @@ export async function createBatchJob(
     fresh: isFresh,
   };
   const allKeys = [...keys, needsKey(redis), batchesQueueKey(redis.prefix), planKey(redis, id)];
-  return parse(named(await redis.runAdding(CREATE_BATCH, [batchJob, ...members], allKeys, request, members)));
+  const jobs = [batchJob, ...members];
+  const reply = await whileJudged(
+    async (mayWait) => named(await redis.runAdding(CREATE_BATCH, jobs, allKeys, { ...request, mayWait }, members)),
+    ({ refused }) => refused === 'judged',
+  );
+  return parse(reply);
 }
 
 function parse(reply: ReturnType<typeof named>): BatchCreated {

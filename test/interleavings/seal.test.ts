@@ -1,6 +1,6 @@
 import { heldBatchWorker, interleave } from '../support/interleave.js';
-import { describe, eventually, expect, test } from '../support/test.js';
-import { AN_HOUR, expectEnd, inBothHands, member, membersSettled, ON, tell } from './story.js';
+import { describe, eventually, expect, test, withTestbed } from '../support/test.js';
+import { AN_HOUR, type AnyBatch, expectEnd, inBothHands, member, membersSettled, ON, tell } from './story.js';
 
 describe('seal()', () => {
   test('beside another seal(): the batch finishes once', async ({ testbed }) => {
@@ -60,6 +60,52 @@ describe('seal()', () => {
         other: ({ batch }) => batch.seal(),
         verdict: (story) => expectEnd(story, story.batch, { state: 'succeeded' }, [...names, 'complete', 'success']),
       });
+    },
+  );
+
+  test.for([
+    ['seal() alone', async (batch: AnyBatch) => batch.seal()],
+    [
+      'a last member, and seal(),',
+      async (batch: AnyBatch) => {
+        await batch.add('member', {});
+        await batch.seal();
+      },
+    ],
+  ] as const)(
+    '%s at any step of the BatchWorker that fails the batch as abandoned: once sealed, it does not fail',
+    async ([, goOn], { testbed }) => {
+      const states: string[] = [];
+      for (let position = 1; ; position++) {
+        const isHeld = await withTestbed({ ...testbed, prefix: `${testbed.prefix}-${position}` }, async (own) => {
+          const [held, producers] = [await own.heldConnection(), await own.heldConnection()];
+          const { users, actorsUsers } = tell(own, producers);
+          await heldBatchWorker(own, held);
+          held.countFrom();
+          held.holdBefore(position);
+          const batch = await users.createBatch({ openTimeout: 1 });
+          const producersBatch = (await actorsUsers.getBatch(batch.id)) as AnyBatch;
+          const abandoned = eventually(async () => (await batch.status()).finishedAt !== undefined);
+          const found = await held.heldOrEnded(abandoned);
+          await producers.idle();
+          producers.countFrom();
+          // The producer has asked once, and is told to wait, or it has ended.
+          producers.holdBefore(2);
+          const sealing = goOn(producersBatch);
+          await producers.heldOrEnded(sealing);
+          held.release();
+          producers.release();
+          await sealing;
+          states.push((await batch.status()).state);
+          expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', abandoned: false });
+          return found !== undefined;
+        });
+        if (!isHeld) {
+          break;
+        }
+      }
+      expect(states.length).toBeGreaterThan(3);
+      expect(states).not.toContain('failed');
     },
   );
 
