@@ -7,6 +7,9 @@ export interface ScriptClient {
   runCommand(name: string, args: readonly unknown[]): Promise<unknown>;
   /** The scripts that BullMQ has defined on it, by name; ioredis shows them, other clients do not. */
   readonly scriptsSet?: Readonly<Record<string, DefinedScript>> | undefined;
+  /** The options of ioredis, and its ping. */
+  readonly options?: { readonly enableAutoPipelining?: boolean | undefined } | undefined;
+  ping?(): Promise<unknown>;
 }
 
 /** A script as it was defined on a client. */
@@ -41,6 +44,12 @@ export async function rawClientOf(owner: ClientOwner): Promise<object> {
   if (typeof client !== 'object' || client === null) {
     throw new BatchError(`Queue '${owner.name}' has no Redis client: batches need BullMQ's Redis backend.`);
   }
+  if ((client as { options?: { stringNumbers?: unknown } }).options?.stringNumbers === true) {
+    throw new BatchOptionsError(
+      `Queue '${owner.name}' has a connection with 'stringNumbers': batches, and BullMQ's workers, need the numbers ` +
+        'that Redis returns. Leave that option out.',
+    );
+  }
   return client;
 }
 
@@ -63,6 +72,8 @@ export function scriptClientOf(client: object): ScriptClient {
     defineCommand: (name, definition) => ioredis.defineCommand(name, definition),
     runCommand: async (name, args) => ioredis[name]?.(args),
     scriptsSet: ioredis.scriptsSet,
+    options: ioredis.options,
+    ping: async () => ioredis.ping?.(),
   };
   scriptClients.set(client, adapter);
   return adapter;

@@ -125,9 +125,13 @@ if #taken > 0 then
   return { 'taken', taken }
 end
 local wasLost = parent and redis.call('SISMEMBER', KEYS[3], KEYS[1]) == 1
--- Left over when only the hash of an earlier batch was deleted by hand.
-redis.call('UNLINK', KEYS[1] .. ':dependencies', KEYS[1] .. ':processed', KEYS[1] .. ':failed', KEYS[1] .. ':logs',
-  KEYS[8])
+-- Left over when only the hash of an earlier batch was deleted by hand. A script that begins with a removal is not held
+-- to the limit of memory any more.
+local leftOver = { KEYS[1] .. ':dependencies', KEYS[1] .. ':processed', KEYS[1] .. ':failed', KEYS[1] .. ':logs',
+  KEYS[8] }
+if redis.call('EXISTS', unpack(leftOver)) > 0 then
+  redis.call('UNLINK', unpack(leftOver))
+end
 local failure = storeJob(1)
 if failure then
   return { 'error', failure }

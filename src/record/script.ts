@@ -22,16 +22,30 @@ export function script(name: string, keys: number, lua: string): Script {
   return { name: `bullmqBatches_${name}_${hash}`, plainName: name, keys, lua };
 }
 
-const defined = new WeakMap<ScriptClient, Set<string>>();
+/** The scripts that were defined on a client, by name, with what is to be waited for before the first use. */
+const defined = new WeakMap<ScriptClient, Map<string, Promise<unknown> | undefined>>();
 
 /** Runs a script by its hash, in one round trip; the client sends the text when Redis does not know it. */
 export async function run(client: ScriptClient, { name, keys, lua }: Script, args: readonly ScriptArgument[]) {
-  const names = defined.get(client) ?? new Set();
+  const names = defined.get(client) ?? new Map<string, Promise<unknown> | undefined>();
   if (!names.has(name)) {
     client.defineCommand(name, { numberOfKeys: keys, lua });
-    defined.set(client, names.add(name));
+    defined.set(client, names.set(name, untilPipelined(client)));
+  }
+  const ready = names.get(name);
+  if (ready !== undefined) {
+    await ready;
+    names.set(name, undefined);
   }
   return client.runCommand(name, args);
+}
+
+/**
+ * With `enableAutoPipelining`, ioredis collects commands in a pipeline that knows only the scripts that were defined
+ * before it was opened; any other one throws where nobody can catch it. After a ping, that pipeline is gone.
+ */
+function untilPipelined(client: ScriptClient): Promise<unknown> | undefined {
+  return client.options?.enableAutoPipelining === true ? client.ping?.().catch(() => {}) : undefined;
 }
 
 /** Lua: now() returns Redis's own time in ms, the only clock that all processes share. */

@@ -2,7 +2,7 @@ import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { homeOf } from '../../src/batch/home.js';
 import { expireBatch } from '../../src/batch/remove.js';
-import { BatchWorker, withBatches } from '../../src/index.js';
+import { BatchNotFoundError, BatchWorker, withBatches } from '../../src/index.js';
 import { startPrivateRedis } from '../support/private-redis.js';
 import { eventually, expect, test } from '../support/test.js';
 
@@ -75,4 +75,15 @@ test('when Redis is out of memory, batches expire', async ({ testbed }) => {
   for (const { id } of batches) expect(await expireBatch(home, id)).toBe('done');
   await eventually(async () => (await redis.zcard('bull:batches:completed')) === 0);
   await users.add('one more', {});
+});
+
+test('when Redis is out of memory, addBatch() is refused as a whole', async ({ testbed }) => {
+  const { users, redis, fill } = await fullRedis(testbed.use);
+  await users.addBatch({ id: 'first' }, members.slice(0, 10));
+  await fill();
+  await expect(users.addBatch({ id: 'full' }, members.slice(0, 100))).rejects.toThrow('OOM');
+  await expect(users.getBatch('full')).rejects.toThrow(BatchNotFoundError);
+  await redis.config('SET', 'maxmemory', 0);
+  const batch = await users.addBatch({ id: 'full' }, members.slice(0, 100));
+  expect(await batch.status()).toMatchObject({ state: 'running', total: 100 });
 });
