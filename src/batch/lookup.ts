@@ -2,6 +2,7 @@ import type { Job, JobType } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
 import { type BatchDefinition, isCallbackId } from '../model/definition.js';
 import { readDefinition } from '../record/change-definition.js';
+import { failuresOfJob } from '../record/earlier-failures.js';
 import { lineToBatch, linksAlong } from '../record/flow.js';
 import { readSnapshot } from '../record/snapshot.js';
 import { checkKeys, checkName, checkObject, describe } from '../validation.js';
@@ -9,7 +10,7 @@ import { Batch } from './batch.js';
 import type { Home } from './home.js';
 import type { Opener } from './job.js';
 import type { JobLike, QueueLike } from './queue-like.js';
-import { Repetition } from './repetition.js';
+import { keepsFewTraces, Repetition } from './repetition.js';
 
 /** The states by which batches can be listed and counted, as BullMQ keeps them; `running` includes `finishing`. */
 export type ListedState = 'open' | 'running' | 'succeeded' | 'failed';
@@ -48,8 +49,17 @@ export async function batchOf<Q extends QueueLike>(opener: Opener, job: JobLike)
     id,
     opener,
     definition: snapshot.definition,
-    standing: { links: isCallback ? [] : links, parentLinks: links, repetition: Repetition.of(job) },
+    standing: { links: isCallback ? [] : links, parentLinks: links, repetition: await repetitionOf(home, job) },
   });
+}
+
+async function repetitionOf({ redis }: Home, job: JobLike): Promise<Repetition | undefined> {
+  const { attemptsMade, attemptsStarted, queueQualifiedName, id } = job;
+  if (attemptsMade === undefined || attemptsStarted === undefined || !keepsFewTraces(job)) {
+    return Repetition.of(job);
+  }
+  const counts = { attemptsMade, attemptsStarted };
+  return Repetition.of(job, await failuresOfJob(redis, `${queueQualifiedName}:${id}`, counts));
 }
 
 /**

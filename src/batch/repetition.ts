@@ -26,13 +26,15 @@ export class Repetition {
   /**
    * Returns the maker of ids of this run, shared by all handles that were asked for with its job. Returns undefined
    * when it is not certain which run it is: another process than the worker has read the job, or its starts were reset.
+   *
+   * @param failures how often the job has failed, where its fields and stack traces do not tell.
    */
-  static of(job: JobLike): Repetition | undefined {
+  static of(job: JobLike, failures = 0): Repetition | undefined {
     const known = repetitions.get(job);
     if (known !== undefined) {
       return known;
     }
-    const step = stepOf(job);
+    const step = stepOf(job, failures);
     if (step === undefined) {
       return undefined;
     }
@@ -54,15 +56,22 @@ export class Repetition {
 
 /**
  * Returns the number of the step that a job is in: how often it was started, without the starts that ended in a failure
- * or a stall. A retry that resets the attempts keeps the stack traces, of which each failure has one.
+ * or a stall. A retry that resets the attempts keeps the stack traces, of which each failure has one unless their number
+ * is limited.
  */
-function stepOf(job: JobLike): number | undefined {
+function stepOf(job: JobLike, failures: number): number | undefined {
   const { attemptsStarted, attemptsMade, stalledCounter, stacktrace } = job;
   if (!isRunByUs(job) || attemptsStarted === undefined || attemptsMade === undefined || stalledCounter === undefined) {
     return undefined;
   }
-  const step = attemptsStarted - Math.max(attemptsMade, tracesIn(stacktrace)) - stalledCounter;
+  const step = attemptsStarted - Math.max(failures, attemptsMade, tracesIn(stacktrace)) - stalledCounter;
   return step > 0 ? step : undefined;
+}
+
+/** Whether a job has an option by which it forgets older stack traces. */
+export function keepsFewTraces(job: object): boolean {
+  const { opts } = job as { readonly opts?: { readonly stackTraceLimit?: number } };
+  return opts?.stackTraceLimit !== undefined;
 }
 
 /** A worker gives its jobs the token of their lock; a sandboxed processor gets a plain object with a job's methods. */

@@ -1,6 +1,7 @@
 import type { Job } from 'bullmq';
 import { BatchError, BatchNotFoundError } from '../errors.js';
 import type { BatchDefinition } from '../model/definition.js';
+import { noteEarlierFailures } from '../record/earlier-failures.js';
 import { failedBelow, reopenFlow } from '../record/flow.js';
 import { memberName } from '../record/keys.js';
 import { needAgain } from '../record/needs.js';
@@ -9,6 +10,7 @@ import { settledPages } from '../record/settled.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { Home } from './home.js';
 import { newNonce } from './ids.js';
+import { keepsFewTraces } from './repetition.js';
 
 const PAGE_SIZE = 100;
 
@@ -121,7 +123,11 @@ async function retryJob(home: Home, key: string, stuck: StuckFlow[]): Promise<nu
     // The jobs below have failed again already, and so has this job.
     return retried;
   }
-  return retried + ((await retryIfFailed(await findJob(home, key))) ? 1 : 0);
+  const job = await findJob(home, key);
+  if (job !== undefined && keepsFewTraces(job)) {
+    await noteEarlierFailures(home.redis, key);
+  }
+  return retried + ((await retryIfFailed(job)) ? 1 : 0);
 }
 
 function findJob(home: Home, key: string): Promise<Job | undefined> {

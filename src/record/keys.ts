@@ -163,6 +163,9 @@ export const FIELD = {
  */
 export const DROPPED_FIELD = 'b:dropped';
 
+/** Of a member that was retried: how often it had failed before; see record/earlier-failures.ts. */
+export const EARLIER_FAILURES_FIELD = 'b:failures';
+
 /** Returns the keys of the jobs of a batch's callbacks. */
 export function callbackKeys(prefix: string, batchId: string, definition: BatchDefinition): Set<string> {
   return new Set(callbacksOf(batchId, definition).map(({ callback, jobId }) => jobKey(prefix, callback.queue, jobId)));

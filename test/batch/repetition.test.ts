@@ -96,6 +96,31 @@ describe('what a member adds that runs a second time', () => {
     expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 4 });
   });
 
+  test.for([0, 1, 2])(
+    'is added once when the batch is retried several times, also where a job keeps %i stack traces',
+    async (stackTraceLimit, { testbed }) => {
+      let isToFail = true;
+      const run = async (job: AnyJob, children: BatchQueue<AnyQueue>) => {
+        await (await children.batchOf(job))?.addBulk(rowsOf(children));
+        if (isToFail) {
+          throw new Error('for now');
+        }
+      };
+      const { batch } = await withMember(testbed, run, { attempts: 3, stackTraceLimit });
+      for (let retries = 0; retries < 2; retries++) {
+        expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'failed', total: 4 });
+        await batch.retry();
+      }
+      expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'failed', total: 4 });
+      isToFail = false;
+      for await (const { id } of batch.failures()) {
+        await (await testbed.plainQueue('parents').getJob(id))?.retry('failed');
+      }
+      await batch.retry();
+      expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 4 });
+    },
+  );
+
   test('is added once when a worker that stalled had added it', async ({ testbed }) => {
     const parents = testbed.queue('parents');
     const children = testbed.queue('children');

@@ -1,0 +1,42 @@
+import type { BatchRedis } from './batch-redis.js';
+import { EARLIER_FAILURES_FIELD } from './keys.js';
+import { script } from './script.js';
+
+/*
+ * How often a job has failed before its attempts were reset. What a running job adds gets ids that depend on it, and
+ * where a job keeps only some of its stack traces, BullMQ's own fields do not tell any more.
+ */
+
+/**
+ * Notes the failures of a job that is about to be retried with its attempts reset, as '<how many>@<starts until then>'.
+ * Sent again, it changes nothing.
+ *
+ * KEYS: job.
+ */
+const NOTE = script(
+  'noteEarlierFailures',
+  1,
+  `
+local starts, failures, before = unpack(redis.call('HMGET', KEYS[1], 'ats', 'atm', '${EARLIER_FAILURES_FIELD}'))
+local sum, at = string.match(before or '', '^(%d+)@(%d+)$')
+if starts and at ~= starts then
+  redis.call('HSET', KEYS[1], '${EARLIER_FAILURES_FIELD}', tonumber(sum or 0) + tonumber(failures or 0) .. '@' .. starts)
+end`,
+);
+
+export async function noteEarlierFailures(redis: BatchRedis, jobKey: string): Promise<void> {
+  await redis.run(NOTE, [jobKey]);
+}
+
+/** How often a job has failed, given how often since its attempts were reset, if they were, and how often it began. */
+export async function failuresOfJob(
+  redis: BatchRedis,
+  jobKey: string,
+  { attemptsMade, attemptsStarted }: { readonly attemptsMade: number; readonly attemptsStarted: number },
+): Promise<number> {
+  const noted = await redis.command('HGET', jobKey, EARLIER_FAILURES_FIELD);
+  const [, sum = 0, starts = 0] = /^(\d+)@(\d+)$/.exec(String(noted ?? '')) ?? [];
+  // More failures than starts since then: the process that noted it died before it had reset the attempts.
+  const wasReset = attemptsMade <= attemptsStarted - Number(starts);
+  return wasReset ? Number(sum) + attemptsMade : attemptsMade;
+}
