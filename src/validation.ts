@@ -77,25 +77,34 @@ export const QUEUE_KEYS: readonly string[] = [
   ...['delay', 'priority', 'resumed', 'cleaned'],
 ];
 
-/** Checks the name of the queue that holds the batches. */
-export function checkBatchesQueue(what: string, value: unknown): asserts value is string {
+/** Checks the name of a queue. */
+export function checkQueueName(what: string, value: unknown): asserts value is string {
   checkName(what, value);
   if (value.includes(':')) {
     throw new BatchOptionsError(`${what} must not contain ':', BullMQ's separator: '${value}'.`);
+  }
+  checkOneLine(what, value);
+}
+
+/** Refuses a part of a key with several lines: a batch lists the keys of its callbacks line by line. */
+export function checkOneLine(what: string, text: string): void {
+  if (text.includes('\n')) {
+    throw new BatchOptionsError(`${what} must be one line, not ${JSON.stringify(text)}.`);
   }
 }
 
 /** Whether a batch can have this id. Keys of the queue that are not jobs must not be taken for batches. */
 export function mayBeBatchId(id: string): boolean {
-  return !/[:~]/.test(id) && !QUEUE_KEYS.includes(id);
+  return !/[:~\n]/.test(id) && !QUEUE_KEYS.includes(id);
 }
 
 /**
- * Escapes an id: ':' and '~', the separators of Redis keys and of this library's ids, become '%3A' and '%7E'. Ids that
- * are made from a job's id may have them. An escaped id stays as it is.
+ * Escapes an id: ':', '~' and the end of a line, the separators of Redis keys, of this library's ids and of its lists,
+ * become '%3A', '%7E' and '%0A'. Ids that are made from a job's id, or from a file, may have them. An escaped id stays
+ * as it is.
  */
 export function escapedId(id: string): string {
-  return id.replaceAll(':', '%3A').replaceAll('~', '%7E');
+  return id.replaceAll(':', '%3A').replaceAll('~', '%7E').replaceAll('\n', '%0A');
 }
 
 /**

@@ -30,7 +30,7 @@ import { BatchMemberError, BatchOptionsError } from './errors.js';
 import { DEFAULT_BATCHES_QUEUE } from './model/place.js';
 import { checkBackend } from './record/client.js';
 import { isConnectionError } from './record/connection-error.js';
-import { checkBatchesQueue, checkKeys, checkName, checkObject, describe, escapedId } from './validation.js';
+import { checkKeys, checkName, checkObject, checkQueueName, describe, escapedId } from './validation.js';
 
 /** Options of `withBatches()`. */
 export interface WithBatchesOptions<Handlers extends CallbackHandlers = CallbackHandlers> {
@@ -206,7 +206,7 @@ function checkOptions(options: WithBatchesOptions): void {
   checkObject('The options of withBatches', options);
   checkKeys('withBatches', options, ['batchesQueue', 'callbacks']);
   if (options.batchesQueue !== undefined) {
-    checkBatchesQueue('withBatches: batchesQueue', options.batchesQueue);
+    checkQueueName('withBatches: batchesQueue', options.batchesQueue);
   }
   if (options.callbacks !== undefined) {
     checkCallbackHandlers('withBatches', options.callbacks);

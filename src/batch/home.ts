@@ -3,7 +3,7 @@ import { BatchOptionsError } from '../errors.js';
 import { type BatchesPlace, DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../model/place.js';
 import { BatchRedis } from '../record/batch-redis.js';
 import { isSameAddress, rawClientOf, scriptClientOf } from '../record/client.js';
-import { checkJobOptions, checkName } from '../validation.js';
+import { checkJobOptions, checkOneLine, checkQueueName } from '../validation.js';
 import type { QueueLike } from './queue-like.js';
 import type { Telemetry } from './trace.js';
 
@@ -89,6 +89,8 @@ export function memberQueueOf(queue: QueueLike): MemberQueue {
   if (known !== undefined) {
     return known;
   }
+  checkOneLine('The name of a queue', queue.name);
+  checkOneLine(`The prefix of queue '${queue.name}'`, queue.opts.prefix ?? '');
   checkJobOptions(`The defaultJobOptions of queue '${queue.name}'`, queue.defaultJobOptions);
   const { add, addBulk } = queue as unknown as Queue;
   const member: MemberQueue = {
@@ -121,7 +123,7 @@ export function findQueue(what: string, wanted: unknown, home: Home, own: Member
     return own;
   }
   if (typeof wanted === 'string') {
-    checkName(what, wanted);
+    checkQueueName(what, wanted);
     checkNotBatches(wanted, home.batches.name);
     return home.queueNamed(wanted);
   }

@@ -9,7 +9,7 @@ import type { Telemetry } from '../batch/trace.js';
 import { BatchOptionsError } from '../errors.js';
 import { DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from '../model/place.js';
 import { checkBackend, rawClientOf } from '../record/client.js';
-import { checkBatchesQueue, checkKeys, checkName, checkObject, describe } from '../validation.js';
+import { checkKeys, checkName, checkObject, checkQueueName, describe } from '../validation.js';
 import { callbackWorker, type FailedCallback } from './callback-worker.js';
 import { enterQueue } from './enter-queue.js';
 import { ErrorThrottle } from './error-throttle.js';
@@ -307,7 +307,7 @@ function checkOptions(options: BatchWorkerOptions): void {
     checkName('BatchWorker: prefix', options.prefix);
   }
   if (options.batchesQueue !== undefined) {
-    checkBatchesQueue('BatchWorker: batchesQueue', options.batchesQueue);
+    checkQueueName('BatchWorker: batchesQueue', options.batchesQueue);
   }
   if (options.callbacks !== undefined) {
     checkCallbackHandlers('BatchWorker', options.callbacks);

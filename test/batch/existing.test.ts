@@ -97,3 +97,29 @@ test("a batch's id may have the separators ':' and '~', as ids of scheduled jobs
   expect((await users.createBatch({ id, on: { complete: { name: 'done' } } })).created).toBe(false);
   expect(await batch.waitUntilFinished(20_000)).toMatchObject({ id: batch.id, state: 'succeeded', total: 3 });
 });
+
+test("a batch's id, and that of one above it, may have several lines, as text from a file has", async ({ testbed }) => {
+  const users = testbed.queue('users');
+  testbed.worker('users', async () => 1);
+  testbed.batchWorker();
+  const parent = await users.createBatch({ id: 'upload\r\n7', on: { complete: { name: 'done' } } });
+  const on = { complete: { name: 'done' }, success: { name: 'well done' } };
+  const batch = await users.addBatch({ id: 'file\n', parent, on }, rows);
+  await parent.seal();
+  expect(await parent.waitUntilFinished(10_000)).toMatchObject({ id: 'upload\r%0A7', state: 'succeeded', total: 1 });
+  expect((await users.getBatch('file\n')).id).toBe(batch.id);
+  expect(await batch.status()).toMatchObject({ id: 'file%0A', total: 3, succeeded: 3 });
+});
+
+test('a queue whose name has several lines, or a colon, is refused: its callbacks would not be found', async ({
+  testbed,
+}) => {
+  const users = testbed.queue('users');
+  for (const queue of ['mails\n', 'mails:a']) {
+    const on = { complete: { name: 'done', queue } };
+    await expect(users.createBatch({ on })).rejects.toThrow(BatchOptionsError);
+    await expect(users.addBatch({}, [{ name: 'row', data: 1, queue }])).rejects.toThrow(BatchOptionsError);
+  }
+  expect(() => testbed.queue('a\nb')).toThrow('The name of a queue must be one line');
+  expect(() => testbed.queue('users', { prefix: `${testbed.prefix}\n` })).toThrow('must be one line');
+});
