@@ -8,7 +8,7 @@ import { enqueueInBatch } from '../record/enqueue-callbacks.js';
 import { readSnapshot } from '../record/snapshot.js';
 import { callbackJob } from './callbacks.js';
 import type { Home } from './home.js';
-import { newEntry, newJob, withTrace } from './member-jobs.js';
+import { isPlainJob, newEntry, newJob, withTrace } from './member-jobs.js';
 import { inProducerSpans, inTrace } from './trace.js';
 
 /** Enqueues the callbacks of this event that are due and not enqueued yet. Any process may call it at any time. */
@@ -77,5 +77,6 @@ function newCallback(home: Home, snapshot: Snapshot, due: CallbackSnapshot, trac
   const job = newJob(queue, name, data, options);
   const kind = due.event === 'success' ? 'fragile' : 'firm';
   const adding = { batchId: definition.id, jobIds: [due.jobId] };
-  return newEntry(home, job, { queue: due.queue, id: due.jobId, kind }, `of callback '${name}'`, adding);
+  const entry = { queue: due.queue, id: due.jobId, kind, isPlain: isPlainJob(job) };
+  return newEntry(home, job, entry, `of callback '${name}'`, adding);
 }

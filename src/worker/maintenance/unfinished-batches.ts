@@ -11,9 +11,9 @@ const BATCHES_PER_PAGE = 200;
  * which. All of them are handed over to `lostMembers`, because some of their members may be lost.
  */
 export function unfinishedBatches(home: Home, intervalMs: number, lostMembers: LostMembers): Service {
-  /** The number of dependencies of each batch, in the last round and in this one. */
+  /** How each batch stood in the last round and in this one: its number of dependencies, and whether it was closed. */
   let round = 0;
-  let [before, now] = [new Map<string, number>(), new Map<string, number>()];
+  let [before, now] = [new Map<string, string>(), new Map<string, string>()];
   return new Round<UnfinishedBatch>({
     name: 'unfinished batches',
     intervalMs,
@@ -36,8 +36,9 @@ export function unfinishedBatches(home: Home, intervalMs: number, lostMembers: L
       if (woken) {
         turn.repaired({ batchId, missing: 0, settled: 0, woken });
       }
-      now.set(batchId, outstanding);
-      lostMembers.add(batchId, { isClosed, hasMoved: before.get(batchId) !== outstanding, hasFailures });
+      const standing = `${outstanding} ${isClosed}`;
+      now.set(batchId, standing);
+      lostMembers.add(batchId, { isClosed, hasMoved: before.get(batchId) !== standing, hasFailures });
     },
     reset() {
       now.clear();
