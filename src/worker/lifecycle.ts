@@ -124,10 +124,13 @@ async function later(job: Job, token: string, ms: number): Promise<never> {
   throw new DelayedError();
 }
 
+/** One for all runs: it tells BullMQ's worker that the job was moved, and its stack would cost more than the move. */
+const WAITING = new WaitingChildrenError();
+
 /** Ends the run if anything is outstanding. Maintenance brings the row of a batch that waits up to date. */
 async function waitForChildren(job: Job, token: string): Promise<void> {
   if (await job.moveToWaitingChildren(token)) {
-    throw new WaitingChildrenError();
+    throw WAITING;
   }
 }
 
