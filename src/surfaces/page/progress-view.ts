@@ -32,9 +32,9 @@ ${bar(jobs ?? status, 'Progress')}
 ${legend(jobs ?? status, jobs === undefined ? 'member' : 'job')}
 ${chartView(chartOf(samples), jobs !== undefined, now)}
 <dl>
-${jobs !== undefined && fact('Members', settledOf(status))}
 ${fact('Throughput', throughput(samples, pace, jobs !== undefined))}
 ${state === 'running' && fact('Time left', left(samples, pace))}
+${jobs !== undefined && fact('Members', settledOf(status))}
 ${fact('Created', time(createdAt, now))}
 ${fact('Sealed', sealedAt === undefined ? 'not yet' : time(sealedAt, now))}
 ${isSettled && fact('Members settled', time(completedAt, now))}
