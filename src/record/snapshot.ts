@@ -12,7 +12,7 @@ import { LUA_IS_STRANGER } from './strangers.js';
 /** How many settled members one step may look at for strangers. */
 const SEARCHED_AT_ONCE = 500;
 
-/** How many strangers are told apart from members; further ones count as members. */
+/** How many strangers are kept apart from members; further ones count as members. */
 const MOST_STRANGERS = 100;
 
 /** How many bytes of a failure reason are read. */
@@ -84,8 +84,8 @@ local function readBatch(keys, id)
   batch.counts = { batch.total, pending, succeeded, failed, cancelled }
   return batch
 end
--- What a caller is told: names and values, without those that are missing.
-local function told(batch)
+-- What a caller gets: names and values, without those that are missing.
+local function answer(batch)
   local reply = { 'counts', batch.counts, 'callbacks', batch.callbacks }
   for _, name in ipairs({ 'definition', 'createdAt', 'finishedOn', 'failedReason', 'sealedAt', 'completedAt',
     'completedCounts', 'abandonedAt', 'cancelledAt', 'cancelReason', 'cancelledChildren', 'diedAt', 'attemptedAt',
@@ -102,14 +102,14 @@ end
 /**
  * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
  * ARGV: batch id.
- * Returns nil without a batch, or what told() says.
+ * Returns nil without a batch, or what answer() returns.
  */
 const READ = script(
   'read',
   6,
   `${LUA_READ_BATCH}
 local batch = readBatch(KEYS, ARGV[1])
-return batch and told(batch)`,
+return batch and answer(batch)`,
 );
 
 /**
@@ -125,8 +125,8 @@ return batch and told(batch)`,
  * ARGV: batch id, lock token or '', key prefix of all queues, key prefix of the batches queue.
  * Returns nil without a batch, 'lock lost', 'waiting' for a holder of a batch with anything outstanding, 'no batch' for
  * a job that is none, 'search' or, for the failures of a
- * cancelled batch, 'sort' (nothing was decided), or what told() says, with openFor (ms), and with anyFailure (why a
- * member failed) when all are settled.
+ * cancelled batch, 'sort' (nothing was decided), or what answer() returns, with openFor (ms), and with anyFailure (why
+ * a member failed) when all are settled.
  */
 const DECIDE = script(
   'decide',
@@ -204,7 +204,7 @@ if isSettled and batch.failed > 0 then
     cursor = page[1]
   until cursor == '0' or batch.anyFailure
 end
-return told(batch)`,
+return answer(batch)`,
 );
 
 /**

@@ -1,9 +1,9 @@
 import { DelayedError, type Job, UnrecoverableError, WaitingChildrenError } from 'bullmq';
-import { tellParent } from '../batch/cancel.js';
+import type { BatchContext } from '../batch/batch-context.js';
+import { reportCancel } from '../batch/cancel.js';
 import { preparationOf } from '../batch/create.js';
 import { announceDeath } from '../batch/death.js';
 import { enqueueCallbacks } from '../batch/enqueue.js';
-import type { Home } from '../batch/home.js';
 import { refreshRow, writeRow } from '../batch/row.js';
 import { type BatchStatus, statusOf } from '../batch/status.js';
 import { BatchError } from '../errors.js';
@@ -32,20 +32,20 @@ const DETACHED_CHECK_MS = 1000;
  * therefore be killed between any two commands: the next one recomputes. Waiting for the dependencies comes first, so
  * that a member that was added or retried after an earlier decision counts.
  */
-export async function runBatchJob(home: Home, job: Job, token: string): Promise<BatchStatus> {
+export async function runBatchJob(context: BatchContext, job: Job, token: string): Promise<BatchStatus> {
   const batchId = job.id ?? '';
-  await prepare(home, job, token);
+  await prepare(context, job, token);
   let previous: Step['kind'] | undefined;
   for (;;) {
-    const snapshot = await decide(home, batchId, token);
+    const snapshot = await decide(context, batchId, token);
     if (snapshot === 'waiting') {
-      await waitForChildren(home, job, token);
+      await waitForChildren(context, job, token);
       continue;
     }
     const step = nextStep(snapshot);
     switch (step.kind) {
       case 'await seal':
-        await backToOpen(home, job, token, snapshot.openFor);
+        await backToOpen(context, job, token, snapshot.openFor);
         throw new DelayedError();
       case 'await members':
       case 'await callbacks':
@@ -54,30 +54,30 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
         }
         break;
       case 'announce death':
-        await announceDeath(home, batchId);
+        await announceDeath(context, batchId);
         break;
       case 'enqueue':
-        if (await enqueueCallbacks(home, snapshot, step.due, token)) {
-          await waitForChildren(home, job, token, withEnqueued(snapshot, step.due));
+        if (await enqueueCallbacks(context, snapshot, step.due, token)) {
+          await waitForChildren(context, job, token, withEnqueued(snapshot, step.due));
         }
         break;
       case 'succeed':
       case 'skip': {
-        if (!(await release(home, job, snapshot, step.kind === 'skip' ? 'skipped' : 'succeeded', token))) {
+        if (!(await release(context, job, snapshot, step.kind === 'skip' ? 'skipped' : 'succeeded', token))) {
           break;
         }
         const finished = ended(snapshot, 'completed');
-        await show(writeRow(home, batchId, finished, token));
+        await show(writeRow(context, batchId, finished, token));
         return statusOf(batchId, finished);
       }
       case 'fail':
-        if (!(await release(home, job, snapshot, 'failed', token))) {
+        if (!(await release(context, job, snapshot, 'failed', token))) {
           break;
         }
         if (isFailedByCancel(snapshot)) {
-          await tellParent(home, snapshot.definition);
+          await reportCancel(context, snapshot.definition);
         }
-        await show(writeRow(home, batchId, { ...ended(snapshot, 'failed'), failedReason: step.reason }, token));
+        await show(writeRow(context, batchId, { ...ended(snapshot, 'failed'), failedReason: step.reason }, token));
         throw failure(step.reason);
     }
     previous = step.kind;
@@ -85,32 +85,38 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
 }
 
 /** What a part of a workflow needs before it waits for its members: to begin its stages, or to get its members. */
-async function prepare(home: Home, job: Job, token: string): Promise<void> {
+async function prepare(context: BatchContext, job: Job, token: string): Promise<void> {
   const batchId = job.id ?? '';
   switch (preparationOf(job)) {
     case 'begin': {
-      const begun = await begin(home, batchId, token);
+      const begun = await begin(context, batchId, token);
       if (begun === 'busy') {
         await later(job, token, BUSY_STAGE_MS);
       } else if (begun !== 'begun') {
-        await backToOpen(home, job, token, begun.openFor);
+        await backToOpen(context, job, token, begun.openFor);
         throw new DelayedError();
       }
       break;
     }
     case 'fill':
-      if ((await fill(home, batchId, token)) === 'more') {
+      if ((await fill(context, batchId, token)) === 'more') {
         await later(job, token, 0);
       }
   }
 }
 
 /** Before a stage ends, those after it are released; false when it is to be judged afresh. */
-async function release(home: Home, job: Job, snapshot: Snapshot, outcome: Outcome, token: string): Promise<boolean> {
+async function release(
+  context: BatchContext,
+  job: Job,
+  snapshot: Snapshot,
+  outcome: Outcome,
+  token: string,
+): Promise<boolean> {
   if (snapshot.definition.stage === undefined) {
     return true;
   }
-  const released = await releaseNext(home, snapshot, outcome, token);
+  const released = await releaseNext(context, snapshot, outcome, token);
   if (released === 'busy') {
     await later(job, token, BUSY_STAGE_MS);
   }
@@ -129,14 +135,14 @@ async function later(job: Job, token: string, ms: number): Promise<never> {
  * @param snapshot the batch as it is now, if that is known: the row is sent together with the move, before it, because
  * the move gives the lock away.
  */
-async function waitForChildren(home: Home, job: Job, token: string, snapshot?: Snapshot): Promise<void> {
+async function waitForChildren(context: BatchContext, job: Job, token: string, snapshot?: Snapshot): Promise<void> {
   const batchId = job.id ?? '';
-  const shown = snapshot && show(writeRow(home, batchId, snapshot, token));
+  const shown = snapshot && show(writeRow(context, batchId, snapshot, token));
   const isWaiting = await job.moveToWaitingChildren(token);
   await shown;
   if (isWaiting) {
     if (snapshot === undefined) {
-      await show(refreshRow(home, batchId));
+      await show(refreshRow(context, batchId));
     }
     throw new WaitingChildrenError();
   }
@@ -150,11 +156,11 @@ function withEnqueued(snapshot: Snapshot, due: readonly CallbackSnapshot[]): Sna
   return { ...snapshot, callbacks };
 }
 
-async function decide(home: Home, batchId: string, token: string): Promise<Snapshot | 'waiting'> {
-  const snapshot = await decideSnapshot(home.redis, batchId, token);
+async function decide(context: BatchContext, batchId: string, token: string): Promise<Snapshot | 'waiting'> {
+  const snapshot = await decideSnapshot(context.redis, batchId, token);
   switch (snapshot) {
     case 'no batch':
-      throw new NoBatchError(batchId, home.redis.batchesQueue);
+      throw new NoBatchError(batchId, context.redis.batchesQueue);
     case 'lock lost':
       throw new BatchError(
         `Batch '${batchId}' is not this BatchWorker's to run any more; another one goes on with it.`,
@@ -192,9 +198,9 @@ class NoBatchError extends UnrecoverableError {
  * at the batch and this move finds the batch job active, and does not wake it. Therefore the batch is looked at once
  * more after the move.
  */
-async function backToOpen(home: Home, job: Job, token: string, openFor: number): Promise<void> {
+async function backToOpen(context: BatchContext, job: Job, token: string, openFor: number): Promise<void> {
   await job.moveToDelayed(Date.now() + openFor, token);
-  await wakeIfClosed(home.redis, job.id ?? '');
+  await wakeIfClosed(context.redis, job.id ?? '');
 }
 
 /**
