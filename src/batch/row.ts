@@ -3,7 +3,7 @@ import type { Counts, Snapshot } from '../model/snapshot.js';
 import { childrenOf } from '../record/children.js';
 import { type LogLine, showRow } from '../record/row.js';
 import { readSnapshot } from '../record/snapshot.js';
-import type { Home } from './home.js';
+import type { BatchContext } from './batch-context.js';
 
 /*
  * What Bull Board shows of a batch without anything of this package installed: BullMQ's `progress` of the batch job,
@@ -36,9 +36,9 @@ function progressRow(snapshot: Snapshot, jobs: Jobs | undefined): ProgressRow {
 /**
  * Adds up the rows of the child batches, which are themselves such sums: a tree of any depth costs one look per level.
  */
-async function jobsBelow(home: Home, batchId: string, { total, pending }: Jobs): Promise<Jobs> {
+async function jobsBelow(context: BatchContext, batchId: string, { total, pending }: Jobs): Promise<Jobs> {
   let jobs = { total, pending };
-  for await (const { collection, progress } of childrenOf(home.redis, batchId)) {
+  for await (const { collection, progress } of childrenOf(context.redis, batchId)) {
     // People can set the progress of a job to anything.
     const row: Partial<ProgressRow> = Object(progress === '' ? {} : JSON.parse(progress));
     const below = row.jobs ?? { total: row.total ?? 0, pending: row.pending ?? 0 };
@@ -92,9 +92,9 @@ function outcome({ completedCounts, counts }: Snapshot): string {
  * Updates the row of a batch, if no process holds its job; does nothing for a batch that is gone. Resolves with the id
  * of the batch above when anything was written, because the row of that batch has changed too.
  */
-export async function refreshRow(home: Home, batchId: string): Promise<string | undefined> {
-  const snapshot = await readSnapshot(home.redis, batchId);
-  const isWritten = snapshot !== undefined && (await writeRow(home, batchId, snapshot, ''));
+export async function refreshRow(context: BatchContext, batchId: string): Promise<string | undefined> {
+  const snapshot = await readSnapshot(context.redis, batchId);
+  const isWritten = snapshot !== undefined && (await writeRow(context, batchId, snapshot, ''));
   return isWritten ? snapshot.definition.parentId : undefined;
 }
 
@@ -102,8 +102,18 @@ export async function refreshRow(home: Home, batchId: string): Promise<string | 
  * Writes the row while holding the batch job's lock; a caller without the lock uses `refreshRow()`. Unless the batch
  * has child batches, whose rows are read first, the command is sent before this returns its promise.
  */
-export async function writeRow(home: Home, batchId: string, snapshot: Snapshot, token: string): Promise<boolean> {
-  const jobs = snapshot.childCount ? await jobsBelow(home, batchId, snapshot.counts) : undefined;
+export async function writeRow(
+  context: BatchContext,
+  batchId: string,
+  snapshot: Snapshot,
+  token: string,
+): Promise<boolean> {
+  const jobs = snapshot.childCount ? await jobsBelow(context, batchId, snapshot.counts) : undefined;
   const endedAt = snapshot.ended && snapshot.finishedAt;
-  return showRow(home.redis, batchId, { token, endedAt, progress: progressRow(snapshot, jobs), log: lifeOf(snapshot) });
+  return showRow(context.redis, batchId, {
+    token,
+    endedAt,
+    progress: progressRow(snapshot, jobs),
+    log: lifeOf(snapshot),
+  });
 }

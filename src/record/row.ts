@@ -57,20 +57,20 @@ if progress ~= ARGV[4] then
   redis.call('XADD', KEYS[4], 'MAXLEN', '~', length, '*', 'event', 'progress', 'jobId', ARGV[1], 'data', ARGV[4])
   written = 1
 end
-local told, last = {}, nil
+local logged, last = {}, nil
 local function read(from, to)
   for _, line in ipairs(redis.call('LRANGE', KEYS[3], from, to)) do
     last = string.match(line, '^%S+ (.*)$') or line
-    told[last] = true
+    logged[last] = true
   end
 end
 read(0, ${LINES_AT_EACH_END - 1})
 read(-${LINES_AT_EACH_END}, -1)
 for i = 5, #ARGV, 3 do
   local text = ARGV[i + 1]
-  if not told[text] or ARGV[i + 2] == '1' and last ~= text then
+  if not logged[text] or ARGV[i + 2] == '1' and last ~= text then
     redis.call('RPUSH', KEYS[3], ARGV[i] .. ' ' .. text)
-    told[text], last, written = true, text, 1
+    logged[text], last, written = true, text, 1
   end
 end
 local surplus = math.min(redis.call('LLEN', KEYS[3]) - ${2 * LINES_AT_EACH_END}, ${MOST_TAKEN_OUT})

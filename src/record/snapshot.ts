@@ -7,13 +7,13 @@ import { batchesKey, batchKeys, FIELD, jobKey } from './keys.js';
 import { LUA_BEGINNING, LUA_IS_CLOSED, LUA_NOW, LUA_OWN_REASON, named, script } from './script.js';
 import { setField } from './set-field.js';
 import { sortCancelled } from './sort-cancelled.js';
-import { LUA_TELL, parseStartable, type StartableStage } from './stages.js';
+import { LUA_REPORT, parseStartable, type StartableStage } from './stages.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 
 /** How many settled members one step may look at for strangers. */
 const SEARCHED_AT_ONCE = 500;
 
-/** How many strangers are told apart from members; further ones count as members. */
+/** How many strangers are kept apart from members; further ones count as members. */
 const MOST_STRANGERS = 100;
 
 /** How many bytes of a failure reason are read. */
@@ -85,8 +85,8 @@ local function readBatch(keys, id)
   batch.counts = { batch.total, pending, succeeded, failed, cancelled }
   return batch
 end
--- What a caller is told: names and values, without those that are missing.
-local function told(batch)
+-- What a caller gets: names and values, without those that are missing.
+local function answer(batch)
   local reply = { 'counts', batch.counts, 'callbacks', batch.callbacks }
   for _, name in ipairs({ 'definition', 'createdAt', 'finishedOn', 'failedReason', 'sealedAt', 'completedAt',
     'completedCounts', 'abandonedAt', 'cancelledAt', 'cancelReason', 'cancelledChildren', 'diedAt', 'attemptedAt',
@@ -104,14 +104,14 @@ end
 /**
  * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
  * ARGV: batch id.
- * Returns nil without a batch, or what told() says.
+ * Returns nil without a batch, or what answer() returns.
  */
 const READ = script(
   'read',
   6,
   `${LUA_READ_BATCH}
 local batch = readBatch(KEYS, ARGV[1])
-return batch and told(batch)`,
+return batch and answer(batch)`,
 );
 
 /**
@@ -119,7 +119,7 @@ return batch and told(batch)`,
  * counts: a process that takes over after a crash gives the callbacks the same numbers. The holder of the batch job's
  * lock calls it with its token, any other process without one. The holder also abandons an open batch whose producer
  * has given no sign of life for too long; and of a stage that is to succeed at once, because it has no callbacks and
- * every member succeeded, those after it are told here, which saves a round trip per stage.
+ * every member succeeded, the stages after it are told here, which saves a round trip per stage.
  *
  * Before the members of a batch are judged, the settled ones are searched for strangers, each of which would hide a
  * missing member: in this script if they are few, otherwise by SEARCH, which this script then asks for.
@@ -127,9 +127,9 @@ return batch and told(batch)`,
  * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
  * ARGV: batch id, lock token or '', key prefix of all queues, key prefix of the batches queue.
  * Returns nil without a batch, 'lock lost', 'waiting' for a holder of a batch with anything outstanding, 'no batch' for
- * a job that is none, 'search' or, for the failures of a cancelled batch, 'sort' (nothing was decided), or what told()
+ * a job that is none, 'search' or, for the failures of a cancelled batch, 'sort' (nothing was decided), or what answer()
  * says, with openFor (ms), with anyFailure (why a member failed) when all are settled, and with startable, see
- * tellNext, of a stage whose success was told.
+ * reportOutcome, of a stage whose success was reported.
  */
 const DECIDE = script(
   'decide',
@@ -212,10 +212,10 @@ local function isFlawless()
     and batch.succeeded == batch.total and next(cjson.decode(batch.definition).on) == nil
 end
 if token ~= '' and isSettled and redis.call('HEXISTS', KEYS[1], '${FIELD.when}') == 1 and isFlawless() then
-  ${LUA_TELL}
-  batch.startable = tellNext(batchesKey, KEYS[1], 'succeeded')
+  ${LUA_REPORT}
+  batch.startable = reportOutcome(batchesKey, KEYS[1], 'succeeded')
 end
-return told(batch)`,
+return answer(batch)`,
 );
 
 /**

@@ -1,9 +1,9 @@
 import { DelayedError, type Job, UnrecoverableError, WaitingChildrenError } from 'bullmq';
-import { tellParent } from '../batch/cancel.js';
+import type { BatchContext } from '../batch/batch-context.js';
+import { reportCancel } from '../batch/cancel.js';
 import { preparationOf } from '../batch/create.js';
 import { announceDeath } from '../batch/death.js';
 import { enqueueCallbacks } from '../batch/enqueue.js';
-import type { Home } from '../batch/home.js';
 import { refreshRow, writeRow } from '../batch/row.js';
 import { type BatchStatus, statusOf } from '../batch/status.js';
 import { BatchError } from '../errors.js';
@@ -32,12 +32,12 @@ const DETACHED_CHECK_MS = 1000;
  * therefore be killed between any two commands: the next one recomputes. Waiting for the dependencies comes first, so
  * that a member that was added or retried after an earlier decision counts.
  */
-export async function runBatchJob(home: Home, job: Job, token: string): Promise<BatchStatus> {
+export async function runBatchJob(context: BatchContext, job: Job, token: string): Promise<BatchStatus> {
   const batchId = job.id ?? '';
-  await prepare(home, job, token);
+  await prepare(context, job, token);
   let previous: Step['kind'] | undefined;
   for (;;) {
-    const decision = await decideHeld(home, batchId, token);
+    const decision = await decideHeld(context, batchId, token);
     if (decision === 'waiting') {
       await waitForChildren(job, token);
       continue;
@@ -46,7 +46,7 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
     const step = nextStep(snapshot);
     switch (step.kind) {
       case 'await seal':
-        await backToOpen(home, job, token, snapshot.openFor);
+        await backToOpen(context, job, token, snapshot.openFor);
         throw new DelayedError();
       case 'await members':
       case 'await callbacks':
@@ -55,30 +55,30 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
         }
         break;
       case 'announce death':
-        await announceDeath(home, batchId);
+        await announceDeath(context, batchId);
         break;
       case 'enqueue':
         // The move is sent together with the callbacks. If they are not enqueued, nothing is outstanding, and the batch
         // does not wait; if they come after the move, they find that the lock is gone.
-        await Promise.all([enqueueCallbacks(home, snapshot, step.due, token), waitForChildren(job, token)]);
+        await Promise.all([enqueueCallbacks(context, snapshot, step.due, token), waitForChildren(job, token)]);
         break;
       case 'succeed':
       case 'skip': {
-        if (!(await release(home, job, decision, step.kind === 'skip' ? 'skipped' : 'succeeded', token))) {
+        if (!(await release(context, job, decision, step.kind === 'skip' ? 'skipped' : 'succeeded', token))) {
           break;
         }
         const finished = ended(snapshot, 'completed');
-        await showLast(home, finished, token);
+        await showLast(context, finished, token);
         return statusOf(batchId, finished);
       }
       case 'fail':
-        if (!(await release(home, job, decision, 'failed', token))) {
+        if (!(await release(context, job, decision, 'failed', token))) {
           break;
         }
         if (isFailedByCancel(snapshot)) {
-          await tellParent(home, snapshot.definition);
+          await reportCancel(context, snapshot.definition);
         }
-        await showLast(home, { ...ended(snapshot, 'failed'), failedReason: step.reason }, token);
+        await showLast(context, { ...ended(snapshot, 'failed'), failedReason: step.reason }, token);
         throw failure(step.reason);
     }
     previous = step.kind;
@@ -86,32 +86,38 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
 }
 
 /** What a part of a workflow needs before it waits for its members: to begin its stages, or to get its members. */
-async function prepare(home: Home, job: Job, token: string): Promise<void> {
+async function prepare(context: BatchContext, job: Job, token: string): Promise<void> {
   const batchId = job.id ?? '';
   switch (preparationOf(job)) {
     case 'begin': {
-      const begun = await begin(home, batchId, token);
+      const begun = await begin(context, batchId, token);
       if (begun === 'busy') {
         await later(job, token, BUSY_STAGE_MS);
       } else if (begun !== 'begun') {
-        await backToOpen(home, job, token, begun.openFor);
+        await backToOpen(context, job, token, begun.openFor);
         throw new DelayedError();
       }
       break;
     }
     case 'fill':
-      if ((await fill(home, batchId, token)) === 'more') {
+      if ((await fill(context, batchId, token)) === 'more') {
         await later(job, token, 0);
       }
   }
 }
 
 /** Before a stage ends, those after it are released; false when it is to be judged afresh. */
-async function release(home: Home, job: Job, decision: Decision, outcome: Outcome, token: string): Promise<boolean> {
+async function release(
+  context: BatchContext,
+  job: Job,
+  decision: Decision,
+  outcome: Outcome,
+  token: string,
+): Promise<boolean> {
   if (decision.snapshot.definition.stage === undefined) {
     return true;
   }
-  const released = await releaseNext(home, decision, outcome, token);
+  const released = await releaseNext(context, decision, outcome, token);
   if (released === 'busy') {
     await later(job, token, BUSY_STAGE_MS);
   }
@@ -134,11 +140,11 @@ async function waitForChildren(job: Job, token: string): Promise<void> {
   }
 }
 
-async function decideHeld(home: Home, batchId: string, token: string): Promise<Decision | 'waiting'> {
-  const decision = await decide(home.redis, batchId, token);
+async function decideHeld(context: BatchContext, batchId: string, token: string): Promise<Decision | 'waiting'> {
+  const decision = await decide(context.redis, batchId, token);
   switch (decision) {
     case 'no batch':
-      throw new NoBatchError(batchId, home.redis.batchesQueue);
+      throw new NoBatchError(batchId, context.redis.batchesQueue);
     case 'lock lost':
       throw new BatchError(
         `Batch '${batchId}' is not this BatchWorker's to run any more; another one goes on with it.`,
@@ -176,9 +182,9 @@ class NoBatchError extends UnrecoverableError {
  * at the batch and this move finds the batch job active, and does not wake it. Therefore the batch is looked at once
  * more after the move.
  */
-async function backToOpen(home: Home, job: Job, token: string, openFor: number): Promise<void> {
+async function backToOpen(context: BatchContext, job: Job, token: string, openFor: number): Promise<void> {
   await job.moveToDelayed(Date.now() + openFor, token);
-  await wakeIfClosed(home.redis, job.id ?? '');
+  await wakeIfClosed(context.redis, job.id ?? '');
 }
 
 /**
@@ -205,10 +211,10 @@ function failure(reason: string): UnrecoverableError {
  * forgotten the script: without the lock it writes nothing, and the row is written from a new snapshot. An error must
  * not keep the batch from ending.
  */
-async function showLast(home: Home, snapshot: Snapshot, token: string): Promise<void> {
+async function showLast(context: BatchContext, snapshot: Snapshot, token: string): Promise<void> {
   const { id } = snapshot.definition;
-  const row = writeRow(home, id, snapshot, token)
-    .then((isWritten) => (isWritten ? undefined : refreshRow(home, id)))
+  const row = writeRow(context, id, snapshot, token)
+    .then((isWritten) => (isWritten ? undefined : refreshRow(context, id)))
     .catch(() => {});
   if (snapshot.childCount) {
     await row;

@@ -1,7 +1,7 @@
-import type { Home } from '../batch/home.js';
+import type { BatchContext } from '../batch/batch-context.js';
 import type { Outcome } from '../model/workflow.js';
 import type { Decision } from '../record/snapshot.js';
-import { STARTED_AT_ONCE, tellNext } from '../record/stages.js';
+import { reportOutcome, STARTED_AT_ONCE } from '../record/stages.js';
 import { startStartable } from './start-stage.js';
 
 /**
@@ -12,23 +12,23 @@ import { startStartable } from './start-stage.js';
  * to be started is just ending, because it was skipped, and all this is to be tried again in a moment.
  */
 export async function releaseNext(
-  home: Home,
-  { snapshot: { definition, version }, startable: told }: Decision,
+  context: BatchContext,
+  { snapshot: { definition, version }, startable: found }: Decision,
   outcome: Outcome,
   token: string,
 ): Promise<'released' | 'changed' | 'busy'> {
-  let startable = told ?? (await tellNext(home.redis, definition, { token, version, outcome }));
+  let startable = found ?? (await reportOutcome(context.redis, definition, { token, version, outcome }));
   for (;;) {
     if (startable === 'changed') {
       return 'changed';
     }
-    const started = await Promise.all(startable.map((stage) => startStartable(home, stage)));
+    const started = await Promise.all(startable.map((stage) => startStartable(context, stage)));
     if (started.includes('busy')) {
       return 'busy';
     }
     if (startable.length < STARTED_AT_ONCE) {
       return 'released';
     }
-    startable = await tellNext(home.redis, definition, { token, version, outcome });
+    startable = await reportOutcome(context.redis, definition, { token, version, outcome });
   }
 }

@@ -1,4 +1,4 @@
-import type { Home } from '../../batch/home.js';
+import type { BatchContext } from '../../batch/batch-context.js';
 import { type UnfinishedBatch, unfinishedBatches as unfinishedBatchesPage } from '../../record/unfinished.js';
 import type { LostMembers } from './lost-members.js';
 import { Round } from './round.js';
@@ -10,7 +10,7 @@ const BATCHES_PER_PAGE = 200;
  * Looks at all unfinished batches, and mends the damage that the batch job itself shows; record/unfinished.ts says
  * which. All of them are handed over to `lostMembers`, because some of their members may be lost.
  */
-export function unfinishedBatches(home: Home, intervalMs: number, lostMembers: LostMembers): Service {
+export function unfinishedBatches(context: BatchContext, intervalMs: number, lostMembers: LostMembers): Service {
   /** How each batch stood in the last round and in this one: its number of dependencies, and whether it was closed. */
   let round = 0;
   let [before, now] = [new Map<string, string>(), new Map<string, string>()];
@@ -25,7 +25,7 @@ export function unfinishedBatches(home: Home, intervalMs: number, lostMembers: L
         round += 1;
       }
       const from = Number(cursor);
-      const { listed, batches, broken } = await unfinishedBatchesPage(home.redis, {
+      const { listed, batches, broken } = await unfinishedBatchesPage(context.redis, {
         from,
         to: from + BATCHES_PER_PAGE - 1,
         round,
