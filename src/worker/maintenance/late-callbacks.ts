@@ -1,8 +1,9 @@
 import type { BatchContext } from '../../batch/batch-context.js';
 import { enqueueCallbacks } from '../../batch/enqueue.js';
 import { dueOf } from '../../model/rules.js';
+import { settleSnapshot } from '../../record/decide.js';
 import { batchesNeeding, callbacksDone } from '../../record/needs.js';
-import { readSnapshot, settleSnapshot } from '../../record/snapshot.js';
+import { readSnapshot } from '../../record/snapshot.js';
 import { Round } from './round.js';
 import type { Service, Turn } from './service.js';
 
