@@ -6,18 +6,20 @@ import { setField } from './set-field.js';
 import { LUA_IS_JUDGED, whileJudged } from './while-judged.js';
 
 /**
- * Records the seal and promotes the batch job in one step, so that a killed producer never leaves a sealed batch that
- * nothing wakes. Sealing again changes nothing, except that it wakes a batch job that a BatchWorker has put back to
- * 'delayed' meanwhile. A batch that was abandoned, and that a BatchWorker is just judging, would fail although it was
- * sealed: it is sealed when the BatchWorker has let go of it.
+ * Records the seal, and lets the batch job wait for the members or, when none is outstanding or it is a run's, run, in
+ * one step, so that a killed producer never leaves a sealed batch that nothing wakes. Sealing again changes nothing,
+ * except that it does so with a batch job that a BatchWorker has put back to 'delayed' meanwhile. A batch that was
+ * abandoned, and that a BatchWorker is just judging, would fail although it was sealed: it is sealed when the
+ * BatchWorker has let go of it.
  *
- * KEYS: batch job. ARGV: batch id, key prefix of the batches queue, nonce, '1' not to wait for a BatchWorker.
+ * KEYS: batch job, its dependencies. ARGV: batch id, key prefix of the batches queue, nonce, '1' not to wait for a
+ * BatchWorker.
  * Returns 0 without this life of the batch, 3 while it is judged as abandoned, 2 for one that has failed before it was
  * sealed, which only an abandoned one does, otherwise 1.
  */
 const SEAL = script(
   'seal',
-  1,
+  2,
   `${LUA_NOW}${LUA_WAKE}${LUA_IS_JUDGED}
 if redis.call('HGET', KEYS[1], '${FIELD.nonce}') ~= ARGV[3]
   or redis.call('HEXISTS', KEYS[1], '${FIELD.removal}') == 1 then
@@ -30,7 +32,9 @@ if ARGV[4] ~= '1' and isJudged(KEYS[1], sealedAt) then
 end
 redis.call('HSETNX', KEYS[1], '${FIELD.sealedAt}', now())
 redis.call('HDEL', KEYS[1], '${FIELD.abandonedAt}')
-if redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1]) then
+if redis.call('SCARD', KEYS[2]) > 0 and redis.call('HEXISTS', KEYS[1], '${FIELD.roots}') == 0 then
+  waitForMembers(ARGV[2], KEYS[1], ARGV[1])
+elseif redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1]) then
   wake(ARGV[2], KEYS[1], ARGV[1])
 end
 local isToBeRevived = (abandonedAt or not sealedAt and not cancelledAt)
@@ -41,9 +45,9 @@ return isToBeRevived and 2 or 1`,
 export type Sealed = 'not found' | 'sealed' | 'to be revived';
 
 export async function sealBatch(redis: BatchRedis, { id, nonce }: BatchLife): Promise<Sealed> {
-  const { job } = batchKeys(redis, id);
+  const { job, dependencies } = batchKeys(redis, id);
   const reply = await whileJudged(
-    (mayWait) => redis.run(SEAL, [job, id, batchesKey(redis, ''), nonce, mayWait ? '' : '1']),
+    (mayWait) => redis.run(SEAL, [job, dependencies, id, batchesKey(redis, ''), nonce, mayWait ? '' : '1']),
     (answer) => answer === 3,
   );
   return reply === 0 ? 'not found' : reply === 2 ? 'to be revived' : 'sealed';
