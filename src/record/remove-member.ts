@@ -3,6 +3,7 @@ import type { BatchRedis } from './batch-redis.js';
 import { LUA_CANCEL_JOB } from './deferral.js';
 import { batchesKey, batchKeys, droppedKey, FIELD, jobKey } from './keys.js';
 import { LUA_WAKE, named, script } from './script.js';
+import { LUA_IS_STRANGER } from './strangers.js';
 
 /**
  * Takes a member that does not run out of its batch, which counts one less from then on, and its job out of its queue;
@@ -17,11 +18,16 @@ import { LUA_WAKE, named, script } from './script.js';
 const REMOVE_MEMBER = script(
   'removeMember',
   5,
-  `${LUA_WAKE}${LUA_CANCEL_JOB}
+  `${LUA_WAKE}${LUA_CANCEL_JOB}${LUA_IS_STRANGER}
 local nonce, batchId, batchesQueue, key, queueKey, id = unpack(ARGV)
-local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.removal}')
+local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.enqueued}')
+local prefix = string.match(batchesQueue, '^(.*):[^:]*:$')
 if batch[1] ~= nonce or batch[2] then
   return { 'outcome', 'not found' }
+elseif string.find('\\n' .. (batch[3] or '') .. '\\n', '\\n' .. key .. '\\n', 1, true)
+  or isStranger(key, prefix, batchesQueue, batchId, nonce) then
+  -- A callback, or a job that was attached by hand: neither is counted.
+  return { 'outcome', 'no member' }
 elseif redis.call('SISMEMBER', KEYS[2], key) == 0 then
   local isSettled = redis.call('HEXISTS', KEYS[3], key) == 1 or redis.call('HEXISTS', KEYS[4], key) == 1
   return { 'outcome', isSettled and 'settled' or 'no member' }

@@ -97,6 +97,27 @@ describe('results({ ordered: true })', () => {
 });
 
 describe('batch.removeMember()', () => {
+  test('leaves callbacks, and jobs that were attached by hand, which are no members', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    testbed.worker('users', async () => {});
+    testbed.batchWorker();
+    const batch = await users.createBatch({ on: { complete: { name: 'done', queue: 'mails' } } });
+    await batch.add('row', {});
+    const parent = { id: batch.id, queue: `${testbed.prefix}:batches` };
+    await testbed.plainQueue('others').add('by hand', {}, { jobId: 'by-hand', delay: 3_600_000, parent });
+    expect(await batch.removeMember('by-hand', { queue: 'others' })).toBe(false);
+    await testbed.plainQueue('others').remove('by-hand');
+    await batch.seal();
+    const [callback] = await eventually(async () => {
+      const { callbacks } = await batch.status();
+      return callbacks[0]?.state === 'enqueued' ? callbacks : undefined;
+    });
+    expect(await batch.removeMember(callback?.jobId ?? '', { queue: 'mails' })).toBe(false);
+    expect(await testbed.redis.hget(`${testbed.prefix}:batches:${batch.id}`, 'b:total')).toBe('1');
+    testbed.worker('mails', async () => {});
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1 });
+  });
+
   test('takes a waiting member out: it is not counted, does not run, and its batch does not wait for it', async ({
     testbed,
   }) => {
