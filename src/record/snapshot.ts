@@ -8,6 +8,7 @@ import { LUA_BEGINNING, LUA_IS_CLOSED, LUA_NOW, LUA_OWN_REASON, named, script } 
 import { setField } from './set-field.js';
 import { sortCancelled } from './sort-cancelled.js';
 import { LUA_IS_STRANGER } from './strangers.js';
+import { recallOutcome } from './take-back.js';
 
 /** How many settled members one step may look at for strangers. */
 const SEARCHED_AT_ONCE = 500;
@@ -124,8 +125,8 @@ return batch and told(batch)`,
  * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
  * ARGV: batch id, lock token or '', key prefix of all queues, key prefix of the batches queue.
  * Returns nil without a batch, 'lock lost', 'waiting' for a holder of a batch with anything outstanding, 'no batch' for
- * a job that is none, 'search' or, for the failures of a
- * cancelled batch, 'sort' (nothing was decided), or what told() says, with openFor (ms), and with anyFailure (why a
+ * a job that is none, 'search' or, for the failures of a cancelled batch, 'sort', or, for a stage that has ended before
+ * and runs again, 'recall' (nothing was decided), or what told() says, with openFor (ms), and with anyFailure (why a
  * member failed) when all are settled.
  */
 const DECIDE = script(
@@ -135,6 +136,9 @@ const DECIDE = script(
 local id, token, prefix, batchesKey = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= token then
   return redis.call('EXISTS', KEYS[1]) == 1 and 'lock lost' or nil
+end
+if token ~= '' and redis.call('HEXISTS', KEYS[1], '${FIELD.outcome}') == 1 then
+  return 'recall'
 end
 if token ~= '' and redis.call('SCARD', KEYS[2]) > 0 then
   return 'waiting'
@@ -258,6 +262,8 @@ export async function decideSnapshot(
     const reply = await redis.run(DECIDE, args);
     if (reply === 'search') {
       await searchForStrangers(redis, batchId);
+    } else if (reply === 'recall') {
+      await recallOutcome(redis, batchId, token);
     } else if (reply === 'sort' && isSorted && token === '') {
       // With this many dependencies beside members, only the wake of the batch job, with nothing outstanding, can judge
       // the batch.

@@ -1,0 +1,96 @@
+import type { BatchRedis } from './batch-redis.js';
+import { batchesKey, batchKeys, FIELD } from './keys.js';
+import { LUA_NOW, script } from './script.js';
+
+/*
+ * What a stage of a run has come to holds until the stage runs again. Then what it told those after it is taken back,
+ * and those of them that were skipped because of it wait again: none starts before all that it comes after have
+ * finished, also when some of them are retried.
+ */
+
+/**
+ * Lua: verdictOf(key, rule) says what is to become of a stage that has not started: 'start', 'skip' or 'wait'. `rule`
+ * is '<when> <how many stages it comes after>'.
+ */
+export const LUA_VERDICT = `
+local AFTER = { succeeded = '${FIELD.after.succeeded}', failed = '${FIELD.after.failed}',
+  skipped = '${FIELD.after.skipped}' }
+local function verdictOf(key, rule)
+  local when, awaited = string.match(rule, '^(%a+) (%d+)$')
+  local counts = redis.call('HMGET', key, AFTER.succeeded, AFTER.failed, AFTER.skipped)
+  local succeeded, failed, skipped = tonumber(counts[1] or 0), tonumber(counts[2] or 0), tonumber(counts[3] or 0)
+  if when == 'success' and failed + skipped > 0 then
+    return 'skip'
+  elseif succeeded + failed + skipped < tonumber(awaited) then
+    return 'wait'
+  end
+  return when == 'failure' and failed == 0 and 'skip' or 'start'
+end
+`;
+
+/**
+ * Lua, after LUA_NOW and LUA_VERDICT: takeBack(queueKey, ids) lets those of these stages that were skipped, and need
+ * not be any more, wait again, open as they were before. recall(queueKey, key) takes back what a stage has told those
+ * after it, and then them. A stage that is just ending as skipped, and has told so, stays skipped until it is told
+ * again.
+ */
+export const LUA_TAKE_BACK = `
+local takeBack
+local function recall(queueKey, key)
+  local outcome, nextIds = unpack(redis.call('HMGET', key, '${FIELD.outcome}', '${FIELD.next}'))
+  if not outcome then
+    return
+  end
+  redis.call('HDEL', key, '${FIELD.outcome}')
+  for id in string.gmatch(nextIds or '', '[^\\n]+') do
+    if redis.call('HEXISTS', queueKey .. id, '${FIELD.when}') == 1 then
+      redis.call('HINCRBY', queueKey .. id, AFTER[outcome], -1)
+    end
+  end
+  takeBack(queueKey, nextIds)
+end
+local function reopen(queueKey, key, id)
+  if redis.call('ZREM', queueKey .. 'completed', id) == 0 then
+    return
+  end
+  redis.call('HDEL', key, 'finishedOn', 'processedOn', 'returnvalue', 'progress')
+  local runKey, openTimeout = unpack(redis.call('HMGET', key, 'parentKey', '${FIELD.openTimeout}'))
+  if runKey and redis.call('HDEL', runKey .. ':processed', key) == 1 then
+    redis.call('SADD', runKey .. ':dependencies', key)
+  end
+  redis.call('HSET', key, 'delay', openTimeout)
+  redis.call('ZADD', queueKey .. 'delayed', string.format('%.0f', (now() + tonumber(openTimeout)) * 4096), id)
+end
+takeBack = function(queueKey, ids)
+  for id in string.gmatch(ids or '', '[^\\n]+') do
+    local key = queueKey .. id
+    local rule, isSkipped, isStarted, isRemoved, isCancelled, isTold = unpack(redis.call('HMGET', key, '${FIELD.when}',
+      '${FIELD.skippedAt}', '${FIELD.startedAt}', '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.outcome}'))
+    local isEnding = isTold and not redis.call('ZSCORE', queueKey .. 'completed', id)
+    if rule and isSkipped and not (isStarted or isRemoved or isCancelled or isEnding)
+      and verdictOf(key, rule) ~= 'skip' then
+      redis.call('HDEL', key, '${FIELD.skippedAt}', '${FIELD.sealedAt}')
+      reopen(queueKey, key, id)
+      recall(queueKey, key)
+    end
+  end
+end
+`;
+
+/**
+ * Takes back what a stage told when it ended, as its batch job runs again.
+ *
+ * KEYS: batch job. ARGV: lock token, key prefix of the batches queue.
+ */
+const RECALL = script(
+  'recall',
+  1,
+  `${LUA_NOW}${LUA_VERDICT}${LUA_TAKE_BACK}
+if redis.call('GET', KEYS[1] .. ':lock') == ARGV[1] then
+  recall(ARGV[2], KEYS[1])
+end`,
+);
+
+export async function recallOutcome(redis: BatchRedis, batchId: string, token: string): Promise<void> {
+  await redis.run(RECALL, [batchKeys(redis, batchId).job, token, batchesKey(redis, '')]);
+}
