@@ -6,13 +6,50 @@ import { readSnapshot } from '../record/snapshot.js';
 import type { Home } from './home.js';
 import type { StageStatus } from './status.js';
 
+/** More stages below a run than this are not read with it: each stage has a status of its own. */
+const MOST_STAGES = 2000;
+
+/** The stages of a run, and of the workflows among them, level by level. */
+export async function allStagesOf(home: Home, definition: BatchDefinition): Promise<StageStatus[] | undefined> {
+  const stages = await readStages(home, definition);
+  let left = MOST_STAGES;
+  for (let level = stages ?? []; level.length > 0; ) {
+    const runs = level.filter(({ definition: { run } }) => {
+      left -= run === undefined ? 0 : run.stages.length;
+      return run !== undefined && left >= 0;
+    });
+    const below = await Promise.all(runs.map((stage) => readStages(home, stage.definition)));
+    runs.forEach((stage, i) => {
+      stage.below = below[i] ?? [];
+    });
+    level = below.flatMap((some) => some ?? []);
+  }
+  return stages?.map(statusWithStages);
+}
+
+interface ReadStage {
+  readonly definition: BatchDefinition;
+  readonly status: StageStatus;
+  below?: readonly ReadStage[];
+}
+
+function statusWithStages({ status, below }: ReadStage): StageStatus {
+  return below === undefined ? status : { ...status, stages: below.map(statusWithStages) };
+}
+
 /** The stages of a run, in the order of its definition; one that is gone is left out. */
-export async function stagesOf(home: Home, { id, run }: BatchDefinition): Promise<StageStatus[] | undefined> {
+export async function stagesOf(home: Home, definition: BatchDefinition): Promise<StageStatus[] | undefined> {
+  return (await readStages(home, definition))?.map(({ status }) => status);
+}
+
+async function readStages(home: Home, { id, run }: BatchDefinition): Promise<ReadStage[] | undefined> {
   if (run === undefined) {
     return undefined;
   }
-  const stages = await Promise.all(run.stages.map((name) => readSnapshot(home.redis, stageId(id, name))));
-  return stages.flatMap((snapshot) => (snapshot === undefined ? [] : stageStatus(snapshot)));
+  const snapshots = await Promise.all(run.stages.map((name) => readSnapshot(home.redis, stageId(id, name))));
+  return snapshots.flatMap((snapshot) =>
+    snapshot === undefined ? [] : stageStatus(snapshot).map((status) => ({ definition: snapshot.definition, status })),
+  );
 }
 
 function stageStatus(snapshot: Snapshot): StageStatus[] {
