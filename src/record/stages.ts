@@ -41,6 +41,7 @@ local function skip(queueKey, key, id)
 end
 local function tell(queueKey, ids, before, outcome, isSkipping)
   local startable = {}
+  before = AFTER[before] and before or nil
   for id in string.gmatch(before ~= outcome and ids or '', '[^\\n]+') do
     local key = queueKey .. id
     local rule, isRemoved = unpack(redis.call('HMGET', key, '${FIELD.when}', '${FIELD.removal}'))
@@ -222,8 +223,8 @@ const START_STAGE = script(
   6,
   `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_VERDICT}${LUA_TAKE_BACK}
 local key, id, queueKey = KEYS[1], request.id, request.queueKey
-local nonce, isRemoved, isCancelled, isStarted, isSkipped, runKey = unpack(redis.call('HMGET', key, '${FIELD.nonce}',
-  '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', '${FIELD.skippedAt}', 'parentKey'))
+local nonce, isRemoved, isCancelled, isStarted, runKey = unpack(redis.call('HMGET', key, '${FIELD.nonce}',
+  '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', 'parentKey'))
 if nonce ~= request.nonce or isRemoved or isCancelled or isStarted then
   return { 'state', 'past' }
 end
@@ -252,10 +253,8 @@ if #wanted > 0 then
   end
 end
 redis.call('HSET', key, '${FIELD.startedAt}', now(), '${FIELD.registeredAt}', now())
-if isSkipped then
-  redis.call('HDEL', key, '${FIELD.skippedAt}')
-  recall(queueKey, key)
-end
+redis.call('HDEL', key, '${FIELD.skippedAt}')
+recall(queueKey, key)
 need(key, KEYS[6], id, '')
 if request.how == 'fill' then
   redis.call('HDEL', key, '${FIELD.sealedAt}')

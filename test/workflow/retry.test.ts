@@ -173,4 +173,37 @@ describe('run.retry()', () => {
     await eventually(async () => (await run.status()).state === 'failed');
     expect(ran.filter((name) => name !== 'sick').slice(-2)).toEqual(['second', 'rescue']);
   });
+
+  test('lets any number of skipped stages wait again, and those of a chain in one go', async ({ testbed }) => {
+    const [again, slow] = [gateOf(testbed), gateOf(testbed)];
+    let isHealed = false;
+    const { queue, ran } = tell(testbed, {
+      sick: () => (isHealed ? again.opened : fail()),
+      slow: () => slow.opened,
+    });
+    testbed.batchWorker();
+    const fan = Array.from({ length: 410 }, (_, n) => `fan-${n}`);
+    const chain = Array.from({ length: 20 }, (_, n) => `chain-${n}`);
+    const workflow = defineWorkflow('many', {
+      sick: { queue, name: 'sick' },
+      slow: { queue, name: 'slow' },
+      ...Object.fromEntries(fan.map((name) => [name, { after: 'sick', queue, name: 'fan' }])),
+      ...Object.fromEntries(chain.map((name, n) => [name, { after: chain[n - 1] ?? 'sick', queue, name: 'chain' }])),
+      report: { after: ['slow', 'fan-409', 'chain-19'], when: 'complete', queue, name: 'report' },
+    });
+    const run = await workflow.start();
+    const inState = async (state: string) => (await run.status()).stages.filter((one) => one.state === state).length;
+    await eventually(async () => (await inState('skipped')) === 430);
+    isHealed = true;
+    await run.retry();
+    await eventually(async () => (await inState('waiting')) === 431);
+    slow.open();
+    await eventually(async () => statesOf(await run.status()).slow === 'succeeded');
+    expect(statesOf(await run.status()).report).toBe('waiting');
+    again.open();
+    expect((await run.waitUntilFinished(30_000)).state).toBe('succeeded');
+    expect(ran.filter((name) => name === 'fan').length).toBe(410);
+    expect(ran.filter((name) => name === 'chain').length).toBe(20);
+    expect(ran.filter((name) => name === 'report').length).toBe(1);
+  });
 });
