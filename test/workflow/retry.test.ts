@@ -1,4 +1,4 @@
-import { defineWorkflow } from '../../src/index.js';
+import { defineWorkflow, type Stages } from '../../src/index.js';
 import { gateOf } from '../conformance/script.js';
 import { describe, eventually, expect, test } from '../support/test.js';
 import { fail, healing, statesOf, tell } from './story.js';
@@ -184,14 +184,14 @@ describe('run.retry()', () => {
     testbed.batchWorker();
     const fan = Array.from({ length: 410 }, (_, n) => `fan-${n}`);
     const chain = Array.from({ length: 20 }, (_, n) => `chain-${n}`);
-    const workflow = defineWorkflow('many', {
+    const stages: Stages = {
       sick: { queue, name: 'sick' },
       slow: { queue, name: 'slow' },
       ...Object.fromEntries(fan.map((name) => [name, { after: 'sick', queue, name: 'fan' }])),
       ...Object.fromEntries(chain.map((name, n) => [name, { after: chain[n - 1] ?? 'sick', queue, name: 'chain' }])),
       report: { after: ['slow', 'fan-409', 'chain-19'], when: 'complete', queue, name: 'report' },
-    });
-    const run = await workflow.start();
+    };
+    const run = await defineWorkflow('many', stages).start();
     const inState = async (state: string) => (await run.status()).stages.filter((one) => one.state === state).length;
     await eventually(async () => (await inState('skipped')) === 430);
     isHealed = true;
