@@ -7,7 +7,7 @@ import { batchesKey, batchKeys, FIELD, needsKey, PLAN_END, planKey } from './key
 import { LUA_NEED } from './needs.js';
 import { LUA_PLAN_SLICE, PLAN_SLICE } from './plan.js';
 import { BYTES_PER_COMMAND, LUA_NOW, LUA_WAKE, named, script } from './script.js';
-import { LUA_TAKE_BACK, LUA_VERDICT } from './take-back.js';
+import { LUA_TAKE_BACK, LUA_VERDICT, NEVER_RULE } from './take-back.js';
 
 /*
  * How the stages of a run follow each other. A stage keeps, for each outcome, how many of those it comes after have
@@ -159,6 +159,7 @@ local rule, isRemoved, isCancelled, isStarted, isSkipped = unpack(redis.call('HM
 if not isGone or not rule or isRemoved or isCancelled or isStarted or isSkipped then
   return 0
 end
+redis.call('HSET', KEYS[1], '${FIELD.when}', '${NEVER_RULE}')
 skip(ARGV[2], KEYS[1], ARGV[1])
 return 1`,
 );

@@ -8,6 +8,10 @@ import { LUA_NOW, script } from './script.js';
  * finished, also when some of them are retried.
  */
 
+/** The `when` of a stage that waited for one that is gone: nothing that comes later lets it start. */
+const NEVER = 'never';
+export const NEVER_RULE = `${NEVER} 0`;
+
 /**
  * Lua: verdictOf(key, rule) says what is to become of a stage that has not started: 'start', 'skip' or 'wait'. `rule`
  * is '<when> <how many stages it comes after>'.
@@ -19,7 +23,7 @@ local function verdictOf(key, rule)
   local when, awaited = string.match(rule, '^(%a+) (%d+)$')
   local counts = redis.call('HMGET', key, AFTER.succeeded, AFTER.failed, AFTER.skipped)
   local succeeded, failed, skipped = tonumber(counts[1] or 0), tonumber(counts[2] or 0), tonumber(counts[3] or 0)
-  if when == 'success' and failed + skipped > 0 then
+  if when == '${NEVER}' or when == 'success' and failed + skipped > 0 then
     return 'skip'
   elseif succeeded + failed + skipped < tonumber(awaited) then
     return 'wait'
