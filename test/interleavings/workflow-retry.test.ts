@@ -1,4 +1,4 @@
-import { BatchError, BatchFinishedError, BatchNotFoundError } from '../../src/index.js';
+import { BatchError, BatchFinishedError, BatchNotFoundError, defineWorkflow } from '../../src/index.js';
 import { gateOf, jobKeys } from '../conformance/script.js';
 import {
   FAILED_STATES,
@@ -173,4 +173,66 @@ describe('a BatchWorker that goes on with a retried run, and is frozen until its
       });
     },
   );
+});
+
+describe('a stage that finishes while a BatchWorker takes up another one, which is retried', () => {
+  test('starts what comes after both once, and the run ends', TIMEOUT, async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const ran: string[] = [];
+        const { heal, processor } = sickness(ran);
+        const slow = gateOf(testbed);
+        testbed.worker(
+          'work',
+          async (job) => {
+            const result = await processor(job);
+            if (job.name === 'slow') await slow.opened;
+            return result;
+          },
+          { concurrency: 10 },
+        );
+        const queue = testbed.queue('work');
+        const inner = defineWorkflow('inner', { x: { queue, name: 'x' }, y: { after: 'x', queue, name: 'y' } });
+        const both = ['sick', 'slow'] as const;
+        const workflow = defineWorkflow('two', {
+          sick: { queue, name: 'sick' },
+          slow: { queue, name: 'slow' },
+          next: { after: 'sick', queue, name: 'next' },
+          filled: { after: both, queue, jobs: Array.from({ length: 11 }, () => ({ name: 'filled' })) },
+          inner: { after: both, workflow: inner },
+          end: { after: ['next', 'filled', 'inner'], queue, name: 'end' },
+          report: { after: [...both, 'next'], when: 'complete', queue, name: 'report' },
+          rescue: { after: ['end', 'next'], when: 'failure', queue, name: 'rescue' },
+        });
+        const before = testbed.batchWorker();
+        const run = await workflow.start({}, { id: 'run' });
+        await eventually(async () => statesOf(await run.status()).rescue === 'skipped');
+        await before.close();
+        heal();
+        await heldBatchWorker(testbed, held);
+        return { testbed, run, ran, slow };
+      },
+      async actor({ run }) {
+        await run.retry();
+        await eventually(async () => statesOf(await run.status()).next === 'succeeded');
+      },
+      async other({ testbed, run, slow }) {
+        testbed.batchWorker();
+        slow.open();
+        await eventually(async () => (await run.status()).stages[1]?.pending === 0);
+      },
+      async verdict({ run, ran }) {
+        const status = await eventually(async () => {
+          const now = await run.status();
+          return now.state === 'succeeded' ? now : undefined;
+        }, 10_000);
+        expect(statesOf(status)).toEqual({
+          ...{ sick: 'succeeded', slow: 'succeeded', next: 'succeeded', filled: 'succeeded', inner: 'succeeded' },
+          ...{ end: 'succeeded', report: 'succeeded', rescue: 'skipped' },
+        });
+        const filled = Array.from({ length: 11 }, () => 'filled');
+        expect([...ran].sort()).toEqual(['end', ...filled, 'next', 'report', 'sick', 'sick', 'slow', 'x', 'y']);
+      },
+    });
+  });
 });

@@ -161,24 +161,6 @@ describe('a run', () => {
     expect(await jobKeys(testbed, 'work')).toEqual([]);
   });
 
-  test('expires whole, with its stages and those of workflows that are stages', async ({ testbed }) => {
-    const { queue } = tell(testbed, { bad: fail });
-    const batchWorker = testbed.batchWorker({ reconcileInterval: 10 });
-    const inner = defineWorkflow('inner', { bad: { queue, name: 'bad' }, next: { after: 'bad', queue, name: 'next' } });
-    const workflow = defineWorkflow('w', { inner: { workflow: inner }, last: { after: 'inner', queue, name: 'last' } });
-    const on = { complete: { name: 'complete' } };
-    const run = await workflow.start({}, { on, keep: { age: 0, members: true } });
-    await eventually(() =>
-      run.status().then(
-        () => false,
-        (error) => error instanceof BatchNotFoundError,
-      ),
-    );
-    await eventually(async () => (await jobKeys(testbed, 'batches')).length === 0);
-    expect(await jobKeys(testbed, 'work')).toEqual([]);
-    await batchWorker.close();
-  });
-
   test('is a batch: it can be a member of another one, and each stage has callbacks and options of its own', async ({
     testbed,
   }) => {
