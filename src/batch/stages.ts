@@ -3,22 +3,25 @@ import { progressOf, stateOf } from '../model/rules.js';
 import type { Snapshot } from '../model/snapshot.js';
 import { stageId } from '../model/workflow.js';
 import { readSnapshot } from '../record/snapshot.js';
-import type { Home } from './home.js';
+import type { BatchContext } from './batch-context.js';
 import type { StageStatus } from './status.js';
 
 /** More stages below a run than this are not read with it: each stage has a status of its own. */
 const MOST_STAGES = 2000;
 
 /** The stages of a run, and of the workflows among them, level by level. */
-export async function allStagesOf(home: Home, definition: BatchDefinition): Promise<StageStatus[] | undefined> {
-  const stages = await readStages(home, definition);
+export async function allStagesOf(
+  context: BatchContext,
+  definition: BatchDefinition,
+): Promise<StageStatus[] | undefined> {
+  const stages = await readStages(context, definition);
   let left = MOST_STAGES;
   for (let level = stages ?? []; level.length > 0; ) {
     const runs = level.filter(({ definition: { run } }) => {
       left -= run === undefined ? 0 : run.stages.length;
       return run !== undefined && left >= 0;
     });
-    const below = await Promise.all(runs.map((stage) => readStages(home, stage.definition)));
+    const below = await Promise.all(runs.map((stage) => readStages(context, stage.definition)));
     runs.forEach((stage, i) => {
       stage.below = below[i] ?? [];
     });
@@ -38,15 +41,15 @@ function statusWithStages({ status, below }: ReadStage): StageStatus {
 }
 
 /** The stages of a run, in the order of its definition; one that is gone is left out. */
-export async function stagesOf(home: Home, definition: BatchDefinition): Promise<StageStatus[] | undefined> {
-  return (await readStages(home, definition))?.map(({ status }) => status);
+export async function stagesOf(context: BatchContext, definition: BatchDefinition): Promise<StageStatus[] | undefined> {
+  return (await readStages(context, definition))?.map(({ status }) => status);
 }
 
-async function readStages(home: Home, { id, run }: BatchDefinition): Promise<ReadStage[] | undefined> {
+async function readStages(context: BatchContext, { id, run }: BatchDefinition): Promise<ReadStage[] | undefined> {
   if (run === undefined) {
     return undefined;
   }
-  const snapshots = await Promise.all(run.stages.map((name) => readSnapshot(home.redis, stageId(id, name))));
+  const snapshots = await Promise.all(run.stages.map((name) => readSnapshot(context.redis, stageId(id, name))));
   return snapshots.flatMap((snapshot) =>
     snapshot === undefined ? [] : stageStatus(snapshot).map((status) => ({ definition: snapshot.definition, status })),
   );
