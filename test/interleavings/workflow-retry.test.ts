@@ -16,7 +16,6 @@ import { statesOf } from '../workflow/story.js';
 import { loseLock } from './story.js';
 
 const TIMEOUT = { timeout: 300_000 };
-const RUN_AND_STAGES = ['', ...Object.keys(FAILED_STATES).map((name) => `.${name}`), '.inner.x', '.inner.y'];
 
 /** A run that has failed, and whose members would succeed now, in the hands of the actor and of all others. */
 async function failedRun(testbed: Testbed, held: HeldConnection) {
@@ -32,7 +31,7 @@ async function failedRun(testbed: Testbed, held: HeldConnection) {
   heal();
   const actorsQueue = testbed.queue('work', { connection: held.connection, skipMetasUpdate: true });
   const actors = await recovering(actorsQueue).getRun('run');
-  return { testbed, held, ran, queue, run, actors, gate: gateOf(testbed) };
+  return { testbed, held, ran, queue, run, actors };
 }
 
 type Situation = Awaited<ReturnType<typeof failedRun>>;
@@ -151,25 +150,47 @@ describe('a BatchWorker that goes on with a retried run, and is frozen until its
     async ({ testbed }) => {
       await interleave(testbed, {
         async setup(testbed, held) {
-          const situation = await failedRun(testbed, held);
+          const ran: string[] = [];
+          const { heal, processor } = sickness(ran);
+          testbed.worker('work', processor, { concurrency: 10 });
+          const queue = testbed.queue('work');
+          const inner = defineWorkflow('inner', { x: { queue, name: 'sick x' }, y: { after: 'x', queue, name: 'y' } });
+          const workflow = defineWorkflow('frozen', {
+            sick: { queue, name: 'sick', on: { success: { name: 'healed' } } },
+            filled: { after: 'sick', queue, jobs: Array.from({ length: 11 }, () => ({ name: 'filled' })) },
+            inner: { workflow: inner },
+            end: { after: ['filled', 'inner'], queue, name: 'end' },
+            report: { after: ['sick', 'end'], when: 'complete', queue, name: 'report' },
+          });
+          const before = testbed.batchWorker();
+          const run = await workflow.start({}, { id: 'run' });
+          expect((await run.waitUntilFinished(10_000)).state).toBe('failed');
+          await before.close();
+          heal();
           await heldBatchWorker(testbed, held);
-          return situation;
+          return { testbed, run, ran };
         },
         async actor({ run }) {
           await run.retry();
-          await eventually(async () => (await run.status()).state === 'succeeded', 10_000);
+          await eventually(async () => (await run.status()).state === 'succeeded', 11_000);
         },
-        async other(situation) {
-          const { testbed, run } = situation;
+        async other({ testbed, run }) {
           const story = { testbed } as unknown as Parameters<typeof loseLock>[0];
-          for (const end of RUN_AND_STAGES) {
+          for (const end of ['', '.sick', '.filled', '.inner', '.inner.x', '.inner.y', '.end']) {
             await loseLock(story, { id: `run${end}` });
           }
           testbed.batchWorker({ stalledInterval: 20 });
           await run.retry();
-          await eventually(async () => (await run.status()).state === 'succeeded', 10_000);
+          await eventually(async () => (await run.status()).state === 'succeeded', 11_000);
         },
-        verdict: expectRecovery,
+        async verdict({ run, ran }) {
+          expect(statesOf(await run.status())).toEqual({
+            ...{ sick: 'succeeded', filled: 'succeeded', inner: 'succeeded', end: 'succeeded', report: 'succeeded' },
+          });
+          const filled = Array.from({ length: 11 }, () => 'filled');
+          const sick = ['sick', 'sick', 'sick x', 'sick x'];
+          expect([...ran].sort()).toEqual(['end', ...filled, 'healed', 'report', ...sick, 'y']);
+        },
       });
     },
   );
