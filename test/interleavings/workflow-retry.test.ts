@@ -13,7 +13,7 @@ import type { HeldConnection } from '../support/held-connection.js';
 import { heldBatchWorker, interleave } from '../support/interleave.js';
 import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
 import { statesOf } from '../workflow/story.js';
-import { loseLock } from './story.js';
+import { AN_HOUR, loseLock } from './story.js';
 
 const TIMEOUT = { timeout: 300_000 };
 
@@ -253,6 +253,65 @@ describe('a stage that finishes while a BatchWorker takes up another one, which 
         });
         const filled = Array.from({ length: 11 }, () => 'filled');
         expect([...ran].sort()).toEqual(['end', ...filled, 'next', 'report', 'sick', 'sick', 'slow', 'x', 'y']);
+      },
+    });
+  });
+});
+
+describe('a stage that is retried, and fails again, at any step of the BatchWorker that skips what comes after it', () => {
+  test('what comes after it is skipped again, and the run ends', TIMEOUT, async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const ran: string[] = [];
+        testbed.worker('work', sickness(ran).processor, { concurrency: 10 });
+        const queue = testbed.queue('work');
+        const workflow = defineWorkflow('again', {
+          sick: { queue, name: 'sick', opts: { delay: AN_HOUR } },
+          next: { after: 'sick', queue, name: 'next' },
+          last: { after: 'next', queue, name: 'last' },
+          report: { after: ['next', 'last'], when: 'complete', queue, name: 'report' },
+        });
+        const before = testbed.batchWorker();
+        const run = await workflow.start({}, { id: 'run' });
+        const [job] = await eventually(async () => {
+          const delayed = await queue.getDelayed();
+          return delayed.length > 0 ? delayed : undefined;
+        });
+        await before.close();
+        await heldBatchWorker(testbed, held);
+        return { testbed, queue, run, ran, job };
+      },
+      async actor({ run, job }) {
+        await job?.promote();
+        await eventually(async () => (await run.status()).finishedAt);
+      },
+      async other({ testbed, queue, ran }) {
+        const stage = await eventually(async () => {
+          const found = await queue.getBatch('run.sick');
+          return (await found.status()).failed === 1 ? found : undefined;
+        });
+        const isHeld = await testbed.redis.exists(`${testbed.prefix}:batches:run.sick:lock`);
+        await stage.retry();
+        await testbed.redis.del(`${testbed.prefix}:batches:reconciler:leader`);
+        testbed.batchWorker({ reconcileInterval: 50, stalledInterval: 50 });
+        // Where the actor holds another stage, this one ends without it.
+        await eventually(async () => {
+          const { state } = await stage.status();
+          return isHeld || (state === 'failed' && ran.filter((name) => name === 'sick').length === 2);
+        });
+      },
+      async verdict({ run, ran }) {
+        // It has failed before, and fails again when the stage has.
+        await eventually(async () => {
+          expect(ran.filter((name) => name === 'sick').length).toBe(2);
+          const status = await run.status();
+          expect([status.state, statesOf(status)]).toEqual([
+            'failed',
+            { sick: 'failed', next: 'skipped', last: 'skipped', report: 'succeeded' },
+          ]);
+          return true;
+        }, 10_000);
+        expect([...ran].sort()).toEqual(['report', 'sick', 'sick']);
       },
     });
   });

