@@ -47,7 +47,7 @@ import {
   failuresPage,
   resultsOf,
 } from './settled.js';
-import { stagesOf } from './stages.js';
+import { allStagesOf } from './stages.js';
 import { type BatchStatus, statusOf } from './status.js';
 import { CHUNK_SIZE, inChunks } from './stream.js';
 import { inTrace } from './trace.js';
@@ -610,7 +610,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    */
   async status(): Promise<BatchStatus> {
     const snapshot = await this.#snapshot();
-    const stages = await stagesOf(this.#context, snapshot.definition);
+    const stages = await allStagesOf(this.#context, snapshot.definition);
     return { ...statusOf(this.id, snapshot), ...(stages === undefined ? {} : { stages }) };
   }
 
@@ -792,7 +792,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     // Its stages are read once, in the end.
     const light = { id, status: async () => statusOf(id, await this.#snapshot()), explain: () => this.explain() };
     const status = await waitUntilFinished(light, ttl);
-    const stages = await stagesOf(this.#context, this.#definition);
+    const stages = await allStagesOf(this.#context, this.#definition);
     return { ...status, ...(stages === undefined ? {} : { stages }) };
   }
 }

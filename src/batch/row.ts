@@ -71,7 +71,7 @@ export function lifeOf(snapshot: Snapshot): LogLine[] {
       ? []
       : line(timeOf(event, snapshot), `${event} callback '${name}' enqueued in queue '${queue}'`),
   );
-  const end = ended === 'completed' ? 'finished: succeeded' : `finished: ${failedReason ?? 'failed'}`;
+  const end = ended === 'completed' ? `finished: ${stateOf(snapshot)}` : `finished: ${failedReason ?? 'failed'}`;
   return [...past.sort((a, b) => a.at - b.at), ...callbacks, ...line(ended && finishedAt, end, true)];
 }
 

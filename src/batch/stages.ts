@@ -6,16 +6,53 @@ import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
 import type { StageStatus } from './status.js';
 
-/** The stages of a run, in the order of its definition; one that is gone is left out. */
-export async function stagesOf(
+/** More stages below a run than this are not read with it: each stage has a status of its own. */
+const MOST_STAGES = 2000;
+
+/** The stages of a run, and of the workflows among them, level by level. */
+export async function allStagesOf(
   context: BatchContext,
-  { id, run }: BatchDefinition,
+  definition: BatchDefinition,
 ): Promise<StageStatus[] | undefined> {
+  const stages = await readStages(context, definition);
+  let left = MOST_STAGES;
+  for (let level = stages ?? []; level.length > 0; ) {
+    const runs = level.filter(({ definition: { run } }) => {
+      left -= run === undefined ? 0 : run.stages.length;
+      return run !== undefined && left >= 0;
+    });
+    const below = await Promise.all(runs.map((stage) => readStages(context, stage.definition)));
+    runs.forEach((stage, i) => {
+      stage.below = below[i] ?? [];
+    });
+    level = below.flatMap((some) => some ?? []);
+  }
+  return stages?.map(statusWithStages);
+}
+
+interface ReadStage {
+  readonly definition: BatchDefinition;
+  readonly status: StageStatus;
+  below?: readonly ReadStage[];
+}
+
+function statusWithStages({ status, below }: ReadStage): StageStatus {
+  return below === undefined ? status : { ...status, stages: below.map(statusWithStages) };
+}
+
+/** The stages of a run, in the order of its definition; one that is gone is left out. */
+export async function stagesOf(context: BatchContext, definition: BatchDefinition): Promise<StageStatus[] | undefined> {
+  return (await readStages(context, definition))?.map(({ status }) => status);
+}
+
+async function readStages(context: BatchContext, { id, run }: BatchDefinition): Promise<ReadStage[] | undefined> {
   if (run === undefined) {
     return undefined;
   }
-  const stages = await Promise.all(run.stages.map((name) => readSnapshot(context.redis, stageId(id, name))));
-  return stages.flatMap((snapshot) => (snapshot === undefined ? [] : stageStatus(snapshot)));
+  const snapshots = await Promise.all(run.stages.map((name) => readSnapshot(context.redis, stageId(id, name))));
+  return snapshots.flatMap((snapshot) =>
+    snapshot === undefined ? [] : stageStatus(snapshot).map((status) => ({ definition: snapshot.definition, status })),
+  );
 }
 
 function stageStatus(snapshot: Snapshot): StageStatus[] {

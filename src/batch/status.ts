@@ -92,6 +92,8 @@ export interface StageStatus
   readonly when: When;
   /** When its members were, or began to be, added. */
   readonly startedAt: number | undefined;
+  /** Of a stage that is a workflow: its own stages. */
+  readonly stages?: readonly StageStatus[];
 }
 
 /** One callback of a batch, and how far it is. */

@@ -9,6 +9,7 @@ import { LUA_READ_BATCH, parseSnapshot, REASON_LENGTH, readSnapshot, snapshotKey
 import { sortCancelled } from './sort-cancelled.js';
 import { LUA_REPORT, parseStartable, type StartableStage } from './stages.js';
 import { LUA_IS_STRANGER } from './strangers.js';
+import { recallOutcome } from './take-back.js';
 
 /**
  * The decide step. It reads the batch; when every member is settled, it makes `complete` due, once, and freezes its
@@ -27,14 +28,18 @@ import { LUA_IS_STRANGER } from './strangers.js';
  * ARGV, if nothing is prepared: batch id, lock token or '', key prefix of all queues, key prefix of the batches queue.
  * ARGV with callbacks: these, see encodeRequest(); the request is { id, token, prefix, batchesKey, definition (the SHA-1
  * of that from which they were prepared), mark (in their data, where the number of members is to be) }.
- * Returns nil without a batch, 'lock lost', 'waiting' for a holder of a batch with anything outstanding, also when
- * that are the callbacks that were enqueued now, 'no batch' for a job that is none, 'search' or, for the failures of a cancelled batch, 'sort' (nothing was decided), or what answer()
- * says, with openFor (ms), with anyFailure (why a member failed) when all are settled, and with startable, see
+ * Returns nil without a batch, 'lock lost', 'waiting' for a holder of a batch with anything outstanding, also when that
+ * are the callbacks that were enqueued now, 'no batch' for a job that is none, 'search' or, for the failures of a
+ * cancelled batch, 'sort' or, for a stage that had ended and runs again, 'recall' (nothing was decided), or what
+ * answer() says, with openFor (ms), with anyFailure (why a member failed) when all are settled, and with startable, see
  * reportOutcome, of a stage whose success was reported.
  */
 const luaDecide = (enqueuePrepared: string) => `
 if token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= token then
   return redis.call('EXISTS', KEYS[1]) == 1 and 'lock lost' or nil
+end
+if token ~= '' and redis.call('HEXISTS', KEYS[1], '${FIELD.outcome}') == 1 then
+  return 'recall'
 end
 if token ~= '' and redis.call('SCARD', KEYS[2]) > 0 then
   return 'waiting'
@@ -183,6 +188,8 @@ export async function decide(
     const reply = await runDecide(redis, batchId, token, prepared);
     if (reply === 'search') {
       await searchForStrangers(redis, batchId);
+    } else if (reply === 'recall') {
+      await recallOutcome(redis, batchId, token);
     } else if (reply === 'sort' && isSorted && token === '') {
       // With this many dependencies beside members, only the wake of the batch job, with nothing outstanding, can judge
       // the batch.

@@ -7,6 +7,7 @@ import { batchesKey, batchKeys, FIELD, needsKey, PLAN_END, planKey } from './key
 import { LUA_NEED } from './needs.js';
 import { LUA_PLAN_SLICE, PLAN_SLICE } from './plan.js';
 import { BYTES_PER_COMMAND, LUA_NOW, LUA_WAKE, named, script } from './script.js';
+import { LUA_TAKE_BACK, LUA_VERDICT, NEVER_RULE } from './take-back.js';
 
 /*
  * How the stages of a run follow each other. A stage keeps, for each outcome, how many of those it comes after have
@@ -29,44 +30,37 @@ export interface StartableStage {
 
 /*
  * report(queueKey, ids, before, outcome, isSkipping) tells stages what the one before them has come to, and what that
- * was thought to be before, or nil. Those that can never start are skipped: sealed as they are, empty. Returns those
- * that can start and have not. `isSkipping`: nothing starts any more in this run.
+ * was thought to be before, or nil. Those that were skipped and may start after all wait again; those that can never
+ * start are skipped: sealed as they are, empty. Returns those that can start and have not. `isSkipping`: nothing starts
+ * any more in this run.
  */
-export const LUA_REPORT = `${LUA_NOW}${LUA_WAKE}${LUA_PLAN_SLICE}
-local AFTER = { succeeded = '${FIELD.after.succeeded}', failed = '${FIELD.after.failed}',
-  skipped = '${FIELD.after.skipped}' }
-local function verdictOf(key, rule)
-  local when, awaited = string.match(rule, '^(%a+) (%d+)$')
-  local counts = redis.call('HMGET', key, AFTER.succeeded, AFTER.failed, AFTER.skipped)
-  local succeeded, failed, skipped = tonumber(counts[1] or 0), tonumber(counts[2] or 0), tonumber(counts[3] or 0)
-  if when == 'success' and failed + skipped > 0 then
-    return 'skip'
-  elseif succeeded + failed + skipped < tonumber(awaited) then
-    return 'wait'
-  end
-  return when == 'failure' and failed == 0 and 'skip' or 'start'
-end
+export const LUA_REPORT = `${LUA_NOW}${LUA_WAKE}${LUA_PLAN_SLICE}${LUA_VERDICT}${LUA_TAKE_BACK}
 local function skip(queueKey, key, id)
   redis.call('HSET', key, '${FIELD.skippedAt}', now(), '${FIELD.sealedAt}', now())
   wake(queueKey, key, id)
 end
 local function report(queueKey, ids, before, outcome, isSkipping)
   local startable = {}
+  before = AFTER[before] and before or nil
+  for id in string.gmatch(before ~= outcome and ids or '', '[^\\n]+') do
+    local key = queueKey .. id
+    local rule, isRemoved = unpack(redis.call('HMGET', key, '${FIELD.when}', '${FIELD.removal}'))
+    if rule and not isRemoved then
+      if before then
+        redis.call('HINCRBY', key, AFTER[before], -1)
+      end
+      redis.call('HINCRBY', key, AFTER[outcome], 1)
+    end
+  end
+  if not isSkipping then
+    takeBack(queueKey, ids)
+  end
   for id in string.gmatch(ids or '', '[^\\n]+') do
     local key = queueKey .. id
     local rule, isRemoved, isCancelled, isStarted, isSkipped = unpack(redis.call('HMGET', key, '${FIELD.when}',
       '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', '${FIELD.skippedAt}'))
-    if rule and not isRemoved then
-      if before ~= outcome then
-        if before then
-          redis.call('HINCRBY', key, AFTER[before], -1)
-        end
-        redis.call('HINCRBY', key, AFTER[outcome], 1)
-      end
+    if rule and not (isRemoved or isStarted or isCancelled) then
       local verdict = isSkipping and 'skip' or verdictOf(key, rule)
-      if isStarted or isCancelled then
-        verdict = 'wait'
-      end
       if verdict == 'skip' and not isSkipped then
         skip(queueKey, key, id)
       elseif verdict == 'start' and #startable < ${STARTED_AT_ONCE} then
@@ -170,6 +164,7 @@ local rule, isRemoved, isCancelled, isStarted, isSkipped = unpack(redis.call('HM
 if not isGone or not rule or isRemoved or isCancelled or isStarted or isSkipped then
   return 0
 end
+redis.call('HSET', KEYS[1], '${FIELD.when}', '${NEVER_RULE}')
 skip(ARGV[2], KEYS[1], ARGV[1])
 return 1`,
 );
@@ -226,23 +221,24 @@ export function parseStartable(reply: unknown): StartableStage[] {
  *
  * KEYS: batch job, its dependencies, processed, failed, the jobs that it was to have, the index of needs.
  * ARGV: the jobs, see encodeRequest(). The request is { id, nonce, queueKey (key prefix of the batches queue), how }.
- * Returns state: 'started' | 'past' (it was started before, cancelled, or is gone) | 'busy' (its batch job is on its
- *         way to 'completed' because it was skipped: try again in a moment) | 'failed', and then error.
+ * Returns state: 'started' | 'past' (it was started before, cancelled, or is gone) | 'busy' (its batch job runs,
+ *         because it was skipped: try again in a moment) | 'failed', and then error.
  */
 const START_STAGE = script(
   'startStage',
   6,
-  `${LUA_NOW}${LUA_WAKE}${LUA_NEED}
+  `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_VERDICT}${LUA_TAKE_BACK}
 local key, id, queueKey = KEYS[1], request.id, request.queueKey
-local nonce, isRemoved, isCancelled, isStarted, isSkipped, runKey = unpack(redis.call('HMGET', key, '${FIELD.nonce}',
-  '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', '${FIELD.skippedAt}', 'parentKey'))
+local nonce, isRemoved, isCancelled, isStarted, runKey = unpack(redis.call('HMGET', key, '${FIELD.nonce}',
+  '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', 'parentKey'))
 if nonce ~= request.nonce or isRemoved or isCancelled or isStarted then
   return { 'state', 'past' }
 end
 local function isIn(state)
   return redis.call('ZSCORE', queueKey .. state, id) ~= false
 end
-if isSkipped and not isIn('completed') and not isIn('delayed') and not isIn('waiting-children') then
+-- Whoever runs the batch job has looked at it as a stage that does not start, and may be about to end it as such.
+if not isIn('delayed') and not isIn('waiting-children') and not isIn('completed') then
   return { 'state', 'busy' }
 end
 local function isThere(member)
@@ -264,6 +260,8 @@ if #wanted > 0 then
 end
 redis.call('HSET', key, '${FIELD.startedAt}', now(), '${FIELD.registeredAt}', now())
 redis.call('HDEL', key, '${FIELD.skippedAt}')
+recall(queueKey, key)
+need(key, KEYS[6], id, '')
 if request.how == 'fill' then
   redis.call('HDEL', key, '${FIELD.sealedAt}')
 else
@@ -276,7 +274,6 @@ if redis.call('ZREM', queueKey .. 'completed', id) == 1 then
     redis.call('SADD', runKey .. ':dependencies', key)
   end
   redis.call('ZADD', queueKey .. 'delayed', 0, id)
-  need(key, KEYS[6], id, '')
 end
 if request.how ~= 'whole' or redis.call('SCARD', KEYS[2]) == 0 then
   wake(queueKey, key, id)

@@ -19,7 +19,7 @@ export interface RunStatus extends BatchStatus {
  */
 export class WorkflowRun<Result = unknown> extends Batch<QueueLike> {
   /**
-   * Reads where the run and its stages stand, in two round trips.
+   * Reads where the run and its stages stand, in two round trips, and one more per level of workflows that are stages.
    *
    * @throws BatchNotFoundError when the run has been removed.
    *
@@ -52,7 +52,8 @@ export class WorkflowRun<Result = unknown> extends Batch<QueueLike> {
   }
 
   /**
-   * Draws the stages with their states, as the text of a Mermaid flowchart.
+   * Draws the stages with their states, as the text of a Mermaid flowchart; a stage that is a workflow is a subgraph
+   * with its own stages.
    *
    * @example
    * console.log(await run.toMermaid());

@@ -7,11 +7,11 @@ import type { JobLike, QueueLike } from '../batch/queue-like.js';
 import { resultsOf } from '../batch/settled.js';
 import { enclosing } from '../context.js';
 import { BatchError, BatchNotFoundError } from '../errors.js';
-import { mermaid } from '../model/mermaid.js';
+import { type DrawnStage, mermaid } from '../model/mermaid.js';
 import { stageId } from '../model/workflow.js';
 import { readDefinition } from '../record/change-definition.js';
 import { checkKeys, checkName, checkObject, describe, escapedId } from '../validation.js';
-import { type Blueprint, keepBlueprint, makeBlueprint } from './blueprint.js';
+import { type Blueprint, blueprintOf, keepBlueprint, makeBlueprint } from './blueprint.js';
 import { checkKnown } from './graph.js';
 import { WorkflowRun } from './run.js';
 import type { Checked, InputOf, StageResult, Stages, WorkflowTypes } from './stage-options.js';
@@ -168,13 +168,13 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
   }
 
   /**
-   * Draws the stages as the text of a Mermaid flowchart.
+   * Draws the stages as the text of a Mermaid flowchart; a stage that is a workflow is a subgraph with its own stages.
    *
    * @example
    * console.log(importCustomers.toMermaid());
    */
   toMermaid(): string {
-    return mermaid(this.#blueprint.stages);
+    return mermaid(drawnStages(this.#blueprint));
   }
 
   /**
@@ -226,6 +226,13 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
       },
     };
   }
+}
+
+function drawnStages({ stages }: Blueprint): DrawnStage[] {
+  return stages.map(({ name, after, when, spec: { workflow } }) => ({
+    ...{ name, after, when },
+    stages: workflow && drawnStages(blueprintOf(workflow)),
+  }));
 }
 
 function parentOf(given: ParentBatch | undefined, context: QueueContext): Batch | undefined {

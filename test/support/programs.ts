@@ -17,6 +17,7 @@ const PROGRAMS = [
   'test/support/doomed-batch-worker.ts',
   'test/support/doomed-loader.ts',
   'test/support/doomed-producer.ts',
+  'test/support/doomed-retrier.ts',
   'test/support/doomed-starter.ts',
   'test/support/skewed-batch-worker.ts',
 ];

@@ -1,7 +1,19 @@
 import type { WorkflowRun } from '../../src/index.js';
 import { runChild } from '../support/child.js';
-import { everyKindOfStage, processor, RAN, STATES } from '../support/graph.js';
-import { describe, expect, type Testbed, test } from '../support/test.js';
+import {
+  everyKindOfStage,
+  FAILED_STATES,
+  processor,
+  RAN,
+  RAN_BEFORE,
+  RAN_IN_ALL,
+  RECOVERED_STATES,
+  RECOVERING_ON,
+  recovering,
+  STATES,
+  sickness,
+} from '../support/graph.js';
+import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
 import { statesOf } from './story.js';
 
 const AT_ONCE = 6;
@@ -62,6 +74,62 @@ describe('that is killed between any two of its commands: each stage starts once
       const life = lifeIn(testbed, n);
       const end = await runChild('doomed-starter', life.own, { n, id: 'run' }).ended;
       await life.expectEnd(await life.workflow.start({}, { id: 'run' }));
+      return end;
+    });
+  });
+});
+
+/** A run that has failed, and whose members would succeed now; no BatchWorker is left. */
+async function failedLife(testbed: Testbed, n: number) {
+  const own = { ...testbed, prefix: `${testbed.prefix}-${n}` };
+  const settings = { prefix: own.prefix, lockDuration: LOCK_MS, stalledInterval: 200 };
+  const queue = testbed.queue('work', { prefix: own.prefix });
+  const ran: string[] = [];
+  const { heal, processor } = sickness(ran);
+  const worker = testbed.worker('work', processor, { prefix: own.prefix, concurrency: 4 });
+  const before = testbed.batchWorker(settings);
+  const run = await recovering(queue).start({}, { id: 'run', on: RECOVERING_ON });
+  expect(statesOf(await run.waitUntilFinished(20_000))).toEqual(FAILED_STATES);
+  expect([...ran].sort()).toEqual(RAN_BEFORE);
+  await before.close();
+  heal();
+  return {
+    own,
+    run,
+    async expectRecovery() {
+      const batchWorker = testbed.batchWorker(settings);
+      batchWorker.on('error', () => {});
+      const status = await eventually(async () => {
+        const now = await run.status();
+        return now.state === 'succeeded' ? now : undefined;
+      }, 25_000);
+      expect(statesOf(status), `killed before script ${n}`).toEqual(RECOVERED_STATES);
+      expect(status).toMatchObject({ recovered: true, total: 11, succeeded: 11, missing: 0 });
+      expect([...ran].sort(), `killed before script ${n}`).toEqual(RAN_IN_ALL);
+      await Promise.all([worker.close(), batchWorker.close(), queue.close()]);
+    },
+  };
+}
+
+describe('that is killed between any two commands of a retry, after which the run is retried again: it recovers', () => {
+  test('a process that retries the run', { timeout: 600_000 }, async ({ testbed }) => {
+    await series(async (n) => {
+      const life = await failedLife(testbed, n);
+      const end = await runChild('doomed-retrier', life.own, { n, id: life.run.id }).ended;
+      await life.run.retry();
+      await life.expectRecovery();
+      return end;
+    });
+  });
+
+  test('a BatchWorker that goes on with the run', { timeout: 600_000 }, async ({ testbed }) => {
+    await series(async (n) => {
+      const life = await failedLife(testbed, n);
+      await life.run.retry();
+      const args = { n, lockDuration: LOCK_MS, last: life.run.id };
+      const end = await runChild('doomed-batch-worker', life.own, args).ended;
+      await life.run.retry();
+      await life.expectRecovery();
       return end;
     });
   });

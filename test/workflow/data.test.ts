@@ -189,6 +189,13 @@ describe('a workflow as a stage', () => {
     expect(status).toMatchObject({ state: 'succeeded', total: 3 });
     expect(ran).toEqual([...['first', 'begin', 'leaf', 'leaf of {"n":3}', 'tidy', 'last'], '{"o":1}: [{"leaf":3}]']);
     expect((await all(run.results())).map(({ value }) => value)).toEqual([{ leaf: 3 }]);
+    expect(status.stages[1]).toMatchObject({ name: 'middle', state: 'succeeded', total: 2 });
+    expect(status.stages[1]?.stages?.[1]?.stages?.map(({ name, state }) => [name, state])).toEqual([
+      ['leaves', 'succeeded'],
+      ['tidy', 'succeeded'],
+    ]);
+    expect(await run.toMermaid()).toContain('s1_1_0["leaves<br/>succeeded<br/>1 of 1"]');
+    expect(await run.toMermaid()).toContain('class s1_1 succeeded');
     const tree = await run.tree();
     expect(tree.children.map(({ stage }) => stage)).toEqual(['first', 'middle', 'last']);
     expect(tree.children[1]?.children[1]?.children.map(({ stage, state }) => [stage, state])).toEqual([

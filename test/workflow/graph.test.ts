@@ -85,3 +85,58 @@ test('toMermaid() draws the stages, and how they come after each other', ({ test
     ].join('\n'),
   );
 });
+
+test('toMermaid() draws a stage that is a workflow as a subgraph with its own stages, at any depth', ({ testbed }) => {
+  const queue = testbed.queue('work');
+  const grade = defineWorkflow('grade', { colours: { queue, name: 'a' } });
+  const edit = defineWorkflow('edit', {
+    cut: { queue, name: 'a' },
+    grade: { after: 'cut', when: 'complete', workflow: grade },
+  });
+  const film = defineWorkflow('film', {
+    edit: { workflow: edit },
+    publish: { after: 'edit', queue, name: 'a' },
+  });
+  expect(film.toMermaid()).toBe(
+    [
+      ...['flowchart TD', '  subgraph s0["edit"]', '    direction TB', '    s0_0["cut"]'],
+      ...['    subgraph s0_1["grade"]', '      direction TB', '      s0_1_0["colours"]', '    end', '  end'],
+      ...['  s1["publish"]', '  s0_0 -->|complete| s0_1', '  s0 --> s1'],
+    ].join('\n'),
+  );
+});
+
+test('toMermaid() draws large workflows inside of others as single boxes', ({ testbed }) => {
+  const queue = testbed.queue('work');
+  const stages = Object.fromEntries(Array.from({ length: 150 }, (_, n) => [`s-${n}`, { queue, name: 'a' }]));
+  const large = defineWorkflow('large', stages);
+  const text = defineWorkflow('twice', { first: { workflow: large }, second: { workflow: large } }).toMermaid();
+  expect(text.match(/subgraph/g)).toEqual(['subgraph']);
+  expect(text.match(/\["/g)?.length).toBe(152);
+  expect(text).toContain('  s1["second"]');
+});
+
+test('toMermaid() writes what means something to Mermaid as entities', ({ testbed }) => {
+  const queue = testbed.queue('work');
+  const names = [
+    'a"b',
+    '<b>',
+    '#35;',
+    '%%{init}%%',
+    '`md`',
+    '*em*',
+    '_u_',
+    'load_users_now',
+    '1)',
+    '-x',
+    '$$x$$',
+    '[z]',
+  ];
+  const workflow = defineWorkflow('odd', Object.fromEntries(names.map((name) => [name, { queue, name: 'a' }])));
+  expect(workflow.toMermaid().split('\n').slice(1)).toEqual(
+    [
+      ...['a#34;b', '#60;b#62;', '#35;35;', '#37;#37;#123;init#125;#37;#37;', '#96;md#96;', '#42;em#42;', '#95;u#95;'],
+      ...['load_users_now', '1#41;', '#45;x', '#36;#36;x#36;#36;', '#91;z#93;'],
+    ].map((text, i) => `  s${i}["${text}"]`),
+  );
+});

@@ -1,4 +1,5 @@
 import { defineWorkflow } from '../../src/index.js';
+import { heldBatchWorker } from '../support/interleave.js';
 import { describe, expect, test } from '../support/test.js';
 import { fail, statesOf, tell } from './story.js';
 
@@ -100,5 +101,67 @@ describe('a run', () => {
     expect(ran.slice(0, 4)).toEqual(['loader', 'row', 'row', 'row']);
     expect(ran.slice(4, 454).every((name) => name === 'many')).toBe(true);
     expect(ran.slice(454)).toEqual(['few', 'few', 'last']);
+  });
+
+  test('has stages that tolerate failures, or that the first failure cancels, as batches do', async ({ testbed }) => {
+    const { queue, ran } = tell(testbed, { bad: fail });
+    testbed.batchWorker();
+    const later = { name: 'later', opts: { delay: 3_600_000 } };
+    const workflow = defineWorkflow('policies', {
+      tolerant: { queue, onFailure: { succeedIf: '50%' }, jobs: [{ name: 'bad' }, { name: 'good' }] },
+      after: { after: 'tolerant', queue, name: 'after' },
+      strict: { queue, onFailure: 'cancel', jobs: [{ name: 'bad' }, later] },
+      never: { after: 'strict', queue, name: 'never' },
+      rescue: { after: 'strict', when: 'failure', queue, name: 'rescue' },
+    });
+    const status = await (await workflow.start()).waitUntilFinished(10_000);
+    expect(statesOf(status)).toEqual({
+      ...{ tolerant: 'succeeded', after: 'succeeded', strict: 'cancelled', never: 'skipped', rescue: 'succeeded' },
+    });
+    expect(ran.sort()).toEqual(['after', 'bad', 'bad', 'good', 'rescue']);
+  });
+
+  test('waits, before the next stage, for the batches that the members of a stage nest in it', async ({ testbed }) => {
+    const { queue, ran } = tell(testbed, {
+      loader: async (job) => {
+        const { batch } = await workflow.of(job);
+        const child = await batch.createBatch({ on: { success: { name: 'child done' } } });
+        await child.addBulk([1, 2].map((n) => ({ name: 'row', data: { n } })));
+        await child.seal();
+      },
+    });
+    testbed.batchWorker();
+    const workflow = defineWorkflow('nesting', {
+      load: { queue, name: 'loader' },
+      next: { after: 'load', queue, name: 'next' },
+    });
+    const { state, stages } = await (await workflow.start()).waitUntilFinished(10_000);
+    expect([state, stages[0]?.total]).toEqual(['succeeded', 2]);
+    expect(ran).toEqual(['loader', 'row', 'row', 'child done', 'next']);
+  });
+
+  test('costs the BatchWorker a number of commands that grows with the slices of a stage, not with its members', async ({
+    testbed,
+  }) => {
+    const { queue } = tell(testbed);
+    const held = await testbed.heldConnection();
+    await heldBatchWorker(testbed, held);
+    const commandsOf = async (members: number) => {
+      const workflow = defineWorkflow('fan-in', {
+        many: { queue, jobs: Array.from({ length: members }, () => ({ name: 'many' })) },
+        one: { after: 'many', queue, name: 'one' },
+      });
+      const run = await workflow.start();
+      expect(await run.waitUntilFinished(30_000)).toMatchObject({ state: 'succeeded' });
+      await held.waiting();
+      const { length } = held.commands.filter((name) => name !== 'moveToActive');
+      held.countFrom();
+      return length;
+    };
+    // The first run makes the connection learn the scripts.
+    await commandsOf(400);
+    const [few, many] = [await commandsOf(400), await commandsOf(2400)];
+    // Ten slices of 200 more, each read and added.
+    expect(many - few).toBeLessThanOrEqual(30);
   });
 });

@@ -1,6 +1,7 @@
-import { defineWorkflow } from '../../src/index.js';
+import { defineWorkflow, type Stages } from '../../src/index.js';
+import { gateOf } from '../conformance/script.js';
 import { describe, eventually, expect, test } from '../support/test.js';
-import { healing, statesOf, tell } from './story.js';
+import { fail, healing, statesOf, tell } from './story.js';
 
 describe('run.retry()', () => {
   test('runs what failed again, then the skipped stages that can start now: the run succeeds', async ({ testbed }) => {
@@ -105,5 +106,104 @@ describe('run.retry()', () => {
     await run.retry();
     await eventually(async () => (await run.status()).state === 'succeeded');
     expect(ran.filter((name) => name === 'next')).toEqual(['next']);
+  });
+
+  test('of a run that still runs: what comes after a retried stage in any way waits for it again', async ({
+    testbed,
+  }) => {
+    const [again, slow] = [gateOf(testbed), gateOf(testbed)];
+    let isHealed = false;
+    const { queue, ran } = tell(testbed, {
+      sick: async () => {
+        if (!isHealed) throw new Error('bad');
+        await again.opened;
+        ran.push('sick is well');
+      },
+      slow: () => slow.opened,
+    });
+    testbed.batchWorker();
+    const workflow = defineWorkflow('still-runs', {
+      sick: { queue, name: 'sick' },
+      slow: { queue, name: 'slow' },
+      next: { after: 'sick', queue, name: 'next' },
+      report: { after: ['sick', 'slow'], when: 'complete', queue, name: 'report' },
+      summary: { after: ['next', 'slow'], when: 'complete', queue, name: 'summary' },
+      rescue: { after: ['sick', 'slow'], when: 'failure', queue, name: 'rescue' },
+    });
+    const run = await workflow.start(undefined, { on: { success: { name: 'success' } } });
+    await eventually(async () => statesOf(await run.status()).next === 'skipped');
+    isHealed = true;
+    await run.retry();
+    await eventually(() => ran.filter((name) => name === 'sick').length === 2);
+    await eventually(async () => statesOf(await run.status()).next === 'waiting');
+    slow.open();
+    await eventually(async () => statesOf(await run.status()).slow === 'succeeded');
+    expect(statesOf(await run.status())).toEqual({
+      ...{ sick: 'running', slow: 'succeeded', next: 'waiting' },
+      ...{ report: 'waiting', summary: 'waiting', rescue: 'waiting' },
+    });
+    again.open();
+    expect((await run.waitUntilFinished(10_000)).state).toBe('succeeded');
+    expect(statesOf(await run.status())).toMatchObject({ next: 'succeeded', summary: 'succeeded', rescue: 'skipped' });
+    expect(ran.slice(0, 4).sort()).toEqual(['sick', 'sick', 'sick is well', 'slow']);
+    expect(ran.indexOf('summary')).toBeGreaterThan(ran.indexOf('next'));
+    expect(ran.slice(4).sort()).toEqual(['next', 'report', 'success', 'summary']);
+  });
+
+  test('starts what comes after several skipped stages only when all of them have run', async ({ testbed }) => {
+    const slow = gateOf(testbed);
+    const sick = healing();
+    const { queue, ran } = tell(testbed, { sick: sick.handler, bad: fail, slow: () => slow.opened });
+    testbed.batchWorker();
+    const workflow = defineWorkflow('several', {
+      sick: { queue, name: 'sick' },
+      bad: { after: 'sick', queue, name: 'bad' },
+      first: { after: 'sick', queue, name: 'slow' },
+      second: { after: 'first', queue, name: 'second' },
+      rescue: { after: ['bad', 'second'], when: 'failure', queue, name: 'rescue' },
+    });
+    const run = await workflow.start();
+    await run.waitUntilFinished(10_000);
+    sick.heal();
+    await run.retry();
+    await eventually(async () => statesOf(await run.status()).bad === 'failed');
+    await eventually(async () => statesOf(await run.status()).first === 'running');
+    expect(statesOf(await run.status())).toMatchObject({ second: 'waiting', rescue: 'waiting' });
+    slow.open();
+    await eventually(async () => (await run.status()).state === 'failed');
+    expect(ran.filter((name) => name !== 'sick').slice(-2)).toEqual(['second', 'rescue']);
+  });
+
+  test('lets any number of skipped stages wait again, and those of a chain in one go', async ({ testbed }) => {
+    const [again, slow] = [gateOf(testbed), gateOf(testbed)];
+    let isHealed = false;
+    const { queue, ran } = tell(testbed, {
+      sick: () => (isHealed ? again.opened : fail()),
+      slow: () => slow.opened,
+    });
+    testbed.batchWorker();
+    const fan = Array.from({ length: 410 }, (_, n) => `fan-${n}`);
+    const chain = Array.from({ length: 20 }, (_, n) => `chain-${n}`);
+    const stages: Stages = {
+      sick: { queue, name: 'sick' },
+      slow: { queue, name: 'slow' },
+      ...Object.fromEntries(fan.map((name) => [name, { after: 'sick', queue, name: 'fan' }])),
+      ...Object.fromEntries(chain.map((name, n) => [name, { after: chain[n - 1] ?? 'sick', queue, name: 'chain' }])),
+      report: { after: ['slow', 'fan-409', 'chain-19'], when: 'complete', queue, name: 'report' },
+    };
+    const run = await defineWorkflow('many', stages).start();
+    const inState = async (state: string) => (await run.status()).stages.filter((one) => one.state === state).length;
+    await eventually(async () => (await inState('skipped')) === 430);
+    isHealed = true;
+    await run.retry();
+    await eventually(async () => (await inState('waiting')) === 431);
+    slow.open();
+    await eventually(async () => statesOf(await run.status()).slow === 'succeeded');
+    expect(statesOf(await run.status()).report).toBe('waiting');
+    again.open();
+    expect((await run.waitUntilFinished(30_000)).state).toBe('succeeded');
+    expect(ran.filter((name) => name === 'fan').length).toBe(410);
+    expect(ran.filter((name) => name === 'chain').length).toBe(20);
+    expect(ran.filter((name) => name === 'report').length).toBe(1);
   });
 });

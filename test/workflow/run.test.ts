@@ -87,6 +87,8 @@ describe('a run', () => {
       ]),
     );
     expect(await (await queue.getBatch(`${run.id}.next`)).status()).toMatchObject({ state: 'skipped', stage: 'next' });
+    const { logs } = await testbed.plainQueue('batches').getJobLogs(`${run.id}.next`);
+    expect(logs.at(-1)).toMatch(/ finished: skipped$/);
   });
 
   test('that is cancelled starts no stage any more', async ({ testbed }) => {

@@ -1,4 +1,4 @@
-import type { BatchStatus } from '../../index.js';
+import type { BatchStatus, StageStatus } from '../../index.js';
 import { type Command, JSON_OPTION } from './command.js';
 import { EXIT } from './failure.js';
 import { styleOf } from './state.js';
@@ -42,13 +42,7 @@ function linesOf(status: BatchStatus, columns: number): string[] {
       ['sealed', at(status.sealedAt) ?? (status.state === 'waiting' ? 'when it starts' : 'no: more may be added')],
       ['completed', at(status.completedAt)],
       ['finished', at(status.finishedAt)],
-      ...(status.stages ?? []).map(
-        ({ name, state, total, pending }, i) =>
-          [
-            i === 0 ? 'stages' : '',
-            `${printable(name)}: ${state}, ${number(total - pending)} of ${number(total)}`,
-          ] as const,
-      ),
+      ...stageLines(status.stages ?? []).map((line, i) => [i === 0 ? 'stages' : '', line] as const),
       ...status.callbacks.map(
         ({ event, name, queue, state }, i) =>
           [i === 0 ? 'callbacks' : '', `${event}: ${printable(name)} in queue ${printable(queue)}, ${state}`] as const,
@@ -56,6 +50,18 @@ function linesOf(status: BatchStatus, columns: number): string[] {
     ],
     columns,
   );
+}
+
+/** Each stage, with what it comes after; those of a stage that is a workflow below it. */
+function stageLines(stages: readonly StageStatus[]): string[] {
+  return stages.flatMap(({ name, state, total, pending, after, when, stages: inside = [] }) => {
+    const how = when === 'success' ? '' : `, on ${when}`;
+    const order = after.length === 0 ? '' : `, after ${after.map(printable).join(' and ')}${how}`;
+    return [
+      `${printable(name)}: ${state}, ${number(total - pending)} of ${number(total)}${order}`,
+      ...stageLines(inside).map((line) => `  ${line}`),
+    ];
+  });
 }
 
 function stateNote({ state, abandoned, recovered }: BatchStatus): string {

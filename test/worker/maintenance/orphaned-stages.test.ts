@@ -24,4 +24,28 @@ describe('a stage that was removed by hand while it ran', () => {
     expect(statesOf(status)).toEqual({ fine: 'succeeded', next: 'skipped', last: 'succeeded' });
     expect(ran).not.toContain('next');
   });
+
+  test('keeps what comes after it skipped, also when another one that this comes after finishes later', async ({
+    testbed,
+  }) => {
+    const [gate, slow] = [gateOf(testbed), gateOf(testbed)];
+    const { queue, ran } = tell(testbed, { held: () => gate.opened, slow: () => slow.opened });
+    const repairing = testbed.batchWorker({ reconcileInterval: 50, missingAfter: 200 });
+    const workflow = defineWorkflow('orphaned', {
+      held: { queue, name: 'held' },
+      slow: { queue, name: 'slow' },
+      next: { after: ['held', 'slow'], queue, name: 'next' },
+      last: { after: 'next', when: 'complete', queue, name: 'last' },
+    });
+    const run = await workflow.start({}, { id: 'run' });
+    await eventually(() => ran.includes('held') && ran.includes('slow'));
+    await (await queue.getBatch('run.held')).remove({ force: true });
+    await eventually(async () => statesOf(await run.status()).last === 'succeeded');
+    await repairing.close();
+    testbed.batchWorker();
+    slow.open();
+    expect(statesOf(await run.waitUntilFinished(10_000))).toEqual({
+      ...{ slow: 'succeeded', next: 'skipped', last: 'succeeded' },
+    });
+  });
 });

@@ -1,0 +1,318 @@
+import { BatchError, BatchFinishedError, BatchNotFoundError, defineWorkflow } from '../../src/index.js';
+import { gateOf, jobKeys } from '../conformance/script.js';
+import {
+  FAILED_STATES,
+  RAN_BEFORE,
+  RAN_IN_ALL,
+  RECOVERED_STATES,
+  RECOVERING_ON,
+  recovering,
+  sickness,
+} from '../support/graph.js';
+import type { HeldConnection } from '../support/held-connection.js';
+import { heldBatchWorker, interleave } from '../support/interleave.js';
+import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
+import { statesOf } from '../workflow/story.js';
+import { AN_HOUR, loseLock } from './story.js';
+
+const TIMEOUT = { timeout: 300_000 };
+
+/** A run that has failed, and whose members would succeed now, in the hands of the actor and of all others. */
+async function failedRun(testbed: Testbed, held: HeldConnection) {
+  const ran: string[] = [];
+  const { heal, processor } = sickness(ran);
+  testbed.worker('work', processor, { concurrency: 10 });
+  const queue = testbed.queue('work');
+  const before = testbed.batchWorker();
+  const run = await recovering(queue).start({}, { id: 'run', on: RECOVERING_ON });
+  expect(statesOf(await run.waitUntilFinished(10_000))).toEqual(FAILED_STATES);
+  expect([...ran].sort()).toEqual(RAN_BEFORE);
+  await before.close();
+  heal();
+  const actorsQueue = testbed.queue('work', { connection: held.connection, skipMetasUpdate: true });
+  const actors = await recovering(actorsQueue).getRun('run');
+  return { testbed, held, ran, queue, run, actors };
+}
+
+type Situation = Awaited<ReturnType<typeof failedRun>>;
+
+async function expectRecovery({ run, ran }: Situation): Promise<void> {
+  const status = await eventually(async () => {
+    const now = await run.status();
+    return now.state === 'succeeded' ? now : undefined;
+  }, 10_000);
+  expect(statesOf(status)).toEqual(RECOVERED_STATES);
+  expect(status).toMatchObject({ recovered: true, total: 11, succeeded: 11, missing: 0 });
+  expect([...ran].sort()).toEqual(RAN_IN_ALL);
+}
+
+describe('retry() of a run', () => {
+  test(
+    'twice at once: each stage that can start now starts once, and the run recovers',
+    TIMEOUT,
+    async ({ testbed }) => {
+      await interleave(testbed, {
+        async setup(testbed, held) {
+          const situation = await failedRun(testbed, held);
+          testbed.batchWorker();
+          return situation;
+        },
+        actor: ({ actors }) => actors.retry(),
+        async other({ run }) {
+          await run.retry();
+          await eventually(async () => (await run.status()).state === 'succeeded', 10_000);
+        },
+        verdict: expectRecovery,
+      });
+    },
+  );
+
+  test(
+    'is as good as one that ended, when its process stops at any step and another one retries',
+    TIMEOUT,
+    async ({ testbed }) => {
+      await interleave(testbed, {
+        setup: failedRun,
+        actor: ({ actors }) => actors.retry(),
+        async other({ testbed, run }) {
+          await run.retry();
+          testbed.batchWorker();
+        },
+        verdict: expectRecovery,
+      });
+    },
+  );
+
+  test(
+    'beside cancel(): the run is cancelled, or there was nothing to cancel and it recovers',
+    TIMEOUT,
+    async ({ testbed }) => {
+      const ends = new Set<string>();
+      await interleave(testbed, {
+        async setup(testbed, held) {
+          const situation = await failedRun(testbed, held);
+          testbed.batchWorker();
+          return situation;
+        },
+        actor: ({ actors }) => actors.retry(),
+        other: ({ run }) => run.cancel('enough'),
+        refusals: { actor: [BatchFinishedError], other: [BatchError] },
+        async verdict(situation, { other }) {
+          const { run, ran } = situation;
+          if (other.status === 'rejected') {
+            expect(String(other.reason)).toContain('has nothing left to cancel');
+            ends.add('recovered');
+            return expectRecovery(situation);
+          }
+          ends.add('cancelled');
+          const status = await eventually(async () => {
+            const now = await run.status();
+            return now.state === 'cancelled' ? now : undefined;
+          }, 10_000);
+          expect(status.cancelReason).toBe('enough');
+          expect(status.stages.filter(({ state }) => /waiting|running|finishing/.test(state))).toEqual([]);
+          // Nothing ran twice that is not promised to, and nothing fires a second time.
+          expect(ran.filter((name) => /complete|success|death/.test(name)).sort()).toEqual(
+            [...new Set(ran.filter((name) => /complete|success|death/.test(name)))].sort(),
+          );
+          expect(ran).not.toContain('run success');
+        },
+      });
+      expect([...ends].sort()).toEqual(['cancelled', 'recovered']);
+    },
+  );
+
+  test('beside remove(): the run recovers, or it is gone and leaves nothing', TIMEOUT, async ({ testbed }) => {
+    const ends = new Set<string>();
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const situation = await failedRun(testbed, held);
+        testbed.batchWorker();
+        return situation;
+      },
+      actor: ({ actors }) => actors.retry(),
+      other: ({ run }) => run.remove({ force: true, members: true }),
+      refusals: { actor: [BatchNotFoundError] },
+      async verdict({ testbed, ran }) {
+        ends.add('gone');
+        await eventually(async () => (await jobKeys(testbed, 'batches')).length === 0, 10_000);
+        expect(ran).not.toContain('run success');
+      },
+    });
+    expect([...ends]).toEqual(['gone']);
+  });
+});
+
+describe('a BatchWorker that goes on with a retried run, and is frozen until its lock has run out', () => {
+  test(
+    'leaves it to another one, also when the run is retried again: each stage starts once',
+    TIMEOUT,
+    async ({ testbed }) => {
+      await interleave(testbed, {
+        async setup(testbed, held) {
+          const ran: string[] = [];
+          const { heal, processor } = sickness(ran);
+          testbed.worker('work', processor, { concurrency: 10 });
+          const queue = testbed.queue('work');
+          const inner = defineWorkflow('inner', { x: { queue, name: 'sick x' }, y: { after: 'x', queue, name: 'y' } });
+          const workflow = defineWorkflow('frozen', {
+            sick: { queue, name: 'sick', on: { success: { name: 'healed' } } },
+            filled: { after: 'sick', queue, jobs: Array.from({ length: 11 }, () => ({ name: 'filled' })) },
+            inner: { workflow: inner },
+            end: { after: ['filled', 'inner'], queue, name: 'end' },
+            report: { after: ['sick', 'end'], when: 'complete', queue, name: 'report' },
+          });
+          const before = testbed.batchWorker();
+          const run = await workflow.start({}, { id: 'run' });
+          expect((await run.waitUntilFinished(10_000)).state).toBe('failed');
+          await before.close();
+          heal();
+          await heldBatchWorker(testbed, held);
+          return { testbed, run, ran };
+        },
+        async actor({ run }) {
+          await run.retry();
+          await eventually(async () => (await run.status()).state === 'succeeded', 11_000);
+        },
+        async other({ testbed, run }) {
+          const story = { testbed } as unknown as Parameters<typeof loseLock>[0];
+          for (const end of ['', '.sick', '.filled', '.inner', '.inner.x', '.inner.y', '.end']) {
+            await loseLock(story, { id: `run${end}` });
+          }
+          testbed.batchWorker({ stalledInterval: 20 });
+          await run.retry();
+          await eventually(async () => (await run.status()).state === 'succeeded', 11_000);
+        },
+        async verdict({ run, ran }) {
+          expect(statesOf(await run.status())).toEqual({
+            ...{ sick: 'succeeded', filled: 'succeeded', inner: 'succeeded', end: 'succeeded', report: 'succeeded' },
+          });
+          const filled = Array.from({ length: 11 }, () => 'filled');
+          const sick = ['sick', 'sick', 'sick x', 'sick x'];
+          expect([...ran].sort()).toEqual(['end', ...filled, 'healed', 'report', ...sick, 'y']);
+        },
+      });
+    },
+  );
+});
+
+describe('a stage that finishes while a BatchWorker takes up another one, which is retried', () => {
+  test('starts what comes after both once, and the run ends', TIMEOUT, async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const ran: string[] = [];
+        const { heal, processor } = sickness(ran);
+        const slow = gateOf(testbed);
+        testbed.worker(
+          'work',
+          async (job) => {
+            const result = await processor(job);
+            if (job.name === 'slow') await slow.opened;
+            return result;
+          },
+          { concurrency: 10 },
+        );
+        const queue = testbed.queue('work');
+        const inner = defineWorkflow('inner', { x: { queue, name: 'x' }, y: { after: 'x', queue, name: 'y' } });
+        const both = ['sick', 'slow'] as const;
+        const workflow = defineWorkflow('two', {
+          sick: { queue, name: 'sick' },
+          slow: { queue, name: 'slow' },
+          next: { after: 'sick', queue, name: 'next' },
+          filled: { after: both, queue, jobs: Array.from({ length: 11 }, () => ({ name: 'filled' })) },
+          inner: { after: both, workflow: inner },
+          end: { after: ['next', 'filled', 'inner'], queue, name: 'end' },
+          report: { after: [...both, 'next'], when: 'complete', queue, name: 'report' },
+          rescue: { after: ['end', 'next'], when: 'failure', queue, name: 'rescue' },
+        });
+        const before = testbed.batchWorker();
+        const run = await workflow.start({}, { id: 'run' });
+        await eventually(async () => statesOf(await run.status()).rescue === 'skipped');
+        await before.close();
+        heal();
+        await heldBatchWorker(testbed, held);
+        return { testbed, run, ran, slow };
+      },
+      async actor({ run }) {
+        await run.retry();
+        await eventually(async () => statesOf(await run.status()).next === 'succeeded');
+      },
+      async other({ testbed, run, slow }) {
+        testbed.batchWorker();
+        slow.open();
+        await eventually(async () => (await run.status()).stages[1]?.pending === 0);
+      },
+      async verdict({ run, ran }) {
+        const status = await eventually(async () => {
+          const now = await run.status();
+          return now.state === 'succeeded' ? now : undefined;
+        }, 10_000);
+        expect(statesOf(status)).toEqual({
+          ...{ sick: 'succeeded', slow: 'succeeded', next: 'succeeded', filled: 'succeeded', inner: 'succeeded' },
+          ...{ end: 'succeeded', report: 'succeeded', rescue: 'skipped' },
+        });
+        const filled = Array.from({ length: 11 }, () => 'filled');
+        expect([...ran].sort()).toEqual(['end', ...filled, 'next', 'report', 'sick', 'sick', 'slow', 'x', 'y']);
+      },
+    });
+  });
+});
+
+describe('a stage that is retried, and fails again, at any step of the BatchWorker that skips what comes after it', () => {
+  test('what comes after it is skipped again, and the run ends', TIMEOUT, async ({ testbed }) => {
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const ran: string[] = [];
+        testbed.worker('work', sickness(ran).processor, { concurrency: 10 });
+        const queue = testbed.queue('work');
+        const workflow = defineWorkflow('again', {
+          sick: { queue, name: 'sick', opts: { delay: AN_HOUR } },
+          next: { after: 'sick', queue, name: 'next' },
+          last: { after: 'next', queue, name: 'last' },
+          report: { after: ['next', 'last'], when: 'complete', queue, name: 'report' },
+        });
+        const before = testbed.batchWorker();
+        const run = await workflow.start({}, { id: 'run' });
+        const [job] = await eventually(async () => {
+          const delayed = await queue.getDelayed();
+          return delayed.length > 0 ? delayed : undefined;
+        });
+        await before.close();
+        await heldBatchWorker(testbed, held);
+        return { testbed, queue, run, ran, job };
+      },
+      async actor({ run, job }) {
+        await job?.promote();
+        await eventually(async () => (await run.status()).finishedAt);
+      },
+      async other({ testbed, queue, ran }) {
+        const stage = await eventually(async () => {
+          const found = await queue.getBatch('run.sick');
+          return (await found.status()).failed === 1 ? found : undefined;
+        });
+        const isHeld = await testbed.redis.exists(`${testbed.prefix}:batches:run.sick:lock`);
+        await stage.retry();
+        await testbed.redis.del(`${testbed.prefix}:batches:reconciler:leader`);
+        testbed.batchWorker({ reconcileInterval: 50, stalledInterval: 50 });
+        // Where the actor holds another stage, this one ends without it.
+        await eventually(async () => {
+          const { state } = await stage.status();
+          return isHeld || (state === 'failed' && ran.filter((name) => name === 'sick').length === 2);
+        });
+      },
+      async verdict({ run, ran }) {
+        // It has failed before, and fails again when the stage has.
+        await eventually(async () => {
+          expect(ran.filter((name) => name === 'sick').length).toBe(2);
+          const status = await run.status();
+          expect([status.state, statesOf(status)]).toEqual([
+            'failed',
+            { sick: 'failed', next: 'skipped', last: 'skipped', report: 'succeeded' },
+          ]);
+          return true;
+        }, 10_000);
+        expect([...ran].sort()).toEqual(['report', 'sick', 'sick']);
+      },
+    });
+  });
+});
