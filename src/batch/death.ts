@@ -1,5 +1,5 @@
 import type { Snapshot } from '../model/snapshot.js';
-import { noteDeath } from '../record/needs.js';
+import { noteDeath } from '../record/amend.js';
 import { readSnapshot, searchFailures } from '../record/snapshot.js';
 import { sortCancelled } from '../record/sort-cancelled.js';
 import type { BatchContext } from './batch-context.js';

@@ -1,4 +1,5 @@
 import type { BatchLife } from './add-members.js';
+import { amendAll } from './amend.js';
 import type { BatchRedis } from './batch-redis.js';
 import { LUA_CHILDREN_ON } from './children.js';
 import { batchesKey, batchKeys, FIELD, needsKey } from './keys.js';
@@ -206,19 +207,19 @@ const LOOK = script(
   1,
   `${LUA_NEED}${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}
 local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.cancelledAt}', '${FIELD.removal}',
-  '${FIELD.emptied}',
-  '${FIELD.deferred}')
+  '${FIELD.needs}', '${FIELD.deferred}')
+local isEmptied = hasNeed(batch[4], 'cancel!')
 local function isRunning(key)
   local queueKey, id = splitKey(key, ARGV[2])
   return redis.call('EXISTS', key .. ':lock') == 1 or queueKey and isListedAsActive(queueKey, id)
 end
 local hasEnded = redis.call('ZSCORE', ARGV[1] .. 'completed', ARGV[3])
   or redis.call('ZSCORE', ARGV[1] .. 'failed', ARGV[3])
-local what = batch[4] and 'members' or 'everything'
+local what = isEmptied and 'members' or 'everything'
 if not batch[1] or not batch[2] or batch[3] or hasEnded then
-  unneed(KEYS[1], 'cancel')
+  unneed(KEYS[1], 'cancel', 'cancel!')
   what = 'nothing'
-elseif batch[4] and batch[5] and isRunning(batch[5]) then
+elseif isEmptied and batch[5] and isRunning(batch[5]) then
   what = 'nothing'
 end
 return { 'what', what, 'nonce', batch[1] or '' }`,
@@ -232,38 +233,22 @@ export async function lookAtCancelled(
   return named(await redis.run(LOOK, args)) as { what: 'nothing' | 'everything' | 'members'; nonce: string };
 }
 
-/**
- * Notes that cancelled batches were gone through. Those without an outstanding job need nothing any more.
- *
- * KEYS: a batch job, which only says where in a cluster the others are. ARGV: key prefix of the batches queue, then per
- * batch id, nonce, and '1' when a job is outstanding.
- */
-const NOTE_EMPTIED = script(
-  'noteEmptied',
-  1,
-  `${LUA_FREES_MEMORY}${LUA_NEED}
-for i = 2, #ARGV, 3 do
-  local key = ARGV[1] .. ARGV[i]
-  if redis.call('HGET', key, '${FIELD.nonce}') == ARGV[i + 1] then
-    redis.call('HSET', key, '${FIELD.emptied}', 1)
-    if ARGV[i + 2] ~= '1' then
-      unneed(key, 'cancel')
-    end
-  end
-end`,
-);
-
 /** A cancelled batch that was gone through. */
 export interface EmptiedBatch extends CancelledBatch {
   /** Whether a job of the batch has still to end. */
   readonly isOutstanding: boolean;
 }
 
+/**
+ * Notes that cancelled batches were gone through. Those without an outstanding job need nothing any more; what is left
+ * of the others was running then.
+ */
 export async function noteEmptied(redis: BatchRedis, batches: readonly EmptiedBatch[]): Promise<void> {
-  await redis.run(NOTE_EMPTIED, [
-    ...[batchKeys(redis, batches[0]?.batchId ?? '').job, batchesKey(redis, '')],
-    ...batches.flatMap(({ batchId, nonce, isOutstanding }) => [batchId, nonce, isOutstanding ? '1' : '0']),
-  ]);
+  const changes = batches.map(({ batchId: id, nonce, isOutstanding }) => ({
+    ...{ id, nonce, unneed: isOutstanding ? 'cancel' : 'cancel cancel!' },
+    ...(isOutstanding ? { need: 'cancel!' } : {}),
+  }));
+  await amendAll(redis, changes);
 }
 
 /** How many levels are climbed at most: by hand, people can make batches their own ancestors. */

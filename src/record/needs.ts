@@ -1,6 +1,6 @@
-import type { BatchDefinition, BatchEvent, FailurePolicy } from '../model/definition.js';
+import type { BatchEvent, FailurePolicy } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
-import { batchesKey, batchKeys, FIELD, leaseKey, needsKey } from './keys.js';
+import { batchesKey, FIELD, needsKey } from './keys.js';
 import { type Look, parseLook } from './look.js';
 import { LUA_LOOK_AT, LUA_NOW, script } from './script.js';
 
@@ -57,7 +57,7 @@ export function needsOf(events: readonly BatchEvent[], policy: FailurePolicy | u
  * sets for them. The script that makes the batch need it calls this, so that a crash cannot leave a batch in need that
  * is in no set. `callbacks?` is a need that a leader works on, or worked on when it died. `callbacks!` is one of which
  * only `complete` is left, which shows when the members are settled. A script that needs it again writes `callbacks`
- * beside them.
+ * beside them. `cancel!`: the batch was gone through completely, and what is left of it was running then.
  */
 export const LUA_NEED = `
 local INDEX_OF = { ${Object.entries(INDEX_OF)
@@ -120,30 +120,6 @@ local function forgetNeeds(needsKey, id)
   end
 end
 `;
-
-/** KEYS: batch job, what the keys of the sets begin with. ARGV: batch id, what it needs. */
-const NEED = script(
-  'need',
-  2,
-  `${LUA_NEED}
-local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removal}')
-if batch[1] and not batch[2] then
-  need(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
-end`,
-);
-
-/** Adds to what a batch needs from maintenance. */
-export async function needMaintenance(redis: BatchRedis, batchId: string, words: readonly Need[]): Promise<void> {
-  await redis.run(NEED, [batchKeys(redis, batchId).job, needsKey(redis), batchId, words.join(' ')]);
-}
-
-/**
- * Puts a batch that runs again after it had finished back into the sets of what it needs. To be called after the batch
- * job was retried; if the process dies before, the next look at the unfinished batches does it.
- */
-export async function needAgain(redis: BatchRedis, batchId: string): Promise<void> {
-  await needMaintenance(redis, batchId, []);
-}
 
 /** With more dependencies than this, members are among them, and `complete` cannot be due. */
 const MOST_CALLBACKS = 100;
@@ -224,90 +200,4 @@ export async function batchesNeeding(
   const ended = [batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
   const keys = [needIndexKey(redis, INDEX_OF[word]), ...ended];
   return parseLook(await redis.run(NEEDING, [...keys, cursor, count, batchesKey(redis, ''), word]));
-}
-
-/**
- * KEYS: batch job, the lease, what the keys of the sets begin with.
- * ARGV: who leads, the batch's nonce, '1' when callbacks run that keep the batch from waking when its members are
- *       settled, so that `complete` is to be seen then, else '0', batch id. Takes 'callbacks' off what the batch needs,
- *       as far as it was attended to by the process that leads: another leader may have taken it up again meanwhile.
- */
-const CALLBACKS_DONE = script(
-  'callbacksDone',
-  3,
-  `${LUA_NEED}
-local nonce = redis.call('HGET', KEYS[1], '${FIELD.nonce}')
-if redis.call('GET', KEYS[2]) == ARGV[1] and nonce == ARGV[2] then
-  local needs = redis.call('HGET', KEYS[1], '${FIELD.needs}')
-  if hasNeed(needs, 'callbacks?') then
-    unneed(KEYS[1], 'callbacks?')
-    if ARGV[3] == '1' then
-      need(KEYS[1], KEYS[3], ARGV[4], 'callbacks!')
-    end
-  end
-end`,
-);
-
-export async function callbacksDone(
-  redis: BatchRedis,
-  { id, nonce }: Pick<BatchDefinition, 'id' | 'nonce'>,
-  { who, isRunning }: { readonly who: string; readonly isRunning: boolean },
-): Promise<void> {
-  const keys = [batchKeys(redis, id).job, leaseKey(redis), needsKey(redis)];
-  await redis.run(CALLBACKS_DONE, [...keys, who, nonce, isRunning ? '1' : '0', id]);
-}
-
-/**
- * Notes, once, when something was found to have happened to a batch, and replaces the need for it by the need for its
- * callbacks: they are enqueued although this process may die.
- *
- * KEYS: batch job, what the keys of the sets begin with.
- * ARGV: batch id, nonce, the event, the field that says when or '' when it cannot happen any more, what the batch needs
- * then, how many members there were or ''.
- * Returns 1, or 0 when this life of the batch is gone, or it has other members by now.
- */
-const NOTE = script(
-  'note',
-  2,
-  `${LUA_NOW}${LUA_NEED}
-local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.total}',
-  '${FIELD.cancelledAt}')
-local nonce, event, field, needed, total = unpack(ARGV, 2)
-if batch[1] ~= nonce or batch[2] or total ~= '' and (batch[4] or total ~= (batch[3] or '0')) then
-  return 0
-end
-if field ~= '' then
-  redis.call('HSETNX', KEYS[1], field, now())
-end
-unneed(KEYS[1], event)
-need(KEYS[1], KEYS[2], ARGV[1], needed)
-return 1`,
-);
-
-export async function noteDeath(redis: BatchRedis, definition: BatchDefinition): Promise<void> {
-  await note(redis, definition, 'death', { field: FIELD.diedAt });
-}
-
-/** Notes that every member has run, unless members were added since there were `total`, or the batch was cancelled. */
-export async function noteAttempted(redis: BatchRedis, definition: BatchDefinition, total: string): Promise<void> {
-  await note(redis, definition, 'attempted', { field: FIELD.attemptedAt, total });
-}
-
-/**
- * Notes that `attempted` cannot happen any more: a member that may never have run is missing, and nothing brings it
- * back.
- */
-export async function noteNeverAttempted(redis: BatchRedis, definition: BatchDefinition): Promise<void> {
-  await note(redis, definition, 'attempted', { field: '' });
-}
-
-async function note(
-  redis: BatchRedis,
-  { id, nonce, on }: BatchDefinition,
-  event: 'death' | 'attempted',
-  { field, total = '' }: { readonly field: string; readonly total?: string },
-): Promise<void> {
-  const keys = [batchKeys(redis, id).job, needsKey(redis)];
-  const needed = field === '' || on[event] === undefined ? '' : 'callbacks';
-  await redis.run(NOTE, [...keys, id, nonce, event, field, needed, total]);
 }

@@ -1,8 +1,8 @@
 import type { BatchLife } from './add-members.js';
+import { amend } from './amend.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_IS_CLOSED, LUA_NOW, LUA_WAKE, script } from './script.js';
-import { setField } from './set-field.js';
 
 /**
  * Records the seal and promotes the batch job in one step, so that a killed producer never leaves a sealed batch that
@@ -58,5 +58,5 @@ export async function wakeIfClosed(redis: BatchRedis, batchId: string): Promise<
 
 /** Gives a sign of life of an open batch's producer, although it adds nothing at the moment. */
 export async function touchBatch(redis: BatchRedis, { id, nonce }: BatchLife): Promise<void> {
-  await setField(redis, { id, nonce }, 'registeredAt');
+  await amend(redis, { id, nonce, time: FIELD.registeredAt });
 }

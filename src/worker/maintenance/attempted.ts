@@ -1,6 +1,7 @@
 import type { BatchContext } from '../../batch/batch-context.js';
+import { noteAttempted, noteNeverAttempted } from '../../record/amend.js';
 import { findMemberNotRun } from '../../record/attempted.js';
-import { batchesNeeding, noteAttempted, noteNeverAttempted } from '../../record/needs.js';
+import { batchesNeeding } from '../../record/needs.js';
 import { readSnapshot } from '../../record/snapshot.js';
 import { Round } from './round.js';
 import type { Service } from './service.js';

@@ -1,7 +1,8 @@
 import type { BatchContext } from '../../batch/batch-context.js';
 import { enqueueCallbacks } from '../../batch/enqueue.js';
 import { dueOf } from '../../model/rules.js';
-import { batchesNeeding, callbacksDone } from '../../record/needs.js';
+import { callbacksDone } from '../../record/amend.js';
+import { batchesNeeding } from '../../record/needs.js';
 import { readSnapshot, settleSnapshot } from '../../record/snapshot.js';
 import { Round } from './round.js';
 import type { Service, Turn } from './service.js';
