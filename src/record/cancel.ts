@@ -42,19 +42,33 @@ local function hasNoMembers(dependencies, batchId, nonce, prefix, batchesKey)
 end
 `;
 
+/** How much of a tree one command marks, in list entries; marking a child costs several. */
+const TREE_BUDGET = 1000;
+const COST_OF_A_CHILD = 8;
+
 /**
- * Lua: mark(queueKey, prefix, needsKey, id, nonce, reason) marks a batch as cancelled: from now on nothing can be added
- * to it, and `success` cannot fire. The batch needs maintenance until its pending members are gone, so that a crash of
- * the caller does no harm. An open batch is closed by it. With a nonce, only that life of the batch is marked. Returns
- * 'cancelled', 'cancelled before', 'finished' when there is nothing left to cancel, or 'not found'; and then the nonce.
- * `needsKey`: what the keys of the sets of needs begin with.
+ * Marks a batch as cancelled; then the child batches of cancelled batches, one bounded part. From then on nothing can
+ * be added to it, and `success` cannot fire. A batch that is marked needs maintenance until its pending members are
+ * gone, so that a crash of the caller does no harm. An open batch is closed by it. With a nonce, only that life of the
+ * batch is marked.
+ *
+ * KEYS: a batch job, which only says where in a cluster the others are; what the keys of the sets of needs begin with.
+ * ARGV: key prefix of the batches queue, key prefix of all queues; of the batch to be marked id or '', nonce or '',
+ * reason or ''; then per cancelled batch id, nonce, and the page in the list of its children.
+ * Returns outcome and nonce of the batch that was to be marked: 'cancelled', 'cancelled before', 'finished' when there
+ * is nothing left to cancel, or 'not found'; cursors, of as many of the others as it came to; children: ids and nonces,
+ * of those too that were cancelled before.
  */
-const LUA_MARK_CANCELLED = `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_NONCE}${LUA_HAS_NO_MEMBERS}
-local function mark(queueKey, prefix, needsKey, id, nonce, reason)
+const MARK_CANCELLED = script(
+  'markCancelled',
+  2,
+  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_NONCE}${LUA_HAS_NO_MEMBERS}${LUA_CHILDREN_ON}
+local queueKey, prefix, needsKey = ARGV[1], ARGV[2], KEYS[2]
+local function mark(id, nonce, reason)
   local key = queueKey .. id
   local batch = redis.call('HMGET', key, 'timestamp', '${FIELD.removal}', '${FIELD.cancelledAt}',
     '${FIELD.completedAt}')
-  local own = batch[1] and not batch[2] and nonceOf(key, id)
+  local own = batch[1] and not batch[2] and nonceOf(key)
   if not own or nonce ~= '' and nonce ~= own then
     return 'not found'
   elseif batch[3] then
@@ -72,66 +86,17 @@ local function mark(queueKey, prefix, needsKey, id, nonce, reason)
   end
   return 'cancelled', own
 end
-`;
-
-/**
- * Marks one batch; see LUA_MARK_CANCELLED.
- *
- * KEYS: batch job, what the keys of the sets of needs begin with.
- * ARGV: key prefix of the batches queue, key prefix of all queues, batch id, nonce or '', reason or ''.
- * Returns outcome, nonce.
- */
-const MARK_CANCELLED = script(
-  'markCancelled',
-  2,
-  `${LUA_FREES_MEMORY}${LUA_MARK_CANCELLED}
-local outcome, nonce = mark(ARGV[1], ARGV[2], KEYS[2], ARGV[3], ARGV[4], ARGV[5])
-return { 'outcome', outcome, 'nonce', nonce or '' }`,
-);
-
-export interface Marked {
-  readonly outcome: 'cancelled' | 'cancelled before' | 'finished' | 'not found';
-  /** The nonce of the batch; '' when there is no such batch. */
-  readonly nonce: string;
-}
-
-/** Marks a batch as cancelled: the given life of it or, without a nonce, the one that exists. */
-export async function markCancelled(
-  redis: BatchRedis,
-  batchId: string,
-  { reason = '', nonce = '' }: { readonly reason?: string | undefined; readonly nonce?: string | undefined },
-): Promise<Marked> {
-  const keys = [batchKeys(redis, batchId).job, needsKey(redis)];
-  const reply = await redis.run(MARK_CANCELLED, [
-    ...keys,
-    ...[batchesKey(redis, ''), redis.prefix, batchId, nonce, reason],
-  ]);
-  return named(reply) as unknown as Marked;
-}
-
-/** How much of a tree one command marks, in list entries; marking a child costs several. */
-const TREE_BUDGET = 1000;
-const COST_OF_A_CHILD = 8;
-
-/**
- * Marks the child batches of cancelled batches as cancelled, one bounded part.
- *
- * KEYS: what the keys of the sets of needs begin with. ARGV: key prefix of the batches queue, key prefix of all queues,
- * then per batch id, nonce, and the page in the list of its children.
- * Returns cursors, of as many batches as it came to; children: ids and nonces, of those too that were cancelled before.
- */
-const MARK_CHILDREN = script(
-  'markChildren',
-  1,
-  `${LUA_FREES_MEMORY}${LUA_MARK_CANCELLED}${LUA_CHILDREN_ON}
-local queueKey, prefix, needsKey = ARGV[1], ARGV[2], KEYS[1]
+local outcome, own
+if ARGV[3] ~= '' then
+  outcome, own = mark(ARGV[3], ARGV[4], ARGV[5])
+end
 local used, cursors, children = 0, {}, {}
 local function markPage(batchKey, cursor, reason)
   local ids, following = childrenOn(batchKey, cursor)
   for _, id in ipairs(ids) do
     used = used + 1
     if redis.call('SISMEMBER', batchKey .. ':dependencies', queueKey .. id) == 1 then
-      local isMarked, outcome, nonce = pcall(mark, queueKey, prefix, needsKey, id, '', reason)
+      local isMarked, outcome, nonce = pcall(mark, id, '', reason)
       used = used + ${COST_OF_A_CHILD}
       if isMarked and (outcome == 'cancelled' or outcome == 'cancelled before') then
         children[#children + 1] = id
@@ -141,7 +106,7 @@ local function markPage(batchKey, cursor, reason)
   end
   return following
 end
-for i = 3, #ARGV, 3 do
+for i = 6, #ARGV, 3 do
   if used >= ${TREE_BUDGET} then
     break
   end
@@ -157,8 +122,25 @@ for i = 3, #ARGV, 3 do
   end
   cursors[#cursors + 1] = cursor
 end
-return { 'cursors', cursors, 'children', children }`,
+return { 'outcome', outcome or '', 'nonce', own or '', 'cursors', cursors, 'children', children }`,
 );
+
+export interface Marked {
+  readonly outcome: 'cancelled' | 'cancelled before' | 'finished' | 'not found';
+  /** The nonce of the batch; '' when there is no such batch. */
+  readonly nonce: string;
+}
+
+/** Marks a batch as cancelled: the given life of it or, without a nonce, the one that exists. */
+export async function markCancelled(
+  redis: BatchRedis,
+  batchId: string,
+  { reason = '', nonce = '' }: { readonly reason?: string | undefined; readonly nonce?: string | undefined },
+): Promise<Marked> {
+  const keys = [batchKeys(redis, batchId).job, needsKey(redis)];
+  const args = [batchesKey(redis, ''), redis.prefix, batchId, nonce, reason];
+  return named(await redis.run(MARK_CANCELLED, [...keys, ...args])) as unknown as Marked;
+}
 
 /** Something that is read page by page, from the cursor '0' until the cursor is '0' again. */
 export interface Page {
@@ -177,8 +159,9 @@ export async function markChildren(
   redis: BatchRedis,
   pages: readonly TreePage[],
 ): Promise<Advance<TreePage, CancelledBatch>> {
-  const reply = await redis.run(MARK_CHILDREN, [
-    ...[needsKey(redis), batchesKey(redis, ''), redis.prefix],
+  const reply = await redis.run(MARK_CANCELLED, [
+    ...[batchKeys(redis, pages[0]?.batchId ?? '').job, needsKey(redis)],
+    ...[batchesKey(redis, ''), redis.prefix, '', '', ''],
     ...pages.flatMap(({ batchId, nonce, cursor }) => [batchId, nonce, cursor]),
   ]);
   const { cursors = [], children = [] } = named(reply) as Record<string, readonly string[]>;

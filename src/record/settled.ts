@@ -1,5 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, memberName } from './keys.js';
+import { jobData } from './outstanding.js';
 import { BYTES_PER_COMMAND, LUA_HASH_SLICE, LUA_OWN_REASON, script } from './script.js';
 
 export interface SettledMember {
@@ -38,30 +39,6 @@ end
 return { cursor, slice }`,
 );
 
-/**
- * Reads the data of the first of these jobs: of one at least, and of as many as have no more bytes than allowed.
- *
- * KEYS: processed or failed, which only says where in a cluster the jobs are. ARGV: bytes, keys of jobs.
- * Returns the data of each, '' without a job.
- */
-const DATA = script(
-  'data',
-  1,
-  `
-local bytes, data = tonumber(ARGV[1]), {}
-for i = 2, #ARGV do
-  bytes = bytes - redis.call('HSTRLEN', ARGV[i], 'data')
-  if bytes < 0 and i > 2 then
-    break
-  end
-  data[#data + 1] = redis.call('HGET', ARGV[i], 'data') or ''
-end
-return data`,
-);
-
-/** How many jobs one command reads the data of. */
-const JOBS_PER_COMMAND = 200;
-
 /** Which members to read, how many at a time, and whether with their jobs' data. */
 export interface Part {
   readonly which: 'dependencies' | 'processed' | 'failed';
@@ -83,32 +60,10 @@ export async function settledPage(
   const reply = await redis.run(SETTLED, [collection, cursor, count, BYTES_PER_COMMAND, prefix]);
   const [next, flat] = reply as [string, string[]];
   const settled = flat.flatMap((key, i) => (i % 2 === 0 ? [{ key, value: flat[i + 1] ?? '' }] : []));
-  const data = withData ? await dataOf(redis, collection, settled) : undefined;
-  return { cursor: next, members: settled.map((member) => ({ ...member, data: data?.get(member.key) })) };
-}
-
-/**
- * Reads the data of jobs that exist, by their keys. Child batches are left out: the data of a batch job is its
- * definition.
- */
-async function dataOf(
-  redis: BatchRedis,
-  collection: string,
-  members: readonly { readonly key: string }[],
-): Promise<ReadonlyMap<string, string>> {
-  const keys = members.flatMap(({ key }) => (memberName(redis.prefix, key).queue === redis.batchesQueue ? [] : [key]));
-  const data = new Map<string, string>();
-  for (let from = 0; from < keys.length; ) {
-    const some = keys.slice(from, from + JOBS_PER_COMMAND);
-    const found = (await redis.run(DATA, [collection, BYTES_PER_COMMAND, ...some])) as string[];
-    for (const [i, json] of found.entries()) {
-      if (json !== '') {
-        data.set(some[i] ?? '', json);
-      }
-    }
-    from += found.length;
-  }
-  return data;
+  // The data of a child batch is its definition.
+  const jobs = settled.flatMap(({ key }) => (memberName(redis.prefix, key).queue === redis.batchesQueue ? [] : key));
+  const data = withData ? await jobData(redis, collection, jobs) : undefined;
+  return { cursor: next, members: settled.map((member) => ({ ...member, data: data?.get(member.key) || undefined })) };
 }
 
 /**
