@@ -59,7 +59,7 @@ export class Emptying {
   }
 
   /** Sends one command. */
-  async goOn(): Promise<void> {
+  async step(): Promise<void> {
     if (this.#tree.length > 0) {
       const { pages, found } = await markChildren(this.#redis, this.#tree.slice(0, AT_ONCE));
       this.#tree = rest(this.#tree, pages);

@@ -1,8 +1,8 @@
 import type { BatchRedis } from './batch-redis.js';
-import { type Advance, type CancelledBatch, type EmptiedBatch, goOnAt, type Page } from './cancel.js';
+import { type Advance, type CancelledBatch, continuedAt, type EmptiedBatch, type Page } from './cancel.js';
 import { LUA_CANCEL_JOB } from './deferral.js';
 import { batchesKey, droppedKey, FIELD } from './keys.js';
-import { LUA_FREES_MEMORY, LUA_IS_OWN_CALLBACK, LUA_WAKE, named, script } from './script.js';
+import { LUA_FREES_MEMORY, LUA_IS_OWN_CALLBACK, LUA_WAKE, named, rowsOf, script } from './script.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 
 /** How many jobs one command looks at. It takes 2 to 3 ms of Redis's time when all of them are removed. */
@@ -109,18 +109,17 @@ export async function cancelMembers(
   ]);
   const { cursors = [], outstanding = [], flows = [] } = named(reply) as Record<string, readonly string[]>;
   return {
-    pages: goOnAt(pages, cursors).map((page, i) => ({ ...page, isOutstanding: outstanding[i] === '1' })),
+    pages: continuedAt(pages, cursors).map((page, i) => ({ ...page, isOutstanding: outstanding[i] === '1' })),
     found: flowRoots(flows),
   };
 }
 
 /** Parses a flat list of id, nonce and key. */
-export function flowRoots(flat: readonly string[]): FlowNode[] {
-  return flat.flatMap((batchId, i) =>
-    i % 3 === 0
-      ? [{ batchId, nonce: flat[i + 1] ?? '', key: flat[i + 2] ?? '', collection: 'dependencies' as const }]
-      : [],
-  );
+export function flowRoots(reply: unknown): FlowNode[] {
+  return rowsOf(reply, 3).map(([batchId = '', nonce = '', key = '']) => ({
+    ...{ batchId, nonce, key },
+    collection: 'dependencies',
+  }));
 }
 
 /** More levels than a flow can have that was added as one: a deeper chain is a circle made by hand. */
@@ -248,14 +247,9 @@ export async function cancelFlows(redis: BatchRedis, pages: readonly FlowPage[])
     ...pages.flatMap(({ batchId, nonce, key, collection, cursor }) => [batchId, nonce, key, collection, cursor]),
   ]);
   const { cursors = [], found = [] } = named(reply) as Record<string, readonly string[]>;
-  return { pages: goOnAt(pages, cursors), found: flowNodes(found) };
-}
-
-function flowNodes(flat: readonly string[]): FlowNode[] {
-  const nodes: FlowNode[] = [];
-  for (let i = 0; i + 3 < flat.length; i += 4) {
-    const [batchId = '', nonce = '', key = '', collection] = flat.slice(i, i + 4);
-    nodes.push({ batchId, nonce, key, collection: collection as FlowNode['collection'] });
-  }
-  return nodes;
+  const nodes = rowsOf(found, 4).map(([batchId = '', nonce = '', key = '', collection]) => ({
+    ...{ batchId, nonce, key },
+    collection: collection as FlowNode['collection'],
+  }));
+  return { pages: continuedAt(pages, cursors), found: nodes };
 }

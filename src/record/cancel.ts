@@ -13,6 +13,7 @@ import {
   LUA_SPLIT_KEY,
   LUA_WAKE,
   named,
+  rowsOf,
   script,
 } from './script.js';
 import { LUA_IS_STRANGER } from './strangers.js';
@@ -165,17 +166,15 @@ export async function markChildren(
     ...pages.flatMap(({ batchId, nonce, cursor }) => [batchId, nonce, cursor]),
   ]);
   const { cursors = [], children = [] } = named(reply) as Record<string, readonly string[]>;
-  return { pages: goOnAt(pages, cursors), found: cancelledBatches(children) };
+  return {
+    pages: continuedAt(pages, cursors),
+    found: rowsOf(children, 2).map(([batchId = '', nonce = '']) => ({ batchId, nonce })),
+  };
 }
 
 /** Returns the pages that a command has read, each with its next cursor. */
-export function goOnAt<P extends Page>(pages: readonly P[], cursors: readonly string[]): P[] {
+export function continuedAt<P extends Page>(pages: readonly P[], cursors: readonly string[]): P[] {
   return pages.slice(0, cursors.length).map((page, i) => ({ ...page, cursor: cursors[i] ?? '0' }));
-}
-
-/** Parses a flat list of ids and nonces. */
-function cancelledBatches(flat: readonly string[]): CancelledBatch[] {
-  return flat.flatMap((batchId, i) => (i % 2 === 0 ? [{ batchId, nonce: flat[i + 1] ?? '' }] : []));
 }
 
 /**

@@ -109,17 +109,19 @@ return claimQueue(KEYS[1], ARGV[1], ARGV[2]) or {}`,
 );
 
 /**
- * Makes this the queue that holds the batches of its prefix; returns what is in the way: the queue that holds them, or
- * a job of the application.
+ * Makes this the queue that holds the batches of its prefix, or returns what is in the way: the queue that holds them,
+ * or a job of the application.
  */
 export async function claimQueue(
   redis: BatchRedis,
-): Promise<{ readonly elsewhere: KeptElsewhere | undefined; readonly foreign: ForeignJob | undefined }> {
+): Promise<{ readonly elsewhere: KeptElsewhere } | { readonly foreign: ForeignJob } | undefined> {
   const keys = [batchesQueueKey(redis.prefix), redis.prefix, redis.batchesQueue, batchesKey(redis, '')];
   const reply = named(await redis.run(CLAIM, keys));
-  const { id, name } = named(reply.foreign ?? []);
-  const foreign = id === undefined ? undefined : { id: String(id), name: String(name) };
-  return { elsewhere: keptElsewhere(reply), foreign };
+  if (reply.foreign !== undefined) {
+    return { foreign: named(reply.foreign) as unknown as ForeignJob };
+  }
+  const elsewhere = keptElsewhere(reply);
+  return elsewhere && { elsewhere };
 }
 
 /** Parses the answer of LUA_CLAIM. */

@@ -1,7 +1,7 @@
 import type { AttachmentLink } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, jobKey, memberName } from './keys.js';
-import { LUA_NOW, script } from './script.js';
+import { LUA_NOW, rowsOf, script } from './script.js';
 
 /** A flow is not that deep: a longer line is a circle, made by hand. */
 const MOST_LEVELS = 1000;
@@ -10,7 +10,7 @@ const MOST_LEVELS = 1000;
  * Returns the keys of a job, of those above it in its flow, and at last of its batch's job; undefined outside of
  * batches.
  */
-export async function lineToBatch(redis: BatchRedis, job: string): Promise<readonly string[] | undefined> {
+export async function pathToBatch(redis: BatchRedis, job: string): Promise<readonly string[] | undefined> {
   const line: string[] = [];
   for (let key: string | null = job; key !== null && line.length < MOST_LEVELS; ) {
     line.push(key);
@@ -39,7 +39,7 @@ export async function failedBelow(redis: BatchRedis, key: string): Promise<reado
   do {
     const reply = await redis.command('ZSCAN', `${key}:unsuccessful`, cursor, 'COUNT', JOBS_PER_COMMAND);
     const [next, page] = reply as [string, string[]];
-    for (const job of page.filter((_, i) => i % 2 === 0)) {
+    for (const [job = ''] of rowsOf(page, 2)) {
       below.add(job);
     }
     cursor = next;

@@ -100,18 +100,6 @@ local function unneed(jobKey, ...)
 end
 `;
 
-/**
- * Lua: reads a page of one set. Returns the ids and the cursor of the next page: '0' at the end, as for the first page.
- * The sets are sorted sets with the score 0, so by id: such a page costs Redis half of what SSCAN takes.
- */
-export const LUA_NEED_PAGE = `
-local function needPage(indexKey, cursor, count)
-  local from = cursor == '0' and '-' or '(' .. cursor
-  local ids = redis.call('ZRANGEBYLEX', indexKey, from, '+', 'LIMIT', 0, count)
-  return ids, #ids == tonumber(count) and ids[#ids] or '0'
-end
-`;
-
 /** Lua: takes a batch out of all sets, before it is removed. */
 export const LUA_FORGET_NEEDS = `
 local function forgetNeeds(needsKey, id)
@@ -123,25 +111,52 @@ end
 
 /** With more dependencies than this, members are among them, and `complete` cannot be due. */
 const MOST_CALLBACKS = 100;
+/** How many batches one command asks together whether any of their members has failed. */
+const ASKED_TOGETHER = 100;
+/** How many batches of a page without failures are looked at closely: some of them have finished, and leave the set. */
+const TIDIED_PER_PAGE = 16;
 
 /**
  * Reads a page of one set, and returns the batches that need a step now. Batches that do not need it any more leave the
- * set.
+ * set. The sets are sorted sets with the score 0, so by id: such a page costs Redis half of what SSCAN takes.
  *
- * KEYS: the set, the batches queue's completed, failed. ARGV: cursor, count, key prefix of the batches queue, the word.
- * Returns cursor, due, broken (ids, each with what is wrong).
+ * Of the batches that wait for failures most are passed over: Redis keeps a `failed` hash only for a batch with a
+ * failure, so one EXISTS answers for many batches.
+ *
+ * KEYS: the set, the batches queue's completed, failed. ARGV: cursor, count, key prefix of the batches queue, the word,
+ * or 'failures' for two of them, number of the round, which says whose turn it is to be tidied.
+ * Returns cursor ('0' at the end, as for the first page), due, broken (ids, each with what is wrong).
  */
 const NEEDING = script(
   'needing',
   3,
-  `${LUA_NOW}${LUA_NEED}${LUA_NEED_PAGE}${LUA_LOOK_AT}
-local word, due = ARGV[4], {}
+  `${LUA_NOW}${LUA_NEED}${LUA_LOOK_AT}
+local cursor, count, queueKey, word, due = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], {}
+local function hasFailed(key, needs, isCancelled, isSealed)
+  local diedAt, cancelledChildren, policy, total = unpack(redis.call('HMGET', key, '${FIELD.diedAt}',
+    '${FIELD.cancelledChildren}', '${FIELD.policy}', '${FIELD.total}'))
+  local waitsForDeath = hasNeed(needs, 'death') and not diedAt
+  local hasPolicy = hasNeed(needs, 'policy') and not isCancelled
+  if not waitsForDeath and not hasPolicy then
+    return false
+  end
+  local failed = redis.call('HLEN', key .. ':failed')
+  if waitsForDeath and failed > tonumber(cancelledChildren or 0) then
+    return true
+  end
+  local limit, percent = string.match(policy or '', '^([^,]*),([^,]*)')
+  limit, percent = tonumber(limit), tonumber(percent)
+  return hasPolicy and failed > 0 and (limit and failed >= limit
+    or percent and isSealed and failed * 100 >= percent * tonumber(total or 0)) or nil
+end
 -- Returns false when the batch does not need this any more, true when it is to be attended to, and nil to wait.
-local function isDue(id, key, batch)
-  local needs, isRemoved, isSealed, isAbandoned, isCancelled = unpack(batch, 2, 6)
-  local isNeeded = hasNeed(needs, word) or hasNeed(needs, word .. '?')
+local function isDue(id, key)
+  local isThere, needs, isRemoved, isSealed, isAbandoned, isCancelled, attemptedAt = unpack(redis.call('HMGET', key,
+    'timestamp', '${FIELD.needs}', '${FIELD.removal}', '${FIELD.sealedAt}', '${FIELD.abandonedAt}',
+    '${FIELD.cancelledAt}', '${FIELD.attemptedAt}'))
+  local isNeeded = hasNeed(needs, word) or hasNeed(needs, word .. '?') or word == 'failures'
   local isLeft = hasNeed(needs, word .. '!')
-  if not batch[1] or not (isNeeded or isLeft) or isRemoved and word ~= 'removal' then
+  if not isThere or not (isNeeded or isLeft) or isRemoved and word ~= 'removal' then
     return false
   elseif word == 'removal' then
     return isRemoved ~= false
@@ -169,35 +184,56 @@ local function isDue(id, key, batch)
   if hasEnded then
     return false
   end
-  if word == 'attempted' and (batch[7] or isCancelled) then
+  if word == 'failures' then
+    return hasFailed(key, needs, isCancelled, isSealed)
+  end
+  if word == 'attempted' and (attemptedAt or isCancelled) then
     unneed(key, word)
     return false
   end
   return word ~= 'attempted' or isSealed ~= false or nil
 end
-local ids, cursor = needPage(KEYS[1], ARGV[1], ARGV[2])
-for _, id in ipairs(ids) do
-  lookAt(function()
-    local key = ARGV[3] .. id
-    local found = isDue(id, key, redis.call('HMGET', key, 'timestamp', '${FIELD.needs}', '${FIELD.removal}',
-      '${FIELD.sealedAt}', '${FIELD.abandonedAt}', '${FIELD.cancelledAt}', '${FIELD.attemptedAt}'))
-    if found then
-      due[#due + 1] = id
-    elseif found == false then
-      redis.call('ZREM', KEYS[1], id)
-    end
-  end, id)
+local function look(id)
+  local found = isDue(id, queueKey .. id)
+  if found then
+    due[#due + 1] = id
+  elseif found == false then
+    redis.call('ZREM', KEYS[1], id)
+  end
 end
-return { 'cursor', cursor, 'due', due, 'broken', broken }`,
+local ids = redis.call('ZRANGEBYLEX', KEYS[1], cursor == '0' and '-' or '(' .. cursor, '+', 'LIMIT', 0, count)
+local firstTidied = tonumber(ARGV[5]) * ${TIDIED_PER_PAGE} % math.max(#ids, 1)
+for from = 1, #ids, ${ASKED_TOGETHER} do
+  local to, failed = math.min(from + ${ASKED_TOGETHER - 1}, #ids), {}
+  for i = from, to do
+    failed[#failed + 1] = queueKey .. ids[i] .. ':failed'
+  end
+  local someFailed = word == 'failures' and redis.call('EXISTS', unpack(failed)) > 0
+  for i = from, to do
+    if word ~= 'failures' or (i - 1 - firstTidied) % #ids < ${TIDIED_PER_PAGE}
+      or someFailed and redis.call('EXISTS', failed[i - from + 1]) == 1 then
+      lookAt(look, ids[i])
+    end
+  end
+end
+return { 'cursor', #ids == count and ids[#ids] or '0', 'due', due, 'broken', broken }`,
 );
+
+/** What can be asked for in one look: one need, or those for which failures are counted. */
+export type NeedAskedFor = Exclude<Need, 'death' | 'policy'> | 'failures';
 
 /** Reads a page of the batches with this need, and returns those that are due now. */
 export async function batchesNeeding(
   redis: BatchRedis,
-  word: Exclude<Need, 'death' | 'policy'>,
-  { cursor, count }: { readonly cursor: string; readonly count: number },
+  what: NeedAskedFor,
+  { cursor, count, round = 0 }: { readonly cursor: string; readonly count: number; readonly round?: number },
 ): Promise<Look> {
   const ended = [batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
-  const keys = [needIndexKey(redis, INDEX_OF[word]), ...ended];
-  return parseLook(await redis.run(NEEDING, [...keys, cursor, count, batchesKey(redis, ''), word]));
+  const keys = [needIndexKey(redis, indexOf(what)), ...ended];
+  return parseLook(await redis.run(NEEDING, [...keys, cursor, count, batchesKey(redis, ''), what, round]));
+}
+
+/** Returns the set in which the batches with this need are. */
+export function indexOf(what: NeedAskedFor): NeedIndex {
+  return what === 'failures' ? what : INDEX_OF[what];
 }

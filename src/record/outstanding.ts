@@ -2,7 +2,7 @@ import type { JobFacts, JobState } from '../model/job-facts.js';
 import { plainReason } from '../model/rules.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
-import { BYTES_PER_COMMAND, LUA_BEGINNING, LUA_IS_CLOSED, LUA_SPLIT_KEY, script } from './script.js';
+import { BYTES_PER_COMMAND, LUA_BEGINNING, LUA_IS_CLOSED, LUA_SPLIT_KEY, rowsOf, script } from './script.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 
 /**
@@ -196,7 +196,7 @@ export async function outstandingPage(
       state,
       count: size,
       failing,
-      oldest: flat.flatMap((key, i) => (i % 2 === 0 ? [{ key, timestamp: Number(flat[i + 1]) }] : [])),
+      oldest: rowsOf(flat, 2).map(([key = '', timestamp]) => ({ key, timestamp: Number(timestamp) })),
     })),
   };
 }

@@ -1,7 +1,7 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, memberName } from './keys.js';
 import { jobData } from './outstanding.js';
-import { BYTES_PER_COMMAND, LUA_HASH_SLICE, LUA_OWN_REASON, script } from './script.js';
+import { BYTES_PER_COMMAND, LUA_HASH_SLICE, LUA_OWN_REASON, rowsOf, script } from './script.js';
 
 export interface SettledMember {
   readonly key: string;
@@ -59,7 +59,7 @@ export async function settledPage(
   const prefix = which === 'failed' ? redis.prefix : '';
   const reply = await redis.run(SETTLED, [collection, cursor, count, BYTES_PER_COMMAND, prefix]);
   const [next, flat] = reply as [string, string[]];
-  const settled = flat.flatMap((key, i) => (i % 2 === 0 ? [{ key, value: flat[i + 1] ?? '' }] : []));
+  const settled = rowsOf(flat, 2).map(([key = '', value = '']) => ({ key, value }));
   // The data of a child batch is its definition.
   const jobs = settled.flatMap(({ key }) => (memberName(redis.prefix, key).queue === redis.batchesQueue ? [] : key));
   const data = withData ? await jobData(redis, collection, jobs) : undefined;

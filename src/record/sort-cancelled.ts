@@ -1,5 +1,5 @@
 import type { BatchRedis } from './batch-redis.js';
-import { type Advance, type CancelledBatch, goOnAt, LUA_HAS_NO_MEMBERS, type Page } from './cancel.js';
+import { type Advance, type CancelledBatch, continuedAt, LUA_HAS_NO_MEMBERS, type Page } from './cancel.js';
 import { type FlowNode, flowRoots } from './cancel-members.js';
 import { LUA_DEFERRAL } from './deferral.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
@@ -112,7 +112,7 @@ export async function sortFailed(redis: BatchRedis, pages: readonly SortPage[]):
     nonce: nonces[i] ?? '',
     settled: (settled[i] ?? '') as SortPage['settled'],
   });
-  return { pages: goOnAt(pages, cursors).map(goOn), found: flowRoots(flows), failures: Number(failures) };
+  return { pages: continuedAt(pages, cursors).map(goOn), found: flowRoots(flows), failures: Number(failures) };
 }
 
 /**

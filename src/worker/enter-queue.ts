@@ -35,11 +35,10 @@ export async function enterQueue(context: BatchContext, { isClosing, onError }: 
 }
 
 async function checkQueue({ redis }: BatchContext): Promise<void> {
-  const { foreign, elsewhere } = await claimQueue(redis);
-  if (foreign !== undefined) {
-    throw foreignJobError(redis.batchesQueue, foreign);
-  }
-  if (elsewhere !== undefined) {
-    throw otherQueue('this BatchWorker', redis, elsewhere);
+  const obstacle = await claimQueue(redis);
+  if (obstacle !== undefined) {
+    throw 'foreign' in obstacle
+      ? foreignJobError(redis.batchesQueue, obstacle.foreign)
+      : otherQueue('this BatchWorker', redis, obstacle.elsewhere);
   }
 }
