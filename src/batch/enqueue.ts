@@ -8,7 +8,7 @@ import { enqueueInBatch } from '../record/enqueue-callbacks.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
 import { callbackJob } from './callbacks.js';
-import { newEntry, newJob, withTrace } from './member-jobs.js';
+import { isPlainJob, newEntry, newJob, withTrace } from './member-jobs.js';
 import { inProducerSpans, inTrace } from './trace.js';
 
 /** Enqueues the callbacks of this event that are due and not enqueued yet. Any process may call it at any time. */
@@ -82,5 +82,6 @@ function newCallback(
   const job = newJob(queue, name, data, options);
   const kind = due.event === 'success' ? 'fragile' : 'firm';
   const adding = { batchId: definition.id, jobIds: [due.jobId] };
-  return newEntry(context, job, { queue: due.queue, id: due.jobId, kind }, `of callback '${name}'`, adding);
+  const entry = { queue: due.queue, id: due.jobId, kind, isPlain: isPlainJob(job) };
+  return newEntry(context, job, entry, `of callback '${name}'`, adding);
 }

@@ -125,13 +125,16 @@ function memberJob(context: BatchContext, batch: BatchDefinition, member: Member
 }
 
 function memberEntry(context: BatchContext, { queue, name, id }: Member, job: Job, adding: Adding): NewJob {
-  const isPlain = isBullmqsOwn(job) && arePlain(job.opts);
-  return newEntry(context, job, { queue: queue.name, id, kind: 'member', isPlain }, `of job '${name}' (${id})`, adding);
+  const options = { queue: queue.name, id, kind: 'member', isPlain: isPlainJob(job) };
+  return newEntry(context, job, options, `of job '${name}' (${id})`, adding);
 }
 
-/** Whether nobody has changed how jobs of this class are made or serialised; BullMQ's own class extends none. */
-function isBullmqsOwn(job: Job): boolean {
-  return Object.getPrototypeOf(job.constructor) === Function.prototype;
+/**
+ * Whether BullMQ does nothing with a job but store it, and nobody has changed how jobs of its class are made or
+ * serialised; BullMQ's own class extends none.
+ */
+export function isPlainJob(job: Job): boolean {
+  return Object.getPrototypeOf(job.constructor) === Function.prototype && arePlain(job.opts);
 }
 
 /**

@@ -22,15 +22,15 @@ interface ProgressRow extends Pick<Counts, 'total' | 'succeeded' | 'failed' | 'p
 
 type Jobs = Pick<Counts, 'total' | 'pending'>;
 
-async function progressRow(context: BatchContext, { counts, ...standing }: Snapshot): Promise<ProgressRow> {
+function progressRow(snapshot: Snapshot, jobs: Jobs | undefined): ProgressRow {
+  const { counts, ended } = snapshot;
   const { total, succeeded, failed, pending } = counts;
-  const row = { total, succeeded, failed, pending, status: stateOf({ counts, ...standing }) };
-  const hasEnded = standing.ended !== undefined;
-  if (!standing.childCount) {
-    return { progress: progressOf(counts, hasEnded), ...row };
-  }
-  const jobs = await jobsBelow(context, standing.definition.id, counts);
-  return { progress: progressOf(jobs, hasEnded), ...row, jobs };
+  return {
+    progress: progressOf(jobs ?? counts, ended !== undefined),
+    ...{ total, succeeded, failed, pending },
+    status: stateOf(snapshot),
+    ...(jobs === undefined ? {} : { jobs }),
+  };
 }
 
 /**
@@ -75,8 +75,8 @@ export function lifeOf(snapshot: Snapshot): LogLine[] {
   return [...past.sort((a, b) => a.at - b.at), ...callbacks, ...line(ended && finishedAt, end, true)];
 }
 
-function timeOf(event: Snapshot['callbacks'][number]['event'], { diedAt, attemptedAt }: Snapshot): number {
-  const times = { death: diedAt, attempted: attemptedAt, complete: undefined, success: undefined };
+function timeOf(event: Snapshot['callbacks'][number]['event'], { diedAt, attemptedAt, completedAt }: Snapshot): number {
+  const times = { death: diedAt, attempted: attemptedAt, complete: completedAt, success: undefined };
   return times[event] ?? Date.now();
 }
 
@@ -98,13 +98,22 @@ export async function refreshRow(context: BatchContext, batchId: string): Promis
   return isWritten ? snapshot.definition.parentId : undefined;
 }
 
-/** Writes the row while holding the batch job's lock; a caller without the lock uses `refreshRow()`. */
+/**
+ * Writes the row while holding the batch job's lock; a caller without the lock uses `refreshRow()`. Unless the batch
+ * has child batches, whose rows are read first, the command is sent before this returns its promise.
+ */
 export async function writeRow(
   context: BatchContext,
   batchId: string,
   snapshot: Snapshot,
   token: string,
 ): Promise<boolean> {
-  const progress = await progressRow(context, snapshot);
-  return showRow(context.redis, batchId, { token, progress, log: lifeOf(snapshot) });
+  const jobs = snapshot.childCount ? await jobsBelow(context, batchId, snapshot.counts) : undefined;
+  const endedAt = snapshot.ended && snapshot.finishedAt;
+  return showRow(context.redis, batchId, {
+    token,
+    endedAt,
+    progress: progressRow(snapshot, jobs),
+    log: lifeOf(snapshot),
+  });
 }

@@ -44,21 +44,30 @@ local function isThere(key)
   end
   return redis.call('HEXISTS', KEYS[3], key) == 1 or redis.call('HEXISTS', KEYS[4], key) == 1
 end
+local wanted = {}
 for i = 1, jobCount do
-  local key = jobKeyAt(i)
-  if not isThere(key) then
+  if not isThere(jobKeyAt(i)) then
     if jobKindAt(i) == 'fragile' and version ~= request.version then
       return { 'state', 'changed' }
     end
-    local failure = storeJob(i)
-    if failure then
-      return { 'state', 'failed', 'error', failure }
-    end
-    if not string.find('\\n' .. enqueued .. '\\n', '\\n' .. key .. '\\n', 1, true) then
-      enqueued = enqueued == '' and key or enqueued .. '\\n' .. key
-      redis.call('HSET', KEYS[1], '${FIELD.enqueued}', enqueued)
-    end
+    wanted[#wanted + 1] = i
   end
+end
+local stored, failed, failure = 0, nil, nil
+if #wanted > 0 then
+  stored, failed, failure = storeJobs(wanted)
+end
+for n = 1, stored do
+  local key = jobKeyAt(wanted[n])
+  if not string.find('\\n' .. enqueued .. '\\n', '\\n' .. key .. '\\n', 1, true) then
+    enqueued = enqueued == '' and key or enqueued .. '\\n' .. key
+  end
+end
+if stored > 0 then
+  redis.call('HSET', KEYS[1], '${FIELD.enqueued}', enqueued)
+end
+if failed then
+  return { 'state', 'failed', 'error', failure }
 end
 return { 'state', 'enqueued' }`,
 );
@@ -73,6 +82,6 @@ export async function enqueueInBatch(
 ): Promise<Enqueued> {
   const { job, dependencies, processed, failed } = batchKeys(redis, id);
   const keys = [job, dependencies, processed, failed];
-  const { state, error } = named(await redis.runAdding(ENQUEUE_CALLBACKS, jobs, keys, { nonce, token, version }));
+  const { state, error } = named(await redis.runAdding(ENQUEUE_CALLBACKS, jobs, keys, { nonce, token, version }, jobs));
   return state === 'failed' ? { error: String(error) } : (state as Exclude<Enqueued, object>);
 }

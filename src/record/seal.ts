@@ -5,27 +5,32 @@ import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_IS_CLOSED, LUA_NOW, LUA_WAKE, script } from './script.js';
 
 /**
- * Records the seal and promotes the batch job in one step, so that a killed producer never leaves a sealed batch that
- * nothing wakes. Sealing again changes nothing, except that it wakes a batch job that a BatchWorker has put back to
- * 'delayed' meanwhile. Without a nonce it only does the latter, if the batch was sealed, abandoned or cancelled.
+ * Records the seal, and lets the batch job wait for the members or, when none is outstanding or it is a run's, run, in
+ * one step, so that a killed producer never leaves a sealed batch that nothing wakes. Sealing again changes nothing,
+ * except that it does so with a batch job that a BatchWorker has put back to 'delayed' meanwhile. Without a nonce it
+ * only wakes such a batch job, if the batch was sealed, abandoned or cancelled.
  *
- * KEYS: batch job. ARGV: batch id, key prefix of the batches queue, nonce or ''.
+ * KEYS: batch job, its dependencies. ARGV: batch id, key prefix of the batches queue, nonce or ''.
  * Returns 0 without this life of the batch, 2 for one that was abandoned and has failed for it, otherwise 1.
  */
 const SEAL = script(
   'seal',
-  1,
+  2,
   `${LUA_NOW}${LUA_WAKE}${LUA_IS_CLOSED}
-local nonce, isRemoved = unpack(redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.removal}'))
-if isRemoved or not nonce or ARGV[3] ~= '' and ARGV[3] ~= nonce then
+local nonce, isRemoved, roots = unpack(redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.removal}',
+  '${FIELD.roots}'))
+local isSealing = ARGV[3] ~= ''
+if isRemoved or not nonce or isSealing and ARGV[3] ~= nonce then
   return 0
 end
 local wasAbandoned = false
-if ARGV[3] ~= '' then
+if isSealing then
   redis.call('HSETNX', KEYS[1], '${FIELD.sealedAt}', now())
   wasAbandoned = redis.call('HDEL', KEYS[1], '${FIELD.abandonedAt}') == 1
 end
-if isClosed(KEYS[1]) and redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1]) then
+if isSealing and not roots and redis.call('SCARD', KEYS[2]) > 0 then
+  waitForMembers(ARGV[2], KEYS[1], ARGV[1])
+elseif isClosed(KEYS[1]) and redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1]) then
   wake(ARGV[2], KEYS[1], ARGV[1])
 end
 return wasAbandoned and redis.call('ZSCORE', ARGV[2] .. 'failed', ARGV[1]) and 2 or 1`,
@@ -34,7 +39,8 @@ return wasAbandoned and redis.call('ZSCORE', ARGV[2] .. 'failed', ARGV[1]) and 2
 export type Sealed = 'not found' | 'sealed' | 'to be revived';
 
 export async function sealBatch(redis: BatchRedis, { id, nonce }: BatchLife): Promise<Sealed> {
-  const reply = await redis.run(SEAL, [batchKeys(redis, id).job, id, batchesKey(redis, ''), nonce]);
+  const { job, dependencies } = batchKeys(redis, id);
+  const reply = await redis.run(SEAL, [job, dependencies, id, batchesKey(redis, ''), nonce]);
   return reply === 0 ? 'not found' : reply === 2 ? 'to be revived' : 'sealed';
 }
 
@@ -43,7 +49,8 @@ export async function sealBatch(redis: BatchRedis, { id, nonce }: BatchLife): Pr
  * that closed it while a BatchWorker held the batch job could not wake it.
  */
 export async function wakeIfClosed(redis: BatchRedis, batchId: string): Promise<void> {
-  await redis.run(SEAL, [batchKeys(redis, batchId).job, batchId, batchesKey(redis, ''), '']);
+  const { job, dependencies } = batchKeys(redis, batchId);
+  await redis.run(SEAL, [job, dependencies, batchId, batchesKey(redis, ''), '']);
 }
 
 /** Gives a sign of life of an open batch's producer, although it adds nothing at the moment. */

@@ -32,7 +32,7 @@ export interface StartableStage {
  * was thought to be before, or nil. Those that can never start are skipped: sealed as they are, empty. Returns those
  * that can start and have not. `isSkipping`: nothing starts any more in this run.
  */
-const LUA_REPORT = `${LUA_NOW}${LUA_WAKE}${LUA_PLAN_SLICE}
+export const LUA_REPORT = `${LUA_NOW}${LUA_WAKE}${LUA_PLAN_SLICE}
 local AFTER = { succeeded = '${FIELD.after.succeeded}', failed = '${FIELD.after.failed}',
   skipped = '${FIELD.after.skipped}' }
 local function verdictOf(key, rule)
@@ -82,6 +82,12 @@ local function isSkipping(runKey)
   local run = redis.call('HMGET', runKey, '${FIELD.skippedAt}', '${FIELD.abandonedAt}')
   return (run[1] or run[2]) and true or false
 end
+-- Tells those after a stage what it has come to.
+local function reportOutcome(queueKey, key, outcome)
+  local before, nextIds, runKey = unpack(redis.call('HMGET', key, '${FIELD.outcome}', '${FIELD.next}', 'parentKey'))
+  redis.call('HSET', key, '${FIELD.outcome}', outcome)
+  return report(queueKey, nextIds, before, outcome, isSkipping(runKey))
+end
 `;
 
 /**
@@ -96,9 +102,8 @@ const REPORT_OUTCOME = script(
   'reportOutcome',
   4,
   `${LUA_REPORT}
-local nonce, isRemoved, total, cancelledAt, before, nextIds, skippedAt, runKey = unpack(redis.call('HMGET', KEYS[1],
-  '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.total}', '${FIELD.cancelledAt}', '${FIELD.outcome}', '${FIELD.next}',
-  '${FIELD.skippedAt}', 'parentKey'))
+local nonce, isRemoved, total, cancelledAt, skippedAt = unpack(redis.call('HMGET', KEYS[1], '${FIELD.nonce}',
+  '${FIELD.removal}', '${FIELD.total}', '${FIELD.cancelledAt}', '${FIELD.skippedAt}'))
 local version = table.concat({ redis.call('SCARD', KEYS[2]), redis.call('HLEN', KEYS[3]), redis.call('HLEN', KEYS[4]),
   total or 0, cancelledAt or '' }, ' ')
 if nonce ~= ARGV[1] or isRemoved or redis.call('GET', KEYS[1] .. ':lock') ~= ARGV[2] or version ~= ARGV[3] then
@@ -107,8 +112,7 @@ end
 if ARGV[4] == 'skipped' and not skippedAt then
   return { 'state', 'changed' }
 end
-redis.call('HSET', KEYS[1], '${FIELD.outcome}', ARGV[4])
-return { 'state', 'reported', 'startable', report(ARGV[5], nextIds, before, ARGV[4], isSkipping(runKey)) }`,
+return { 'state', 'reported', 'startable', reportOutcome(ARGV[5], KEYS[1], ARGV[4]) }`,
 );
 
 /**
@@ -208,7 +212,7 @@ export async function beginRun(redis: BatchRedis, batchId: string, token: string
   }
 }
 
-function parseStartable(reply: unknown): StartableStage[] {
+export function parseStartable(reply: unknown): StartableStage[] {
   return (reply as readonly [definition: string, planLength: number, plan: readonly string[]][]).map(
     ([definition, planLength, plan]) => ({ definition: JSON.parse(definition), planLength, plan }),
   );
@@ -276,9 +280,8 @@ if redis.call('ZREM', queueKey .. 'completed', id) == 1 then
 end
 if request.how ~= 'whole' or redis.call('SCARD', KEYS[2]) == 0 then
   wake(queueKey, key, id)
-elseif redis.call('ZREM', queueKey .. 'delayed', id) == 1 then
-  redis.call('HSET', key, 'delay', 0)
-  redis.call('ZADD', queueKey .. 'waiting-children', now(), id)
+else
+  waitForMembers(queueKey, key, id)
 end
 return { 'state', 'started' }`,
 );

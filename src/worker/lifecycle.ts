@@ -8,10 +8,10 @@ import { refreshRow, writeRow } from '../batch/row.js';
 import { type BatchStatus, statusOf } from '../batch/status.js';
 import { BatchError } from '../errors.js';
 import { isFailedByCancel, nextStep, type Step } from '../model/rules.js';
-import type { CallbackSnapshot, Snapshot } from '../model/snapshot.js';
+import type { Snapshot } from '../model/snapshot.js';
 import type { Outcome } from '../model/workflow.js';
 import { wakeIfClosed } from '../record/seal.js';
-import { decideSnapshot } from '../record/snapshot.js';
+import { type Decision, decide } from '../record/snapshot.js';
 import { begin } from '../workflow/begin.js';
 import { fill } from '../workflow/fill.js';
 import { releaseNext } from '../workflow/release.js';
@@ -37,11 +37,12 @@ export async function runBatchJob(context: BatchContext, job: Job, token: string
   await prepare(context, job, token);
   let previous: Step['kind'] | undefined;
   for (;;) {
-    const snapshot = await decide(context, batchId, token);
-    if (snapshot === 'waiting') {
-      await waitForChildren(context, job, token);
+    const decision = await decideHeld(context, batchId, token);
+    if (decision === 'waiting') {
+      await waitForChildren(job, token);
       continue;
     }
+    const { snapshot } = decision;
     const step = nextStep(snapshot);
     switch (step.kind) {
       case 'await seal':
@@ -57,27 +58,27 @@ export async function runBatchJob(context: BatchContext, job: Job, token: string
         await announceDeath(context, batchId);
         break;
       case 'enqueue':
-        if (await enqueueCallbacks(context, snapshot, step.due, token)) {
-          await waitForChildren(context, job, token, withEnqueued(snapshot, step.due));
-        }
+        // The move is sent together with the callbacks. If they are not enqueued, nothing is outstanding, and the batch
+        // does not wait; if they come after the move, they find that the lock is gone.
+        await Promise.all([enqueueCallbacks(context, snapshot, step.due, token), waitForChildren(job, token)]);
         break;
       case 'succeed':
       case 'skip': {
-        if (!(await release(context, job, snapshot, step.kind === 'skip' ? 'skipped' : 'succeeded', token))) {
+        if (!(await release(context, job, decision, step.kind === 'skip' ? 'skipped' : 'succeeded', token))) {
           break;
         }
         const finished = ended(snapshot, 'completed');
-        await show(writeRow(context, batchId, finished, token));
+        await showLast(context, finished, token);
         return statusOf(batchId, finished);
       }
       case 'fail':
-        if (!(await release(context, job, snapshot, 'failed', token))) {
+        if (!(await release(context, job, decision, 'failed', token))) {
           break;
         }
         if (isFailedByCancel(snapshot)) {
           await reportCancel(context, snapshot.definition);
         }
-        await show(writeRow(context, batchId, { ...ended(snapshot, 'failed'), failedReason: step.reason }, token));
+        await showLast(context, { ...ended(snapshot, 'failed'), failedReason: step.reason }, token);
         throw failure(step.reason);
     }
     previous = step.kind;
@@ -109,14 +110,14 @@ async function prepare(context: BatchContext, job: Job, token: string): Promise<
 async function release(
   context: BatchContext,
   job: Job,
-  snapshot: Snapshot,
+  decision: Decision,
   outcome: Outcome,
   token: string,
 ): Promise<boolean> {
-  if (snapshot.definition.stage === undefined) {
+  if (decision.snapshot.definition.stage === undefined) {
     return true;
   }
-  const released = await releaseNext(context, snapshot, outcome, token);
+  const released = await releaseNext(context, decision, outcome, token);
   if (released === 'busy') {
     await later(job, token, BUSY_STAGE_MS);
   }
@@ -129,36 +130,19 @@ async function later(job: Job, token: string, ms: number): Promise<never> {
   throw new DelayedError();
 }
 
-/**
- * Ends the run if anything is outstanding, and brings the row up to date.
- *
- * @param snapshot the batch as it is now, if that is known: the row is sent together with the move, before it, because
- * the move gives the lock away.
- */
-async function waitForChildren(context: BatchContext, job: Job, token: string, snapshot?: Snapshot): Promise<void> {
-  const batchId = job.id ?? '';
-  const shown = snapshot && show(writeRow(context, batchId, snapshot, token));
-  const isWaiting = await job.moveToWaitingChildren(token);
-  await shown;
-  if (isWaiting) {
-    if (snapshot === undefined) {
-      await show(refreshRow(context, batchId));
-    }
-    throw new WaitingChildrenError();
+/** One for all runs: it tells BullMQ's worker that the job was moved, and its stack would cost more than the move. */
+const WAITING = new WaitingChildrenError();
+
+/** Ends the run if anything is outstanding. Maintenance brings the row of a batch that waits up to date. */
+async function waitForChildren(job: Job, token: string): Promise<void> {
+  if (await job.moveToWaitingChildren(token)) {
+    throw WAITING;
   }
 }
 
-function withEnqueued(snapshot: Snapshot, due: readonly CallbackSnapshot[]): Snapshot {
-  const isDue = new Set(due.map(({ jobId }) => jobId));
-  const callbacks = snapshot.callbacks.map((callback) =>
-    isDue.has(callback.jobId) ? { ...callback, state: 'enqueued' as const } : callback,
-  );
-  return { ...snapshot, callbacks };
-}
-
-async function decide(context: BatchContext, batchId: string, token: string): Promise<Snapshot | 'waiting'> {
-  const snapshot = await decideSnapshot(context.redis, batchId, token);
-  switch (snapshot) {
+async function decideHeld(context: BatchContext, batchId: string, token: string): Promise<Decision | 'waiting'> {
+  const decision = await decide(context.redis, batchId, token);
+  switch (decision) {
     case 'no batch':
       throw new NoBatchError(batchId, context.redis.batchesQueue);
     case 'lock lost':
@@ -171,7 +155,7 @@ async function decide(context: BatchContext, batchId: string, token: string): Pr
         batchId,
       });
     default:
-      return snapshot;
+      return decision;
   }
 }
 
@@ -221,7 +205,18 @@ function failure(reason: string): UnrecoverableError {
   return error;
 }
 
-/** Writes what people see. An error there must not keep the batch from going on. */
-async function show(row: Promise<unknown>): Promise<void> {
-  await row.catch(() => {});
+/**
+ * Writes what people see of a batch that ends. Of a batch without child batches the command is sent together with the
+ * one that ends the batch job. Redis may get it after that one, when it had to be sent again because Redis had
+ * forgotten the script: without the lock it writes nothing, and the row is written from a new snapshot. An error must
+ * not keep the batch from ending.
+ */
+async function showLast(context: BatchContext, snapshot: Snapshot, token: string): Promise<void> {
+  const { id } = snapshot.definition;
+  const row = writeRow(context, id, snapshot, token)
+    .then((isWritten) => (isWritten ? undefined : refreshRow(context, id)))
+    .catch(() => {});
+  if (snapshot.childCount) {
+    await row;
+  }
 }

@@ -1,6 +1,6 @@
 import type { BatchContext } from '../batch/batch-context.js';
-import type { Snapshot } from '../model/snapshot.js';
 import type { Outcome } from '../model/workflow.js';
+import type { Decision } from '../record/snapshot.js';
 import { reportOutcome, STARTED_AT_ONCE } from '../record/stages.js';
 import { startStartable } from './start-stage.js';
 
@@ -13,12 +13,12 @@ import { startStartable } from './start-stage.js';
  */
 export async function releaseNext(
   context: BatchContext,
-  { definition, version }: Pick<Snapshot, 'definition' | 'version'>,
+  { snapshot: { definition, version }, startable: found }: Decision,
   outcome: Outcome,
   token: string,
 ): Promise<'released' | 'changed' | 'busy'> {
+  let startable = found ?? (await reportOutcome(context.redis, definition, { token, version, outcome }));
   for (;;) {
-    const startable = await reportOutcome(context.redis, definition, { token, version, outcome });
     if (startable === 'changed') {
       return 'changed';
     }
@@ -29,5 +29,6 @@ export async function releaseNext(
     if (startable.length < STARTED_AT_ONCE) {
       return 'released';
     }
+    startable = await reportOutcome(context.redis, definition, { token, version, outcome });
   }
 }

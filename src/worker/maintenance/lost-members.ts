@@ -11,7 +11,7 @@ const ROWS_PER_SLICE = 5;
 /** What was found in the batch itself, without a look at its members. */
 export interface Found {
   readonly isClosed: boolean;
-  /** Whether the number of its dependencies has changed since the last look. */
+  /** Whether it was closed, or the number of its dependencies has changed, since the last look. */
   readonly hasMoved: boolean;
   /** Whether any of its members or callbacks has failed. */
   readonly hasFailures: boolean;

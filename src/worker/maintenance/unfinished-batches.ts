@@ -11,8 +11,8 @@ const BATCHES_PER_PAGE = 200;
  * which. All of them are handed over to `lostMembers`, because some of their members may be lost.
  */
 export function unfinishedBatches(context: BatchContext, intervalMs: number, lostMembers: LostMembers): Service {
-  /** The number of dependencies of each batch, in the last round and in this one. */
-  let [before, now] = [new Map<string, number>(), new Map<string, number>()];
+  /** How each batch stood in the last round and in this one: its number of dependencies, and whether it was closed. */
+  let [before, now] = [new Map<string, string>(), new Map<string, string>()];
   const readPage = (ranks: { readonly from: number; readonly to: number; readonly round: number }) => {
     if (ranks.from === 0) {
       [before, now] = [now, new Map()];
@@ -28,8 +28,9 @@ export function unfinishedBatches(context: BatchContext, intervalMs: number, los
       if (woken) {
         turn.repaired({ batchId, missing: 0, settled: 0, woken });
       }
-      now.set(batchId, outstanding);
-      lostMembers.add(batchId, { isClosed, hasMoved: before.get(batchId) !== outstanding, hasFailures });
+      const standing = `${outstanding} ${isClosed}`;
+      now.set(batchId, standing);
+      lostMembers.add(batchId, { isClosed, hasMoved: before.get(batchId) !== standing, hasFailures });
     },
     reset() {
       now.clear();
