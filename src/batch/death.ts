@@ -1,6 +1,7 @@
 import type { Snapshot } from '../model/snapshot.js';
 import { noteDeath } from '../record/amend.js';
-import { readSnapshot, searchFailures } from '../record/snapshot.js';
+import { searchFailures } from '../record/search-strangers.js';
+import { readSnapshot } from '../record/snapshot.js';
 import { sortCancelled } from '../record/sort-cancelled.js';
 import type { BatchContext } from './batch-context.js';
 import { enqueueDue } from './enqueue.js';

@@ -1,9 +1,11 @@
-import type { JobsOptions } from 'bullmq';
+import { createHash } from 'node:crypto';
+import type { Job, JobsOptions } from 'bullmq';
 import { BatchError } from '../errors.js';
-import type { BatchEvent } from '../model/definition.js';
+import type { BatchDefinition, BatchEvent } from '../model/definition.js';
 import { dueOf } from '../model/rules.js';
-import type { CallbackSnapshot, Snapshot } from '../model/snapshot.js';
+import { type CallbackSnapshot, type Counts, flawlessSnapshot, type Snapshot } from '../model/snapshot.js';
 import type { NewJob } from '../record/adding-lua.js';
+import type { PreparedCallbacks } from '../record/decide.js';
 import { enqueueInBatch } from '../record/enqueue-callbacks.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
@@ -58,6 +60,31 @@ export async function enqueueCallbacks(
       return enqueued === 'enqueued';
     }),
   );
+}
+
+/**
+ * Makes the callbacks that are due first if everything in a batch has gone well, from its job alone: the decide step can
+ * then enqueue them at once. It compares the definition, because people can edit the data of the job, and later `on()`
+ * changes both. With telemetry nothing is prepared: the spans belong to callbacks that are enqueued.
+ *
+ * @returns undefined when no callback is due then, or the data of the job is not that of a batch.
+ */
+export function prepareCallbacks(context: BatchContext, { id, data }: Job): PreparedCallbacks | undefined {
+  const definition: BatchDefinition = data;
+  if (context.telemetry !== undefined || definition?.id !== id || Object.keys(definition.on ?? {}).length === 0) {
+    return undefined;
+  }
+  try {
+    const flawless = flawlessSnapshot(definition);
+    const mark = `${definition.nonce}~total`;
+    const completedCounts = { ...flawless.counts, total: mark, succeeded: mark } as unknown as Counts;
+    const marked = { ...flawless, counts: completedCounts, completedCounts };
+    const jobs = dueOf(flawless).map((callback) => newCallback(context, marked, callback, undefined));
+    const sha1 = createHash('sha1').update(JSON.stringify(definition)).digest('hex');
+    return jobs.length === 0 ? undefined : { jobs, mark: JSON.stringify(mark), definition: sha1 };
+  } catch {
+    return undefined;
+  }
 }
 
 function newCallback(

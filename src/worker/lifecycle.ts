@@ -3,15 +3,15 @@ import type { BatchContext } from '../batch/batch-context.js';
 import { reportCancel } from '../batch/cancel.js';
 import { preparationOf } from '../batch/create.js';
 import { announceDeath } from '../batch/death.js';
-import { enqueueCallbacks } from '../batch/enqueue.js';
+import { enqueueCallbacks, prepareCallbacks } from '../batch/enqueue.js';
 import { refreshRow, writeRow } from '../batch/row.js';
 import { type BatchStatus, statusOf } from '../batch/status.js';
 import { BatchError } from '../errors.js';
 import { isFailedByCancel, nextStep, type Step } from '../model/rules.js';
 import type { Snapshot } from '../model/snapshot.js';
 import type { Outcome } from '../model/workflow.js';
+import { type Decision, decide, type PreparedCallbacks } from '../record/decide.js';
 import { wakeIfClosed } from '../record/seal.js';
-import { type Decision, decide } from '../record/snapshot.js';
 import { begin } from '../workflow/begin.js';
 import { fill } from '../workflow/fill.js';
 import { releaseNext } from '../workflow/release.js';
@@ -36,8 +36,10 @@ export async function runBatchJob(context: BatchContext, job: Job, token: string
   const batchId = job.id ?? '';
   await prepare(context, job, token);
   let previous: Step['kind'] | undefined;
+  let prepared = job.attemptsStarted === 1 ? prepareCallbacks(context, job) : undefined;
   for (;;) {
-    const decision = await decideHeld(context, batchId, token);
+    const decision = await decideHeld(context, job, token, prepared);
+    prepared = undefined;
     if (decision === 'waiting') {
       await waitForChildren(job, token);
       continue;
@@ -140,8 +142,27 @@ async function waitForChildren(job: Job, token: string): Promise<void> {
   }
 }
 
-async function decideHeld(context: BatchContext, batchId: string, token: string): Promise<Decision | 'waiting'> {
-  const decision = await decide(context.redis, batchId, token);
+function throwWaiting(error: unknown): void {
+  if (error === WAITING) {
+    throw error;
+  }
+}
+
+/**
+ * Decides, and enqueues what is prepared if everything has gone well. The move that is to follow then is sent together
+ * with it: if nothing is outstanding, it does nothing, or is refused.
+ */
+async function decideHeld(
+  context: BatchContext,
+  job: Job,
+  token: string,
+  prepared: PreparedCallbacks | undefined,
+): Promise<Decision | 'waiting'> {
+  const batchId = job.id ?? '';
+  const [decision] = await Promise.all([
+    decide(context.redis, batchId, token, prepared),
+    prepared && waitForChildren(job, token).catch(throwWaiting),
+  ]);
   switch (decision) {
     case 'no batch':
       throw new NoBatchError(batchId, context.redis.batchesQueue);

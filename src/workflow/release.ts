@@ -1,6 +1,6 @@
 import type { BatchContext } from '../batch/batch-context.js';
 import type { Outcome } from '../model/workflow.js';
-import type { Decision } from '../record/snapshot.js';
+import type { Decision } from '../record/decide.js';
 import { reportOutcome, STARTED_AT_ONCE } from '../record/stages.js';
 import { startStartable } from './start-stage.js';
 

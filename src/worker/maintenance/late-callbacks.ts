@@ -2,7 +2,8 @@ import type { BatchContext } from '../../batch/batch-context.js';
 import { enqueueCallbacks } from '../../batch/enqueue.js';
 import { dueOf } from '../../model/rules.js';
 import { callbacksDone } from '../../record/amend.js';
-import { readSnapshot, settleSnapshot } from '../../record/snapshot.js';
+import { settleSnapshot } from '../../record/decide.js';
+import { readSnapshot } from '../../record/snapshot.js';
 import { roundOfNeed } from './round.js';
 import type { Service, Turn } from './service.js';
 
