@@ -25,7 +25,7 @@ export interface Amendment {
   readonly timeOnce?: string;
   /** What the batch does not need any more, and what it needs from now on: words, separated by spaces. */
   readonly unneed?: string;
-  readonly need?: string;
+  readonly need?: string | undefined;
 }
 
 /** `gone`: there is no such batch, or no such life of it, or it is being removed. `changed`: it is not as expected. */
@@ -119,14 +119,13 @@ export async function callbacksDone(
   { id, nonce }: Pick<BatchDefinition, 'id' | 'nonce'>,
   { who, isRunning }: { readonly who: string; readonly isRunning: boolean },
 ): Promise<void> {
-  const done = { having: 'callbacks?', unneed: 'callbacks?', ...(isRunning ? { need: 'callbacks!' } : {}) };
-  await amend(redis, { id, nonce, leader: who, ...done });
+  const need = isRunning ? 'callbacks!' : undefined;
+  await amend(redis, { id, nonce, leader: who, having: 'callbacks?', unneed: 'callbacks?', need });
 }
 
 /** Notes a first failure, once, and replaces the need for it by the need for its callbacks. */
 export async function noteDeath(redis: BatchRedis, { id, nonce, on }: BatchDefinition): Promise<void> {
-  const callbacks = on.death === undefined ? {} : { need: 'callbacks' };
-  await amend(redis, { id, nonce, timeOnce: FIELD.diedAt, unneed: 'death', ...callbacks });
+  await amend(redis, { id, nonce, timeOnce: FIELD.diedAt, unneed: 'death', need: on.death && 'callbacks' });
 }
 
 /**
@@ -138,9 +137,9 @@ export async function noteAttempted(
   { id, nonce, on }: BatchDefinition,
   total: string,
 ): Promise<void> {
-  const callbacks = on.attempted === undefined ? {} : { need: 'callbacks' };
+  const need = on.attempted && 'callbacks';
   const expect = { [FIELD.total]: total, [FIELD.cancelledAt]: '' };
-  await amend(redis, { id, nonce, expect, timeOnce: FIELD.attemptedAt, unneed: 'attempted', ...callbacks });
+  await amend(redis, { id, nonce, expect, timeOnce: FIELD.attemptedAt, unneed: 'attempted', need });
 }
 
 /**

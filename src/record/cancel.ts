@@ -226,10 +226,11 @@ export interface EmptiedBatch extends CancelledBatch {
  * of the others was running then.
  */
 export async function noteEmptied(redis: BatchRedis, batches: readonly EmptiedBatch[]): Promise<void> {
-  const changes = batches.map(({ batchId: id, nonce, isOutstanding }) => ({
-    ...{ id, nonce, unneed: isOutstanding ? 'cancel' : 'cancel cancel!' },
-    ...(isOutstanding ? { need: 'cancel!' } : {}),
-  }));
+  const changes = batches.map(({ batchId: id, nonce, isOutstanding }) =>
+    isOutstanding
+      ? { id, nonce, having: 'cancel', unneed: 'cancel', need: 'cancel!' }
+      : { id, nonce, unneed: 'cancel cancel!' },
+  );
   await amendAll(redis, changes);
 }
 
