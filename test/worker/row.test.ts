@@ -315,6 +315,20 @@ describe('a batch job that somebody has changed by hand', () => {
     expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
   });
 
+  test('has the callbacks that it was created with, also when its data names others', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const batch = await users.createBatch({ on: { success: { name: 'publish' } } });
+    await batch.add('row', {});
+    const job = await batchesOf(testbed).getJob(batch.id);
+    await job?.updateData({ ...job.data, on: { success: [{ queue: 'users', name: 'another' }] } });
+    testbed.batchWorker();
+    const ran: string[] = [];
+    testbed.worker('users', async ({ name }) => void ran.push(name));
+    await batch.seal();
+    expect(await batch.waitUntilFinished()).toMatchObject({ state: 'succeeded', total: 1 });
+    expect(ran).toEqual(['row', 'publish']);
+  });
+
   test('is listed as what it is, also when its data has kept the id', async ({ testbed }) => {
     const users = testbed.queue('users');
     const batch = await users.addBatch({ description: 'Import', jobOptions: { attempts: 3 } }, []);
