@@ -66,8 +66,8 @@ end
  * ARGV: batch id, nonce ('' for any life), how, holder, '1' to take the members' jobs too; for a child batch also the
  *       key of the job whose child it is, and the key, nonce and holder of the batch whose removal takes it. `how`:
  *       'remove' if it has finished, 'force' in any case, 'expire' if it has had its time, with the members' jobs where
- *       it asks for that, 'continue' if it is marked, 'child' as a part of the batch above, and to the same extent; 'renew' and
- *       'release' only extend, or end, the lease of the holder.
+ *       it asks for that, 'continue' if it is marked, 'child' as a part of the batch above, and to the same extent;
+ *       'renew' and 'release' only extend, or end, the lease of the holder.
  * Returns outcome; with 'marked' also nonce, definition, and outstanding: how many dependencies there are. 'held':
  * another actor that is alive removes it, and takes what is asked for now, too. 'lost': the batch above is not
  * the caller's to remove any more.
