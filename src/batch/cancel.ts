@@ -5,7 +5,7 @@ import { type DroppedSearch, droppedQueues, searchDropped } from '../record/drop
 import type { BatchContext } from './batch-context.js';
 import { Emptying } from './emptying.js';
 
-interface Extent {
+interface CancelOptions {
   readonly reason: string | undefined;
   /** The nonce of the life of the batch that is meant. Default: the life that exists now. */
   readonly nonce?: string | undefined;
@@ -16,8 +16,8 @@ interface Extent {
  * members are taken out, maintenance continues. When the promise resolves, no job of the tree begins any more; running
  * jobs may end.
  */
-export async function cancelBatch(context: BatchContext, batchId: string, extent: Extent): Promise<void> {
-  const { outcome, nonce } = await markCancelled(context.redis, batchId, extent);
+export async function cancelBatch(context: BatchContext, batchId: string, options: CancelOptions): Promise<void> {
+  const { outcome, nonce } = await markCancelled(context.redis, batchId, options);
   if (outcome === 'not found') {
     throw new BatchNotFoundError(batchId);
   }
@@ -27,27 +27,21 @@ export async function cancelBatch(context: BatchContext, batchId: string, extent
   await emptyTree(context, { batchId, nonce });
 }
 
-/** Marks a batch as cancelled, and leaves taking out its members to maintenance. */
-export async function markIfPending(
-  context: BatchContext,
-  batchId: string,
-  reason: string | undefined,
-  nonce?: string,
-): Promise<void> {
-  await markCancelled(context.redis, batchId, { reason, nonce });
-}
-
 async function emptyTree(context: BatchContext, batch: CancelledBatch): Promise<void> {
   const emptying = new Emptying(context.redis, batch, { wholeTree: true });
   while (!emptying.isDone) {
-    await emptying.goOn();
+    await emptying.step();
   }
   await removeDropped(context);
 }
 
-/** Removes the jobs that were dropped, by a cancel or a removal, from the lists of their queues. */
-export async function removeDropped(context: BatchContext): Promise<void> {
-  for (let state = await removeDroppedSlice(context); state !== 'done'; ) {
+/**
+ * Removes the jobs that were dropped, by a cancel or a removal, from the lists of their queues, by so many commands at
+ * most.
+ */
+export async function removeDropped(context: BatchContext, commands = Number.POSITIVE_INFINITY): Promise<void> {
+  let state: DroppedState | 'done' | undefined;
+  for (let left = commands; left > 0 && state !== 'done'; left--) {
     state = await removeDroppedSlice(context, state);
   }
 }
@@ -69,7 +63,7 @@ export async function cancelSlice(
     const { what, nonce } = await lookAtCancelled(context.redis, batchId);
     return what === 'nothing' ? 'done' : new Emptying(context.redis, { batchId, nonce }, { task: what });
   }
-  await state.goOn();
+  await state.step();
   return state.isDone ? 'done' : state;
 }
 

@@ -1,5 +1,5 @@
 import type { Snapshot } from '../model/snapshot.js';
-import { noteDeath } from '../record/needs.js';
+import { noteDeath } from '../record/amend.js';
 import { searchFailures } from '../record/search-strangers.js';
 import { readSnapshot } from '../record/snapshot.js';
 import { sortCancelled } from '../record/sort-cancelled.js';
@@ -11,14 +11,14 @@ import { enqueueDue } from './enqueue.js';
  * noted as dead, all batches above it are: if the process is killed in between, nothing is left out.
  */
 export async function announceDeath(context: BatchContext, batchId: string): Promise<void> {
-  for (const { definition } of await deadLine(context, batchId)) {
+  for (const { definition } of await selfAndAncestors(context, batchId)) {
     await noteDeath(context.redis, definition);
     await enqueueDue(context, definition.id, 'death');
   }
 }
 
 /** Returns the batch and those above it, the topmost first. Returns none when the only failed jobs are not members. */
-async function deadLine(context: BatchContext, batchId: string): Promise<Snapshot[]> {
+async function selfAndAncestors(context: BatchContext, batchId: string): Promise<Snapshot[]> {
   const batch = await readSnapshot(context.redis, batchId);
   if (batch === undefined || !(await hasDied(context, batch))) {
     return [];

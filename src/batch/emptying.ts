@@ -7,13 +7,7 @@ import {
   type Page,
   type TreePage,
 } from '../record/cancel.js';
-import {
-  cancelFlows,
-  cancelMembers,
-  type FlowNode,
-  type FlowPage,
-  type MembersPage,
-} from '../record/cancel-members.js';
+import { type CancelPage, cancelMembers, type FlowNode, membersNode } from '../record/cancel-members.js';
 import { type SortPage, sortFailed } from '../record/sort-cancelled.js';
 
 /** How many batches, or jobs of flows, one command gets at most. */
@@ -36,9 +30,9 @@ export class Emptying {
   readonly #batches = new Set<string>();
   readonly #nodes = new Set<string>();
   #tree: TreePage[] = [];
-  #members: MembersPage[] = [];
+  #members: CancelPage[] = [];
   #failed: SortPage[] = [];
-  #flows: FlowPage[] = [];
+  #flows: CancelPage[] = [];
   #emptied: EmptiedBatch[] = [];
 
   /** Without the `wholeTree`, child batches are marked, and left to be emptied by themselves. */
@@ -59,7 +53,7 @@ export class Emptying {
   }
 
   /** Sends one command. */
-  async goOn(): Promise<void> {
+  async step(): Promise<void> {
     if (this.#tree.length > 0) {
       const { pages, found } = await markChildren(this.#redis, this.#tree.slice(0, AT_ONCE));
       this.#tree = rest(this.#tree, pages);
@@ -73,7 +67,7 @@ export class Emptying {
       this.#failed = rest(this.#failed, pages);
       this.#addNodes(found);
     } else if (this.#flows.length > 0) {
-      const { pages, found } = await cancelFlows(this.#redis, this.#flows.slice(0, AT_ONCE));
+      const { pages, found } = await cancelMembers(this.#redis, this.#flows.slice(0, AT_ONCE));
       this.#flows = rest(this.#flows, pages);
       this.#addNodes(found);
     } else {
@@ -94,7 +88,7 @@ export class Emptying {
     for (const batch of batches) {
       if (!this.#batches.has(batch.batchId)) {
         this.#batches.add(batch.batchId);
-        this.#members.push({ ...batch, cursor: '0', isOutstanding: false });
+        this.#members.push({ ...membersNode(this.#redis, batch), cursor: '0', isOutstanding: false });
         if (task === 'everything') {
           this.#tree.push({ ...batch, cursor: '0' });
           this.#failed.push({ ...batch, cursor: '0', settled: '' });
@@ -108,7 +102,7 @@ export class Emptying {
       const name = `${node.collection} ${node.key}`;
       if (!this.#nodes.has(name)) {
         this.#nodes.add(name);
-        this.#flows.push({ ...node, cursor: '0' });
+        this.#flows.push({ ...node, cursor: '0', isOutstanding: false });
       }
     }
   }

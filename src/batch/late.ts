@@ -1,9 +1,10 @@
 import { BatchNotFoundError } from '../errors.js';
 import type { BatchEvent, StoredCallback } from '../model/definition.js';
 import type { BatchLife } from '../record/add-members.js';
+import { needMaintenance } from '../record/amend.js';
 import { changeDefinition } from '../record/change-definition.js';
 import { outstandingChildren } from '../record/children.js';
-import { needMaintenance, needsOf } from '../record/needs.js';
+import { needsOf } from '../record/needs.js';
 import type { BatchContext } from './batch-context.js';
 import { enqueueDue } from './enqueue.js';
 import { newNonce } from './ids.js';

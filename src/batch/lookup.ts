@@ -3,7 +3,7 @@ import { BatchOptionsError } from '../errors.js';
 import { type BatchDefinition, isCallbackId } from '../model/definition.js';
 import { readDefinition } from '../record/change-definition.js';
 import { failuresOfJob } from '../record/earlier-failures.js';
-import { lineToBatch, linksAlong } from '../record/flow.js';
+import { linksAlong, pathToBatch } from '../record/flow.js';
 import { readSnapshot } from '../record/snapshot.js';
 import { checkKeys, checkName, checkObject, describe } from '../validation.js';
 import { Batch } from './batch.js';
@@ -74,7 +74,7 @@ async function lineFrom({ redis, batches }: BatchContext, job: JobLike): Promise
   if (queueKey === batches.qualifiedName) {
     return [key, above];
   }
-  const line = await lineToBatch(redis, above);
+  const line = await pathToBatch(redis, above);
   return line && [key, ...line];
 }
 

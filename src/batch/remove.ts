@@ -48,7 +48,7 @@ export async function continueRemoval(
   context: BatchContext,
   batchId: string,
   { slices = SLICES_PER_TURN }: { readonly slices?: number } = {},
-): Promise<Turn | 'not removed'> {
+): Promise<TurnOutcome | 'not removed'> {
   return turnOf(await new Remover(context, slices).remove(batchId, { how: 'continue' })) ?? 'not removed';
 }
 
@@ -62,15 +62,15 @@ export async function expireBatch(
   context: BatchContext,
   batchId: string,
   { slices = SLICES_PER_TURN }: { readonly slices?: number } = {},
-): Promise<Turn | 'kept'> {
+): Promise<TurnOutcome | 'kept'> {
   return turnOf(await new Remover(context, slices).remove(batchId, { how: 'expire' })) ?? 'kept';
 }
 
 /** The outcome of a turn of maintenance. */
-type Turn = 'done' | 'more' | 'held';
+type TurnOutcome = 'done' | 'more' | 'held';
 
 /** Returns the outcome of a turn; undefined for a batch that is not being removed. */
-function turnOf(removed: Removed): Turn | undefined {
+function turnOf(removed: Removed): TurnOutcome | undefined {
   switch (removed) {
     case 'done':
     case 'more':

@@ -1,10 +1,10 @@
 import type { Job } from 'bullmq';
 import { BatchError, BatchNotFoundError } from '../errors.js';
 import type { BatchDefinition } from '../model/definition.js';
+import { needMaintenance } from '../record/amend.js';
 import { noteEarlierFailures } from '../record/earlier-failures.js';
 import { failedBelow, reopenFlow } from '../record/flow.js';
 import { memberName } from '../record/keys.js';
-import { needAgain } from '../record/needs.js';
 import { claimRetry, unclaimRetry } from '../record/retry-claim.js';
 import { settledPages } from '../record/settled.js';
 import { readSnapshot } from '../record/snapshot.js';
@@ -144,7 +144,7 @@ export async function revive(context: BatchContext, batchId: string): Promise<vo
       await job.log(`${new Date().toISOString()} retried`).catch(() => {});
     }
     await retryIfFailed(job);
-    await needAgain(context.redis, batchId);
+    await needMaintenance(context.redis, batchId);
   }
 }
 

@@ -16,7 +16,7 @@ const FIND_NOT_RUN = script(
   'findMemberNotRun',
   2,
   `${LUA_SPLIT_KEY}${luaIsCallback(6)}
-local total = redis.call('HGET', KEYS[1], '${FIELD.total}') or '0'
+local total = redis.call('HGET', KEYS[1], '${FIELD.total}') or ''
 local function hasNotRun(key)
   local queueKey, id = splitKey(key, ARGV[5])
   if queueKey == ARGV[4] then

@@ -1,4 +1,5 @@
 import type { BatchLife } from './add-members.js';
+import { amendAll } from './amend.js';
 import type { BatchRedis } from './batch-redis.js';
 import { LUA_CHILDREN_ON } from './children.js';
 import { batchesKey, batchKeys, FIELD, needsKey } from './keys.js';
@@ -12,6 +13,7 @@ import {
   LUA_SPLIT_KEY,
   LUA_WAKE,
   named,
+  rowsOf,
   script,
 } from './script.js';
 import { LUA_IS_STRANGER } from './strangers.js';
@@ -41,19 +43,33 @@ local function hasNoMembers(dependencies, batchId, nonce, prefix, batchesKey)
 end
 `;
 
+/** How much of a tree one command marks, in list entries; marking a child costs several. */
+const TREE_BUDGET = 1000;
+const COST_OF_A_CHILD = 8;
+
 /**
- * Lua: mark(queueKey, prefix, needsKey, id, nonce, reason) marks a batch as cancelled: from now on nothing can be added
- * to it, and `success` cannot fire. The batch needs maintenance until its pending members are gone, so that a crash of
- * the caller does no harm. An open batch is closed by it. With a nonce, only that life of the batch is marked. Returns
- * 'cancelled', 'cancelled before', 'finished' when there is nothing left to cancel, or 'not found'; and then the nonce.
- * `needsKey`: what the keys of the sets of needs begin with.
+ * Marks a batch as cancelled; then the child batches of cancelled batches, one bounded part. From then on nothing can
+ * be added to it, and `success` cannot fire. A batch that is marked needs maintenance until its pending members are
+ * gone, so that a crash of the caller does no harm. An open batch is closed by it. With a nonce, only that life of the
+ * batch is marked.
+ *
+ * KEYS: a batch job, which only says where in a cluster the others are; what the keys of the sets of needs begin with.
+ * ARGV: key prefix of the batches queue, key prefix of all queues; of the batch to be marked id or '', nonce or '',
+ * reason or ''; then per cancelled batch id, nonce, and the page in the list of its children.
+ * Returns outcome and nonce of the batch that was to be marked: 'cancelled', 'cancelled before', 'finished' when there
+ * is nothing left to cancel, or 'not found'; cursors, of as many of the others as it came to; children: ids and nonces,
+ * of those too that were cancelled before.
  */
-const LUA_MARK_CANCELLED = `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_NONCE}${LUA_HAS_NO_MEMBERS}
-local function mark(queueKey, prefix, needsKey, id, nonce, reason)
+const MARK_CANCELLED = script(
+  'markCancelled',
+  2,
+  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_NONCE}${LUA_HAS_NO_MEMBERS}${LUA_CHILDREN_ON}
+local queueKey, prefix, needsKey = ARGV[1], ARGV[2], KEYS[2]
+local function mark(id, nonce, reason)
   local key = queueKey .. id
   local batch = redis.call('HMGET', key, 'timestamp', '${FIELD.removal}', '${FIELD.cancelledAt}',
     '${FIELD.completedAt}')
-  local own = batch[1] and not batch[2] and nonceOf(key, id)
+  local own = batch[1] and not batch[2] and nonceOf(key)
   if not own or nonce ~= '' and nonce ~= own then
     return 'not found'
   elseif batch[3] then
@@ -71,66 +87,17 @@ local function mark(queueKey, prefix, needsKey, id, nonce, reason)
   end
   return 'cancelled', own
 end
-`;
-
-/**
- * Marks one batch; see LUA_MARK_CANCELLED.
- *
- * KEYS: batch job, what the keys of the sets of needs begin with.
- * ARGV: key prefix of the batches queue, key prefix of all queues, batch id, nonce or '', reason or ''.
- * Returns outcome, nonce.
- */
-const MARK_CANCELLED = script(
-  'markCancelled',
-  2,
-  `${LUA_FREES_MEMORY}${LUA_MARK_CANCELLED}
-local outcome, nonce = mark(ARGV[1], ARGV[2], KEYS[2], ARGV[3], ARGV[4], ARGV[5])
-return { 'outcome', outcome, 'nonce', nonce or '' }`,
-);
-
-export interface Marked {
-  readonly outcome: 'cancelled' | 'cancelled before' | 'finished' | 'not found';
-  /** The nonce of the batch; '' when there is no such batch. */
-  readonly nonce: string;
-}
-
-/** Marks a batch as cancelled: the given life of it or, without a nonce, the one that exists. */
-export async function markCancelled(
-  redis: BatchRedis,
-  batchId: string,
-  { reason = '', nonce = '' }: { readonly reason?: string | undefined; readonly nonce?: string | undefined },
-): Promise<Marked> {
-  const keys = [batchKeys(redis, batchId).job, needsKey(redis)];
-  const reply = await redis.run(MARK_CANCELLED, [
-    ...keys,
-    ...[batchesKey(redis, ''), redis.prefix, batchId, nonce, reason],
-  ]);
-  return named(reply) as unknown as Marked;
-}
-
-/** How much of a tree one command marks, in list entries; marking a child costs several. */
-const TREE_BUDGET = 1000;
-const COST_OF_A_CHILD = 8;
-
-/**
- * Marks the child batches of cancelled batches as cancelled, one bounded part.
- *
- * KEYS: what the keys of the sets of needs begin with. ARGV: key prefix of the batches queue, key prefix of all queues,
- * then per batch id, nonce, and the page in the list of its children.
- * Returns cursors, of as many batches as it came to; children: ids and nonces, of those too that were cancelled before.
- */
-const MARK_CHILDREN = script(
-  'markChildren',
-  1,
-  `${LUA_FREES_MEMORY}${LUA_MARK_CANCELLED}${LUA_CHILDREN_ON}
-local queueKey, prefix, needsKey = ARGV[1], ARGV[2], KEYS[1]
+local outcome, own
+if ARGV[3] ~= '' then
+  outcome, own = mark(ARGV[3], ARGV[4], ARGV[5])
+end
 local used, cursors, children = 0, {}, {}
 local function markPage(batchKey, cursor, reason)
   local ids, following = childrenOn(batchKey, cursor)
   for _, id in ipairs(ids) do
     used = used + 1
     if redis.call('SISMEMBER', batchKey .. ':dependencies', queueKey .. id) == 1 then
-      local isMarked, outcome, nonce = pcall(mark, queueKey, prefix, needsKey, id, '', reason)
+      local isMarked, outcome, nonce = pcall(mark, id, '', reason)
       used = used + ${COST_OF_A_CHILD}
       if isMarked and (outcome == 'cancelled' or outcome == 'cancelled before') then
         children[#children + 1] = id
@@ -140,7 +107,7 @@ local function markPage(batchKey, cursor, reason)
   end
   return following
 end
-for i = 3, #ARGV, 3 do
+for i = 6, #ARGV, 3 do
   if used >= ${TREE_BUDGET} then
     break
   end
@@ -156,8 +123,25 @@ for i = 3, #ARGV, 3 do
   end
   cursors[#cursors + 1] = cursor
 end
-return { 'cursors', cursors, 'children', children }`,
+return { 'outcome', outcome or '', 'nonce', own or '', 'cursors', cursors, 'children', children }`,
 );
+
+export interface Marked {
+  readonly outcome: 'cancelled' | 'cancelled before' | 'finished' | 'not found';
+  /** The nonce of the batch; '' when there is no such batch. */
+  readonly nonce: string;
+}
+
+/** Marks a batch as cancelled: the given life of it or, without a nonce, the one that exists. */
+export async function markCancelled(
+  redis: BatchRedis,
+  batchId: string,
+  { reason = '', nonce = '' }: { readonly reason?: string | undefined; readonly nonce?: string | undefined },
+): Promise<Marked> {
+  const keys = [batchKeys(redis, batchId).job, needsKey(redis)];
+  const args = [batchesKey(redis, ''), redis.prefix, batchId, nonce, reason];
+  return named(await redis.run(MARK_CANCELLED, [...keys, ...args])) as unknown as Marked;
+}
 
 /** Something that is read page by page, from the cursor '0' until the cursor is '0' again. */
 export interface Page {
@@ -176,22 +160,21 @@ export async function markChildren(
   redis: BatchRedis,
   pages: readonly TreePage[],
 ): Promise<Advance<TreePage, CancelledBatch>> {
-  const reply = await redis.run(MARK_CHILDREN, [
-    ...[needsKey(redis), batchesKey(redis, ''), redis.prefix],
+  const reply = await redis.run(MARK_CANCELLED, [
+    ...[batchKeys(redis, pages[0]?.batchId ?? '').job, needsKey(redis)],
+    ...[batchesKey(redis, ''), redis.prefix, '', '', ''],
     ...pages.flatMap(({ batchId, nonce, cursor }) => [batchId, nonce, cursor]),
   ]);
   const { cursors = [], children = [] } = named(reply) as Record<string, readonly string[]>;
-  return { pages: goOnAt(pages, cursors), found: cancelledBatches(children) };
+  return {
+    pages: continuedAt(pages, cursors),
+    found: rowsOf(children, 2).map(([batchId = '', nonce = '']) => ({ batchId, nonce })),
+  };
 }
 
 /** Returns the pages that a command has read, each with its next cursor. */
-export function goOnAt<P extends Page>(pages: readonly P[], cursors: readonly string[]): P[] {
+export function continuedAt<P extends Page>(pages: readonly P[], cursors: readonly string[]): P[] {
   return pages.slice(0, cursors.length).map((page, i) => ({ ...page, cursor: cursors[i] ?? '0' }));
-}
-
-/** Parses a flat list of ids and nonces. */
-function cancelledBatches(flat: readonly string[]): CancelledBatch[] {
-  return flat.flatMap((batchId, i) => (i % 2 === 0 ? [{ batchId, nonce: flat[i + 1] ?? '' }] : []));
 }
 
 /**
@@ -206,19 +189,19 @@ const LOOK = script(
   1,
   `${LUA_NEED}${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}
 local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.cancelledAt}', '${FIELD.removal}',
-  '${FIELD.emptied}',
-  '${FIELD.deferred}')
+  '${FIELD.needs}', '${FIELD.deferred}')
+local isEmptied = hasNeed(batch[4], 'cancel!')
 local function isRunning(key)
   local queueKey, id = splitKey(key, ARGV[2])
   return redis.call('EXISTS', key .. ':lock') == 1 or queueKey and isListedAsActive(queueKey, id)
 end
 local hasEnded = redis.call('ZSCORE', ARGV[1] .. 'completed', ARGV[3])
   or redis.call('ZSCORE', ARGV[1] .. 'failed', ARGV[3])
-local what = batch[4] and 'members' or 'everything'
+local what = isEmptied and 'members' or 'everything'
 if not batch[1] or not batch[2] or batch[3] or hasEnded then
-  unneed(KEYS[1], 'cancel')
+  unneed(KEYS[1], 'cancel', 'cancel!')
   what = 'nothing'
-elseif batch[4] and batch[5] and isRunning(batch[5]) then
+elseif isEmptied and batch[5] and isRunning(batch[5]) then
   what = 'nothing'
 end
 return { 'what', what, 'nonce', batch[1] or '' }`,
@@ -232,38 +215,23 @@ export async function lookAtCancelled(
   return named(await redis.run(LOOK, args)) as { what: 'nothing' | 'everything' | 'members'; nonce: string };
 }
 
-/**
- * Notes that cancelled batches were gone through. Those without an outstanding job need nothing any more.
- *
- * KEYS: a batch job, which only says where in a cluster the others are. ARGV: key prefix of the batches queue, then per
- * batch id, nonce, and '1' when a job is outstanding.
- */
-const NOTE_EMPTIED = script(
-  'noteEmptied',
-  1,
-  `${LUA_FREES_MEMORY}${LUA_NEED}
-for i = 2, #ARGV, 3 do
-  local key = ARGV[1] .. ARGV[i]
-  if redis.call('HGET', key, '${FIELD.nonce}') == ARGV[i + 1] then
-    redis.call('HSET', key, '${FIELD.emptied}', 1)
-    if ARGV[i + 2] ~= '1' then
-      unneed(key, 'cancel')
-    end
-  end
-end`,
-);
-
 /** A cancelled batch that was gone through. */
 export interface EmptiedBatch extends CancelledBatch {
   /** Whether a job of the batch has still to end. */
   readonly isOutstanding: boolean;
 }
 
+/**
+ * Notes that cancelled batches were gone through. Those without an outstanding job need nothing any more; what is left
+ * of the others was running then.
+ */
 export async function noteEmptied(redis: BatchRedis, batches: readonly EmptiedBatch[]): Promise<void> {
-  await redis.run(NOTE_EMPTIED, [
-    ...[batchKeys(redis, batches[0]?.batchId ?? '').job, batchesKey(redis, '')],
-    ...batches.flatMap(({ batchId, nonce, isOutstanding }) => [batchId, nonce, isOutstanding ? '1' : '0']),
-  ]);
+  const changes = batches.map(({ batchId: id, nonce, isOutstanding }) =>
+    isOutstanding
+      ? { id, nonce, having: 'cancel', unneed: 'cancel', need: 'cancel!' }
+      : { id, nonce, unneed: 'cancel cancel!' },
+  );
+  await amendAll(redis, changes);
 }
 
 /** How many levels are climbed at most: by hand, people can make batches their own ancestors. */

@@ -1,30 +1,9 @@
 import type { BatchDefinition } from '../model/definition.js';
 import type { BatchLife } from './add-members.js';
+import { amend } from './amend.js';
 import type { BatchRedis } from './batch-redis.js';
-import { batchKeys, FIELD, needsKey } from './keys.js';
-import { LUA_NEED, type Need } from './needs.js';
-import { script } from './script.js';
-
-/**
- * KEYS: batch job, the index of needs. ARGV: batch id, the definition that was read, the new one, which people see in
- *       the job's data, what the batch needs from now on.
- * Returns 1, 0 when it has changed since, -1 when the batch is gone.
- */
-const REPLACE_DEFINITION = script(
-  'replaceDefinition',
-  2,
-  `${LUA_NEED}
-local definition, removed = unpack(redis.call('HMGET', KEYS[1], '${FIELD.definition}', '${FIELD.removal}'))
-if not definition or removed then
-  return -1
-end
-if definition ~= ARGV[2] then
-  return 0
-end
-redis.call('HSET', KEYS[1], '${FIELD.definition}', ARGV[3], 'data', ARGV[3])
-need(KEYS[1], KEYS[2], ARGV[1], ARGV[4])
-return 1`,
-);
+import { batchKeys, FIELD } from './keys.js';
+import type { Need } from './needs.js';
 
 /**
  * Reads the definition of a batch, also of one that is being removed. Returns undefined when there is no such batch.
@@ -58,10 +37,10 @@ export async function changeDefinition(
     if (after === before) {
       return true;
     }
-    const args = [job, needsKey(redis), id, stored, JSON.stringify(after), needs.join(' ')];
-    const replaced = await redis.run(REPLACE_DEFINITION, args);
-    if (replaced !== 0) {
-      return replaced === 1;
+    const expect = { [FIELD.definition]: stored };
+    const amended = await amend(redis, { id, nonce, expect, definition: JSON.stringify(after), need: needs.join(' ') });
+    if (amended !== 'changed') {
+      return amended === 'done';
     }
   }
 }

@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
-import { LUA_IS_CLOSED, named, script } from './script.js';
+import { LUA_IS_CLOSED, named, rowsOf, script } from './script.js';
 
 /*
  * The ids of child batches are listed in the hash of their parent, apart from its other members and in the order of
@@ -90,9 +90,7 @@ export async function* childrenOf(redis: BatchRedis, batchId: string): AsyncGene
   let page = '0';
   do {
     const reply = named(await redis.run(CHILDREN, [job, dependencies, processed, failed, page, batchesKey(redis, '')]));
-    const flat = reply.children as readonly string[];
-    for (let i = 0; i + 4 < flat.length; i += 5) {
-      const [id = '', collection, isClosed, timestamp, progress = ''] = flat.slice(i, i + 5);
+    for (const [id = '', collection, isClosed, timestamp, progress = ''] of rowsOf(reply.children, 5)) {
       const createdAt = Number(timestamp);
       yield { id, collection: collection as Collection, isClosed: isClosed === '1', createdAt, progress };
     }

@@ -1,6 +1,6 @@
 import { DEFAULT_BATCHES_QUEUE } from '../model/place.js';
 import type { BatchRedis } from './batch-redis.js';
-import { batchesQueueKey, FIELD, leaseKey } from './keys.js';
+import { batchesKey, batchesQueueKey, FIELD, leaseKey } from './keys.js';
 import { named, script } from './script.js';
 
 /** The queue that holds the batches of a prefix, and why it still does. */
@@ -55,13 +55,73 @@ local function claimQueue(nameKey, prefix, queue)
 end
 `;
 
-/** KEYS: the name of the batches queue. ARGV: key prefix, the queue. Returns what LUA_CLAIM does. */
-const CLAIM = script('claimQueue', 1, `${LUA_CLAIM}\nreturn claimQueue(KEYS[1], ARGV[1], ARGV[2])`);
+/** A job in the batches queue that is neither a batch nor a copy of one. */
+export interface ForeignJob {
+  readonly id: string;
+  readonly name: string;
+}
 
-/** Makes this the queue that holds the batches of its prefix, or returns the one that does. */
-export async function claimQueue(redis: BatchRedis): Promise<KeptElsewhere | undefined> {
-  const reply = await redis.run(CLAIM, [batchesQueueKey(redis.prefix), redis.prefix, redis.batchesQueue]);
-  return reply === null ? undefined : keptElsewhere(named(reply));
+/**
+ * How many jobs of each state are looked at, how many bytes the data of a copy may have, and how many are read in all.
+ */
+const EXAMINED = 10;
+const LARGEST_COPY = 100_000;
+const MOST_READ = 1_000_000;
+
+/**
+ * Makes this the queue that holds the batches of its prefix, unless a job that is no batch, and no copy of one, is
+ * among the first that wait or run in it: then it belongs to the application. What is not read is taken for a copy: the
+ * BatchWorker looks at each job once more before it runs it.
+ *
+ * KEYS: the name of the batches queue. ARGV: key prefix, the queue, its key prefix.
+ * Returns foreign (id, name), what LUA_CLAIM does, or nothing.
+ */
+const CLAIM = script(
+  'claimQueue',
+  1,
+  `${LUA_CLAIM}
+local left = ${MOST_READ}
+local function isCopy(key)
+  local size = redis.call('HSTRLEN', key, 'data')
+  if size > ${LARGEST_COPY} then
+    return false
+  end
+  left = left - size
+  if left < 0 then
+    return true
+  end
+  local data = redis.call('HGET', key, 'data') or ''
+  return string.find(data, '"nonce":"', 1, true) and string.find(data, '"on":', 1, true)
+end
+for _, state in ipairs({ 'wait', 'paused', 'active', 'delayed', 'prioritized' }) do
+  local isSet = state == 'delayed' or state == 'prioritized'
+  local ids = isSet and redis.call('ZRANGE', ARGV[3] .. state, 0, ${EXAMINED - 1})
+    or redis.call('LRANGE', ARGV[3] .. state, ${-EXAMINED}, -1)
+  for _, id in ipairs(ids) do
+    local key = ARGV[3] .. id
+    local name, nonce = unpack(redis.call('HMGET', key, 'name', '${FIELD.nonce}'))
+    if name and not nonce and not isCopy(key) then
+      return { 'foreign', { 'id', id, 'name', name } }
+    end
+  end
+end
+return claimQueue(KEYS[1], ARGV[1], ARGV[2]) or {}`,
+);
+
+/**
+ * Makes this the queue that holds the batches of its prefix, or returns what is in the way: the queue that holds them,
+ * or a job of the application.
+ */
+export async function claimQueue(
+  redis: BatchRedis,
+): Promise<{ readonly elsewhere: KeptElsewhere } | { readonly foreign: ForeignJob } | undefined> {
+  const keys = [batchesQueueKey(redis.prefix), redis.prefix, redis.batchesQueue, batchesKey(redis, '')];
+  const reply = named(await redis.run(CLAIM, keys));
+  if (reply.foreign !== undefined) {
+    return { foreign: named(reply.foreign) as unknown as ForeignJob };
+  }
+  const elsewhere = keptElsewhere(reply);
+  return elsewhere && { elsewhere };
 }
 
 /** Parses the answer of LUA_CLAIM. */

@@ -1,4 +1,4 @@
-const TOLD_BY_THE_CLIENT =
+const CLIENT_MESSAGES =
   /^Connection is closed|^Command timed out|^Command aborted|max retries per request|isn't writeable|^Socket|^Connection timeout|^The client is closed/i;
 
 /**
@@ -8,5 +8,5 @@ const TOLD_BY_THE_CLIENT =
  */
 export function isConnectionError(error: unknown): boolean {
   const { message = '', code } = error instanceof Error ? (error as NodeJS.ErrnoException) : {};
-  return typeof code === 'string' ? /^E[A-Z]+$|^UND_ERR/.test(code) : TOLD_BY_THE_CLIENT.test(message);
+  return typeof code === 'string' ? /^E[A-Z]+$|^UND_ERR/.test(code) : CLIENT_MESSAGES.test(message);
 }

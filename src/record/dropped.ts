@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { DROPPED_FIELD, droppedKey } from './keys.js';
-import { LUA_FREES_MEMORY, LUA_UNLINK_JOB, named, script } from './script.js';
+import { LUA_FREES_MEMORY, LUA_UNLINK_JOB, named, rowsOf, script } from './script.js';
 
 /*
  * Jobs that a cancel has dropped are settled, but still in the list of their queue, because finding one job in a list
@@ -77,10 +77,8 @@ export interface DroppedSearch {
 
 /** Returns the queues with dropped jobs in their lists, as searches that have not begun. */
 export async function droppedQueues(redis: BatchRedis): Promise<DroppedSearch[]> {
-  const flat = (await redis.command('HGETALL', droppedKey(redis))) as string[];
-  return flat.flatMap((queueKey, i) =>
-    i % 2 === 0 ? [{ queueKey, list: 'wait' as const, from: 0, left: Number(flat[i + 1]) }] : [],
-  );
+  const counts = rowsOf(await redis.command('HGETALL', droppedKey(redis)), 2);
+  return counts.map(([queueKey = '', left]) => ({ queueKey, list: 'wait', from: 0, left: Number(left) }));
 }
 
 /** Continues a search by one command. Returns what is left of it, or undefined at its end. */

@@ -64,11 +64,15 @@ return { #ids, expired }`,
 );
 
 /**
- * Returns the batches of a page of finished ones, by rank, that are to be removed; undefined past the last page. The
- * script that marks a batch decides again.
+ * Returns the batches of a page of finished ones, by rank, that are to be removed; `listed` is 0 past the last page.
+ * The script that marks a batch decides again.
  */
-export async function expiredBatches(redis: BatchRedis, from: number, to: number): Promise<string[] | undefined> {
+export async function expiredBatches(
+  redis: BatchRedis,
+  from: number,
+  to: number,
+): Promise<{ readonly listed: number; readonly due: readonly string[] }> {
   const ended = [batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
-  const [size, ids] = (await redis.run(EXPIRED, [...ended, from, to, batchesKey(redis, '')])) as [number, string[]];
-  return size === 0 ? undefined : ids;
+  const [listed, due] = (await redis.run(EXPIRED, [...ended, from, to, batchesKey(redis, '')])) as [number, string[]];
+  return { listed, due };
 }

@@ -1,40 +1,25 @@
 import type { AttachmentLink } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, jobKey, memberName } from './keys.js';
-import { LUA_NOW, script } from './script.js';
+import { LUA_NOW, rowsOf, script } from './script.js';
 
-/**
- * Finds the batch that a job inside of a flow belongs to: it climbs from job to parent until it comes to a batch job.
- *
- * KEYS: a job. ARGV: key prefix of the batches queue.
- * Returns the keys from this job on, ending with that of the batch job, or nil when there is none.
- */
-const CLIMB = script(
-  'climb',
-  1,
-  `
-local line, key = {}, KEYS[1]
--- A flow is not that deep: a longer line is a circle, made by hand.
-for _ = 1, 1000 do
-  line[#line + 1] = key
-  if string.sub(key, 1, #ARGV[1]) == ARGV[1] then
-    return line
-  end
-  key = redis.call('HGET', key, 'parentKey')
-  if not key then
-    return nil
-  end
-end
-return nil`,
-);
+/** A flow is not that deep: a longer line is a circle, made by hand. */
+const MOST_LEVELS = 1000;
 
 /**
  * Returns the keys of a job, of those above it in its flow, and at last of its batch's job; undefined outside of
  * batches.
  */
-export async function lineToBatch(redis: BatchRedis, key: string): Promise<readonly string[] | undefined> {
-  const line = (await redis.run(CLIMB, [key, batchesKey(redis, '')])) as readonly string[] | null;
-  return line ?? undefined;
+export async function pathToBatch(redis: BatchRedis, job: string): Promise<readonly string[] | undefined> {
+  const line: string[] = [];
+  for (let key: string | null = job; key !== null && line.length < MOST_LEVELS; ) {
+    line.push(key);
+    if (key.startsWith(batchesKey(redis, ''))) {
+      return line;
+    }
+    key = (await redis.command('HGET', key, 'parentKey')) as string | null;
+  }
+  return undefined;
 }
 
 /**
@@ -54,7 +39,7 @@ export async function failedBelow(redis: BatchRedis, key: string): Promise<reado
   do {
     const reply = await redis.command('ZSCAN', `${key}:unsuccessful`, cursor, 'COUNT', JOBS_PER_COMMAND);
     const [next, page] = reply as [string, string[]];
-    for (const job of page.filter((_, i) => i % 2 === 0)) {
+    for (const [job = ''] of rowsOf(page, 2)) {
       below.add(job);
     }
     cursor = next;

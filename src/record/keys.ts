@@ -109,8 +109,6 @@ export const FIELD = {
    * judged.
    */
   deferred: 'b:deferred',
-  /** Set when a cancelled batch was gone through completely: what is left of it was running then. */
-  emptied: 'b:emptied',
   /** How many child batches were created in it, and the beginning of the names of the fields that list them. */
   childCount: 'b:childCount',
   children: 'b:children:',

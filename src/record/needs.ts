@@ -1,6 +1,6 @@
-import type { BatchDefinition, BatchEvent, FailurePolicy } from '../model/definition.js';
+import type { BatchEvent, FailurePolicy } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
-import { batchesKey, batchKeys, FIELD, leaseKey, needsKey } from './keys.js';
+import { batchesKey, FIELD, needsKey } from './keys.js';
 import { type Look, parseLook } from './look.js';
 import { LUA_LOOK_AT, LUA_NOW, script } from './script.js';
 
@@ -57,7 +57,7 @@ export function needsOf(events: readonly BatchEvent[], policy: FailurePolicy | u
  * sets for them. The script that makes the batch need it calls this, so that a crash cannot leave a batch in need that
  * is in no set. `callbacks?` is a need that a leader works on, or worked on when it died. `callbacks!` is one of which
  * only `complete` is left, which shows when the members are settled. A script that needs it again writes `callbacks`
- * beside them.
+ * beside them. `cancel!`: the batch was gone through completely, and what is left of it was running then.
  */
 export const LUA_NEED = `
 local INDEX_OF = { ${Object.entries(INDEX_OF)
@@ -100,18 +100,6 @@ local function unneed(jobKey, ...)
 end
 `;
 
-/**
- * Lua: reads a page of one set. Returns the ids and the cursor of the next page: '0' at the end, as for the first page.
- * The sets are sorted sets with the score 0, so by id: such a page costs Redis half of what SSCAN takes.
- */
-export const LUA_NEED_PAGE = `
-local function needPage(indexKey, cursor, count)
-  local from = cursor == '0' and '-' or '(' .. cursor
-  local ids = redis.call('ZRANGEBYLEX', indexKey, from, '+', 'LIMIT', 0, count)
-  return ids, #ids == tonumber(count) and ids[#ids] or '0'
-end
-`;
-
 /** Lua: takes a batch out of all sets, before it is removed. */
 export const LUA_FORGET_NEEDS = `
 local function forgetNeeds(needsKey, id)
@@ -121,51 +109,54 @@ local function forgetNeeds(needsKey, id)
 end
 `;
 
-/** KEYS: batch job, what the keys of the sets begin with. ARGV: batch id, what it needs. */
-const NEED = script(
-  'need',
-  2,
-  `${LUA_NEED}
-local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removal}')
-if batch[1] and not batch[2] then
-  need(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
-end`,
-);
-
-/** Adds to what a batch needs from maintenance. */
-export async function needMaintenance(redis: BatchRedis, batchId: string, words: readonly Need[]): Promise<void> {
-  await redis.run(NEED, [batchKeys(redis, batchId).job, needsKey(redis), batchId, words.join(' ')]);
-}
-
-/**
- * Puts a batch that runs again after it had finished back into the sets of what it needs. To be called after the batch
- * job was retried; if the process dies before, the next look at the unfinished batches does it.
- */
-export async function needAgain(redis: BatchRedis, batchId: string): Promise<void> {
-  await needMaintenance(redis, batchId, []);
-}
-
 /** With more dependencies than this, members are among them, and `complete` cannot be due. */
 const MOST_CALLBACKS = 100;
+/** How many batches one command asks together whether any of their members has failed. */
+const ASKED_TOGETHER = 100;
+/** How many batches of a page without failures are looked at closely: some of them have finished, and leave the set. */
+const TIDIED_PER_PAGE = 16;
 
 /**
  * Reads a page of one set, and returns the batches that need a step now. Batches that do not need it any more leave the
- * set.
+ * set. The sets are sorted sets with the score 0, so by id: such a page costs Redis half of what SSCAN takes.
  *
- * KEYS: the set, the batches queue's completed, failed. ARGV: cursor, count, key prefix of the batches queue, the word.
- * Returns cursor, due, broken (ids, each with what is wrong).
+ * Of the batches that wait for failures most are passed over: Redis keeps a `failed` hash only for a batch with a
+ * failure, so one EXISTS answers for many batches.
+ *
+ * KEYS: the set, the batches queue's completed, failed. ARGV: cursor, count, key prefix of the batches queue, the word,
+ * or 'failures' for two of them, number of the round, which says whose turn it is to be tidied.
+ * Returns cursor ('0' at the end, as for the first page), due, broken (ids, each with what is wrong).
  */
 const NEEDING = script(
   'needing',
   3,
-  `${LUA_NOW}${LUA_NEED}${LUA_NEED_PAGE}${LUA_LOOK_AT}
-local word, due = ARGV[4], {}
+  `${LUA_NOW}${LUA_NEED}${LUA_LOOK_AT}
+local cursor, count, queueKey, word, due = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], {}
+local function hasFailed(key, needs, isCancelled, isSealed)
+  local diedAt, cancelledChildren, policy, total = unpack(redis.call('HMGET', key, '${FIELD.diedAt}',
+    '${FIELD.cancelledChildren}', '${FIELD.policy}', '${FIELD.total}'))
+  local waitsForDeath = hasNeed(needs, 'death') and not diedAt
+  local hasPolicy = hasNeed(needs, 'policy') and not isCancelled
+  if not waitsForDeath and not hasPolicy then
+    return false
+  end
+  local failed = redis.call('HLEN', key .. ':failed')
+  if waitsForDeath and failed > tonumber(cancelledChildren or 0) then
+    return true
+  end
+  local limit, percent = string.match(policy or '', '^([^,]*),([^,]*)')
+  limit, percent = tonumber(limit), tonumber(percent)
+  return hasPolicy and failed > 0 and (limit and failed >= limit
+    or percent and isSealed and failed * 100 >= percent * tonumber(total or 0)) or nil
+end
 -- Returns false when the batch does not need this any more, true when it is to be attended to, and nil to wait.
-local function isDue(id, key, batch)
-  local needs, isRemoved, isSealed, isAbandoned, isCancelled = unpack(batch, 2, 6)
-  local isNeeded = hasNeed(needs, word) or hasNeed(needs, word .. '?')
+local function isDue(id, key)
+  local isThere, needs, isRemoved, isSealed, isAbandoned, isCancelled, attemptedAt = unpack(redis.call('HMGET', key,
+    'timestamp', '${FIELD.needs}', '${FIELD.removal}', '${FIELD.sealedAt}', '${FIELD.abandonedAt}',
+    '${FIELD.cancelledAt}', '${FIELD.attemptedAt}'))
+  local isNeeded = hasNeed(needs, word) or hasNeed(needs, word .. '?') or word == 'failures'
   local isLeft = hasNeed(needs, word .. '!')
-  if not batch[1] or not (isNeeded or isLeft) or isRemoved and word ~= 'removal' then
+  if not isThere or not (isNeeded or isLeft) or isRemoved and word ~= 'removal' then
     return false
   elseif word == 'removal' then
     return isRemoved ~= false
@@ -193,121 +184,56 @@ local function isDue(id, key, batch)
   if hasEnded then
     return false
   end
-  if word == 'attempted' and (batch[7] or isCancelled) then
+  if word == 'failures' then
+    return hasFailed(key, needs, isCancelled, isSealed)
+  end
+  if word == 'attempted' and (attemptedAt or isCancelled) then
     unneed(key, word)
     return false
   end
   return word ~= 'attempted' or isSealed ~= false or nil
 end
-local ids, cursor = needPage(KEYS[1], ARGV[1], ARGV[2])
-for _, id in ipairs(ids) do
-  lookAt(function()
-    local key = ARGV[3] .. id
-    local found = isDue(id, key, redis.call('HMGET', key, 'timestamp', '${FIELD.needs}', '${FIELD.removal}',
-      '${FIELD.sealedAt}', '${FIELD.abandonedAt}', '${FIELD.cancelledAt}', '${FIELD.attemptedAt}'))
-    if found then
-      due[#due + 1] = id
-    elseif found == false then
-      redis.call('ZREM', KEYS[1], id)
-    end
-  end, id)
+local function look(id)
+  local found = isDue(id, queueKey .. id)
+  if found then
+    due[#due + 1] = id
+  elseif found == false then
+    redis.call('ZREM', KEYS[1], id)
+  end
 end
-return { 'cursor', cursor, 'due', due, 'broken', broken }`,
+local ids = redis.call('ZRANGEBYLEX', KEYS[1], cursor == '0' and '-' or '(' .. cursor, '+', 'LIMIT', 0, count)
+local firstTidied = tonumber(ARGV[5]) * ${TIDIED_PER_PAGE} % math.max(#ids, 1)
+for from = 1, #ids, ${ASKED_TOGETHER} do
+  local to, failed = math.min(from + ${ASKED_TOGETHER - 1}, #ids), {}
+  for i = from, to do
+    failed[#failed + 1] = queueKey .. ids[i] .. ':failed'
+  end
+  local someFailed = word == 'failures' and redis.call('EXISTS', unpack(failed)) > 0
+  for i = from, to do
+    if word ~= 'failures' or (i - 1 - firstTidied) % #ids < ${TIDIED_PER_PAGE}
+      or someFailed and redis.call('EXISTS', failed[i - from + 1]) == 1 then
+      lookAt(look, ids[i])
+    end
+  end
+end
+return { 'cursor', #ids == count and ids[#ids] or '0', 'due', due, 'broken', broken }`,
 );
+
+/** What can be asked for in one look: one need, or those for which failures are counted. */
+export type NeedAskedFor = Exclude<Need, 'death' | 'policy'> | 'failures';
 
 /** Reads a page of the batches with this need, and returns those that are due now. */
 export async function batchesNeeding(
   redis: BatchRedis,
-  word: Exclude<Need, 'death' | 'policy'>,
-  { cursor, count }: { readonly cursor: string; readonly count: number },
+  what: NeedAskedFor,
+  { cursor, count, round = 0 }: { readonly cursor: string; readonly count: number; readonly round?: number },
 ): Promise<Look> {
   const ended = [batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
-  const keys = [needIndexKey(redis, INDEX_OF[word]), ...ended];
-  return parseLook(await redis.run(NEEDING, [...keys, cursor, count, batchesKey(redis, ''), word]));
+  const keys = [needIndexKey(redis, indexOf(what)), ...ended];
+  return parseLook(await redis.run(NEEDING, [...keys, cursor, count, batchesKey(redis, ''), what, round]));
 }
 
-/**
- * KEYS: batch job, the lease, what the keys of the sets begin with.
- * ARGV: who leads, the batch's nonce, '1' when callbacks run that keep the batch from waking when its members are
- *       settled, so that `complete` is to be seen then, else '0', batch id. Takes 'callbacks' off what the batch needs,
- *       as far as it was attended to by the process that leads: another leader may have taken it up again meanwhile.
- */
-const CALLBACKS_DONE = script(
-  'callbacksDone',
-  3,
-  `${LUA_NEED}
-local nonce = redis.call('HGET', KEYS[1], '${FIELD.nonce}')
-if redis.call('GET', KEYS[2]) == ARGV[1] and nonce == ARGV[2] then
-  local needs = redis.call('HGET', KEYS[1], '${FIELD.needs}')
-  if hasNeed(needs, 'callbacks?') then
-    unneed(KEYS[1], 'callbacks?')
-    if ARGV[3] == '1' then
-      need(KEYS[1], KEYS[3], ARGV[4], 'callbacks!')
-    end
-  end
-end`,
-);
-
-export async function callbacksDone(
-  redis: BatchRedis,
-  { id, nonce }: Pick<BatchDefinition, 'id' | 'nonce'>,
-  { who, isRunning }: { readonly who: string; readonly isRunning: boolean },
-): Promise<void> {
-  const keys = [batchKeys(redis, id).job, leaseKey(redis), needsKey(redis)];
-  await redis.run(CALLBACKS_DONE, [...keys, who, nonce, isRunning ? '1' : '0', id]);
-}
-
-/**
- * Notes, once, when something was found to have happened to a batch, and replaces the need for it by the need for its
- * callbacks: they are enqueued although this process may die.
- *
- * KEYS: batch job, what the keys of the sets begin with.
- * ARGV: batch id, nonce, the event, the field that says when or '' when it cannot happen any more, what the batch needs
- * then, how many members there were or ''.
- * Returns 1, or 0 when this life of the batch is gone, or it has other members by now.
- */
-const NOTE = script(
-  'note',
-  2,
-  `${LUA_NOW}${LUA_NEED}
-local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.total}',
-  '${FIELD.cancelledAt}')
-local nonce, event, field, needed, total = unpack(ARGV, 2)
-if batch[1] ~= nonce or batch[2] or total ~= '' and (batch[4] or total ~= (batch[3] or '0')) then
-  return 0
-end
-if field ~= '' then
-  redis.call('HSETNX', KEYS[1], field, now())
-end
-unneed(KEYS[1], event)
-need(KEYS[1], KEYS[2], ARGV[1], needed)
-return 1`,
-);
-
-export async function noteDeath(redis: BatchRedis, definition: BatchDefinition): Promise<void> {
-  await note(redis, definition, 'death', { field: FIELD.diedAt });
-}
-
-/** Notes that every member has run, unless members were added since there were `total`, or the batch was cancelled. */
-export async function noteAttempted(redis: BatchRedis, definition: BatchDefinition, total: string): Promise<void> {
-  await note(redis, definition, 'attempted', { field: FIELD.attemptedAt, total });
-}
-
-/**
- * Notes that `attempted` cannot happen any more: a member that may never have run is missing, and nothing brings it
- * back.
- */
-export async function noteNeverAttempted(redis: BatchRedis, definition: BatchDefinition): Promise<void> {
-  await note(redis, definition, 'attempted', { field: '' });
-}
-
-async function note(
-  redis: BatchRedis,
-  { id, nonce, on }: BatchDefinition,
-  event: 'death' | 'attempted',
-  { field, total = '' }: { readonly field: string; readonly total?: string },
-): Promise<void> {
-  const keys = [batchKeys(redis, id).job, needsKey(redis)];
-  const needed = field === '' || on[event] === undefined ? '' : 'callbacks';
-  await redis.run(NOTE, [...keys, id, nonce, event, field, needed, total]);
+/** Returns the set in which the batches with this need are. */
+export function indexOf(what: NeedAskedFor): NeedIndex {
+  return what === 'failures' ? what : INDEX_OF[what];
 }

@@ -2,7 +2,7 @@ import type { JobFacts, JobState } from '../model/job-facts.js';
 import { plainReason } from '../model/rules.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
-import { BYTES_PER_COMMAND, LUA_BEGINNING, LUA_IS_CLOSED, LUA_SPLIT_KEY, script } from './script.js';
+import { BYTES_PER_COMMAND, LUA_BEGINNING, LUA_IS_CLOSED, LUA_SPLIT_KEY, rowsOf, script } from './script.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 
 /**
@@ -196,7 +196,7 @@ export async function outstandingPage(
       state,
       count: size,
       failing,
-      oldest: flat.flatMap((key, i) => (i % 2 === 0 ? [{ key, timestamp: Number(flat[i + 1]) }] : [])),
+      oldest: rowsOf(flat, 2).map(([key = '', timestamp]) => ({ key, timestamp: Number(timestamp) })),
     })),
   };
 }
@@ -205,30 +205,54 @@ export async function outstandingPage(
 const LONGEST_REASON = 1000;
 
 /**
- * Reads the facts of some jobs: of one at least, and of as many as have reasons of no more bytes than allowed.
+ * Reads the facts, or the data, of some jobs: of one at least, and of as many as have reasons, or data, of no more
+ * bytes than allowed.
  *
- * KEYS: batch job, which only says where in a cluster the jobs are. ARGV: prefix, bytes, keys of jobs.
- * Returns { state, { name, timestamp, atm, failedReason, registeredAt } } of each.
+ * KEYS: a key of the batch, which only says where in a cluster the jobs are. ARGV: prefix, bytes, 'facts' or 'data',
+ * keys of jobs.
+ * Returns of each { state, { name, timestamp, atm, failedReason, registeredAt } }; or its data, '' without a job.
  */
-const JOB_FACTS = script(
-  'jobFacts',
+const JOBS = script(
+  'jobs',
   1,
   `${LUA_JOB_STATE}${LUA_BEGINNING}
-local facts, bytes = {}, tonumber(ARGV[2])
-for i = 3, #ARGV do
-  bytes = bytes - redis.call('HSTRLEN', ARGV[i], 'failedReason')
-  if bytes < 0 and i > 3 then
+local found, bytes, wantsData = {}, tonumber(ARGV[2]), ARGV[3] == 'data'
+for i = 4, #ARGV do
+  bytes = bytes - redis.call('HSTRLEN', ARGV[i], wantsData and 'data' or 'failedReason')
+  if bytes < 0 and i > 4 then
     break
   end
-  local fields = redis.call('HMGET', ARGV[i], 'name', 'timestamp', 'atm', 'failedReason', '${FIELD.registeredAt}')
-  fields[4] = beginning(fields[4], ${LONGEST_REASON})
-  facts[#facts + 1] = { jobState(ARGV[1], ARGV[i]), fields }
+  if wantsData then
+    found[#found + 1] = redis.call('HGET', ARGV[i], 'data') or ''
+  else
+    local fields = redis.call('HMGET', ARGV[i], 'name', 'timestamp', 'atm', 'failedReason', '${FIELD.registeredAt}')
+    fields[4] = beginning(fields[4], ${LONGEST_REASON})
+    found[#found + 1] = { jobState(ARGV[1], ARGV[i]), fields }
+  end
 end
-return facts`,
+return found`,
 );
 
 /** How many jobs one command looks at. */
-const JOBS_PER_COMMAND = 50;
+const JOBS_PER_COMMAND = { facts: 50, data: 200 };
+
+async function readJobs<T>(
+  redis: BatchRedis,
+  what: keyof typeof JOBS_PER_COMMAND,
+  batchKey: string,
+  keys: readonly string[],
+): Promise<Map<string, T>> {
+  const found = new Map<string, T>();
+  const jobs = [...new Set(keys)];
+  for (let from = 0; from < jobs.length; from = found.size) {
+    const some = jobs.slice(from, from + JOBS_PER_COMMAND[what]);
+    const page = (await redis.run(JOBS, [batchKey, redis.prefix, BYTES_PER_COMMAND, what, ...some])) as T[];
+    for (const [i, job] of page.entries()) {
+      found.set(some[i] ?? '', job);
+    }
+  }
+  return found;
+}
 
 /** Reads the facts of these jobs, by their keys. */
 export async function jobFacts(
@@ -237,19 +261,18 @@ export async function jobFacts(
   keys: readonly string[],
 ): Promise<ReadonlyMap<string, JobFacts>> {
   const { job } = batchKeys(redis, batchId);
-  const facts = new Map<string, JobFacts>();
-  for (let from = 0; from < keys.length; ) {
-    const some = keys.slice(from, from + JOBS_PER_COMMAND);
-    const found = (await redis.run(JOB_FACTS, [job, redis.prefix, BYTES_PER_COMMAND, ...some])) as FactsReply;
-    for (const [i, [state, fields]] of found.entries()) {
-      facts.set(some[i] ?? '', parseFacts(state, fields));
-    }
-    from += found.length;
-  }
-  return facts;
+  const found = await readJobs<readonly [JobState, readonly (string | null)[]]>(redis, 'facts', job, keys);
+  return new Map([...found].map(([key, [state, fields]]) => [key, parseFacts(state, fields)]));
 }
 
-type FactsReply = readonly (readonly [JobState, readonly (string | null)[]])[];
+/** Reads the data of these jobs, as JSON, by their keys; '' of one that does not exist. */
+export function jobData(
+  redis: BatchRedis,
+  batchKey: string,
+  keys: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  return readJobs<string>(redis, 'data', batchKey, keys);
+}
 
 function parseFacts(state: JobState, fields: readonly (string | null)[]): JobFacts {
   const [name, timestamp, attempts, failedReason, registeredAt] = fields;

@@ -66,7 +66,8 @@ end
  * ARGV: batch id, nonce ('' for any life), how, holder, '1' to take the members' jobs too; for a child batch also the
  *       key of the job whose child it is, and the key, nonce and holder of the batch whose removal takes it. `how`:
  *       'remove' if it has finished, 'force' in any case, 'expire' if it has had its time, with the members' jobs where
- *       it asks for that, 'continue' if it is marked, 'child' as a part of the batch above, and to the same extent.
+ *       it asks for that, 'continue' if it is marked, 'child' as a part of the batch above, and to the same extent;
+ *       'renew' and 'release' only extend, or end, the lease of the holder.
  * Returns outcome; with 'marked' also nonce, definition, and outstanding: how many dependencies there are. 'held':
  * another actor that is alive removes it, and takes what is asked for now, too. 'lost': the batch above is not
  * the caller's to remove any more.
@@ -76,6 +77,14 @@ const BEGIN = script(
   5,
   `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_NEED}${LUA_FORGET_NEEDS}${LUA_REMOVAL}${LUA_EXPIRED}
 local id, how = ARGV[1], ARGV[3]
+if how == 'renew' or how == 'release' then
+  local own = holdRemoval(KEYS[1], ARGV[2], ARGV[4])
+  if own and how == 'release' then
+    own.ends = 0
+    writeRemoval(KEYS[1], own)
+  end
+  return { 'outcome', own and 'held' or 'lost' }
+end
 local asked = { holder = ARGV[4], members = ARGV[5] == '1', force = how == 'force' or how == 'child' }
 if how == 'child' then
   local above = holdRemoval(ARGV[7], ARGV[8], ARGV[9])
@@ -170,9 +179,9 @@ export type Begun =
   | { readonly outcome: 'not found' | 'not finished' | 'not removed' | 'held' | 'lost' };
 
 export async function beginRemoval(redis: BatchRedis, batchId: string, removal: Removal): Promise<Begun> {
-  const { job, dependencies } = batchKeys(redis, batchId);
-  const keys = [...[job, dependencies, batchesKey(redis, 'completed'), batchesKey(redis, 'failed')], needsKey(redis)];
-  const reply = named(await redis.run(BEGIN, [...keys, batchId, ...beginArguments(redis, removal)]));
+  const reply = named(
+    await redis.run(BEGIN, [...beginKeys(redis, batchId), batchId, ...beginArguments(redis, removal)]),
+  );
   if (reply.outcome !== 'marked') {
     return { outcome: reply.outcome as Exclude<Begun['outcome'], 'marked'> };
   }
@@ -182,6 +191,11 @@ export async function beginRemoval(redis: BatchRedis, batchId: string, removal: 
     definition: JSON.parse(reply.definition as string),
     outstanding: reply.outstanding as number,
   };
+}
+
+function beginKeys(redis: BatchRedis, batchId: string): string[] {
+  const { job, dependencies } = batchKeys(redis, batchId);
+  return [job, dependencies, batchesKey(redis, 'completed'), batchesKey(redis, 'failed'), needsKey(redis)];
 }
 
 function beginArguments(redis: BatchRedis, removal: Removal): string[] {
@@ -200,28 +214,12 @@ function beginArguments(redis: BatchRedis, removal: Removal): string[] {
   }
 }
 
-/**
- * Renews the lease of a removal, or releases it for the next process that comes to it, if the holder asks.
- *
- * KEYS: batch job. ARGV: nonce, holder, '1' to release it.
- */
-const RENEW = script(
-  'renewRemoval',
-  1,
-  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_REMOVAL}
-local removal = holdRemoval(KEYS[1], ARGV[1], ARGV[2])
-if removal and ARGV[3] == '1' then
-  removal.ends = 0
-  writeRemoval(KEYS[1], removal)
-end`,
-);
-
 /** Renews the lease of a removal while its holder works on batches further down. */
-export async function renewRemoval(redis: BatchRedis, { batchId, nonce, holder }: Hold): Promise<void> {
-  await redis.run(RENEW, [batchKeys(redis, batchId).job, nonce, holder, '0']);
+export async function renewRemoval(redis: BatchRedis, hold: Hold): Promise<void> {
+  await redis.run(BEGIN, [...beginKeys(redis, hold.batchId), hold.batchId, hold.nonce, 'renew', hold.holder]);
 }
 
 /** Releases a removal: the next process that comes to it continues. */
-export async function releaseRemoval(redis: BatchRedis, { batchId, nonce, holder }: Hold): Promise<void> {
-  await redis.run(RENEW, [batchKeys(redis, batchId).job, nonce, holder, '1']);
+export async function releaseRemoval(redis: BatchRedis, hold: Hold): Promise<void> {
+  await redis.run(BEGIN, [...beginKeys(redis, hold.batchId), hold.batchId, hold.nonce, 'release', hold.holder]);
 }

@@ -1,200 +1,168 @@
 import { callbackIdStarts } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
-import { batchesKey, batchKeys, FIELD, jobKey, memberName } from './keys.js';
-import { LUA_NOW, LUA_SPLIT_KEY, LUA_WAKE, luaIsCallback, named, script } from './script.js';
+import { batchesKey, FIELD, jobKey, memberName } from './keys.js';
+import { LUA_IS_CLOSED, LUA_NOW, LUA_SPLIT_KEY, LUA_WAKE, luaIsCallback, named, script } from './script.js';
 
 /** What one slice of a repair has found and mended. */
 export interface Repair {
-  /** Where the next slice of this batch's dependencies starts; '0' when this was the last one. */
+  /** Where the next slice of the same collection starts; '0' when this was the last one. */
   readonly cursor: string;
   /** Dependencies whose job is gone for good: they are missing from now on. */
   readonly missing: number;
-  /** Dependencies whose job had finished already: they are settled now. */
+  /** Members whose outcome was not recorded, or not any more: it is now. */
   readonly settled: number;
-  /** Whether the batch job was made to run. */
+  /** Whether the job was made to run. */
   readonly woken: boolean;
   /** The keys of dependencies that wait for jobs of their own: the roots of flows. */
   readonly flows: readonly string[];
+  /** How long the failure reasons were that the slice has read. */
+  readonly bytes: number;
 }
 
 /**
- * Mends the damage in one closed batch that no event tells, looking at some of its dependencies:
+ * Mends the damage that no event tells among the children of a batch job, or of a job of a flow in it, looking at some
+ * of them. Running it twice does no harm, because it acts on what it finds.
  *
- * - A dependency without a job is released, unless members were added so recently that its job may be on the way.
- * - A dependency whose job has finished is settled. BullMQ puts a failed or completed job that is added once more (a
- *   command that a reconnecting client sends twice) back into the dependencies, and would wait for it for ever.
+ * Of the dependencies of a closed batch:
+ *
+ * - One without a job is released, unless members were added so recently that its job may be on the way.
+ * - One whose job has finished is settled. BullMQ puts a failed or completed job that is added once more (a command
+ *   that a reconnecting client sends twice) back into the dependencies, and would wait for it for ever.
  * - A child with another prefix, which was attached by hand, is released when its job is gone, and otherwise left.
  *
- * A batch that waits for nothing then is woken. Running the script twice does no harm, because it acts on what it
- * finds.
+ * A job of a flow is released from children that vanished, as BullMQ does when a child is removed. A job that waits for
+ * nothing then is woken.
  *
- * KEYS: batch job, its dependencies, processed, failed.
- * ARGV: batch id, key prefix of the batches queue, cursor, how many dependencies to look at, ms for which a dependency
- * may be without a job, key prefix of all queues, then what the ids of the batch's own callbacks begin with.
- * Returns cursor, missing, settled, woken, flows (the keys of their roots).
+ * Of the failed members of a batch, those that were retried are put right. BullMQ usually moves them back into the
+ * dependencies in the step that retries them. `queue.retryJobs()` does not before 6.3.15: then the member runs outside
+ * of its batch, and its outcome is never recorded.
+ *
+ * KEYS: the job, its dependencies, processed, failed.
+ * ARGV: its id, key prefix of its queue, that of the batches queue, that of all queues, 'dependencies' or 'failed',
+ * cursor, how many to look at, ms for which a dependency of a batch may be without a job, then what the ids of the
+ * batch's own callbacks begin with.
+ * Returns cursor, missing, settled, woken, flows (the keys of their roots), bytes.
  */
 const REPAIR = script(
   'repair',
   4,
-  `${LUA_NOW}${LUA_WAKE}${LUA_SPLIT_KEY}${luaIsCallback(7)}
-local batch = redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}', '${FIELD.registeredAt}', '${FIELD.abandonedAt}',
-  '${FIELD.cancelledAt}', '${FIELD.removal}')
-local isClosed = batch[1] or batch[3] or batch[4]
-if batch[5] or not isClosed then
-  return { 'cursor', '0', 'missing', 0, 'settled', 0, 'woken', 0, 'flows', {} }
+  `${LUA_NOW}${LUA_WAKE}${LUA_SPLIT_KEY}${LUA_IS_CLOSED}${luaIsCallback(9)}
+local id, queueKey, batchesQueue, prefix, collection = unpack(ARGV)
+local isBatch = queueKey == batchesQueue
+local missing, settled, bytes, flows = 0, 0, 0, {}
+local function answer(cursor, woken)
+  return { 'cursor', cursor, 'missing', missing, 'settled', settled, 'woken', woken, 'flows', flows, 'bytes', bytes }
 end
-local isQuiet = now() - tonumber(batch[2] or 0) >= tonumber(ARGV[5])
-local missing, settled, flows = 0, 0, {}
-local function release(key, id)
+local registeredAt, cancelledAt, isRemoved, timestamp = unpack(redis.call('HMGET', KEYS[1], '${FIELD.registeredAt}',
+  '${FIELD.cancelledAt}', '${FIELD.removal}', 'timestamp'))
+if not timestamp or isRemoved or isBatch and collection == 'dependencies' and not isClosed(KEYS[1]) then
+  return answer('0', 0)
+end
+local function recordSuccess(key)
+  redis.call('HSET', KEYS[3], key, redis.call('HGET', key, 'returnvalue') or 'null')
+  redis.call('HDEL', KEYS[4], key)
+  redis.call('SREM', KEYS[2], key)
+  settled = settled + 1
+end
+
+if collection == 'failed' then
+  local page = redis.call('HSCAN', KEYS[4], ARGV[6], 'COUNT', ARGV[7])
+  for i = 1, #page[2], 2 do
+    local key = page[2][i]
+    bytes = bytes + #page[2][i + 1]
+    local memberQueue, memberId = splitKey(key, prefix)
+    -- One with another prefix was attached by hand, and may be on another node of a cluster.
+    if memberQueue and redis.call('HGET', key, 'parentKey') == KEYS[1]
+      and not redis.call('ZSCORE', memberQueue .. 'failed', memberId) then
+      if redis.call('ZSCORE', memberQueue .. 'completed', memberId) then
+        recordSuccess(key)
+      else
+        redis.call('HDEL', KEYS[4], key)
+        redis.call('SADD', KEYS[2], key)
+        settled = settled + 1
+      end
+    end
+  end
+  return answer(page[1], 0)
+end
+
+local isQuiet = not isBatch or now() - tonumber(registeredAt or 0) >= tonumber(ARGV[8])
+local function release(key, memberId)
   local removed = redis.call('SREM', KEYS[2], key)
   -- A callback that is gone is enqueued again: it is due. A member that was never added to a cancelled batch is no
   -- loss.
-  if isCallback(id) then
+  if isBatch and memberId and isCallback(memberId) then
     return
-  elseif batch[4] then
+  elseif isBatch and cancelledAt then
     redis.call('HINCRBY', KEYS[1], '${FIELD.cancelled}', removed)
   else
     missing = missing + removed
   end
 end
-local function settle(key, queueKey, id)
-  if redis.call('ZSCORE', queueKey .. 'completed', id) then
-    redis.call('SREM', KEYS[2], key)
-    redis.call('HDEL', KEYS[4], key)
-    redis.call('HSET', KEYS[3], key, redis.call('HGET', key, 'returnvalue') or 'null')
-    settled = settled + 1
-  elseif redis.call('ZSCORE', queueKey .. 'failed', id) then
+local function settle(key, memberQueue, memberId)
+  if redis.call('ZSCORE', memberQueue .. 'completed', memberId) then
+    recordSuccess(key)
+  elseif redis.call('ZSCORE', memberQueue .. 'failed', memberId) then
     redis.call('SREM', KEYS[2], key)
     redis.call('HSET', KEYS[4], key, redis.call('HGET', key, 'failedReason') or '')
     settled = settled + 1
   end
 end
-local page = redis.call('SSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])
+local page = redis.call('SSCAN', KEYS[2], ARGV[6], 'COUNT', ARGV[7])
 for _, key in ipairs(page[2]) do
-  local queueKey, id = splitKey(key, ARGV[6])
-  if not queueKey then
-    -- In a cluster it may be on another node: then it cannot be asked for.
+  local memberQueue, memberId = splitKey(key, prefix)
+  if not memberQueue then
+    -- In a cluster it may be on another node: then it cannot be asked for. It is no member.
     if isQuiet and redis.pcall('EXISTS', key) == 0 then
-      redis.call('SREM', KEYS[2], key)
+      missing = missing + (isBatch and 0 or 1) * redis.call('SREM', KEYS[2], key)
     end
   else
-    local job = redis.call('HMGET', key, 'name', 'finishedOn', 'parentKey')
-    if not job[1] or job[3] ~= KEYS[1] then
+    local name, finishedOn, parentKey = unpack(redis.call('HMGET', key, 'name', 'finishedOn', 'parentKey'))
+    if not name or isBatch and parentKey ~= KEYS[1] then
       if isQuiet then
-        release(key, id)
+        release(key, memberId)
       end
-    elseif job[2] then
-      settle(key, queueKey, id)
-    elseif queueKey ~= ARGV[2] and redis.call('ZSCORE', queueKey .. 'waiting-children', id) then
+    elseif isBatch and finishedOn then
+      settle(key, memberQueue, memberId)
+    elseif memberQueue ~= batchesQueue and redis.call('ZSCORE', memberQueue .. 'waiting-children', memberId) then
       flows[#flows + 1] = key
     end
   end
 end
-local woken = wakeIfIdle(ARGV[2], KEYS[1], ARGV[1], KEYS[2])
-return { 'cursor', page[1], 'missing', missing, 'settled', settled, 'woken', woken, 'flows', flows }`,
+return answer(page[1], wakeIfIdle(queueKey, KEYS[1], id, KEYS[2]))`,
 );
 
+/** The children of one job that a repair is to look at. */
+export interface RepairPage {
+  /** The batch, whose own callbacks are no members. */
+  readonly batchId: string;
+  /** The key of the batch job, or of a job of a flow in the batch. */
+  readonly key: string;
+  readonly collection: 'dependencies' | 'failed';
+  readonly cursor: string;
+  readonly count: number;
+}
+
+/** @param graceMs for how long a dependency of a batch may be without a job after members were added. */
 export async function repairSlice(
   redis: BatchRedis,
-  batchId: string,
-  { cursor, count, graceMs }: { readonly cursor: string; readonly count: number; readonly graceMs: number },
+  { batchId, key, collection, cursor, count }: RepairPage,
+  graceMs: number,
 ): Promise<Repair> {
-  const { job, dependencies, processed, failed } = batchKeys(redis, batchId);
-  const args = [batchId, batchesKey(redis, ''), cursor, count, graceMs, redis.prefix, ...callbackIdStarts(batchId)];
-  const found = named(await redis.run(REPAIR, [job, dependencies, processed, failed, ...args]));
+  const { queue, id } = memberName(redis.prefix, key);
+  const place = [id, jobKey(redis.prefix, queue, ''), batchesKey(redis, ''), redis.prefix];
+  const found = named(
+    await redis.run(REPAIR, [
+      ...[key, `${key}:dependencies`, `${key}:processed`, `${key}:failed`],
+      ...[...place, collection, cursor, count, graceMs, ...callbackIdStarts(batchId)],
+    ]),
+  );
   return {
     cursor: String(found.cursor),
     missing: Number(found.missing),
     settled: Number(found.settled),
     woken: found.woken === 1,
     flows: found.flows as string[],
+    bytes: Number(found.bytes),
   };
-}
-
-/**
- * Releases a job of a flow from children that vanished without BullMQ reporting it, as BullMQ does when a child is
- * removed. When nothing is left to wait for, the job runs.
- *
- * KEYS: the job, its dependencies. ARGV: its id, key prefix of its queue, cursor, count, key prefix of all queues.
- * Returns cursor, mended (how many were gone, and 1 when the job was made to run), flows (those below that wait for
- * others).
- */
-const REPAIR_FLOW = script(
-  'repairFlow',
-  2,
-  `${LUA_WAKE}${LUA_SPLIT_KEY}
-local page = redis.call('SSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])
-local gone, flows = 0, {}
-for _, key in ipairs(page[2]) do
-  local queueKey, id = splitKey(key, ARGV[5])
-  -- One with another prefix may be on another node of a cluster: then it cannot be asked for.
-  if redis.pcall('EXISTS', key) == 0 then
-    gone = gone + redis.call('SREM', KEYS[2], key)
-  elseif queueKey and redis.call('ZSCORE', queueKey .. 'waiting-children', id) then
-    flows[#flows + 1] = key
-  end
-end
-local woken = wakeIfIdle(ARGV[2], KEYS[1], ARGV[1], KEYS[2])
-return { 'cursor', page[1], 'mended', gone + woken, 'flows', flows }`,
-);
-
-export async function repairFlowSlice(
-  redis: BatchRedis,
-  key: string,
-  { cursor, count }: { cursor: string; count: number },
-): Promise<{ readonly cursor: string; readonly mended: number; readonly flows: readonly string[] }> {
-  const { prefix } = redis;
-  const { queue, id } = memberName(prefix, key);
-  const args = [key, `${key}:dependencies`, id, jobKey(prefix, queue, ''), cursor, count, prefix];
-  const found = named(await redis.run(REPAIR_FLOW, args));
-  return { cursor: String(found.cursor), mended: Number(found.mended), flows: found.flows as string[] };
-}
-
-/**
- * Looks again at failed members. BullMQ usually moves a job that is retried from `failed` back into the dependencies,
- * in the step that retries it. `queue.retryJobs()` does not before 6.3.15: then the member runs outside of its batch,
- * and its outcome is never recorded.
- *
- * KEYS: batch job, its dependencies, processed, failed. ARGV: cursor, count, key prefix of all queues.
- * Returns cursor, moved (how many were put right), bytes (how long the reasons were that the page held).
- */
-const RECHECK = script(
-  'recheck',
-  4,
-  `${LUA_SPLIT_KEY}
-local batch = redis.call('HMGET', KEYS[1], 'timestamp', '${FIELD.removal}')
-if not batch[1] or batch[2] then
-  return { 'cursor', '0', 'moved', 0, 'bytes', 0 }
-end
-local page = redis.call('HSCAN', KEYS[4], ARGV[1], 'COUNT', ARGV[2])
-local moved, bytes = 0, 0
-for i = 1, #page[2], 2 do
-  local key = page[2][i]
-  bytes = bytes + #page[2][i + 1]
-  local queueKey, id = splitKey(key, ARGV[3])
-  -- One with another prefix was attached by hand, and may be on another node of a cluster.
-  if queueKey and redis.call('HGET', key, 'parentKey') == KEYS[1] then
-    if not redis.call('ZSCORE', queueKey .. 'failed', id) then
-      redis.call('HDEL', KEYS[4], key)
-      if redis.call('ZSCORE', queueKey .. 'completed', id) then
-        redis.call('HSET', KEYS[3], key, redis.call('HGET', key, 'returnvalue') or 'null')
-        redis.call('SREM', KEYS[2], key)
-      else
-        redis.call('SADD', KEYS[2], key)
-      end
-      moved = moved + 1
-    end
-  end
-end
-return { 'cursor', page[1], 'moved', moved, 'bytes', bytes }`,
-);
-
-export async function recheckSlice(
-  redis: BatchRedis,
-  batchId: string,
-  { cursor, count }: { readonly cursor: string; readonly count: number },
-): Promise<{ readonly cursor: string; readonly moved: number; readonly bytes: number }> {
-  const { job, dependencies, processed, failed } = batchKeys(redis, batchId);
-  const found = named(await redis.run(RECHECK, [job, dependencies, processed, failed, cursor, count, redis.prefix]));
-  return { cursor: String(found.cursor), moved: Number(found.moved), bytes: Number(found.bytes) };
 }

@@ -240,8 +240,13 @@ local function lookAt(look, id)
 end
 `;
 
+/** Divides a flat list of a script's reply into rows of so many values; what is left at its end is ignored. */
+export function rowsOf(reply: unknown, width: number): string[][] {
+  const flat = reply as readonly string[];
+  return Array.from({ length: Math.floor(flat.length / width) }, (_, i) => flat.slice(i * width, (i + 1) * width));
+}
+
 /** Parses the name/value pairs of a script's reply; their order does not matter. */
 export function named(reply: unknown): Readonly<Record<string, unknown>> {
-  const flat = reply as readonly unknown[];
-  return Object.fromEntries(flat.flatMap((name, i) => (i % 2 === 0 ? [[String(name), flat[i + 1]]] : [])));
+  return Object.fromEntries(rowsOf(reply, 2));
 }

@@ -1,8 +1,8 @@
 import type { BatchLife } from './add-members.js';
+import { amend } from './amend.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_IS_CLOSED, LUA_NOW, LUA_WAKE, script } from './script.js';
-import { setField } from './set-field.js';
 import { LUA_IS_JUDGED, whileJudged } from './while-judged.js';
 
 /**
@@ -10,9 +10,10 @@ import { LUA_IS_JUDGED, whileJudged } from './while-judged.js';
  * one step, so that a killed producer never leaves a sealed batch that nothing wakes. Sealing again changes nothing,
  * except that it does so with a batch job that a BatchWorker has put back to 'delayed' meanwhile. A batch that was
  * abandoned, and that a BatchWorker is just judging, would fail although it was sealed: it is sealed when the
- * BatchWorker has let go of it.
+ * BatchWorker has let go of it. Without a nonce the script only wakes a batch job that was put back to 'delayed', if the
+ * batch was sealed, abandoned or cancelled.
  *
- * KEYS: batch job, its dependencies. ARGV: batch id, key prefix of the batches queue, nonce, '1' not to wait for a
+ * KEYS: batch job, its dependencies. ARGV: batch id, key prefix of the batches queue, nonce or '', '1' not to wait for a
  * BatchWorker.
  * Returns 0 without this life of the batch, 3 while it is judged as abandoned, 2 for one that has failed before it was
  * sealed, which only an abandoned one does, otherwise 1.
@@ -20,21 +21,24 @@ import { LUA_IS_JUDGED, whileJudged } from './while-judged.js';
 const SEAL = script(
   'seal',
   2,
-  `${LUA_NOW}${LUA_WAKE}${LUA_IS_JUDGED}
-if redis.call('HGET', KEYS[1], '${FIELD.nonce}') ~= ARGV[3]
-  or redis.call('HEXISTS', KEYS[1], '${FIELD.removal}') == 1 then
+  `${LUA_NOW}${LUA_WAKE}${LUA_IS_CLOSED}${LUA_IS_JUDGED}
+local nonce, isRemoved, roots, sealedAt, abandonedAt, cancelledAt = unpack(redis.call('HMGET', KEYS[1],
+  '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.roots}', '${FIELD.sealedAt}', '${FIELD.abandonedAt}',
+  '${FIELD.cancelledAt}'))
+local isSealing = ARGV[3] ~= ''
+if isRemoved or not nonce or isSealing and ARGV[3] ~= nonce then
   return 0
 end
-local sealedAt, abandonedAt, cancelledAt = unpack(redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}',
-  '${FIELD.abandonedAt}', '${FIELD.cancelledAt}'))
-if ARGV[4] ~= '1' and isJudged(KEYS[1], sealedAt) then
+if isSealing and ARGV[4] ~= '1' and isJudged(KEYS[1], sealedAt) then
   return 3
 end
-redis.call('HSETNX', KEYS[1], '${FIELD.sealedAt}', now())
-redis.call('HDEL', KEYS[1], '${FIELD.abandonedAt}')
-if redis.call('SCARD', KEYS[2]) > 0 and redis.call('HEXISTS', KEYS[1], '${FIELD.roots}') == 0 then
+if isSealing then
+  redis.call('HSETNX', KEYS[1], '${FIELD.sealedAt}', now())
+  redis.call('HDEL', KEYS[1], '${FIELD.abandonedAt}')
+end
+if isSealing and not roots and redis.call('SCARD', KEYS[2]) > 0 then
   waitForMembers(ARGV[2], KEYS[1], ARGV[1])
-elseif redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1]) then
+elseif isClosed(KEYS[1]) and redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1]) then
   wake(ARGV[2], KEYS[1], ARGV[1])
 end
 local isToBeRevived = (abandonedAt or not sealedAt and not cancelledAt)
@@ -54,26 +58,15 @@ export async function sealBatch(redis: BatchRedis, { id, nonce }: BatchLife): Pr
 }
 
 /**
- * Wakes the batch job if its batch was sealed, abandoned or cancelled: the script that did so while a BatchWorker held
- * the batch job could not wake it.
- *
- * KEYS: batch job. ARGV: batch id, key prefix of the batches queue.
+ * Wakes a batch job that was put back to 'delayed' as that of an open batch, if the batch is closed by now: the script
+ * that closed it while a BatchWorker held the batch job could not wake it.
  */
-const WAKE_IF_CLOSED = script(
-  'wakeIfClosed',
-  1,
-  `${LUA_WAKE}${LUA_IS_CLOSED}
-if isClosed(KEYS[1]) then
-  wake(ARGV[2], KEYS[1], ARGV[1])
-end`,
-);
-
-/** Wakes a batch job that was put back to 'delayed' as that of an open batch, if the batch is closed by now. */
 export async function wakeIfClosed(redis: BatchRedis, batchId: string): Promise<void> {
-  await redis.run(WAKE_IF_CLOSED, [batchKeys(redis, batchId).job, batchId, batchesKey(redis, '')]);
+  const { job, dependencies } = batchKeys(redis, batchId);
+  await redis.run(SEAL, [job, dependencies, batchId, batchesKey(redis, ''), '']);
 }
 
 /** Gives a sign of life of an open batch's producer, although it adds nothing at the moment. */
 export async function touchBatch(redis: BatchRedis, { id, nonce }: BatchLife): Promise<void> {
-  await setField(redis, { id, nonce }, 'registeredAt');
+  await amend(redis, { id, nonce, time: FIELD.registeredAt });
 }

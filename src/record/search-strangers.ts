@@ -1,8 +1,8 @@
 import type { BatchLife } from './add-members.js';
+import { amend } from './amend.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { script } from './script.js';
-import { setField } from './set-field.js';
 import { readSnapshot } from './snapshot.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 
@@ -56,7 +56,9 @@ export async function searchForStrangers(redis: BatchRedis, batchId: string): Pr
   await searchCollection(redis, before.definition, failed);
   const after = await readSnapshot(redis, batchId);
   if (after !== undefined && after.version === before.version) {
-    await setField(redis, after.definition, 'searchedForStrangers', after.counts.succeeded + after.counts.failed);
+    const { id, nonce } = after.definition;
+    const searched = String(after.counts.succeeded + after.counts.failed);
+    await amend(redis, { id, nonce, set: { [FIELD.searchedForStrangers]: searched } });
   }
 }
 

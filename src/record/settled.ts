@@ -1,6 +1,7 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, memberName } from './keys.js';
-import { BYTES_PER_COMMAND, LUA_HASH_SLICE, LUA_OWN_REASON, named, script } from './script.js';
+import { jobData } from './outstanding.js';
+import { BYTES_PER_COMMAND, LUA_HASH_SLICE, LUA_OWN_REASON, named, rowsOf, script } from './script.js';
 
 export interface SettledMember {
   readonly key: string;
@@ -42,30 +43,6 @@ end
 return { 'cursor', cursor, 'members', slice, 'server', string.sub(server, 1, 16) }`,
 );
 
-/**
- * Reads the data of the first of these jobs: of one at least, and of as many as have no more bytes than allowed.
- *
- * KEYS: processed or failed, which only says where in a cluster the jobs are. ARGV: bytes, keys of jobs.
- * Returns the data of each, '' without a job.
- */
-const DATA = script(
-  'data',
-  1,
-  `
-local bytes, data = tonumber(ARGV[1]), {}
-for i = 2, #ARGV do
-  bytes = bytes - redis.call('HSTRLEN', ARGV[i], 'data')
-  if bytes < 0 and i > 2 then
-    break
-  end
-  data[#data + 1] = redis.call('HGET', ARGV[i], 'data') or ''
-end
-return data`,
-);
-
-/** How many jobs one command reads the data of. */
-const JOBS_PER_COMMAND = 200;
-
 /** Which members to read, how many at a time, and whether with their jobs' data. */
 export interface Part {
   readonly which: 'dependencies' | 'processed' | 'failed';
@@ -93,34 +70,13 @@ export async function settledPage(
   const collection = batchKeys(redis, batchId)[which];
   const prefix = which === 'failed' ? redis.prefix : '';
   const reply = await redis.run(SETTLED, [collection, cursor, count, BYTES_PER_COMMAND, prefix]);
-  const { cursor: next, server, members: flat } = named(reply) as { cursor: string; server: string; members: string[] };
-  const settled = flat.flatMap((key, i) => (i % 2 === 0 ? [{ key, value: flat[i + 1] ?? '' }] : []));
-  const data = withData ? await dataOf(redis, collection, settled) : undefined;
-  return { cursor: next, server, members: settled.map((member) => ({ ...member, data: data?.get(member.key) })) };
-}
-
-/**
- * Reads the data of jobs that exist, by their keys. Child batches are left out: the data of a batch job is its
- * definition.
- */
-async function dataOf(
-  redis: BatchRedis,
-  collection: string,
-  members: readonly { readonly key: string }[],
-): Promise<ReadonlyMap<string, string>> {
-  const keys = members.flatMap(({ key }) => (memberName(redis.prefix, key).queue === redis.batchesQueue ? [] : [key]));
-  const data = new Map<string, string>();
-  for (let from = 0; from < keys.length; ) {
-    const some = keys.slice(from, from + JOBS_PER_COMMAND);
-    const found = (await redis.run(DATA, [collection, BYTES_PER_COMMAND, ...some])) as string[];
-    for (const [i, json] of found.entries()) {
-      if (json !== '') {
-        data.set(some[i] ?? '', json);
-      }
-    }
-    from += found.length;
-  }
-  return data;
+  const { cursor: next, server, members: flat } = named(reply);
+  const settled = rowsOf(flat, 2).map(([key = '', value = '']) => ({ key, value }));
+  // The data of a child batch is its definition.
+  const jobs = settled.flatMap(({ key }) => (memberName(redis.prefix, key).queue === redis.batchesQueue ? [] : key));
+  const data = withData ? await jobData(redis, collection, jobs) : undefined;
+  const members = settled.map((member) => ({ ...member, data: data?.get(member.key) || undefined }));
+  return { cursor: String(next), server: String(server), members };
 }
 
 /** How often the reading of a collection begins again at most: a proxy may lead each command to another server. */

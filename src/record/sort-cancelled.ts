@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
-import { type Advance, type CancelledBatch, goOnAt, LUA_HAS_NO_MEMBERS, type Page } from './cancel.js';
-import { type FlowNode, flowRoots } from './cancel-members.js';
+import { type Advance, type CancelledBatch, continuedAt, LUA_HAS_NO_MEMBERS, type Page } from './cancel.js';
+import { type FlowNode, flowNodes } from './cancel-members.js';
 import { LUA_DEFERRAL } from './deferral.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_FREES_MEMORY, named, script } from './script.js';
@@ -21,8 +21,8 @@ const COST_OF_A_BATCH = 5;
  * KEYS: a batch job, which only says where in a cluster the others are.
  * ARGV: key prefix of the batches queue, key prefix of all queues, then per batch id, nonce ('' for the life there is),
  * cursor, and, once it has begun, '1' when no member was outstanding when it began, else '0'.
- * Returns cursors, of as many batches as it came to; nonces and settled, of each; flows: id, nonce and key of failed
- * members that have jobs below them; failures: how many members have failed by themselves, cancelled child
+ * Returns cursors, of as many batches as it came to; nonces and settled, of each; flows: id, nonce, key and collection
+ * of failed members that have jobs below them; failures: how many members have failed by themselves, cancelled child
  * batches apart.
  */
 const SORT = script(
@@ -38,7 +38,7 @@ local function noteFailure(id, nonce, member)
   elseif not isStranger(member, prefix, batchesQueue, id, nonce) and not isOwnCallback(memberId, id, nonce) then
     failures = failures + 1
     if redis.call('EXISTS', member .. ':dependencies', member .. ':unsuccessful', member .. ':failed') > 0 then
-      flows[#flows + 1], flows[#flows + 2], flows[#flows + 3] = id, nonce, member
+      flows[#flows + 1], flows[#flows + 2], flows[#flows + 3], flows[#flows + 4] = id, nonce, member, 'dependencies'
     end
   end
 end
@@ -112,7 +112,7 @@ export async function sortFailed(redis: BatchRedis, pages: readonly SortPage[]):
     nonce: nonces[i] ?? '',
     settled: (settled[i] ?? '') as SortPage['settled'],
   });
-  return { pages: goOnAt(pages, cursors).map(goOn), found: flowRoots(flows), failures: Number(failures) };
+  return { pages: continuedAt(pages, cursors).map(goOn), found: flowNodes(flows), failures: Number(failures) };
 }
 
 /**

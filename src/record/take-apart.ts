@@ -3,7 +3,7 @@ import { LUA_CANCEL_JOB } from './deferral.js';
 import { batchesKey, batchKeys, DROPPED_FIELD, droppedKey, FIELD, needsKey, PLAN_END } from './keys.js';
 import { LUA_FORGET_NEEDS } from './needs.js';
 import { type Hold, LUA_REMOVAL } from './removal.js';
-import { LUA_FREES_MEMORY, LUA_NONCE, LUA_NOW, LUA_WAKE, named, script } from './script.js';
+import { LUA_FREES_MEMORY, LUA_NONCE, LUA_NOW, LUA_WAKE, named, rowsOf, script } from './script.js';
 
 /** What one slice may cost, in entries that it looks at: about 2 ms of Redis's time. */
 const BUDGET = 1000;
@@ -404,12 +404,11 @@ export async function takeApart(
   if (reply.outcome !== 'again') {
     return { outcome: reply.outcome as 'lost' | 'done' | 'locked', hasDropped };
   }
-  const flat = reply.children as readonly string[];
   return {
     outcome: 'again',
     at: reply.at as number,
     cursor: reply.cursor as string,
-    children: flat.flatMap((id, i) => (i % 2 === 0 ? [{ batchId: id, ownerKey: flat[i + 1] ?? '' }] : [])),
+    children: rowsOf(reply.children, 2).map(([batchId = '', ownerKey = '']) => ({ batchId, ownerKey })),
     hasDropped,
   };
 }

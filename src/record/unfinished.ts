@@ -2,7 +2,7 @@ import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD, needsKey } from './keys.js';
 import { parseBroken } from './look.js';
 import { LUA_NEED } from './needs.js';
-import { LUA_LOOK_AT, LUA_NOW, LUA_WAKE, named, script } from './script.js';
+import { LUA_LOOK_AT, LUA_NOW, LUA_WAKE, named, rowsOf, script } from './script.js';
 
 /** The longest delay, in ms, that a closed batch job can have because of the backoff of a failed step. */
 const LONGEST_BACKOFF_MS = 60_000;
@@ -114,7 +114,7 @@ export async function unfinishedBatches(
   { from, to, round }: { readonly from: number; readonly to: number; readonly round: number },
 ): Promise<{
   readonly listed: number;
-  readonly batches: readonly UnfinishedBatch[];
+  readonly due: readonly UnfinishedBatch[];
   readonly broken: ReadonlyMap<string, string>;
 }> {
   const keys = [batchesKey(redis, 'delayed'), batchesKey(redis, 'waiting-children'), needsKey(redis)];
@@ -123,22 +123,20 @@ export async function unfinishedBatches(
   );
   return {
     listed: Number(listed),
-    batches: parseBatches(batches as readonly (string | number)[]),
+    due: parseBatches(batches),
     broken: parseBroken(broken),
   };
 }
 
-function parseBatches(flat: readonly (string | number)[]): UnfinishedBatch[] {
-  const batches: UnfinishedBatch[] = [];
-  for (let i = 0; i + 2 < flat.length; i += 3) {
-    const facts = Number(flat[i + 2]);
-    batches.push({
-      batchId: String(flat[i]),
-      outstanding: Number(flat[i + 1]),
+function parseBatches(reply: unknown): UnfinishedBatch[] {
+  return rowsOf(reply, 3).map(([batchId = '', outstanding, sum]) => {
+    const facts = Number(sum);
+    return {
+      batchId,
+      outstanding: Number(outstanding),
       isClosed: (facts & 1) > 0,
       hasFailures: (facts & 2) > 0,
       woken: (facts & 4) > 0,
-    });
-  }
-  return batches;
+    };
+  });
 }

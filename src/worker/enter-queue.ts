@@ -3,7 +3,6 @@ import type { BatchContext } from '../batch/batch-context.js';
 import { otherQueue } from '../batch/other-queue.js';
 import { BatchOptionsError } from '../errors.js';
 import { claimQueue } from '../record/claim-queue.js';
-import { findForeignJob } from '../record/foreign-job.js';
 import { foreignJobError } from './foreign-job.js';
 
 const BETWEEN_TRIES_MS = 1000;
@@ -36,12 +35,10 @@ export async function enterQueue(context: BatchContext, { isClosing, onError }: 
 }
 
 async function checkQueue({ redis }: BatchContext): Promise<void> {
-  const foreign = await findForeignJob(redis);
-  if (foreign !== undefined) {
-    throw foreignJobError(redis.batchesQueue, foreign);
-  }
-  const elsewhere = await claimQueue(redis);
-  if (elsewhere !== undefined) {
-    throw otherQueue('this BatchWorker', redis, elsewhere);
+  const obstacle = await claimQueue(redis);
+  if (obstacle !== undefined) {
+    throw 'foreign' in obstacle
+      ? foreignJobError(redis.batchesQueue, obstacle.foreign)
+      : otherQueue('this BatchWorker', redis, obstacle.elsewhere);
   }
 }

@@ -2,7 +2,7 @@ import { DelayedError, type Job } from 'bullmq';
 import type { BatchContext } from '../batch/batch-context.js';
 import { BatchOptionsError } from '../errors.js';
 import { readDefinition } from '../record/change-definition.js';
-import type { ForeignJob } from '../record/foreign-job.js';
+import type { ForeignJob } from '../record/claim-queue.js';
 
 /** After how many ms a job that is not a batch is looked at again, if no other worker has taken it meanwhile. */
 const PUT_BACK_MS = 5000;

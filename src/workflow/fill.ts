@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import type { BatchContext } from '../batch/batch-context.js';
-import { markIfPending } from '../batch/cancel.js';
 import type { Member } from '../batch/member-jobs.js';
 import { countMembers } from '../batch/members.js';
 import { sourceOfResults } from '../batch/output.js';
@@ -9,6 +8,7 @@ import { inTrace } from '../batch/trace.js';
 import { BatchFinishedError, BatchNotFoundError, BatchSealedError } from '../errors.js';
 import type { BatchDefinition } from '../model/definition.js';
 import { stageId } from '../model/workflow.js';
+import { markCancelled } from '../record/cancel.js';
 import { jobKey } from '../record/keys.js';
 import { noteFilled, PLAN_SLICE, readFilling, readPlan } from '../record/plan.js';
 import { BEGINNING, type Place } from '../record/settled.js';
@@ -51,7 +51,8 @@ export async function fill(context: BatchContext, batchId: string, token: string
     }
     if (next === LOST) {
       const { forEach } = definition.stage ?? {};
-      await markIfPending(context, batchId, `the results of stage '${forEach}' were removed`, definition.nonce);
+      const reason = `the results of stage '${forEach}' were removed`;
+      await markCancelled(context.redis, batchId, { reason, nonce: definition.nonce });
       return 'done';
     }
     from = next;

@@ -489,7 +489,7 @@ describe('a large tree', () => {
     const commands = [...held.commands];
     const first = commands.indexOf('cancelMembers');
     expect(first).toBeGreaterThan(0);
-    expect(commands.slice(first)).not.toContain('markChildren');
+    expect(commands.slice(first)).not.toContain('markCancelled');
     expect(commands.filter((name) => name === 'removeDropped')).toHaveLength(1);
     expect(commands.length).toBeLessThan(20);
     for (const child of children) {

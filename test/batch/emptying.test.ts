@@ -53,7 +53,7 @@ describe('a cancelled batch that is emptied in slices', () => {
     await eventually(() => runs === 1);
     await batch.cancel();
     expect(await batch.status()).toMatchObject({ pending: 1, cancelled: 1 });
-    expect(await needs(testbed, batch.id)).toBe('cancel');
+    expect(await needs(testbed, batch.id)).toBe('cancel!');
     expect(await slices(context, batch.id)).toBe(1);
     held.open();
     await eventually(async () => (await users.getDelayedCount()) === 1);

@@ -339,7 +339,9 @@ describe('a root that is known', () => {
     await batch.addFlow(tree(leaf('a')));
     await batch.seal();
     const { redis } = await contextOf(users);
-    const repair = await repairSlice(redis, batch.id, { cursor: '0', count: 100, graceMs: 0 });
+    const key = jobKey(testbed.prefix, 'batches', batch.id);
+    const page = { batchId: batch.id, key, collection: 'dependencies', cursor: '0', count: 100 } as const;
+    const repair = await repairSlice(redis, page, 0);
     expect(repair).toMatchObject({ flows: [expect.any(String)], missing: 0, settled: 0 });
     work();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', missing: 0 });

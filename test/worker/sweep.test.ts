@@ -1,7 +1,8 @@
 import { contextOf } from '../../src/batch/batch-context.js';
 import type { CallbackBatch } from '../../src/index.js';
+import { callbacksDone, needMaintenance } from '../../src/record/amend.js';
 import { takeLease } from '../../src/record/lease.js';
-import { batchesNeeding, callbacksDone, needMaintenance } from '../../src/record/needs.js';
+import { batchesNeeding } from '../../src/record/needs.js';
 import { type AnyJob, describe, eventually, expect, gate, type Testbed, test } from '../support/test.js';
 
 /**

@@ -1,11 +1,10 @@
 import type { BatchContext } from '../../batch/batch-context.js';
+import { noteAttempted, noteNeverAttempted } from '../../record/amend.js';
 import { findMemberNotRun } from '../../record/attempted.js';
-import { batchesNeeding, noteAttempted, noteNeverAttempted } from '../../record/needs.js';
 import { readSnapshot } from '../../record/snapshot.js';
-import { Round } from './round.js';
+import { roundOfNeed } from './round.js';
 import type { Service } from './service.js';
 
-const BATCHES_PER_PAGE = 100;
 const MEMBERS_PER_PAGE = 500;
 /** How many pages of one batch's members are searched in one round. */
 const PAGES_PER_ROUND = 20;
@@ -28,13 +27,10 @@ const NOTHING_SEEN: Search = { notRun: '', cursor: '0', total: undefined };
  */
 export function attempted(context: BatchContext, intervalMs: number): Service {
   const searches = new Map<string, Search>();
-  return new Round({
-    name: 'attempted',
-    index: 'attempted',
+  return roundOfNeed(context, 'attempted', {
     intervalMs,
     pace: { share: 0.2 },
     atOnce: 10,
-    page: (cursor) => batchesNeeding(context.redis, 'attempted', { cursor, count: BATCHES_PER_PAGE }),
     attend: (batchId) => searchOn(context, batchId, searches),
     reset: () => searches.clear(),
   });

@@ -9,7 +9,6 @@ import type { Service } from './service.js';
 export function dropped(context: BatchContext, intervalMs: number): Service {
   let state: DroppedState | 'done' = 'done';
   return {
-    name: 'dropped',
     intervalMs,
     pace: { share: 0.2 },
     async slice() {

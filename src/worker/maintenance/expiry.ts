@@ -1,7 +1,7 @@
 import type { BatchContext } from '../../batch/batch-context.js';
 import { expireBatch } from '../../batch/remove.js';
 import { expiredBatches } from '../../record/expiry.js';
-import { Round } from './round.js';
+import { roundByRank } from './round.js';
 import type { Service } from './service.js';
 
 const BATCHES_PER_PAGE = 100;
@@ -11,16 +11,11 @@ const BATCHES_PER_PAGE = 100;
  * is found in the next round.
  */
 export function expiry(context: BatchContext, intervalMs: number): Service {
-  return new Round({
-    name: 'expiry',
+  return roundByRank(({ from, to }) => expiredBatches(context.redis, from, to), {
+    count: BATCHES_PER_PAGE,
     intervalMs,
     pace: { share: 0.2 },
     atOnce: 2,
-    async page(cursor) {
-      const from = Number(cursor);
-      const due = await expiredBatches(context.redis, from, from + BATCHES_PER_PAGE - 1);
-      return due === undefined ? { cursor: '0', due: [] } : { cursor: String(from + BATCHES_PER_PAGE), due };
-    },
     async attend(batchId) {
       // The script that marks a batch for removal decides again whether it goes: it may be running again by now.
       await expireBatch(context, batchId);

@@ -1,10 +1,9 @@
 import type { BatchContext } from '../../batch/batch-context.js';
-import { markIfPending } from '../../batch/cancel.js';
 import { announceDeath } from '../../batch/death.js';
 import { isToBeCancelled, policyReason } from '../../model/rules.js';
-import { firstFailures as firstFailuresPage } from '../../record/first-failures.js';
+import { markCancelled } from '../../record/cancel.js';
 import { readSnapshot } from '../../record/snapshot.js';
-import { Round } from './round.js';
+import { roundOfNeed } from './round.js';
 import type { Service } from './service.js';
 
 const BATCHES_PER_PAGE = 1000;
@@ -19,17 +18,11 @@ const SLICE_EVERY_MS = 25;
  * goes through all batches that wait for either, so a page reads little of each batch.
  */
 export function firstFailures(context: BatchContext, intervalMs: number): Service {
-  let round = 0;
-  return new Round({
-    name: 'first failures',
-    index: 'failures',
+  return roundOfNeed(context, 'failures', {
+    count: BATCHES_PER_PAGE,
     intervalMs,
     pace: { everyMs: SLICE_EVERY_MS },
     atOnce: 10,
-    async page(cursor) {
-      round += cursor === '0' ? 1 : 0;
-      return firstFailuresPage(context.redis, { cursor, count: BATCHES_PER_PAGE, round });
-    },
     attend: (batchId) => attend(context, batchId),
   });
 }
@@ -43,6 +36,7 @@ async function attend(context: BatchContext, batchId: string): Promise<void> {
     await announceDeath(context, batchId);
   }
   if (isToBeCancelled(snapshot)) {
-    await markIfPending(context, batchId, policyReason(snapshot), snapshot.definition.nonce);
+    const { nonce } = snapshot.definition;
+    await markCancelled(context.redis, batchId, { reason: policyReason(snapshot), nonce });
   }
 }

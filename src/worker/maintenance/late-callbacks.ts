@@ -1,13 +1,11 @@
 import type { BatchContext } from '../../batch/batch-context.js';
 import { enqueueCallbacks } from '../../batch/enqueue.js';
 import { dueOf } from '../../model/rules.js';
+import { callbacksDone } from '../../record/amend.js';
 import { settleSnapshot } from '../../record/decide.js';
-import { batchesNeeding, callbacksDone } from '../../record/needs.js';
 import { readSnapshot } from '../../record/snapshot.js';
-import { Round } from './round.js';
+import { roundOfNeed } from './round.js';
 import type { Service, Turn } from './service.js';
-
-const BATCHES_PER_PAGE = 100;
 
 /**
  * Enqueues the callbacks that become due while the batch job does not wake: those registered after their event, and
@@ -15,13 +13,10 @@ const BATCHES_PER_PAGE = 100;
  * when its last member settles either; this service then finds that `complete` is due.
  */
 export function lateCallbacks(context: BatchContext, intervalMs: number): Service {
-  return new Round({
-    name: 'late callbacks',
-    index: 'callbacks',
+  return roundOfNeed(context, 'callbacks', {
     intervalMs,
     pace: { share: 0.5 },
     atOnce: 10,
-    page: (cursor) => batchesNeeding(context.redis, 'callbacks', { cursor, count: BATCHES_PER_PAGE }),
     attend: (batchId, turn) => attend(context, batchId, turn),
   });
 }

@@ -2,25 +2,19 @@ import type { BatchContext } from '../../batch/batch-context.js';
 import { stagesOf } from '../../batch/stages.js';
 import { stageId } from '../../model/workflow.js';
 import { readDefinition } from '../../record/change-definition.js';
-import { batchesNeeding } from '../../record/needs.js';
 import { skipOrphan } from '../../record/stages.js';
-import { Round } from './round.js';
+import { roundOfNeed } from './round.js';
 import type { Service, Turn } from './service.js';
-
-const BATCHES_PER_PAGE = 100;
 
 /**
  * Skips stages that come after one that is gone. A stage is released by the one before it; when that was removed by
  * hand, nobody else would end the waiting.
  */
 export function orphanedStages(context: BatchContext, intervalMs: number): Service {
-  return new Round({
-    name: 'orphaned stages',
-    index: 'stages',
+  return roundOfNeed(context, 'stages', {
     intervalMs,
     pace: { share: 0.1 },
     atOnce: 4,
-    page: (cursor) => batchesNeeding(context.redis, 'stages', { cursor, count: BATCHES_PER_PAGE }),
     attend: (runId, turn) => attend(context, runId, turn),
   });
 }

@@ -1,5 +1,6 @@
+import type { BatchContext } from '../../batch/batch-context.js';
 import { BatchError } from '../../errors.js';
-import type { NeedIndex } from '../../record/needs.js';
+import { batchesNeeding, indexOf, type NeedAskedFor, type NeedIndex } from '../../record/needs.js';
 import type { Service, Turn } from './service.js';
 
 /** How many pages one slice reads, as long as none of their batches is due. */
@@ -8,7 +9,7 @@ const PAGES_PER_SLICE = 5;
 /** The cursor of the first page, and the one that the last page returns. */
 const START = '0';
 
-export interface RoundPage<T> {
+interface RoundPage<T> {
   /** Where the next page begins; '0' after the last one. */
   readonly cursor: string;
   /** The batches of this page that need a step now. */
@@ -17,7 +18,7 @@ export interface RoundPage<T> {
   readonly broken?: ReadonlyMap<string, string>;
 }
 
-export interface RoundOptions<T> extends Pick<Service, 'name' | 'intervalMs' | 'pace' | 'index'> {
+interface RoundOptions<T> extends Pick<Service, 'intervalMs' | 'pace' | 'index'> {
   /** How many batches get a step in one slice; the steps run side by side. */
   readonly atOnce: number;
   /** Reads the page that begins at the cursor. */
@@ -32,8 +33,7 @@ export interface RoundOptions<T> extends Pick<Service, 'name' | 'intervalMs' | '
  * A service that reads a list of batches page by page, and does one step for each batch that needs it. `T` identifies
  * the batch, mostly by its id.
  */
-export class Round<T = string> implements Service {
-  readonly name: string;
+class Round<T = string> implements Service {
   readonly intervalMs: number;
   readonly pace: Service['pace'];
   readonly index: NeedIndex | undefined;
@@ -42,7 +42,6 @@ export class Round<T = string> implements Service {
   #due: T[] = [];
 
   constructor(options: RoundOptions<T>) {
-    this.name = options.name;
     this.intervalMs = options.intervalMs;
     this.pace = options.pace;
     this.index = options.index;
@@ -79,8 +78,41 @@ export class Round<T = string> implements Service {
   }
 }
 
+/** Makes a round through the batches that have a need, `count` of them in a page. */
+export function roundOfNeed(
+  { redis }: BatchContext,
+  need: NeedAskedFor,
+  { count = 100, ...options }: Omit<RoundOptions<string>, 'page' | 'index'> & { readonly count?: number },
+): Service {
+  let round = 0;
+  const page = (cursor: string) => {
+    round += cursor === START ? 1 : 0;
+    return batchesNeeding(redis, need, { cursor, count, round });
+  };
+  return new Round({ ...options, index: indexOf(need), page });
+}
+
+/** Makes a round through a list of batches by rank, `count` of them in a page. A page that has none is the end. */
+export function roundByRank<T = string>(
+  readPage: (ranks: {
+    readonly from: number;
+    readonly to: number;
+    readonly round: number;
+  }) => Promise<Omit<RoundPage<T>, 'cursor'> & { readonly listed: number }>,
+  { count, ...options }: Omit<RoundOptions<T>, 'page' | 'index'> & { readonly count: number },
+): Service {
+  let round = 0;
+  const page = async (cursor: string) => {
+    const from = Number(cursor);
+    round += cursor === START ? 1 : 0;
+    const { listed, ...found } = await readPage({ from, to: from + count - 1, round });
+    return { ...found, cursor: listed === 0 ? START : String(from + count) };
+  };
+  return new Round({ ...options, page });
+}
+
 /** Reports the batches of a page that could not be looked at, as one error however many they are. */
-export function reportBroken(broken: ReadonlyMap<string, string> = new Map(), turn: Turn): void {
+function reportBroken(broken: ReadonlyMap<string, string> = new Map(), turn: Turn): void {
   for (const [batchId, problem] of broken) {
     const others = broken.size > 1 ? ` (and ${broken.size - 1} more)` : '';
     turn.report(new BatchError(`Batch '${batchId}'${others} cannot be looked at: ${problem}`, { batchId }));

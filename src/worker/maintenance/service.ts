@@ -30,7 +30,6 @@ export interface Turn {
  * repeated, or run beside that of another leader: its steps are atomic, or idempotent, or compare the lease.
  */
 export interface Service {
-  readonly name: string;
   /** Ms from the start of one round to the start of the next. */
   readonly intervalMs: number;
   /**

@@ -1,7 +1,7 @@
 import type { BatchContext } from '../../batch/batch-context.js';
 import { type UnfinishedBatch, unfinishedBatches as unfinishedBatchesPage } from '../../record/unfinished.js';
 import type { LostMembers } from './lost-members.js';
-import { Round } from './round.js';
+import { roundByRank } from './round.js';
 import type { Service } from './service.js';
 
 const BATCHES_PER_PAGE = 200;
@@ -12,26 +12,18 @@ const BATCHES_PER_PAGE = 200;
  */
 export function unfinishedBatches(context: BatchContext, intervalMs: number, lostMembers: LostMembers): Service {
   /** How each batch stood in the last round and in this one: its number of dependencies, and whether it was closed. */
-  let round = 0;
   let [before, now] = [new Map<string, string>(), new Map<string, string>()];
-  return new Round<UnfinishedBatch>({
-    name: 'unfinished batches',
+  const readPage = (ranks: { readonly from: number; readonly to: number; readonly round: number }) => {
+    if (ranks.from === 0) {
+      [before, now] = [now, new Map()];
+    }
+    return unfinishedBatchesPage(context.redis, ranks);
+  };
+  return roundByRank<UnfinishedBatch>(readPage, {
     intervalMs,
+    count: BATCHES_PER_PAGE,
     pace: { share: 0.1 },
     atOnce: BATCHES_PER_PAGE,
-    async page(cursor) {
-      if (cursor === '0') {
-        [before, now] = [now, new Map()];
-        round += 1;
-      }
-      const from = Number(cursor);
-      const { listed, batches, broken } = await unfinishedBatchesPage(context.redis, {
-        from,
-        to: from + BATCHES_PER_PAGE - 1,
-        round,
-      });
-      return { cursor: listed === 0 ? '0' : String(from + BATCHES_PER_PAGE), due: batches, broken };
-    },
     async attend({ batchId, outstanding, isClosed, hasFailures, woken }, turn) {
       if (woken) {
         turn.repaired({ batchId, missing: 0, settled: 0, woken });

@@ -1,5 +1,5 @@
 import { contextOf } from '../../../src/batch/batch-context.js';
-import { firstFailures } from '../../../src/record/first-failures.js';
+import { batchesNeeding } from '../../../src/record/needs.js';
 import { describe, eventually, expect, type Testbed, test } from '../../support/test.js';
 
 const AN_HOUR = 3_600_000;
@@ -51,7 +51,7 @@ describe('a first failure', () => {
       let cursor = '0';
       rounds += 1;
       do {
-        const page = await firstFailures(redis, { cursor, count: 500, round: rounds });
+        const page = await batchesNeeding(redis, 'failures', { cursor, count: 500, round: rounds });
         due.push(...page.due);
         broken.push(...page.broken.keys());
         ({ cursor } = page);

@@ -2,7 +2,7 @@
  * A line of tasks that take several steps. Each gets one step in turn; a task that is not done goes to the end of the
  * line.
  */
-export class Turns<T extends { readonly batchId: string }> {
+export class RoundRobin<T extends { readonly batchId: string }> {
   #line: T[] = [];
   readonly #batches = new Map<string, number>();
 

@@ -1,0 +1,151 @@
+import type { BatchDefinition } from '../model/definition.js';
+import type { BatchRedis } from './batch-redis.js';
+import { batchesKey, batchKeys, FIELD, leaseKey, needsKey } from './keys.js';
+import { LUA_NEED, type Need } from './needs.js';
+import { LUA_FREES_MEMORY, LUA_NOW, script } from './script.js';
+
+/** A change of the fields and needs of one batch, made in one step if everything is as expected. */
+export interface Amendment {
+  readonly id: string;
+  /** The life of the batch that is meant. Default: the one that exists. */
+  readonly nonce?: string;
+  /** Fields with the values that they must have; '' for those that must be absent. */
+  readonly expect?: Readonly<Record<string, string>>;
+  /** What the batch must need. */
+  readonly having?: string;
+  /** The process that must lead the maintenance. */
+  readonly leader?: string;
+  /** The new definition, as JSON; people see it in the data of the batch job. */
+  readonly definition?: string;
+  /** Fields with their new values. */
+  readonly set?: Readonly<Record<string, string>>;
+  /** A field that is set to the time, by Redis's clock. */
+  readonly time?: string;
+  /** A field that is set to the time, unless it is set. */
+  readonly timeOnce?: string;
+  /** What the batch does not need any more, and what it needs from now on: words, separated by spaces. */
+  readonly unneed?: string;
+  readonly need?: string | undefined;
+}
+
+/** `gone`: there is no such batch, or no such life of it, or it is being removed. `changed`: it is not as expected. */
+export type Amended = 'done' | 'gone' | 'changed';
+
+/**
+ * Amends batches, each by itself. Sent again, it finds its own amendment: that is done then, or not expected any more.
+ *
+ * KEYS: a batch job, which only says where in a cluster the others are; what the keys of the sets of needs begin with;
+ * the lease of maintenance.
+ * ARGV: key prefix of the batches queue, then the amendments, as JSON.
+ * Returns what became of each, as Amended.
+ */
+const AMEND = script(
+  'amend',
+  3,
+  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NEED}
+local function isExpected(key, change)
+  for field, value in pairs(change.expect or {}) do
+    if (redis.call('HGET', key, field) or '') ~= value then
+      return false
+    end
+  end
+  return (not change.having or hasNeed(redis.call('HGET', key, '${FIELD.needs}'), change.having))
+    and (not change.leader or redis.call('GET', KEYS[3]) == change.leader)
+end
+local function amend(change)
+  local key = ARGV[1] .. change.id
+  local nonce, isRemoved = unpack(redis.call('HMGET', key, '${FIELD.nonce}', '${FIELD.removal}'))
+  if not nonce or isRemoved or change.nonce and change.nonce ~= nonce then
+    return 'gone'
+  elseif not isExpected(key, change) then
+    return 'changed'
+  end
+  for field, value in pairs(change.set or {}) do
+    redis.call('HSET', key, field, value)
+  end
+  if change.definition then
+    redis.call('HSET', key, '${FIELD.definition}', change.definition, 'data', change.definition)
+  end
+  if change.time then
+    redis.call('HSET', key, change.time, now())
+  elseif change.timeOnce then
+    redis.call('HSETNX', key, change.timeOnce, now())
+  end
+  for word in string.gmatch(change.unneed or '', '%S+') do
+    unneed(key, word)
+  end
+  if change.need then
+    need(key, KEYS[2], change.id, change.need)
+  end
+  return 'done'
+end
+local amended = {}
+for i = 2, #ARGV do
+  amended[#amended + 1] = amend(cjson.decode(ARGV[i]))
+end
+return amended`,
+);
+
+/** Amends batches, and returns what became of each. */
+export async function amendAll(redis: BatchRedis, changes: readonly Amendment[]): Promise<readonly Amended[]> {
+  const keys = [batchKeys(redis, changes[0]?.id ?? '').job, needsKey(redis), leaseKey(redis)];
+  const args = [batchesKey(redis, ''), ...changes.map((change) => JSON.stringify(change))];
+  return (await redis.run(AMEND, [...keys, ...args])) as Amended[];
+}
+
+export async function amend(redis: BatchRedis, change: Amendment): Promise<Amended> {
+  const [amended = 'gone'] = await amendAll(redis, [change]);
+  return amended;
+}
+
+/**
+ * Adds to what a batch needs from maintenance. Without words it puts a batch that runs again after it had finished back
+ * into the sets of what it needs: to be called after the batch job was retried; if the process dies before, the next
+ * look at the unfinished batches does it.
+ */
+export async function needMaintenance(redis: BatchRedis, id: string, words: readonly Need[] = []): Promise<void> {
+  await amend(redis, { id, need: words.join(' ') });
+}
+
+/**
+ * Takes `callbacks` off what the batch needs, as far as it was attended to by the process that leads: another leader
+ * may have taken it up again meanwhile.
+ *
+ * @param isRunning whether callbacks run that keep the batch from waking when its members are settled: then `complete`
+ * is to be seen by maintenance.
+ */
+export async function callbacksDone(
+  redis: BatchRedis,
+  { id, nonce }: Pick<BatchDefinition, 'id' | 'nonce'>,
+  { who, isRunning }: { readonly who: string; readonly isRunning: boolean },
+): Promise<void> {
+  const need = isRunning ? 'callbacks!' : undefined;
+  await amend(redis, { id, nonce, leader: who, having: 'callbacks?', unneed: 'callbacks?', need });
+}
+
+/** Notes a first failure, once, and replaces the need for it by the need for its callbacks. */
+export async function noteDeath(redis: BatchRedis, { id, nonce, on }: BatchDefinition): Promise<void> {
+  await amend(redis, { id, nonce, timeOnce: FIELD.diedAt, unneed: 'death', need: on.death && 'callbacks' });
+}
+
+/**
+ * Notes that every member has run, and that its callbacks are needed, unless the number of members is not `total` any
+ * more, or the batch was cancelled.
+ */
+export async function noteAttempted(
+  redis: BatchRedis,
+  { id, nonce, on }: BatchDefinition,
+  total: string,
+): Promise<void> {
+  const need = on.attempted && 'callbacks';
+  const expect = { [FIELD.total]: total, [FIELD.cancelledAt]: '' };
+  await amend(redis, { id, nonce, expect, timeOnce: FIELD.attemptedAt, unneed: 'attempted', need });
+}
+
+/**
+ * Notes that `attempted` cannot happen any more: a member that may never have run is missing, and nothing brings it
+ * back.
+ */
+export async function noteNeverAttempted(redis: BatchRedis, { id, nonce }: BatchDefinition): Promise<void> {
+  await amend(redis, { id, nonce, unneed: 'attempted' });
+}
