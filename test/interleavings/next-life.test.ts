@@ -1,7 +1,7 @@
 import { BatchNotFoundError } from '../../src/index.js';
 import { heldBatchWorker, interleave } from '../support/interleave.js';
 import { describe, eventually, expect, test } from '../support/test.js';
-import { type AnyBatch, ON, takeOver, tell, withoutLock } from './story.js';
+import { type AnyBatch, loseLock, ON, takeOver, tell } from './story.js';
 
 describe('a BatchWorker that was frozen while its batch was removed, and created again', () => {
   test('does nothing to the later batch', async ({ testbed }) => {
@@ -19,7 +19,8 @@ describe('a BatchWorker that was frozen while its batch was removed, and created
         await batch.waitUntilFinished(10_000);
       },
       async other(story) {
-        await withoutLock(story, 'nightly', story.batch.remove({ force: true, members: true }));
+        await loseLock(story, story.batch);
+        await story.batch.remove({ force: true, members: true });
         story.ran.length = 0;
         const again = await story.users.createBatch({ id: 'nightly', on: ON });
         await again.add('member', {}, { jobId: 'nightly-member' });

@@ -3,9 +3,9 @@ import { continueRemoval, expireBatch } from '../../src/batch/remove.js';
 import { type Batch, BatchError, BatchNotFoundError } from '../../src/index.js';
 import type { HeldConnection } from '../support/held-connection.js';
 import { heldBatchWorker, interleave, withLostReplies } from '../support/interleave.js';
-import { withoutLeases } from '../support/leases.js';
+import { endLeases } from '../support/leases.js';
 import { describe, eventually, expect, keysOf, type Testbed, test } from '../support/test.js';
-import { AN_HOUR, expectEnd, inBothHands, member, ON, type Story, takeOver, tell, withoutLock } from './story.js';
+import { AN_HOUR, expectEnd, inBothHands, loseLock, member, ON, type Story, takeOver, tell } from './story.js';
 
 /** The ids of a family: they are used again as soon as they are free. */
 const IDS = ['nightly', 'nightly-child'];
@@ -50,7 +50,8 @@ async function keysOfFamily({ testbed }: Pick<Story, 'testbed'>): Promise<string
 
 /** Removes what is there, and uses the ids again: the settled members' jobs are gone, so their ids may be, too. */
 async function removeAndCreate(story: Lived): Promise<Family> {
-  await withoutLeases(story.testbed, IDS, story.others.remove({ members: true, force: true })).catch((error) => {
+  await endLeases(story.testbed, IDS);
+  await story.others.remove({ members: true, force: true }).catch((error) => {
     // Only the one who came when all was over may say so.
     if (!(error instanceof BatchNotFoundError)) throw error;
   });
@@ -93,7 +94,10 @@ describe('remove()', () => {
     await interleave(testbed, {
       setup: (testbed, held) => lived(testbed, held, { pending: true }),
       actor: ({ actors }) => actors.remove({ force: true }),
-      other: ({ testbed, others }) => withoutLeases(testbed, IDS, others.remove({ force: true })),
+      async other({ testbed, others }) {
+        await endLeases(testbed, IDS);
+        await others.remove({ force: true });
+      },
       // The one who came when all was over says so.
       refusals: { actor: [BatchNotFoundError], other: [BatchNotFoundError] },
       async verdict({ users, testbed }, { position, actor, other }) {
@@ -115,7 +119,8 @@ describe('remove()', () => {
           const ended = await continueRemoval(home, 'nightly', { slices: 2 });
           return ended !== 'more' && ended !== 'held';
         };
-        await withoutLeases(testbed, IDS, eventually(turn));
+        await endLeases(testbed, IDS);
+        await eventually(turn);
         return keysOfFamily({ testbed });
       },
       async verdict(story, { other, position }) {
@@ -223,7 +228,8 @@ describe('expiry', () => {
       actor: ({ homes: [home] }) => eventually(async () => (await expireBatch(home, 'nightly')) !== 'more'),
       async other(story) {
         // Its callbacks and child batches go, its members' jobs are left to the user.
-        await withoutLeases(story.testbed, IDS, story.others.remove({ members: true })).catch(() => {});
+        await endLeases(story.testbed, IDS);
+        await story.others.remove({ members: true }).catch(() => {});
         for (const { id } of await story.users.getJobs(['completed'])) await story.users.remove(id ?? '');
         return create(story, { pending: false });
       },
@@ -393,7 +399,10 @@ describe('remove({ force: true })', () => {
         await batch.seal();
         await batch.waitUntilFinished(10_000);
       },
-      other: (story) => withoutLock(story, 'nightly', story.batch.remove({ force: true })),
+      async other(story) {
+        await loseLock(story, story.batch);
+        await story.batch.remove({ force: true });
+      },
       refusals: { actor: [BatchNotFoundError] },
       async verdict(story) {
         await story.held.idle();

@@ -106,20 +106,6 @@ export function takeOver({ testbed }: Story): BatchWorker {
   return testbed.batchWorker({ stalledInterval: 20 });
 }
 
-/** Does to the lock of a frozen BatchWorker what time would do, as long as the work goes on. */
-export async function withoutLock<T>(story: Story, batchId: string, work: Promise<T>): Promise<T> {
-  let isOver = false;
-  const over = () => {
-    isOver = true;
-  };
-  work.then(over, over);
-  while (!isOver) {
-    await loseLock(story, { id: batchId });
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  return work;
-}
-
 /** Resolves when a sweep that began after the call has ended: every batch that is looked after has been looked at. */
 export async function sweepsPass({ users, ran }: Story): Promise<void> {
   // The sweep that finds the first one may have begun before, and the one that finds the second may not have ended.
