@@ -30,6 +30,8 @@ const common = {
   format: 'esm',
   platform: 'node',
   target: 'node20',
+  // Errors are recognised by the names of their classes.
+  keepNames: true,
 } as const;
 
 /**
