@@ -80,8 +80,8 @@ const verify =
 export default defineConfig({
   test: {
     globalSetup: 'test/support/global-setup.ts',
-    // Most tests wait for Redis and for other processes: on two processors, too, two files at a time.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
+    // Most tests wait for Redis and for other processes now and then: one file more than there are processors.
+    maxWorkers: availableParallelism() + 1,
     sequence: { sequencer: LongestFirst },
     projects: [
       {
