@@ -69,7 +69,7 @@ describe.for(EVENTS)("on('%s')", (event) => {
     expect(new Set(had), 'before and after it was given').toEqual(new Set([true, false]));
   });
 
-  test('on a finished batch, by a process that is slow, and frozen at any step: once the batch has the callback, it runs', async ({
+  test('on a finished batch, by a slow process that is frozen at any step: the callback runs if registered', async ({
     testbed,
   }) => {
     const had: boolean[] = [];

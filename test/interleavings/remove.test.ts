@@ -167,7 +167,7 @@ describe('remove()', () => {
     });
   });
 
-  test('{ force: true } while the last member of a child ends: nothing of it is left, and nothing calls back later', async ({
+  test('{ force: true } while the last member of a child ends: nothing is left, nothing calls back later', async ({
     testbed,
   }) => {
     await interleave(testbed, {
@@ -289,7 +289,7 @@ describe('expiry', () => {
     },
   );
 
-  test('of the batch above, while a child batch of it is retried: the retry wins, or says that the batch is gone', async ({
+  test('of the batch above, while a child of it is retried: the retry wins, or says that the batch is gone', async ({
     testbed,
   }) => {
     await interleave(testbed, {

@@ -9,8 +9,8 @@ for _, key in ipairs(KEYS) do
 end`;
 
 /**
- * Does to the leases of removals whose holder is frozen what time would do. A holder that is frozen renews none, so they
- * stay ended.
+ * Does to the leases of removals whose holder is frozen what time would do. A holder that is frozen renews none, so
+ * they stay ended.
  */
 export async function endLeases(
   { redis, prefix }: Pick<Testbed, 'redis' | 'prefix'>,
