@@ -2,13 +2,26 @@ import { homeOf } from '../../src/batch/home.js';
 import { continueRemoval, expireBatch } from '../../src/batch/remove.js';
 import { type Batch, BatchError, BatchNotFoundError } from '../../src/index.js';
 import type { HeldConnection } from '../support/held-connection.js';
-import { heldBatchWorker, interleave, withLostReplies } from '../support/interleave.js';
+import { interleave, withLostReplies } from '../support/interleave.js';
 import { endLeases } from '../support/leases.js';
 import { describe, eventually, expect, keysOf, type Testbed, test } from '../support/test.js';
-import { AN_HOUR, expectEnd, inBothHands, loseLock, member, ON, type Story, takeOver, tell } from './story.js';
+import {
+  AN_HOUR,
+  expectEnd,
+  inBothHands,
+  loseLock,
+  member,
+  ON,
+  readyToFinish,
+  type Story,
+  sealAndFinish,
+  takeOver,
+  tell,
+} from './story.js';
 
 /** The ids of a family: they are used again as soon as they are free. */
 const IDS = ['nightly', 'nightly-child'];
+const NIGHTLY = { id: 'nightly', jobs: [member('member', { jobId: 'nightly-member' })] };
 
 interface Family {
   readonly parent: Batch;
@@ -37,8 +50,10 @@ async function lived(testbed: Testbed, held: HeldConnection, options: { pending:
   } else {
     await parent.waitUntilFinished(10_000);
   }
-  const [actors, others] = await inBothHands(story, parent);
-  return { ...story, actors, others, homes: [await homeOf(story.actorsUsers), await homeOf(story.users)] as const };
+  return {
+    ...(await inBothHands(story, parent)),
+    homes: [await homeOf(story.actorsUsers), await homeOf(story.users)] as const,
+  };
 }
 
 type Lived = Awaited<ReturnType<typeof lived>>;
@@ -181,8 +196,7 @@ describe('remove()', () => {
         await child.seal();
         await parent.seal();
         await eventually(() => story.ran.length === 1);
-        const [actors] = await inBothHands(story, parent);
-        return { ...story, actors, child };
+        return { ...(await inBothHands(story, parent)), child };
       },
       actor: ({ actors }) => actors.remove({ force: true }),
       async other({ gate, users, child, ran }) {
@@ -366,11 +380,10 @@ async function failedOnce(testbed: Testbed, held: HeldConnection) {
   await parent.seal();
   await parent.waitUntilFinished(10_000);
   story.mend();
-  const [actors, others] = await inBothHands(story, parent);
   const actorsChild = await story.actorsUsers.getBatch(child.id);
   return {
-    ...story,
-    ...{ actors, others, actorsChild },
+    ...(await inBothHands(story, parent)),
+    actorsChild,
     homes: [await homeOf(story.actorsUsers), await homeOf(story.users)] as const,
   };
 }
@@ -387,18 +400,8 @@ describe('remove({ force: true })', () => {
     testbed,
   }) => {
     await interleave(testbed, {
-      async setup(testbed, held) {
-        const story = tell(testbed, held);
-        await heldBatchWorker(testbed, held);
-        const batch = await story.users.createBatch({ id: 'nightly', on: ON });
-        await batch.add('member', {}, { jobId: 'nightly-member' });
-        await eventually(async () => (await batch.status()).pending === 0);
-        return { ...story, batch };
-      },
-      async actor({ batch }) {
-        await batch.seal();
-        await batch.waitUntilFinished(10_000);
-      },
+      setup: (testbed, held) => readyToFinish(testbed, held, NIGHTLY),
+      actor: sealAndFinish,
       async other(story) {
         await loseLock(story, story.batch);
         await story.batch.remove({ force: true });
