@@ -1,18 +1,19 @@
 import type { Job } from 'bullmq';
 import { Batch, createBatch, loadBatch } from './batch/batch.js';
-import { type CallbackHandlers, checkCallbackHandlers } from './batch/callbacks.js';
-import { type BatchOptions, checkBatchOptions } from './batch/create.js';
 import {
   batchesQueueOf,
   checkNotBatches,
-  homeOf,
+  contextOf,
   isQueue,
   keepBatchesIn,
   type MemberQueue,
   memberQueueOf,
-} from './batch/home.js';
+  type QueueContext,
+} from './batch/batch-context.js';
+import { type CallbackHandlers, checkCallbackHandlers } from './batch/callbacks.js';
+import { type BatchOptions, checkBatchOptions } from './batch/create.js';
 
-import { type BatchJobs, type CheckedJob, checkIterable, checkJobs, type Opener } from './batch/job.js';
+import { type BatchJobs, type CheckedJob, checkIterable, checkJobs } from './batch/job.js';
 import {
   type BatchCounts,
   type BatchQuery,
@@ -232,9 +233,9 @@ function checkUnchanged({ name }: QueueLike, before: string, wanted = before): v
 }
 
 function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMethods<Q> {
-  const opener = async (): Promise<Opener> => ({
+  const openContext = async (): Promise<QueueContext> => ({
+    ...(await contextOf(queue)),
     own,
-    home: await homeOf(queue),
     callbackNames: callbackNames.get(queue),
   });
   const create = async (options: BatchOptions = {}, members: readonly CheckedJob[] = []) => {
@@ -244,7 +245,7 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
     if (parent === undefined) {
       warnWithoutParent(own);
     }
-    return createBatch<Q>(await opener(), parent === undefined ? options : { ...options, parent }, members);
+    return createBatch<Q>(await openContext(), parent === undefined ? options : { ...options, parent }, members);
   };
   return {
     createBatch: (options) => create(options),
@@ -253,7 +254,7 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
       checkOwnQueue(options, own);
       checkBatchOptions(options);
       const batchId = options.id === undefined ? undefined : escapedId(options.id);
-      const members = Array.isArray(jobs) ? checkJobs(jobs, await opener(), batchId) : undefined;
+      const members = Array.isArray(jobs) ? checkJobs(jobs, await openContext(), batchId) : undefined;
       const batch = await create(options, members);
       if (!batch.isFilled) {
         await fill(batch, members ?? jobs, options.id !== undefined);
@@ -262,25 +263,25 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
     },
     async getBatch(id) {
       checkName('The id of a batch', id);
-      return loadBatch<Q>(await opener(), id);
+      return loadBatch<Q>(await openContext(), id);
     },
     batchOf: (job) => {
       // Before the first await: the code that follows the call must know the job that it runs.
       const noted = typeof job?.token === 'string' ? noteJob(job) : undefined;
-      return opener().then(async (opened) => {
-        const batch = await batchOf<Q>(opened, job);
+      return openContext().then(async (context) => {
+        const batch = await batchOf<Q>(context, job);
         if (noted !== undefined && batch?.isAddedToBy === 'member') {
           noted.batchId = batch.id;
         }
         return batch;
       });
     },
-    signalOf: (job) => signalOf(opener, job),
+    signalOf: (job) => signalOf(openContext, job),
     getBatches: async (states?: ListedState | readonly ListedState[] | BatchQuery, start?: number, end?: number) =>
       typeof states === 'object' && !Array.isArray(states)
-        ? findBatches<Q>(await opener(), states as BatchQuery)
-        : getBatches<Q>(await opener(), states as ListedState | readonly ListedState[], start, end),
-    getBatchCounts: async () => getBatchCounts(await opener()),
+        ? findBatches<Q>(await openContext(), states as BatchQuery)
+        : getBatches<Q>(await openContext(), states as ListedState | readonly ListedState[], start, end),
+    getBatchCounts: async () => getBatchCounts(await openContext()),
   };
 }
 

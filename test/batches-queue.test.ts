@@ -1,4 +1,4 @@
-import { homeOf } from '../src/batch/home.js';
+import { contextOf } from '../src/batch/batch-context.js';
 import { BatchError, BatchNotFoundError, BatchOptionsError, BatchWorker, withBatches } from '../src/index.js';
 import { claimQueue } from '../src/record/claim-queue.js';
 import { jobKeys } from './support/job-keys.js';
@@ -280,7 +280,7 @@ describe('two names under one prefix', () => {
       const connection = { ...testbed.connection, username, password: 'any' };
       const users = testbed.plainQueue('users', { connection, skipMetasUpdate: true });
       withBatches(users, { batchesQueue });
-      const { redis } = await homeOf(users as never);
+      const { redis } = await contextOf(users as never);
       expect(await claimQueue(redis)).toBeUndefined();
     } finally {
       await testbed.redis.call('ACL', 'DELUSER', username);

@@ -18,27 +18,19 @@ import {
   type MemberOptions,
   mayBeBatchId,
 } from '../validation.js';
+import { checkNotBatches, checkSameBatches, findQueue, type MemberQueue, type QueueContext } from './batch-context.js';
 import { type Callback, checkCallbackCount, storeCallback, storeCallbacks } from './callbacks.js';
 import { cancelBatch } from './cancel.js';
 import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
 import { explain } from './explain.js';
 import { type FailureReasons, type FailureReasonsOptions, failureReasonsOf } from './failure-reasons.js';
 import { addFlow, type Flow, type FlowNode } from './flow.js';
-import { checkNotBatches, checkSameBatches, findQueue, type MemberQueue } from './home.js';
 import { derivedIds, freshIds, type NextId, repeatableIds } from './ids.js';
-import {
-  type BatchJobs,
-  type CheckedJob,
-  checkIterable,
-  checkJob,
-  checkJobs,
-  checkMember,
-  type Opener,
-} from './job.js';
+import { type BatchJobs, type CheckedJob, checkIterable, checkJob, checkJobs, checkMember } from './job.js';
 import { addCallback } from './late.js';
-import { memberOf, optionsOf } from './member-jobs.js';
+import { memberOf } from './member-jobs.js';
 import { type BatchMembersPage, type MembersPageOptions, membersPage } from './member-pages.js';
-import { addMembers, countMembers, type Destination } from './members.js';
+import { addMembers, type BatchAccess, countMembers } from './members.js';
 import { updateMetadata } from './metadata.js';
 import { orderedResults } from './ordered.js';
 import type { DataOf, JobOf, NamedQueue, NameOf, QueueLike, ResultOf } from './queue-like.js';
@@ -74,7 +66,7 @@ export interface BulkAdded {
  * What the holder of a handle may show in order to add: nothing for a caller from outside, or links that prove that it
  * is an outstanding part of the batch.
  */
-export interface Standing {
+export interface AddRights {
   /**
    * The maker of ids for everything that a running job adds through this handle, and through handles that come from it.
    */
@@ -85,7 +77,7 @@ export interface Standing {
   readonly parentLinks: readonly AttachmentLink[];
 }
 
-const OUTSIDE: Standing = { links: [], parentLinks: [] };
+const NO_RIGHTS: AddRights = { links: [], parentLinks: [] };
 
 /** The longest delay, in ms, that a timer of Node takes. */
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
@@ -110,9 +102,9 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * @internal
    */
   readonly isFilled: boolean;
-  readonly #opener: Opener;
+  readonly #context: QueueContext;
   readonly #definition: BatchDefinition;
-  readonly #standing: Standing;
+  readonly #rights: AddRights;
   readonly #parent: Batch | undefined;
 
   /**
@@ -122,19 +114,19 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    */
   constructor(parts: {
     id: string;
-    opener: Opener;
+    context: QueueContext;
     definition: BatchDefinition;
     created?: boolean;
     isFilled?: boolean;
-    standing?: Standing;
+    rights?: AddRights;
     parent?: Batch | undefined;
   }) {
     this.id = parts.id;
     this.created = parts.created ?? false;
     this.isFilled = parts.isFilled ?? false;
-    this.#opener = parts.opener;
+    this.#context = parts.context;
     this.#definition = parts.definition;
-    this.#standing = parts.standing ?? OUTSIDE;
+    this.#rights = parts.rights ?? NO_RIGHTS;
     this.#parent = parts.parent;
   }
 
@@ -153,7 +145,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * @internal
    */
   get isAddedToBy(): 'member' | 'callback' | undefined {
-    const { links, parentLinks } = this.#standing;
+    const { links, parentLinks } = this.#rights;
     return links.length > 0 ? 'member' : parentLinks.length > 0 ? 'callback' : undefined;
   }
 
@@ -189,7 +181,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * const job = await batch.add('send', { to: 'ada@example.com' }, { attempts: 3 });
    */
   async add(name: NameOf<Q>, data: DataOf<Q>, opts?: MemberOptions): Promise<JobOf<Q>> {
-    const { jobs } = await this.addTo(this.#opener.own, [{ name, data, opts }]);
+    const { jobs } = await this.addTo(this.#context.own, [{ name, data, opts }]);
     return jobs[0] as JobOf<Q>;
   }
 
@@ -207,7 +199,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    */
   async addBulk(jobs: BatchJobs<Q>): Promise<BulkAdded> {
     checkIterable('addBulk', jobs);
-    return this.addChecked(Array.isArray(jobs) ? checkJobs(jobs, this.#opener, this.id) : jobs, false);
+    return this.addChecked(Array.isArray(jobs) ? checkJobs(jobs, this.#context, this.id) : jobs, false);
   }
 
   /**
@@ -225,11 +217,11 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
 
   /** Whether the ids that it makes can be known only to a call that is sent twice. */
   get #makesFreshIds(): boolean {
-    return this.#standing.repetition === undefined;
+    return this.#rights.repetition === undefined;
   }
 
   #newIds(): NextId {
-    const { repetition } = this.#standing;
+    const { repetition } = this.#rights;
     const { nonce } = this.#definition;
     return repetition === undefined ? freshIds(nonce) : derivedIds(nonce, repetition);
   }
@@ -253,8 +245,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * });
    */
   async addFlow(flow: Flow): Promise<FlowNode> {
-    const { repetition } = this.#standing;
-    return this.#traced(() => addFlow(this.destination, flow, repetition));
+    const { repetition } = this.#rights;
+    return this.#traced(() => addFlow(this.#context, this.access, flow, repetition));
   }
 
   async #addStream(
@@ -265,29 +257,29 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     let [added, known, position] = [0, 0, 0];
     const check = Array.isArray(jobs)
       ? (job: unknown) => job as CheckedJob
-      : (job: unknown) => checkJob(`job ${position++}`, job, this.#opener, this.id);
+      : (job: unknown) => checkJob(`job ${position++}`, job, this.#context, this.id);
     const add = async (chunk: unknown[]) => {
       const members = chunk.map((job) => memberOf(check(job), nextId));
       const isFresh = freshIfUnnamed && !members.some(({ isNamed }) => isNamed);
-      const done = await this.#traced(() => countMembers(this.destination, members, isFresh));
+      const done = await this.#traced(() => countMembers(this.#context, this.access, members, isFresh));
       added += done.added;
       known += done.known;
     };
-    await this.#alive(() => inChunks(jobs as Iterable<unknown>, add));
+    await this.#whileTouched(() => inChunks(jobs as Iterable<unknown>, add));
     return { added, known };
   }
 
   /** Gives signs of life while a producer works, so that a slow one is not taken for dead. */
-  async #alive<T>(work: () => Promise<T>): Promise<T> {
-    const { redis } = this.#opener.home;
+  async #whileTouched<T>(work: () => Promise<T>): Promise<T> {
+    const { redis } = this.#context;
     // A sign of life that fails is not reported to the producer: the next one may succeed, and so may its jobs.
-    const beat = () => void touchBatch(redis, this.#definition).catch(() => {});
-    const heart = setInterval(beat, Math.min(this.#definition.openTimeout / 3, LONGEST_INTERVAL_MS));
-    heart.unref();
+    const touch = () => void touchBatch(redis, this.#definition).catch(() => {});
+    const timer = setInterval(touch, Math.min(this.#definition.openTimeout / 3, LONGEST_INTERVAL_MS));
+    timer.unref();
     try {
       return await work();
     } finally {
-      clearInterval(heart);
+      clearInterval(timer);
     }
   }
 
@@ -300,14 +292,14 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     queue: MemberQueue,
     jobs: readonly { name: string; data: unknown; opts?: unknown }[],
   ): Promise<{ readonly jobs: readonly Job[] }> {
-    if (queue.prefix !== this.#opener.own.prefix) {
+    if (queue.prefix !== this.#context.own.prefix) {
       throw new BatchOptionsError(
         `Queue '${queue.name}' has the prefix '${queue.prefix}', batch '${this.id}' has ` +
-          `'${this.#opener.own.prefix}'. A batch, its members and its callbacks share one prefix.`,
+          `'${this.#context.own.prefix}'. A batch, its members and its callbacks share one prefix.`,
       );
     }
-    checkNotBatches(queue.name, this.#opener.home.batches.name);
-    checkSameBatches(`Batch '${this.id}'`, queue, this.#opener.home);
+    checkNotBatches(queue.name, this.#context.batches.name);
+    checkSameBatches(`Batch '${this.id}'`, queue, this.#context);
     const nextId = this.#newIds();
     const members = jobs.map((job, i) =>
       memberOf(checkMember(jobs.length === 1 ? 'the job' : `job ${i}`, queue, job, this.id), nextId),
@@ -316,14 +308,14 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     const added: Job[] = [];
     for (let from = 0; from < members.length; from += CHUNK_SIZE) {
       const some = members.slice(from, from + CHUNK_SIZE);
-      added.push(...(await this.#traced(() => addMembers(this.destination, some, fresh))));
+      added.push(...(await this.#traced(() => addMembers(this.#context, this.access, some, fresh))));
     }
     return { jobs: added };
   }
 
   /** Runs `work` in the trace of the batch, whatever trace is active where the job is added. */
   #traced<T>(work: () => T): T {
-    return inTrace(this.#opener.home.telemetry, this.#definition.trace, work);
+    return inTrace(this.#context.telemetry, this.#definition.trace, work);
   }
 
   /**
@@ -331,9 +323,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    *
    * @internal
    */
-  get destination(): Destination {
-    const batch = this.#definition;
-    return { home: this.#opener.home, batch, options: optionsOf(batch), links: this.#standing.links };
+  get access(): BatchAccess {
+    return { batch: this.#definition, links: this.#rights.links };
   }
 
   /**
@@ -354,7 +345,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
         `jobs() needs a function that adds the jobs, not ${describe(fn)}: batch.jobs(() => queue.add(…)).`,
       );
     }
-    return this.#alive(() => runInside(this, async () => fn()));
+    return this.#whileTouched(() => runInside(this, async () => fn()));
   }
 
   /**
@@ -382,8 +373,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
         `batch.createBatch() creates a child of batch '${this.id}': it takes no other 'parent'.`,
       );
     }
-    const own = findQueue(`batch.createBatch(): queue`, queue, this.#opener.home, this.#opener.own);
-    return createBatch({ ...this.#opener, own }, { ...options, parent: this });
+    const own = findQueue(`batch.createBatch(): queue`, queue, this.#context);
+    return createBatch({ ...this.#context, own }, { ...options, parent: this });
   }
 
   /**
@@ -392,27 +383,27 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * @internal
    */
   async createChild<C extends QueueLike>(
-    opener: Opener,
+    context: QueueContext,
     options: BatchOptions,
     members: readonly CheckedJob[] = [],
   ): Promise<Batch<C>> {
-    checkSameBatches(`A child of batch '${this.id}'`, opener.own, this.#opener.home);
-    const { repetition } = this.#standing;
+    checkSameBatches(`A child of batch '${this.id}'`, context.own, this.#context);
+    const { repetition } = this.#rights;
     const named =
       repetition === undefined || options.id !== undefined
         ? options
-        : { ...options, id: this.#childId(opener, options, repetition) };
+        : { ...options, id: this.#childId(context, options, repetition) };
     const nextIds = ({ id, nonce }: BatchDefinition) =>
       repetition === undefined || options.id !== undefined
         ? firstIds(id, nonce, options.id !== undefined)
         : derivedIds(nonce, repetition);
-    const defined = await this.#traced(() => defineBatch(opener, named, this.destination, { members, nextIds }));
-    return new Batch<C>({ ...defined, opener, parent: this, standing: { ...OUTSIDE, repetition } });
+    const defined = await this.#traced(() => defineBatch(context, named, this.access, { members, nextIds }));
+    return new Batch<C>({ ...defined, context, parent: this, rights: { ...NO_RIGHTS, repetition } });
   }
 
   /** Makes the id of a child batch that a running member creates: a second run of the member finds it. */
-  #childId(opener: Opener, { id, on, parent, ...content }: BatchOptions, repetition: Repetition): string {
-    return repetition.nextId(this.#definition.nonce, opener.own.name, content, storeCallbacks(on, opener));
+  #childId(context: QueueContext, { id, on, parent, ...content }: BatchOptions, repetition: Repetition): string {
+    return repetition.nextId(this.#definition.nonce, context.own.name, content, storeCallbacks(on, context));
   }
 
   /**
@@ -426,13 +417,13 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * await batch.seal();
    */
   async seal(): Promise<void> {
-    const { home } = this.#opener;
-    const sealed = await sealBatch(home.redis, this.#definition);
+    const context = this.#context;
+    const sealed = await sealBatch(context.redis, this.#definition);
     if (sealed === 'not found') {
       throw new BatchNotFoundError(this.id);
     }
     if (sealed === 'to be revived') {
-      await revive(home, this.id);
+      await revive(context, this.id);
     }
   }
 
@@ -464,7 +455,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
         },
       );
     }
-    return { retried: await retryFailed(this.#opener.home, this.id, snapshot.definition) };
+    return { retried: await retryFailed(this.#context, this.id, snapshot.definition) };
   }
 
   /**
@@ -489,7 +480,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     if (reason !== undefined) {
       checkName('cancel(reason): the reason', reason);
     }
-    await cancelBatch(this.#opener.home, this.id, { reason, nonce: this.#definition.nonce });
+    await cancelBatch(this.#context, this.id, { reason, nonce: this.#definition.nonce });
   }
 
   /**
@@ -506,7 +497,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * }
    */
   async isCancelled(): Promise<boolean> {
-    const cancelled = await isCancelled(this.#opener.home.redis, this.id, this.#definition.nonce);
+    const cancelled = await isCancelled(this.#context.redis, this.id, this.#definition.nonce);
     if (cancelled === undefined) {
       throw new BatchNotFoundError(this.id);
     }
@@ -529,9 +520,9 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     if (!EVENTS.includes(event)) {
       throw new BatchOptionsError(`A batch has no event ${describe(event)}. Known are: ${EVENTS.join(', ')}.`);
     }
-    const stored = storeCallback(`on('${event}')`, callback, this.#opener);
+    const stored = storeCallback(`on('${event}')`, callback, this.#context);
     checkCallbackCount(`on('${event}')`, (await this.#snapshot()).callbacks.length + 1);
-    await addCallback(this.#opener.home, this.#definition, event, stored);
+    await addCallback(this.#context, this.#definition, event, stored);
   }
 
   /**
@@ -547,7 +538,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * await batch.updateMetadata({ rows: 5000, startedBy: 'ada' });
    */
   async updateMetadata(change: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>> {
-    return updateMetadata(this.#opener.home, this.#definition, change);
+    return updateMetadata(this.#context, this.#definition, change);
   }
 
   /**
@@ -571,7 +562,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
       }
     }
     const { members = false, force = false } = options;
-    await removeBatch(this.#opener.home, this.#definition, { members, force });
+    await removeBatch(this.#context, this.#definition, { members, force });
   }
 
   /**
@@ -592,11 +583,11 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     if (parentId === undefined) {
       return undefined;
     }
-    const { redis } = this.#opener.home;
-    const { parentLinks, repetition } = this.#standing;
+    const { redis } = this.#context;
+    const { parentLinks, repetition } = this.#rights;
     const link = { dependencies: batchKeys(redis, parentId).dependencies, memberKey: batchKeys(redis, this.id).job };
     const links = parentLinks.length === 0 ? [] : [...parentLinks, link];
-    return loadBatch<Q>(this.#opener, parentId, { links, parentLinks: links, repetition });
+    return loadBatch<Q>(this.#context, parentId, { links, parentLinks: links, repetition });
   }
 
   /**
@@ -610,12 +601,12 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    */
   async status(): Promise<BatchStatus> {
     const snapshot = await this.#snapshot();
-    const stages = await stagesOf(this.#opener.home, snapshot.definition);
+    const stages = await stagesOf(this.#context, snapshot.definition);
     return { ...statusOf(this.id, snapshot), ...(stages === undefined ? {} : { stages }) };
   }
 
   async #snapshot(): Promise<Snapshot> {
-    const snapshot = await readSnapshot(this.#opener.home.redis, this.id);
+    const snapshot = await readSnapshot(this.#context.redis, this.id);
     if (snapshot === undefined) {
       throw new BatchNotFoundError(this.id);
     }
@@ -638,7 +629,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * console.log(reasons.join('\n'));   // No BatchWorker is running: start one with new BatchWorker({ connection }).
    */
   explain(): Promise<BatchExplanation> {
-    return explain(this.#opener.home, this.id);
+    return explain(this.#context, this.id);
   }
 
   /**
@@ -655,7 +646,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * console.log(`${jobs.succeeded} of ${jobs.total} jobs in ${children.length} child batches`);
    */
   tree(): Promise<BatchTree> {
-    return treeOf(this.#opener.home, this.id);
+    return treeOf(this.#context, this.id);
   }
 
   /**
@@ -671,7 +662,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   results(options: { readonly ordered?: boolean } = {}): AsyncGenerator<BatchResult<ResultOf<Q>>, void> {
     checkObject('The options of results', options);
     checkKeys('results()', options, ['ordered']);
-    return options.ordered ? orderedResults(this.#opener.home, this.id) : resultsOf(this.#opener.home, this.id);
+    return options.ordered ? orderedResults(this.#context, this.id) : resultsOf(this.#context, this.id);
   }
 
   /**
@@ -687,7 +678,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * const { members, cursor } = await batch.members({ state: 'pending' });
    */
   async members(options: MembersPageOptions = {}): Promise<BatchMembersPage<DataOf<Q>, ResultOf<Q> | BatchStatus>> {
-    return membersPage(this.#opener.home, this.id, options);
+    return membersPage(this.#context, this.id, options);
   }
 
   /**
@@ -707,10 +698,10 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     checkName('removeMember(id): the id', id);
     checkObject('The options of removeMember', options);
     checkKeys('removeMember()', options, ['queue']);
-    const { own, home } = this.#opener;
-    const isOfBatches = options.queue === home.batches.name;
-    const queue = isOfBatches ? home.batches.name : findQueue('removeMember(): queue', options.queue, home, own).name;
-    return removeMember(home, this.#definition, { queue, id });
+    const context = this.#context;
+    const isOfBatches = options.queue === context.batches.name;
+    const queue = isOfBatches ? context.batches.name : findQueue('removeMember(): queue', options.queue, context).name;
+    return removeMember(context, this.#definition, { queue, id });
   }
 
   /**
@@ -727,7 +718,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * for (const { reason, count } of reasons) console.log(`${count} × ${reason}`);
    */
   async failureReasons(options: FailureReasonsOptions = {}): Promise<FailureReasons> {
-    return failureReasonsOf(this.#opener.home, this.id, options);
+    return failureReasonsOf(this.#context, this.id, options);
   }
 
   /**
@@ -738,7 +729,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * for await (const { data, reason } of batch.failures()) errorSheet.addRow([data, reason]);
    */
   failures(): AsyncGenerator<BatchFailure<DataOf<Q>>, void> {
-    return failuresOf(this.#opener.home, this.id);
+    return failuresOf(this.#context, this.id);
   }
 
   /**
@@ -755,7 +746,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * const next = cursor && (await batch.failuresPage({ cursor, count: 50 }));
    */
   async failuresPage(options: FailuresPageOptions = {}): Promise<BatchFailuresPage<DataOf<Q>>> {
-    return failuresPage(this.#opener.home, this.id, options);
+    return failuresPage(this.#context, this.id, options);
   }
 
   /**
@@ -789,7 +780,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     // Its stages are read once, in the end.
     const light = { id, status: async () => statusOf(id, await this.#snapshot()), explain: () => this.explain() };
     const status = await waitUntilFinished(light, ttl);
-    const stages = await stagesOf(this.#opener.home, this.#definition);
+    const stages = await stagesOf(this.#context, this.#definition);
     return { ...status, ...(stages === undefined ? {} : { stages }) };
   }
 }
@@ -804,7 +795,7 @@ function firstIds(batchId: string, nonce: string, isRepeatable: boolean): NextId
  * @param members all of its members, with which it is created and sealed at once if that can be one step.
  */
 export async function createBatch<Q extends QueueLike, Names extends string = string>(
-  opener: Opener,
+  context: QueueContext,
   options: BatchOptions<Names>,
   members: readonly CheckedJob[] = [],
 ): Promise<Batch<Q, Names>> {
@@ -812,9 +803,9 @@ export async function createBatch<Q extends QueueLike, Names extends string = st
   const { parent } = options;
   if (parent === undefined) {
     const nextIds = ({ id, nonce }: BatchDefinition) => firstIds(id, nonce, options.id !== undefined);
-    return new Batch<Q, Names>({ ...(await defineBatch(opener, options, undefined, { members, nextIds })), opener });
+    return new Batch<Q, Names>({ ...(await defineBatch(context, options, undefined, { members, nextIds })), context });
   }
-  return asParent(parent).createChild<Q>(opener, options, members);
+  return asParent(parent).createChild<Q>(context, options, members);
 }
 
 /** Returns what was given as `parent`, if it is a batch. */
@@ -833,19 +824,19 @@ export function asParent(parent: unknown): Batch {
  * @throws BatchNotFoundError when there is none.
  */
 export async function loadBatch<Q extends QueueLike>(
-  opener: Opener,
+  context: QueueContext,
   id: string,
-  standing?: Standing,
+  rights?: AddRights,
 ): Promise<Batch<Q>> {
   const batchId = escapedId(id);
-  const snapshot = mayBeBatchId(batchId) ? await readSnapshot(opener.home.redis, batchId) : undefined;
+  const snapshot = mayBeBatchId(batchId) ? await readSnapshot(context.redis, batchId) : undefined;
   if (snapshot === undefined) {
     throw new BatchNotFoundError(id);
   }
   return new Batch<Q>({
     id: batchId,
-    opener,
+    context,
     definition: snapshot.definition,
-    ...(standing === undefined ? {} : { standing }),
+    ...(rights === undefined ? {} : { rights }),
   });
 }

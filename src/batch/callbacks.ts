@@ -13,8 +13,7 @@ import {
   describe,
   nearest,
 } from '../validation.js';
-import { findQueue } from './home.js';
-import type { Opener } from './job.js';
+import { findQueue, type QueueContext } from './batch-context.js';
 import type { QueueLike } from './queue-like.js';
 
 /** A job that is enqueued once, when the event happens, and that is a BullMQ job like any other from then on. */
@@ -115,7 +114,7 @@ export function checkCallbackCount(what: string, count: number): void {
  * Checks the callbacks of a batch, and resolves their queues and the default options of these, which only the creating
  * process knows.
  */
-export function storeCallbacks(on: unknown, opener: Opener): BatchDefinition['on'] {
+export function storeCallbacks(on: unknown, context: QueueContext): BatchDefinition['on'] {
   if (on === undefined) {
     return {};
   }
@@ -128,14 +127,14 @@ export function storeCallbacks(on: unknown, opener: Opener): BatchDefinition['on
     if (registered !== undefined) {
       const list: unknown[] = Array.isArray(registered) ? registered : [registered];
       stored[event] = list.map((callback, i) =>
-        storeCallback(Array.isArray(registered) ? `on.${event}[${i}]` : `on.${event}`, callback, opener),
+        storeCallback(Array.isArray(registered) ? `on.${event}[${i}]` : `on.${event}`, callback, context),
       );
     }
   }
   return stored;
 }
 
-export function storeCallback(what: string, given: unknown, { home, own, callbackNames }: Opener): StoredCallback {
+export function storeCallback(what: string, given: unknown, context: QueueContext): StoredCallback {
   const callback = typeof given === 'string' ? { queue: CALLBACKS_QUEUE, name: given } : given;
   checkObject(what, callback);
   checkKeys(what, callback, CALLBACK_KEYS);
@@ -164,7 +163,8 @@ export function storeCallback(what: string, given: unknown, { home, own, callbac
       `${what}.opts must not have 'sizeLimit': a callback that is refused when its event happens would be lost.`,
     );
   }
-  const queue = findQueue(`${what}.queue`, callback.queue, home, own);
+  const queue = findQueue(`${what}.queue`, callback.queue, context);
+  const { callbackNames } = context;
   if (queue.name === CALLBACKS_QUEUE && callbackNames !== undefined && !callbackNames.includes(name)) {
     throw new BatchOptionsError(unknownCallback(what, name, callbackNames));
   }

@@ -1,9 +1,9 @@
 import { BatchError, BatchNotFoundError } from '../errors.js';
 import type { BatchDefinition } from '../model/definition.js';
-import { type CancelledBatch, lookAtCancelled, markCancelled, tellParentOfCancel } from '../record/cancel.js';
+import { type CancelledBatch, lookAtCancelled, markCancelled, reportCancelToParent } from '../record/cancel.js';
 import { type DroppedSearch, droppedQueues, searchDropped } from '../record/dropped.js';
+import type { BatchContext } from './batch-context.js';
 import { Emptying } from './emptying.js';
-import type { Home } from './home.js';
 
 interface Extent {
   readonly reason: string | undefined;
@@ -16,39 +16,39 @@ interface Extent {
  * members are taken out, maintenance continues. When the promise resolves, no job of the tree begins any more; running
  * jobs may end.
  */
-export async function cancelBatch(home: Home, batchId: string, extent: Extent): Promise<void> {
-  const { outcome, nonce } = await markCancelled(home.redis, batchId, extent);
+export async function cancelBatch(context: BatchContext, batchId: string, extent: Extent): Promise<void> {
+  const { outcome, nonce } = await markCancelled(context.redis, batchId, extent);
   if (outcome === 'not found') {
     throw new BatchNotFoundError(batchId);
   }
   if (outcome === 'finished') {
     throw new BatchError(`Batch '${batchId}' has nothing left to cancel: all of its members are settled.`, { batchId });
   }
-  await emptyTree(home, { batchId, nonce });
+  await emptyTree(context, { batchId, nonce });
 }
 
 /** Marks a batch as cancelled, and leaves taking out its members to maintenance. */
 export async function markIfPending(
-  home: Home,
+  context: BatchContext,
   batchId: string,
   reason: string | undefined,
   nonce?: string,
 ): Promise<void> {
-  await markCancelled(home.redis, batchId, { reason, nonce });
+  await markCancelled(context.redis, batchId, { reason, nonce });
 }
 
-async function emptyTree(home: Home, batch: CancelledBatch): Promise<void> {
-  const emptying = new Emptying(home.redis, batch, { wholeTree: true });
+async function emptyTree(context: BatchContext, batch: CancelledBatch): Promise<void> {
+  const emptying = new Emptying(context.redis, batch, { wholeTree: true });
   while (!emptying.isDone) {
     await emptying.goOn();
   }
-  await removeDropped(home);
+  await removeDropped(context);
 }
 
 /** Removes the jobs that were dropped, by a cancel or a removal, from the lists of their queues. */
-export async function removeDropped(home: Home): Promise<void> {
-  for (let state = await removeDroppedSlice(home); state !== 'done'; ) {
-    state = await removeDroppedSlice(home, state);
+export async function removeDropped(context: BatchContext): Promise<void> {
+  for (let state = await removeDroppedSlice(context); state !== 'done'; ) {
+    state = await removeDroppedSlice(context, state);
   }
 }
 
@@ -60,10 +60,14 @@ export type CancelState = Emptying;
  * continue from, or 'done' when nothing can be done now. A batch with running jobs stays in need and is looked at
  * again: a running job that fails with attempts left can be taken out then. Such a look is one short command.
  */
-export async function cancelSlice(home: Home, batchId: string, state?: CancelState): Promise<CancelState | 'done'> {
+export async function cancelSlice(
+  context: BatchContext,
+  batchId: string,
+  state?: CancelState,
+): Promise<CancelState | 'done'> {
   if (state === undefined) {
-    const { what, nonce } = await lookAtCancelled(home.redis, batchId);
-    return what === 'nothing' ? 'done' : new Emptying(home.redis, { batchId, nonce }, { task: what });
+    const { what, nonce } = await lookAtCancelled(context.redis, batchId);
+    return what === 'nothing' ? 'done' : new Emptying(context.redis, { batchId, nonce }, { task: what });
   }
   await state.goOn();
   return state.isDone ? 'done' : state;
@@ -75,22 +79,22 @@ export type DroppedState = readonly DroppedSearch[];
 /**
  * Removes dropped jobs from the lists of their queues, one bounded part; record/dropped.ts says what dropped jobs are.
  */
-export async function removeDroppedSlice(home: Home, state?: DroppedState): Promise<DroppedState | 'done'> {
-  const [search, ...others] = state ?? (await droppedQueues(home.redis));
+export async function removeDroppedSlice(context: BatchContext, state?: DroppedState): Promise<DroppedState | 'done'> {
+  const [search, ...others] = state ?? (await droppedQueues(context.redis));
   if (search === undefined) {
     return 'done';
   }
-  const goOn = await searchDropped(home.redis, search);
+  const goOn = await searchDropped(context.redis, search);
   const left = goOn === undefined ? others : [goOn, ...others];
   return left.length === 0 ? 'done' : left;
 }
 
 /**
- * Tells the parent that this batch fails because of a cancel, so that the failure does not count as a death there. To
- * be called before the batch job ends.
+ * Reports to the parent that this batch fails because of a cancel, so that the failure does not count as a death there.
+ * To be called before the batch job ends.
  */
-export async function tellParent(home: Home, batch: BatchDefinition): Promise<void> {
+export async function reportCancel(context: BatchContext, batch: BatchDefinition): Promise<void> {
   if (batch.parentId !== undefined) {
-    await tellParentOfCancel(home.redis, batch, batch.parentId);
+    await reportCancelToParent(context.redis, batch, batch.parentId);
   }
 }

@@ -26,13 +26,12 @@ import {
   escapedId,
   type MemberDefaults,
 } from '../validation.js';
+import { type BatchContext, checkNotBatches, type QueueContext } from './batch-context.js';
 import { type Callbacks, storeCallbacks } from './callbacks.js';
 import { type FirstMembers, firstMembers, type MembersToBe } from './first-members.js';
-import { checkNotBatches, type Home } from './home.js';
 import { newBatchId, newNonce } from './ids.js';
-import type { Opener } from './job.js';
 import { newEntry, newJob, withTrace } from './member-jobs.js';
-import { type Destination, refusal, reportFailed, takenError } from './members.js';
+import { type BatchAccess, refusal, reportFailed, takenError } from './members.js';
 import { otherQueue } from './other-queue.js';
 import type { QueueLike } from './queue-like.js';
 import { removeBatch } from './remove.js';
@@ -255,25 +254,24 @@ export interface DefinedBatch {
 
 /** Creates the batch, or finds the one that has this id, in one atomic step. */
 export async function defineBatch(
-  opener: Opener,
+  context: QueueContext,
   options: BatchOptions,
-  parent: Destination | undefined,
+  parent: BatchAccess | undefined,
   first: MembersToBe | undefined,
   part?: WorkflowPart,
 ): Promise<DefinedBatch> {
-  const { home } = opener;
-  const wanted = definitionOf(opener, options, parent, part);
+  const wanted = definitionOf(context, options, parent, part);
   if (options.ifExists === 'replace' && parent !== undefined) {
     throw new BatchOptionsError(
       `ifExists: 'replace' is not for a child batch: batch '${parent.batch.id}' would count the one before as missing.`,
     );
   }
-  const members = await firstMembers(opener, wanted, first);
-  return startTrace(home.telemetry, wanted.id, async (trace) => {
+  const members = await firstMembers(context, wanted, first);
+  return startTrace(context.telemetry, wanted.id, async (trace) => {
     const definition = trace === undefined ? wanted : { ...wanted, trace };
     const deadlineIn = typeof options.deadline === 'number' ? options.deadline : undefined;
     const stored = await storeOr(options.ifExists ?? 'join', {
-      ...{ opener, definition, parent, deadlineIn, part },
+      ...{ context, definition, parent, deadlineIn, part },
       first: members,
     });
     const created = stored.nonce === definition.nonce;
@@ -287,22 +285,22 @@ export async function defineBatch(
 }
 
 function definitionOf(
-  opener: Opener,
+  context: QueueContext,
   options: BatchOptions,
-  parent: Destination | undefined,
+  parent: BatchAccess | undefined,
   { run, stage }: Pick<WorkflowPart, 'run' | 'stage'> = {},
 ): BatchDefinition {
-  const { home, own } = opener;
+  const { own } = context;
   const { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS, keep, onFailure, metadata, tags } = options;
   const { deadline } = options;
-  checkNotBatches(own.name, home.batches.name);
+  checkNotBatches(own.name, context.batches.name);
   const policy = policyOf(onFailure);
   return {
     id: id === undefined ? newBatchId() : escapedId(id),
     ...(description === undefined ? {} : { description }),
     ...(parent === undefined ? {} : { parentId: parent.batch.id }),
     queue: own.name,
-    on: storeCallbacks(on, opener),
+    on: storeCallbacks(on, context),
     ...(policy === undefined ? {} : { policy }),
     ...(jobOptions === undefined ? {} : { jobOptions: jobOptions as JobsOptions }),
     openTimeout,
@@ -318,9 +316,9 @@ function definitionOf(
 
 /** The definition to store, with its parent and the handle's queue. */
 interface Wanted {
-  readonly opener: Opener;
+  readonly context: QueueContext;
   readonly definition: BatchDefinition;
-  readonly parent: Destination | undefined;
+  readonly parent: BatchAccess | undefined;
   /** The deadline, by Redis's clock, where it was given in ms. */
   readonly deadlineIn: number | undefined;
   /** The members that it is created with. */
@@ -330,7 +328,7 @@ interface Wanted {
 
 /** Stores the batch; another one that has the id is returned, refused, or removed first. */
 async function storeOr(ifExists: NonNullable<BatchOptions['ifExists']>, wanted: Wanted): Promise<BatchDefinition> {
-  const { opener, definition } = wanted;
+  const { context, definition } = wanted;
   for (;;) {
     const stored = await store(wanted);
     if (stored.nonce === definition.nonce || ifExists === 'join') {
@@ -342,7 +340,7 @@ async function storeOr(ifExists: NonNullable<BatchOptions['ifExists']>, wanted: 
       });
     }
     // Bound to the life that was found: when another caller is faster, the next batch with the id is judged again.
-    await removeBatch(opener.home, stored, { members: true, force: true }).catch((error: unknown) => {
+    await removeBatch(context, stored, { members: true, force: true }).catch((error: unknown) => {
       if (!(error instanceof BatchNotFoundError)) {
         throw error;
       }
@@ -352,12 +350,11 @@ async function storeOr(ifExists: NonNullable<BatchOptions['ifExists']>, wanted: 
 
 /** Stores the batch; what is returned is the batch that has the id then, which may be another one. */
 async function store(wanted: Wanted): Promise<BatchDefinition> {
-  const { opener, definition, parent, deadlineIn, first, part } = wanted;
-  const { home } = opener;
+  const { context, definition, parent, deadlineIn, first, part } = wanted;
   const { members, entries, isFresh } = first;
   for (let tries = 0; ; tries++) {
-    const created = await createBatchJob(home.redis, definition, {
-      batchJob: batchEntry(home, wanted),
+    const created = await createBatchJob(context.redis, definition, {
+      batchJob: batchEntry(context, wanted),
       needs: [
         ...needsOf(eventsOf(definition.on), definition.policy),
         ...(definition.deadline === undefined ? [] : ['deadline' as const]),
@@ -373,11 +370,11 @@ async function store(wanted: Wanted): Promise<BatchDefinition> {
     });
     if ('definition' in created) {
       if (created.isParentToBeRevived && parent !== undefined) {
-        await revive(home, parent.batch.id);
+        await revive(context, parent.batch.id);
       }
       if (created.filled?.failed !== undefined) {
         // It must not call anybody back with only a part of its members.
-        await removeBatch(home, definition, { force: true, members: true }).catch(() => {});
+        await removeBatch(context, definition, { force: true, members: true }).catch(() => {});
         reportFailed(created.filled.failed, members, { batchId: definition.id });
       }
       return created.definition;
@@ -386,7 +383,7 @@ async function store(wanted: Wanted): Promise<BatchDefinition> {
       throw takenError(definition.id, members, created.taken);
     }
     if ('keptElsewhere' in created) {
-      throw otherQueue('withBatches()', home.redis, created.keptElsewhere);
+      throw otherQueue('withBatches()', context.redis, created.keptElsewhere);
     }
     if ('error' in created) {
       throw notCreated(definition.id, new Error(created.error));
@@ -408,7 +405,7 @@ const REMOVAL_CHECK_MS = 50;
 function refusedBatch(
   batchId: string,
   refused: Extract<BatchCreated, { refused: unknown }>['refused'],
-  parent: Destination | undefined,
+  parent: BatchAccess | undefined,
 ): BatchError {
   switch (refused) {
     case 'being removed':
@@ -437,20 +434,20 @@ function refusedBatch(
  * Returns the batch job as BullMQ adds it: delayed, because an open batch is a delayed job; one that has its members
  * waits for them at once.
  */
-function batchEntry(home: Home, { definition, parent, first, part }: Wanted): NewJob {
+function batchEntry(context: BatchContext, { definition, parent, first, part }: Wanted): NewJob {
   const isFilled = first.entries.length > 0;
   const preparation = part?.preparation;
   const { id, description, queue, openTimeout } = definition;
-  const batches = { queue: home.batches as unknown as QueueLike };
+  const batches = { queue: context.batches as unknown as QueueLike };
   const job = newJob(batches, description ?? `batch of ${queue}`, definition, {
     ...withTrace(STEP_OPTIONS, definition.trace),
     ...(preparation === undefined ? {} : { [PREPARATION]: preparation }),
     jobId: id,
     ...(isFilled ? {} : { delay: openTimeout }),
-    ...(parent === undefined ? {} : { parent: { id: parent.batch.id, queue: home.batches.qualifiedName } }),
+    ...(parent === undefined ? {} : { parent: { id: parent.batch.id, queue: context.batches.qualifiedName } }),
   });
-  const options = { queue: home.batches.name, id, kind: 'batch', isParent: isFilled };
-  return newEntry(home, job, options, 'of the batch', { batchId: id, jobIds: [id] });
+  const options = { queue: context.batches.name, id, kind: 'batch', isParent: isFilled };
+  return newEntry(context, job, options, 'of the batch', { batchId: id, jobIds: [id] });
 }
 
 function notCreated(batchId: string, cause: unknown): BatchMemberError {

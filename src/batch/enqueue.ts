@@ -1,22 +1,24 @@
-import type { JobsOptions } from 'bullmq';
+import { createHash } from 'node:crypto';
+import type { Job, JobsOptions } from 'bullmq';
 import { BatchError } from '../errors.js';
-import type { BatchEvent } from '../model/definition.js';
+import type { BatchDefinition, BatchEvent } from '../model/definition.js';
 import { dueOf } from '../model/rules.js';
-import type { CallbackSnapshot, Snapshot } from '../model/snapshot.js';
+import { type CallbackSnapshot, type Counts, flawlessSnapshot, type Snapshot } from '../model/snapshot.js';
 import type { NewJob } from '../record/adding-lua.js';
+import type { PreparedCallbacks } from '../record/decide.js';
 import { enqueueInBatch } from '../record/enqueue-callbacks.js';
 import { readSnapshot } from '../record/snapshot.js';
+import type { BatchContext } from './batch-context.js';
 import { callbackJob } from './callbacks.js';
-import type { Home } from './home.js';
-import { newEntry, newJob, withTrace } from './member-jobs.js';
+import { isPlainJob, newEntry, newJob, withTrace } from './member-jobs.js';
 import { inProducerSpans, inTrace } from './trace.js';
 
 /** Enqueues the callbacks of this event that are due and not enqueued yet. Any process may call it at any time. */
-export async function enqueueDue(home: Home, batchId: string, event: BatchEvent): Promise<void> {
-  const snapshot = await readSnapshot(home.redis, batchId);
+export async function enqueueDue(context: BatchContext, batchId: string, event: BatchEvent): Promise<void> {
+  const snapshot = await readSnapshot(context.redis, batchId);
   if (snapshot !== undefined) {
     const due = dueOf(snapshot).filter((callback) => callback.event === event);
-    await enqueueCallbacks(home, snapshot, due);
+    await enqueueCallbacks(context, snapshot, due);
   }
 }
 
@@ -31,7 +33,7 @@ export async function enqueueDue(home: Home, batchId: string, event: BatchEvent)
  * @returns whether all of them have been enqueued now, or were before.
  */
 export async function enqueueCallbacks(
-  home: Home,
+  context: BatchContext,
   snapshot: Snapshot,
   due: readonly CallbackSnapshot[],
   token = '',
@@ -40,14 +42,14 @@ export async function enqueueCallbacks(
     return true;
   }
   const { definition, version } = snapshot;
-  const callbacks = due.map((callback) => ({ ...callback, queue: home.queueNamed(callback.queue) }));
+  const callbacks = due.map((callback) => ({ ...callback, queue: context.queueNamed(callback.queue) }));
   const queues = [...new Set(callbacks.map(({ queue }) => queue))];
-  return inTrace(home.telemetry, definition.trace, () =>
+  return inTrace(context.telemetry, definition.trace, () =>
     inProducerSpans(queues, callbacks, async (traceOf) => {
       const jobs = due.map((callback, i) =>
-        newCallback(home, snapshot, callback, traceOf(callbacks[i]?.queue as never)),
+        newCallback(context, snapshot, callback, traceOf(callbacks[i]?.queue as never)),
       );
-      const enqueued = await enqueueInBatch(home.redis, definition, { token, version }, jobs);
+      const enqueued = await enqueueInBatch(context.redis, definition, { token, version }, jobs);
       if (typeof enqueued === 'object') {
         throw new BatchError(
           `The callbacks ${due.map(({ name }) => `'${name}'`).join(', ')} of batch '${definition.id}' were not ` +
@@ -60,15 +62,45 @@ export async function enqueueCallbacks(
   );
 }
 
-function newCallback(home: Home, snapshot: Snapshot, due: CallbackSnapshot, trace: string | undefined): NewJob {
+/**
+ * Makes the callbacks that are due first if everything in a batch has gone well, from its job alone: the decide step can
+ * then enqueue them at once. It compares the definition, because people can edit the data of the job, and later `on()`
+ * changes both. With telemetry nothing is prepared: the spans belong to callbacks that are enqueued.
+ *
+ * @returns undefined when no callback is due then, or the data of the job is not that of a batch.
+ */
+export function prepareCallbacks(context: BatchContext, { id, data }: Job): PreparedCallbacks | undefined {
+  const definition: BatchDefinition = data;
+  if (context.telemetry !== undefined || definition?.id !== id || Object.keys(definition.on ?? {}).length === 0) {
+    return undefined;
+  }
+  try {
+    const flawless = flawlessSnapshot(definition);
+    const mark = `${definition.nonce}~total`;
+    const completedCounts = { ...flawless.counts, total: mark, succeeded: mark } as unknown as Counts;
+    const marked = { ...flawless, counts: completedCounts, completedCounts };
+    const jobs = dueOf(flawless).map((callback) => newCallback(context, marked, callback, undefined));
+    const sha1 = createHash('sha1').update(JSON.stringify(definition)).digest('hex');
+    return jobs.length === 0 ? undefined : { jobs, mark: JSON.stringify(mark), definition: sha1 };
+  } catch {
+    return undefined;
+  }
+}
+
+function newCallback(
+  context: BatchContext,
+  snapshot: Snapshot,
+  due: CallbackSnapshot,
+  trace: string | undefined,
+): NewJob {
   const { definition } = snapshot;
   const { name, data, opts } = callbackJob(definition.id, snapshot, due);
-  const queue = home.queueNamed(due.queue);
+  const queue = context.queueNamed(due.queue);
   const options: JobsOptions = {
     // For a BatchWorker without telemetry. One with telemetry puts its own span in between.
     ...withTrace(withTrace(opts, trace), definition.trace),
     jobId: due.jobId,
-    parent: { id: definition.id, queue: home.batches.qualifiedName },
+    parent: { id: definition.id, queue: context.batches.qualifiedName },
     ignoreDependencyOnFailure: true,
     // The job stays as long as the batch, which shows its outcome; the removal of the batch takes it.
     removeOnComplete: false,
@@ -77,5 +109,6 @@ function newCallback(home: Home, snapshot: Snapshot, due: CallbackSnapshot, trac
   const job = newJob(queue, name, data, options);
   const kind = due.event === 'success' ? 'fragile' : 'firm';
   const adding = { batchId: definition.id, jobIds: [due.jobId] };
-  return newEntry(home, job, { queue: due.queue, id: due.jobId, kind }, `of callback '${name}'`, adding);
+  const entry = { queue: due.queue, id: due.jobId, kind, isPlain: isPlainJob(job) };
+  return newEntry(context, job, entry, `of callback '${name}'`, adding);
 }

@@ -17,14 +17,14 @@ import { isConnectionError } from '../record/connection-error.js';
 import { batchKeys, callbackKeys, jobKey, memberName } from '../record/keys.js';
 import { jobFacts, OLDEST, type OutstandingGroup, outstandingPage } from '../record/outstanding.js';
 import { readSnapshot } from '../record/snapshot.js';
-import type { Home } from './home.js';
+import type { BatchContext } from './batch-context.js';
 import { stagesOf } from './stages.js';
 import type { StageStatus } from './status.js';
 
 const PAGE_SIZE = 250;
 
-export async function explain(home: Home, batchId: string): Promise<BatchExplanation> {
-  const snapshot = await readSnapshot(home.redis, batchId);
+export async function explain(context: BatchContext, batchId: string): Promise<BatchExplanation> {
+  const snapshot = await readSnapshot(context.redis, batchId);
   if (snapshot === undefined) {
     throw new BatchNotFoundError(batchId);
   }
@@ -35,12 +35,12 @@ export async function explain(home: Home, batchId: string): Promise<BatchExplana
     sealed: snapshot.sealedAt !== undefined,
     createdAt: snapshot.createdAt,
   };
-  const stages = await stagesAround(home, snapshot);
-  const { groups, strangers, sampled } = await findOutstanding(home, batchId, snapshot);
+  const stages = await stagesAround(context, snapshot);
+  const { groups, strangers, sampled } = await findOutstanding(context, batchId, snapshot);
   const callbacks = outstandingCallbacks(snapshot);
-  const { prefix } = home.redis;
-  const batchJob = batchKeys(home.redis, batchId).job;
-  const facts = await jobFacts(home.redis, batchId, [
+  const { prefix } = context.redis;
+  const batchJob = batchKeys(context.redis, batchId).job;
+  const facts = await jobFacts(context.redis, batchId, [
     batchJob,
     ...groups.flatMap(({ oldest }) => oldest.map(({ key }) => key)),
     ...callbacks.map(({ queue, jobId }) => jobKey(prefix, queue, jobId)),
@@ -71,20 +71,24 @@ export async function explain(home: Home, batchId: string): Promise<BatchExplana
   const held = {
     ...about,
     members: groups.flatMap((group) => (isOfChildren(group) ? [] : membersOf(prefix, group, facts))),
-    children: await Promise.all(groups.filter(isOfChildren).map((group) => explainChildren(home, group))),
-    queues: await queuesOf(home, [...groups, ...callbacks]),
+    children: await Promise.all(groups.filter(isOfChildren).map((group) => explainChildren(context, group))),
+    queues: await queuesOf(context, [...groups, ...callbacks]),
   };
-  return { ...held, reasons: reasonsFor(held, snapshot, facts.get(batchJob), home.redis, stages) };
+  return { ...held, reasons: reasonsFor(held, snapshot, facts.get(batchJob), context.redis, stages) };
 }
 
 /** The stages of the run that the batch is; or, of a stage, all those of its run, also of one that is to be a run. */
-async function stagesAround(home: Home, { definition, startedAt }: Snapshot): Promise<StageStatus[] | undefined> {
+async function stagesAround(
+  context: BatchContext,
+  { definition, startedAt }: Snapshot,
+): Promise<StageStatus[] | undefined> {
   const { run, stage, parentId } = definition;
   if (run !== undefined && (stage === undefined || startedAt !== undefined)) {
-    return stagesOf(home, definition);
+    return stagesOf(context, definition);
   }
-  const above = stage === undefined || parentId === undefined ? undefined : await readDefinition(home.redis, parentId);
-  return above && stagesOf(home, above);
+  const above =
+    stage === undefined || parentId === undefined ? undefined : await readDefinition(context.redis, parentId);
+  return above && stagesOf(context, above);
 }
 
 const STATES: readonly OutstandingGroup['state'][] = [
@@ -103,14 +107,18 @@ interface Outstanding {
 }
 
 /** Finds the outstanding members, by queue and state, without the batch's own callbacks. */
-async function findOutstanding(home: Home, batchId: string, { definition, counts }: Snapshot): Promise<Outstanding> {
+async function findOutstanding(
+  context: BatchContext,
+  batchId: string,
+  { definition, counts }: Snapshot,
+): Promise<Outstanding> {
   const groups = new Map<string, OutstandingGroup>();
   const strangers = new Set<string>();
-  const callbacks = callbackKeys(home.redis.prefix, batchId, definition);
+  const callbacks = callbackKeys(context.redis.prefix, batchId, definition);
   const part = { count: PAGE_SIZE, most: MOST_LOOKED_AT, callbackKeys: callbacks };
   let [cursor, looked] = ['0', 0];
   do {
-    const page = await outstandingPage(home.redis, batchId, { ...part, cursor });
+    const page = await outstandingPage(context.redis, batchId, { ...part, cursor });
     for (const group of page.groups) {
       const name = `${group.queue}:${group.state}`;
       const known = groups.get(name);
@@ -123,7 +131,9 @@ async function findOutstanding(home: Home, batchId: string, { definition, counts
     cursor = page.cursor;
   } while (cursor !== '0' && looked < MOST_LOOKED_AT);
   const isSample = cursor !== '0';
-  const found = isSample ? await estimated(home, batchId, [...groups.values()], counts.pending) : [...groups.values()];
+  const found = isSample
+    ? await estimated(context, batchId, [...groups.values()], counts.pending)
+    : [...groups.values()];
   const rank = ({ state }: OutstandingGroup) => STATES.indexOf(state);
   return {
     groups: found.sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b)),
@@ -134,12 +144,12 @@ async function findOutstanding(home: Home, batchId: string, { definition, counts
 
 /** Estimates the groups from a sample of the members that are jobs; child batches are counted exactly. */
 async function estimated(
-  home: Home,
+  context: BatchContext,
   batchId: string,
   sample: readonly OutstandingGroup[],
   pending: number,
 ): Promise<OutstandingGroup[]> {
-  const children = await groupsOfChildren(home, batchId);
+  const children = await groupsOfChildren(context, batchId);
   const jobs = sample.filter((group) => !isOfChildren(group));
   const looked = jobs.reduce((sum, { count }) => sum + count, 0);
   const all = pending - children.reduce((sum, { count }) => sum + count, 0);
@@ -150,13 +160,13 @@ async function estimated(
   ];
 }
 
-async function groupsOfChildren(home: Home, batchId: string): Promise<OutstandingGroup[]> {
+async function groupsOfChildren(context: BatchContext, batchId: string): Promise<OutstandingGroup[]> {
   const groups = new Map<OutstandingGroup['state'], OutstandingGroup>();
-  for await (const { id, collection, isClosed, createdAt } of childrenOf(home.redis, batchId)) {
+  for await (const { id, collection, isClosed, createdAt } of childrenOf(context.redis, batchId)) {
     if (collection === 'dependencies') {
       const state = isClosed ? 'running' : 'open';
-      const oldest = [{ key: batchKeys(home.redis, id).job, timestamp: createdAt }];
-      const group = { queue: home.batches.name, state, count: 1, failing: 0, oldest } as const;
+      const oldest = [{ key: batchKeys(context.redis, id).job, timestamp: createdAt }];
+      const group = { queue: context.batches.name, state, count: 1, failing: 0, oldest } as const;
       const known = groups.get(state);
       groups.set(state, known === undefined ? group : merge(known, group));
     }
@@ -194,11 +204,14 @@ function membersOf(
   };
 }
 
-async function explainChildren(home: Home, { state, count, oldest }: ChildrenGroup): Promise<OutstandingChildren> {
+async function explainChildren(
+  context: BatchContext,
+  { state, count, oldest }: ChildrenGroup,
+): Promise<OutstandingChildren> {
   const children = await Promise.all(
     oldest.map(async ({ key }) => {
-      const { id } = memberName(home.redis.prefix, key);
-      const snapshot = await readSnapshot(home.redis, id);
+      const { id } = memberName(context.redis.prefix, key);
+      const snapshot = await readSnapshot(context.redis, id);
       return snapshot === undefined
         ? []
         : [
@@ -235,10 +248,14 @@ function callbackOf(
   return { event, queue, name, jobId, state, jobState, attemptsMade, failedReason };
 }
 
-async function queuesOf(home: Home, parts: readonly { readonly queue: string }[]): Promise<OutstandingQueue[]> {
+async function queuesOf(
+  context: BatchContext,
+  parts: readonly { readonly queue: string }[],
+): Promise<OutstandingQueue[]> {
   const queues: OutstandingQueue[] = [];
-  for (const name of new Set([home.batches.name, ...parts.map(({ queue }) => queue)])) {
-    const queue = name === home.batches.name ? home.batches : (home.queueNamed(name).queue as unknown as Queue);
+  for (const name of new Set([context.batches.name, ...parts.map(({ queue }) => queue)])) {
+    const queue =
+      name === context.batches.name ? context.batches : (context.queueNamed(name).queue as unknown as Queue);
     queues.push({ name, workers: await connectedWorkers(queue), paused: await queue.isPaused() });
   }
   return queues;

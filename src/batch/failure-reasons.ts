@@ -1,7 +1,7 @@
 import { BatchOptionsError } from '../errors.js';
 import { reasonPattern } from '../model/reason-pattern.js';
 import { checkKeys, checkObject, describe } from '../validation.js';
-import type { Home } from './home.js';
+import type { BatchContext } from './batch-context.js';
 import { type BatchFailure, failuresWithoutData } from './settled.js';
 
 /** Failures that have a reason in common. */
@@ -41,14 +41,14 @@ const MOST_REASONS = 1000;
 const OTHER = '…';
 
 export async function failureReasonsOf(
-  home: Home,
+  context: BatchContext,
   batchId: string,
   options: FailureReasonsOptions,
 ): Promise<FailureReasons> {
   const limit = checkLimit(options);
   const found = new Map<string, { reason: string; count: number; examples: BatchFailure<never>[] }>();
   let examined = 0;
-  for await (const failure of failuresWithoutData(home, batchId)) {
+  for await (const failure of failuresWithoutData(context, batchId)) {
     if (examined === limit) {
       return { reasons: sorted(found.values()), examined, complete: false };
     }

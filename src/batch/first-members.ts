@@ -1,9 +1,9 @@
 import type { BatchDefinition } from '../model/definition.js';
 import type { NewJob } from '../record/adding-lua.js';
-import { homeOf, type MemberQueue } from './home.js';
+import { contextOf, type MemberQueue, type QueueContext } from './batch-context.js';
 import type { NextId } from './ids.js';
-import type { CheckedJob, Opener } from './job.js';
-import { type Member, memberEntries, memberOf, optionsOf } from './member-jobs.js';
+import type { CheckedJob } from './job.js';
+import { type Member, memberEntries, memberOf } from './member-jobs.js';
 import { BULLMQ_AT_ONCE, BYTES_AT_ONCE } from './members.js';
 import { CHUNK_SIZE } from './stream.js';
 
@@ -29,7 +29,7 @@ const NONE: FirstMembers = { members: [], entries: [], isFresh: true };
  * done than to store them: then they are added afterwards.
  */
 export async function firstMembers(
-  opener: Opener,
+  context: QueueContext,
   definition: BatchDefinition,
   wanted: MembersToBe | undefined,
 ): Promise<FirstMembers> {
@@ -37,18 +37,16 @@ export async function firstMembers(
     return NONE;
   }
   const { members: jobs, nextIds } = wanted;
-  const { home } = opener;
   const queues = [...new Set(jobs.map(({ queue }) => queue))];
-  const areAtHome = await Promise.all(queues.map((queue) => isAtHome(queue, opener)));
-  if (jobs.length === 0 || !isSmall(jobs, CHUNK_SIZE) || !areAtHome.every(Boolean)) {
+  const areInSameRedis = await Promise.all(queues.map((queue) => isInSameRedis(queue, context)));
+  if (jobs.length === 0 || !isSmall(jobs, CHUNK_SIZE) || !areInSameRedis.every(Boolean)) {
     return NONE;
   }
   const nextId = nextIds(definition);
   const members = jobs.map((job) => memberOf(job, nextId));
   const adding = { batchId: definition.id, jobIds: members.map(({ id }) => id) };
-  const to = { home, batch: definition, options: optionsOf(definition) };
-  const entries = memberEntries(to, members, () => undefined, adding);
-  if (!home.redis.writesFast(entries) && !isSmall(jobs, BULLMQ_AT_ONCE)) {
+  const entries = memberEntries(context, definition, members, () => undefined, adding);
+  if (!context.redis.writesFast(entries) && !isSmall(jobs, BULLMQ_AT_ONCE)) {
     return NONE;
   }
   return { members, entries, isFresh: !members.some(({ isNamed }) => isNamed) };
@@ -59,10 +57,14 @@ function isSmall(jobs: readonly CheckedJob[], most: number): boolean {
 }
 
 /** Whether the queue is in the batch's own Redis, and nothing is traced. */
-async function isAtHome(queue: MemberQueue, { own, home }: Opener): Promise<boolean> {
+async function isInSameRedis(queue: MemberQueue, context: QueueContext): Promise<boolean> {
   const { telemetry } = queue.queue.opts as { readonly telemetry?: unknown };
-  if (telemetry !== undefined || home.telemetry !== undefined) {
+  if (telemetry !== undefined || context.telemetry !== undefined) {
     return false;
   }
-  return queue === own || queue === home.queueNamed(queue.name) || (await homeOf(queue.queue)) === home;
+  return (
+    queue === context.own ||
+    queue === context.queueNamed(queue.name) ||
+    (await contextOf(queue.queue)).redis === context.redis
+  );
 }

@@ -1,12 +1,13 @@
 import type { Job, JobsOptions } from 'bullmq';
 import { BatchMemberError, BatchOptionsError } from '../errors.js';
+import type { BatchLife } from '../record/add-members.js';
 import { jobKey } from '../record/keys.js';
 import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type MemberOptions } from '../validation.js';
-import { type Home, type MemberQueue, wrappedQueue } from './home.js';
+import { type BatchContext, type MemberQueue, wrappedQueue } from './batch-context.js';
 import { freshIds } from './ids.js';
 import { checkData } from './job.js';
-import { asMember, newEntry, newJob, withTrace } from './member-jobs.js';
-import { type Destination, send } from './members.js';
+import { asMember, memberOptionsOf, newEntry, newJob, withTrace } from './member-jobs.js';
+import { type BatchAccess, send } from './members.js';
 import { type Adding, notAdded } from './not-added.js';
 import type { Repetition } from './repetition.js';
 import { inProducerSpans } from './trace.js';
@@ -76,28 +77,40 @@ interface Node {
 }
 
 /** Adds a tree of jobs to a batch, of which the root becomes a member: all of it, in one step, or nothing. */
-export async function addFlow(to: Destination, flow: unknown, repetition: Repetition | undefined): Promise<FlowNode> {
-  const { home, batch, options } = to;
-  const root = checkFlow(flow, to, repetition);
+export async function addFlow(
+  context: BatchContext,
+  to: BatchAccess,
+  flow: unknown,
+  repetition: Repetition | undefined,
+): Promise<FlowNode> {
+  const { batch } = to;
+  const options = memberOptionsOf(batch);
+  const root = checkFlow(context, batch, flow, repetition);
   const own = {
     ...root,
     opts: { ...options.defaults, ...root.opts, ...options.fixed, ignoreDependencyOnFailure: true },
   };
-  const nodes = withQueueDefaults(to, nodesOf(own));
+  const nodes = withQueueDefaults(context, nodesOf(own));
   const adding: Adding = { batchId: batch.id, jobIds: [root.id], others: 'Nor was any other job of its flow.' };
-  const queues = nodes.map(({ node }) => home.queueNamed(node.queueName));
+  const queues = nodes.map(({ node }) => context.queueNamed(node.queueName));
   return inProducerSpans(
     [queues[0] as MemberQueue],
     [{ name: root.name, queue: queues[0] as MemberQueue }],
     async (traceOf) => {
       const trace = traceOf(queues[0] as MemberQueue);
-      const jobs = nodes.map((placed, i) => flowJob(home, batch.id, placed, queues[i] as MemberQueue, trace));
+      const jobs = nodes.map((placed, i) => flowJob(context, batch.id, placed, queues[i] as MemberQueue, trace));
       const entries = nodes.map(({ node: { name, queueName, id, children }, above }, i) => {
         const kind = above === undefined ? 'member' : 'below';
         const options = { queue: queueName, id, kind, isParent: children.length > 0 };
-        return newEntry(home, jobs[i] as Job, options, `of job '${name}'`, adding);
+        return newEntry(context, jobs[i] as Job, options, `of job '${name}'`, adding);
       });
-      const { taken, known, failed } = await send(to, entries, !root.isNamed && repetition === undefined, adding);
+      const { taken, known, failed } = await send(
+        context,
+        to,
+        entries,
+        !root.isNamed && repetition === undefined,
+        adding,
+      );
       refuseTaken(
         batch.id,
         root,
@@ -119,9 +132,9 @@ interface Placed {
 }
 
 /** The jobs with the `defaultJobOptions` of their queues, as far as these were wrapped in this process. */
-function withQueueDefaults({ home }: Destination, nodes: readonly Placed[]): Placed[] {
+function withQueueDefaults(context: BatchContext, nodes: readonly Placed[]): Placed[] {
   const names = new Set(nodes.map(({ node }) => node.queueName));
-  const defaults = new Map([...names].map((name) => [name, wrappedQueue(name, home)?.queue.defaultJobOptions]));
+  const defaults = new Map([...names].map((name) => [name, wrappedQueue(name, context)?.queue.defaultJobOptions]));
   return nodes.map(({ node, above }) => ({
     node: { ...node, opts: { ...defaults.get(node.queueName), ...node.opts } },
     above,
@@ -139,7 +152,7 @@ function treeOf(node: Node, jobs: ReadonlyMap<string, Job>): FlowNode {
 }
 
 function flowJob(
-  home: Home,
+  context: BatchContext,
   batchId: string,
   { node, above }: Placed,
   queue: MemberQueue,
@@ -147,8 +160,8 @@ function flowJob(
 ): Job {
   const parent =
     above === undefined
-      ? { id: batchId, queue: home.batches.qualifiedName }
-      : { id: above.id, queue: home.queueNamed(above.queueName).queue.qualifiedName };
+      ? { id: batchId, queue: context.batches.qualifiedName }
+      : { id: above.id, queue: context.queueNamed(above.queueName).queue.qualifiedName };
   const opts = { ...withTrace(node.opts, trace), jobId: node.id, parent } as JobsOptions;
   const job = newJob(queue, node.name, node.data, opts);
   return above === undefined ? asMember(job) : job;
@@ -170,8 +183,8 @@ function refuseTaken(batchId: string, root: Node, nodes: readonly Node[]): void 
 }
 
 /** Checks a flow before anything is written, and returns a copy of it. */
-function checkFlow(flow: unknown, { home, batch }: Destination, repetition: Repetition | undefined): Node {
-  const { prefix } = home.redis;
+function checkFlow(context: BatchContext, batch: BatchLife, flow: unknown, repetition: Repetition | undefined): Node {
+  const { prefix } = context.redis;
   const nextId = repetition === undefined ? freshIds(batch.nonce) : flowIds(batch.nonce, flow, repetition);
   const keys = new Set<string>();
   let jobs = 0;
@@ -189,7 +202,7 @@ function checkFlow(flow: unknown, { home, batch }: Destination, repetition: Repe
     checkKeys(what, node, FLOW_KEYS);
     const { name, queueName, data, children = [] } = node;
     checkName(`The name of ${what}`, name);
-    checkQueueName(`${what}.queueName`, queueName, home.batches.name);
+    checkQueueName(`${what}.queueName`, queueName, context.batches.name);
     checkPrefix(what, node.prefix, prefix);
     checkData(what, data);
     const { jobId, ...opts } =

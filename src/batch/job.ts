@@ -1,6 +1,6 @@
 import { BatchOptionsError } from '../errors.js';
 import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type MemberOptions } from '../validation.js';
-import { findQueue, type Home, type MemberQueue } from './home.js';
+import { findQueue, type MemberQueue, type QueueContext } from './batch-context.js';
 import type { DataOf, NameOf, QueueLike } from './queue-like.js';
 
 /** A job to be added as a member: to the queue that the batch was opened through, or to the one that it names. */
@@ -29,14 +29,6 @@ export type BatchJob<Q extends QueueLike = QueueLike> =
 /** A source of jobs, of any length. */
 export type BatchJobs<Q extends QueueLike = QueueLike> = Iterable<BatchJob<Q>> | AsyncIterable<BatchJob<Q>>;
 
-/** The queue that a handle was opened through, and the home of its batches. */
-export interface Opener {
-  readonly own: MemberQueue;
-  readonly home: Home;
-  /** The callbacks that BatchWorkers run, if the queue was given them. */
-  readonly callbackNames?: readonly string[] | undefined;
-}
-
 /** A job that was checked. */
 export interface CheckedJob {
   readonly queue: MemberQueue;
@@ -50,16 +42,16 @@ export interface CheckedJob {
 const JOB_KEYS = ['name', 'data', 'opts', 'queue'];
 
 /** Checks a job, before anything is written. */
-export function checkJob(what: string, job: unknown, { own, home }: Opener, batchId?: string): CheckedJob {
+export function checkJob(what: string, job: unknown, context: QueueContext, batchId?: string): CheckedJob {
   checkObject(what, job);
   checkKeys(what, job, JOB_KEYS);
-  return checkMember(what, findQueue(`${what}.queue`, job.queue, home, own), job, batchId);
+  return checkMember(what, findQueue(`${what}.queue`, job.queue, context), job, batchId);
 }
 
 /** Checks a whole list of jobs, before any of them is added. */
-export function checkJobs(jobs: readonly unknown[], opener: Opener, batchId?: string): CheckedJob[] {
+export function checkJobs(jobs: readonly unknown[], context: QueueContext, batchId?: string): CheckedJob[] {
   return jobs.map((job, i) => {
-    const checked = checkJob(`job ${i}`, job, opener, batchId);
+    const checked = checkJob(`job ${i}`, job, context, batchId);
     return { ...checked, json: checkData(`job ${i} ('${checked.name}')`, checked.data) };
   });
 }

@@ -4,8 +4,8 @@ import type { BatchLife } from '../record/add-members.js';
 import { changeDefinition } from '../record/change-definition.js';
 import { outstandingChildren } from '../record/children.js';
 import { needMaintenance, needsOf } from '../record/needs.js';
+import type { BatchContext } from './batch-context.js';
 import { enqueueDue } from './enqueue.js';
-import type { Home } from './home.js';
 import { newNonce } from './ids.js';
 
 /**
@@ -13,7 +13,7 @@ import { newNonce } from './ids.js';
  * this process enqueues it now, and maintenance does so if this process dies before.
  */
 export async function addCallback(
-  home: Home,
+  context: BatchContext,
   batch: BatchLife,
   event: BatchEvent,
   callback: StoredCallback,
@@ -21,7 +21,7 @@ export async function addCallback(
   const batchId = batch.id;
   const late = newNonce();
   const needs = ['callbacks', ...needsOf([event], undefined)] as const;
-  const isThere = await changeDefinition(home.redis, batch, needs, (definition) => {
+  const isThere = await changeDefinition(context.redis, batch, needs, (definition) => {
     const registered = definition.on[event] ?? [];
     return registered.some((other) => other.late === late)
       ? definition
@@ -31,20 +31,20 @@ export async function addCallback(
     throw new BatchNotFoundError(batchId);
   }
   if (event === 'death') {
-    await watchChildren(home, batchId);
+    await watchChildren(context, batchId);
   }
-  await enqueueDue(home, batchId, event);
+  await enqueueDue(context, batchId, event);
 }
 
 /**
  * Makes the unfinished child batches announce their first failure upwards: those that were created before their parent
  * waited for one do not do so yet.
  */
-async function watchChildren(home: Home, batchId: string, seen = new Set([batchId])): Promise<void> {
-  for await (const child of outstandingChildren(home.redis, batchId)) {
+async function watchChildren(context: BatchContext, batchId: string, seen = new Set([batchId])): Promise<void> {
+  for await (const child of outstandingChildren(context.redis, batchId)) {
     if (!seen.has(child)) {
-      await needMaintenance(home.redis, child, ['death']);
-      await watchChildren(home, child, seen.add(child));
+      await needMaintenance(context.redis, child, ['death']);
+      await watchChildren(context, child, seen.add(child));
     }
   }
 }

@@ -6,8 +6,7 @@ import { lineToBatch, linksAlong } from '../record/flow.js';
 import { readSnapshot } from '../record/snapshot.js';
 import { checkKeys, checkName, describe } from '../validation.js';
 import { Batch } from './batch.js';
-import type { Home } from './home.js';
-import type { Opener } from './job.js';
+import type { BatchContext, QueueContext } from './batch-context.js';
 import type { JobLike, QueueLike } from './queue-like.js';
 import { Repetition } from './repetition.js';
 
@@ -31,14 +30,13 @@ const LISTED: readonly ListedState[] = ['open', 'running', 'succeeded', 'failed'
  * Returns the batch that a job belongs to, with the job's right to add: a member to the batch, a callback to its parent
  * only.
  */
-export async function batchOf<Q extends QueueLike>(opener: Opener, job: JobLike): Promise<Batch<Q> | undefined> {
+export async function batchOf<Q extends QueueLike>(context: QueueContext, job: JobLike): Promise<Batch<Q> | undefined> {
   if (typeof job !== 'object' || job === null || typeof job.queueQualifiedName !== 'string') {
     throw new BatchOptionsError(`batchOf(job) takes the BullMQ Job that a processor is given, not ${describe(job)}.`);
   }
-  const { home } = opener;
-  const line = await lineFrom(home, job);
-  const id = line?.at(-1)?.slice(home.batches.qualifiedName.length + 1);
-  const snapshot = id === undefined ? undefined : await readSnapshot(home.redis, id);
+  const line = await lineFrom(context, job);
+  const id = line?.at(-1)?.slice(context.batches.qualifiedName.length + 1);
+  const snapshot = id === undefined ? undefined : await readSnapshot(context.redis, id);
   if (line === undefined || id === undefined || snapshot === undefined) {
     return undefined;
   }
@@ -46,9 +44,9 @@ export async function batchOf<Q extends QueueLike>(opener: Opener, job: JobLike)
   const isCallback = line.length === 2 && isCallbackId(id, job.id ?? '');
   return new Batch<Q>({
     id,
-    opener,
+    context,
     definition: snapshot.definition,
-    standing: { links: isCallback ? [] : links, parentLinks: links, repetition: Repetition.of(job) },
+    rights: { links: isCallback ? [] : links, parentLinks: links, repetition: Repetition.of(job) },
   });
 }
 
@@ -56,7 +54,7 @@ export async function batchOf<Q extends QueueLike>(opener: Opener, job: JobLike)
  * Returns the keys from the job to the job of its batch. The job is a child of the batch job, or inside of a flow whose
  * root is one.
  */
-async function lineFrom({ redis, batches }: Home, job: JobLike): Promise<readonly string[] | undefined> {
+async function lineFrom({ redis, batches }: BatchContext, job: JobLike): Promise<readonly string[] | undefined> {
   const { id, queueKey } = job.parent ?? {};
   if (id === undefined || queueKey === undefined) {
     return undefined;
@@ -90,20 +88,20 @@ export interface BatchQuery {
 }
 
 /** Lists the batches of a query: state by state, the newest first in each. */
-export async function findBatches<Q extends QueueLike>(opener: Opener, query: BatchQuery): Promise<Batch<Q>[]> {
+export async function findBatches<Q extends QueueLike>(context: QueueContext, query: BatchQuery): Promise<Batch<Q>[]> {
   checkKeys('getBatches', query, ['tag', 'states', 'start', 'end']);
   const { tag, states = LISTED, start = 0, end = -1 } = query;
   if (tag === undefined) {
-    return getBatches(opener, states, start, end);
+    return getBatches(context, states, start, end);
   }
   checkName('getBatches: tag', tag);
   checkRange(start, end);
   const found = new Map<string, Batch<Q>>();
   const isEnough = () => end !== -1 && found.size > end;
   for (const type of jobStates(states)) {
-    for await (const definition of definitionsIn(opener, type)) {
+    for await (const definition of definitionsIn(context, type)) {
       if (definition.tags?.includes(tag) && !isEnough()) {
-        found.set(definition.id, new Batch<Q>({ id: definition.id, opener, definition }));
+        found.set(definition.id, new Batch<Q>({ id: definition.id, context, definition }));
       }
       if (isEnough()) {
         break;
@@ -115,7 +113,7 @@ export async function findBatches<Q extends QueueLike>(opener: Opener, query: Ba
 
 /** Lists batches by state, newest first, as BullMQ's `getJobs` does. */
 export async function getBatches<Q extends QueueLike>(
-  opener: Opener,
+  context: QueueContext,
   states: ListedState | readonly ListedState[] = LISTED,
   start = 0,
   end = -1,
@@ -123,8 +121,8 @@ export async function getBatches<Q extends QueueLike>(
   checkRange(start, end);
   const found = new Map<string, Batch<Q>>();
   for (const type of jobStates(states)) {
-    for await (const definition of definitionsIn(opener, type, start, end)) {
-      found.set(definition.id, new Batch<Q>({ id: definition.id, opener, definition }));
+    for await (const definition of definitionsIn(context, type, start, end)) {
+      found.set(definition.id, new Batch<Q>({ id: definition.id, context, definition }));
     }
   }
   return [...found.values()];
@@ -144,14 +142,19 @@ function jobStates(states: ListedState | readonly ListedState[]): Set<JobType> {
 }
 
 /** What the batches are that BullMQ has in one state, newest first, page by page. */
-async function* definitionsIn({ home }: Opener, type: JobType, start = 0, end = -1): AsyncGenerator<BatchDefinition> {
+async function* definitionsIn(
+  context: BatchContext,
+  type: JobType,
+  start = 0,
+  end = -1,
+): AsyncGenerator<BatchDefinition> {
   for (let from = start; end === -1 || from <= end; from += PAGE_SIZE) {
     const to = from + PAGE_SIZE - 1;
     const last = end === -1 ? to : Math.min(to, end);
-    const jobs: (Job | undefined)[] = await home.batches.getJobs([type], from, last);
+    const jobs: (Job | undefined)[] = await context.batches.getJobs([type], from, last);
     // Not the jobs' data, which people can edit.
     const ids = jobs.flatMap((job) => job?.id ?? []);
-    const definitions = await Promise.all(ids.map((id) => readDefinition(home.redis, id)));
+    const definitions = await Promise.all(ids.map((id) => readDefinition(context.redis, id)));
     yield* definitions.filter((definition) => definition !== undefined);
     if (jobs.length === 0) {
       return;
@@ -169,8 +172,8 @@ function checkRange(start: unknown, end: unknown): void {
   }
 }
 
-export async function getBatchCounts({ home }: Pick<Opener, 'home'>): Promise<BatchCounts> {
-  const counts = await home.batches.getJobCounts(...Object.values(JOB_STATES).flat());
+export async function getBatchCounts(context: BatchContext): Promise<BatchCounts> {
+  const counts = await context.batches.getJobCounts(...Object.values(JOB_STATES).flat());
   const sum = (state: ListedState) => JOB_STATES[state].reduce((total, name) => total + (counts[name] ?? 0), 0);
   // BullMQ 5 counts the waiting jobs of a paused queue apart, although it lists them as waiting.
   const paused = (counts as { readonly paused?: number }).paused ?? 0;

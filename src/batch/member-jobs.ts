@@ -1,11 +1,10 @@
 import { Job, type JobsOptions } from 'bullmq';
 import type { BatchDefinition } from '../model/definition.js';
-import type { BatchLife } from '../record/add-members.js';
 import type { JobShape, NewJob } from '../record/adding-lua.js';
 import { recordAdd } from '../record/bullmq-commands.js';
 import { jobKey } from '../record/keys.js';
 import { arePlain } from '../record/writing.js';
-import type { Home, MemberQueue } from './home.js';
+import type { BatchContext, MemberQueue } from './batch-context.js';
 import type { NextId } from './ids.js';
 import type { CheckedJob } from './job.js';
 import { type Adding, notAdded } from './not-added.js';
@@ -32,39 +31,42 @@ export function memberOf({ queue, name, data, opts, json }: CheckedJob, nextId: 
   return { queue, name, data, json, opts: own, id: jobId ?? id, isNamed: jobId !== undefined };
 }
 
-/** Where members go, and what of their options the batch decides. */
-export interface MembersOf {
-  readonly home: Home;
-  readonly batch: BatchLife;
-  readonly options: BatchsOptions;
-}
-
-/** The options of all members of a batch. */
-interface BatchsOptions {
-  /** Those that a member's own take precedence over. */
+/**
+ * What a batch decides of its members' options: a member's own take precedence over `defaults`, and `fixed` over a
+ * member's own.
+ */
+export function memberOptionsOf({ jobOptions, keep }: BatchDefinition): {
   readonly defaults: JobsOptions | undefined;
-  /** Those that take precedence over a member's own. */
   readonly fixed: JobsOptions;
-}
-
-/** What a batch decides of its members' options. */
-export function optionsOf({ jobOptions, keep }: BatchDefinition): BatchsOptions {
+} {
   return { defaults: jobOptions, fixed: keep.members ? { removeOnFail: false } : {} };
 }
 
 type TraceOf = (queue: MemberQueue) => string | undefined;
 
 /** A job for each member, as BullMQ's own `add` would make them, and how they are added. */
-export function memberJobs(to: MembersOf, members: readonly Member[], traceOf: TraceOf, adding: Adding) {
-  const jobs = members.map((member) => memberJob(to, member, traceOf(member.queue)));
-  return { jobs, entries: jobs.map((job, i) => memberEntry(to, members[i] as Member, job, adding)) };
+export function memberJobs(
+  context: BatchContext,
+  batch: BatchDefinition,
+  members: readonly Member[],
+  traceOf: TraceOf,
+  adding: Adding,
+) {
+  const jobs = members.map((member) => memberJob(context, batch, member, traceOf(member.queue)));
+  return { jobs, entries: jobs.map((job, i) => memberEntry(context, members[i] as Member, job, adding)) };
 }
 
 /**
  * The members as the script takes them, without a `Job` of each: those that differ in nothing but their ids and data
  * share the command that BullMQ would add one of them with. Each is serialised once.
  */
-export function memberEntries(to: MembersOf, members: readonly Member[], traceOf: TraceOf, adding: Adding): NewJob[] {
+export function memberEntries(
+  context: BatchContext,
+  batch: BatchDefinition,
+  members: readonly Member[],
+  traceOf: TraceOf,
+  adding: Adding,
+): NewJob[] {
   const shapes = new Map<MemberQueue, Map<string, JobShape>>();
   const entries: NewJob[] = [];
   for (const member of members) {
@@ -77,9 +79,9 @@ export function memberEntries(to: MembersOf, members: readonly Member[], traceOf
       entries.push({ id, data: member.json ?? serialise(member, adding), shape });
       continue;
     }
-    const entry = memberEntry(to, member, memberJob(to, member, traceOf(queue)), adding);
-    if (!to.home.redis.writesFast([entry])) {
-      return memberJobs(to, members, traceOf, adding).entries;
+    const entry = memberEntry(context, member, memberJob(context, batch, member, traceOf(queue)), adding);
+    if (!context.redis.writesFast([entry])) {
+      return memberJobs(context, batch, members, traceOf, adding).entries;
     }
     ofQueue.set(key, entry.shape);
     entries.push(entry);
@@ -109,30 +111,30 @@ function serialise({ name, data, id }: Member, adding: Adding): string {
   }
 }
 
-function memberJob(
-  { home, batch, options: { defaults, fixed } }: MembersOf,
-  member: Member,
-  trace: string | undefined,
-): Job {
+function memberJob(context: BatchContext, batch: BatchDefinition, member: Member, trace: string | undefined): Job {
   const { queue, name, data, opts, id } = member;
+  const { defaults, fixed } = memberOptionsOf(batch);
   const job = newJob(queue, name, data, {
     ...queue.queue.defaultJobOptions,
     ...withTrace({ ...defaults, ...opts, ...fixed }, trace),
     jobId: id,
-    parent: { id: batch.id, queue: home.batches.qualifiedName },
+    parent: { id: batch.id, queue: context.batches.qualifiedName },
     ignoreDependencyOnFailure: true,
   });
   return asMember(job);
 }
 
-function memberEntry({ home }: MembersOf, { queue, name, id }: Member, job: Job, adding: Adding): NewJob {
-  const isPlain = isBullmqsOwn(job) && arePlain(job.opts);
-  return newEntry(home, job, { queue: queue.name, id, kind: 'member', isPlain }, `of job '${name}' (${id})`, adding);
+function memberEntry(context: BatchContext, { queue, name, id }: Member, job: Job, adding: Adding): NewJob {
+  const options = { queue: queue.name, id, kind: 'member', isPlain: isPlainJob(job) };
+  return newEntry(context, job, options, `of job '${name}' (${id})`, adding);
 }
 
-/** Whether nobody has changed how jobs of this class are made or serialised; BullMQ's own class extends none. */
-function isBullmqsOwn(job: Job): boolean {
-  return Object.getPrototypeOf(job.constructor) === Function.prototype;
+/**
+ * Whether BullMQ does nothing with a job but store it, and nobody has changed how jobs of its class are made or
+ * serialised; BullMQ's own class extends none.
+ */
+export function isPlainJob(job: Job): boolean {
+  return Object.getPrototypeOf(job.constructor) === Function.prototype && arePlain(job.opts);
 }
 
 /**
@@ -169,12 +171,12 @@ interface EntryOptions {
  *
  * @param what whose data it is, for an error that says what is wrong with it.
  */
-export function newEntry(home: Home, job: Job, options: EntryOptions, what: string, adding: Adding): NewJob {
+export function newEntry(context: BatchContext, job: Job, options: EntryOptions, what: string, adding: Adding): NewJob {
   const { queue, id, kind, isPlain = false, isParent = false } = options;
   try {
     const command = recordAdd(job, { isParent });
     const data = String(command.args.at(-2) ?? '');
-    return { id, data, shape: { queueKey: jobKey(home.redis.prefix, queue, ''), kind, command, isPlain } };
+    return { id, data, shape: { queueKey: jobKey(context.redis.prefix, queue, ''), kind, command, isPlain } };
   } catch (cause) {
     throw notAdded(cause, adding, isJson(job.data) ? '' : ` The data ${what} is not JSON.`);
   }

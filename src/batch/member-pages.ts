@@ -3,7 +3,7 @@ import { plainReason } from '../model/rules.js';
 import { memberName } from '../record/keys.js';
 import { type SettledMember, settledPage } from '../record/settled.js';
 import { checkKeys, checkObject, describe } from '../validation.js';
-import type { Home } from './home.js';
+import type { BatchContext } from './batch-context.js';
 import { checkCount, DEFAULT_COUNT, isCursor } from './paging.js';
 import { membersAmong, parsed, strangersOf } from './settled.js';
 
@@ -51,33 +51,33 @@ const STATES: readonly MemberState[] = ['pending', 'succeeded', 'failed'];
 
 /** Reads one page; it holds members that stand alike, and only the last one may be empty. */
 export async function membersPage<Data, Result>(
-  home: Home,
+  context: BatchContext,
   batchId: string,
   options: MembersPageOptions,
 ): Promise<BatchMembersPage<Data, Result>> {
   const { states, count, ...from } = checkOptions(options);
-  const strangers = await strangersOf(home, batchId);
+  const strangers = await strangersOf(context, batchId);
   let { at, cursor } = from;
   for (;;) {
     const state = states[at] ?? 'failed';
     const part = { which: COLLECTION[state], count, withData: true } as const;
-    const page = await settledPage(home.redis, batchId, { ...part, cursor });
-    const found = membersAmong(home, batchId, page.members, strangers);
+    const page = await settledPage(context.redis, batchId, { ...part, cursor });
+    const found = membersAmong(context, batchId, page.members, strangers);
     [at, cursor] = page.cursor === '0' ? [at + 1, '0'] : [at, page.cursor];
     const next = at >= states.length ? undefined : `${states[at]}:${cursor}`;
     if (found.length > 0 || next === undefined) {
-      return { members: found.map((member) => memberOf<Data, Result>(home, state, member)), cursor: next };
+      return { members: found.map((member) => memberOf<Data, Result>(context, state, member)), cursor: next };
     }
   }
 }
 
 function memberOf<Data, Result>(
-  home: Home,
+  context: BatchContext,
   state: MemberState,
   { key, value, data }: SettledMember,
 ): BatchMember<Data, Result> {
-  const name = memberName(home.redis.prefix, key);
-  const isBatch = name.queue === home.batches.name;
+  const name = memberName(context.redis.prefix, key);
+  const isBatch = name.queue === context.batches.name;
   return {
     ...name,
     isBatch,

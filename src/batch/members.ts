@@ -6,23 +6,27 @@ import {
   BatchNotFoundError,
   BatchSealedError,
 } from '../errors.js';
+import type { BatchDefinition } from '../model/definition.js';
 import {
   type AttachmentLink,
   addToBatch,
+  type BatchLife,
   isBatchThere,
   type MembersAdded,
   type Refusal,
 } from '../record/add-members.js';
 import type { NewJob } from '../record/adding-lua.js';
-import { type Home, homeOf, type MemberQueue } from './home.js';
-import { type Member, type MembersOf, memberEntries, memberJobs } from './member-jobs.js';
+import type { BatchRedis } from '../record/batch-redis.js';
+import { type BatchContext, contextOf, type MemberQueue } from './batch-context.js';
+import { type Member, memberEntries, memberJobs } from './member-jobs.js';
 import { type Adding, jobsWere, notAdded } from './not-added.js';
 import type { QueueLike } from './queue-like.js';
 import { revive } from './retry.js';
 import { inProducerSpans } from './trace.js';
 
-/** The batch that members are added to, and the links that entitle the caller to add once it is sealed. */
-export interface Destination extends MembersOf {
+/** A batch that members are added to, and the links that entitle the caller to add once it is sealed. */
+export interface BatchAccess {
+  readonly batch: BatchDefinition;
   readonly links: readonly AttachmentLink[];
 }
 
@@ -39,10 +43,15 @@ export interface Added {
  * @param isFresh whether all ids were made for this call, so that none of them can be known.
  * @returns a job for each, in the same order, as BullMQ's own `addBulk`.
  */
-export async function addMembers(to: Destination, members: readonly Member[], isFresh: boolean): Promise<Job[]> {
-  return inSpans(to, members, async (traceOf, adding) => {
-    const { jobs, entries } = memberJobs(to, members, traceOf, adding);
-    const { known } = await store(to, members, entries, isFresh);
+export async function addMembers(
+  context: BatchContext,
+  to: BatchAccess,
+  members: readonly Member[],
+  isFresh: boolean,
+): Promise<Job[]> {
+  return inSpans(context, to, members, async (traceOf, adding) => {
+    const { jobs, entries } = memberJobs(context, to.batch, members, traceOf, adding);
+    const { known } = await store(context, to, members, entries, isFresh);
     if (members.length === 1 && known === 0) {
       emitWaiting(members[0] as Member, jobs[0] as Job);
     }
@@ -51,23 +60,29 @@ export async function addMembers(to: Destination, members: readonly Member[], is
 }
 
 /** Adds members as addMembers() does, for a caller who wants no more than to know how many they were. */
-export async function countMembers(to: Destination, members: readonly Member[], isFresh: boolean): Promise<Added> {
-  return inSpans(to, members, (traceOf, adding) =>
-    store(to, members, memberEntries(to, members, traceOf, adding), isFresh),
+export async function countMembers(
+  context: BatchContext,
+  to: BatchAccess,
+  members: readonly Member[],
+  isFresh: boolean,
+): Promise<Added> {
+  return inSpans(context, to, members, (traceOf, adding) =>
+    store(context, to, members, memberEntries(context, to.batch, members, traceOf, adding), isFresh),
   );
 }
 
 async function inSpans<T>(
-  to: Destination,
+  context: BatchContext,
+  to: BatchAccess,
   members: readonly Member[],
   add: (traceOf: (queue: MemberQueue) => string | undefined, adding: Adding) => Promise<T>,
 ): Promise<T> {
   const queues = [...new Set(members.map(({ queue }) => queue))];
-  await Promise.all(queues.map((queue) => refuseElsewhere(to, queue, members)));
+  await Promise.all(queues.map((queue) => refuseElsewhere(context, to.batch, queue, members)));
   return inProducerSpans(queues, members, (traceOf) => add(traceOf, addingOf(to, members)));
 }
 
-function addingOf({ batch }: Destination, members: readonly Member[]): Adding {
+function addingOf({ batch }: BatchAccess, members: readonly Member[]): Adding {
   return {
     batchId: batch.id,
     get jobIds() {
@@ -77,27 +92,29 @@ function addingOf({ batch }: Destination, members: readonly Member[]): Adding {
 }
 
 async function store(
-  to: Destination,
+  context: BatchContext,
+  to: BatchAccess,
   members: readonly Member[],
   entries: readonly NewJob[],
   isFresh: boolean,
 ): Promise<Added> {
   let known = 0;
-  for (const slice of slicesOf(entries, to.home.redis.writesFast(entries) ? entries.length : BULLMQ_AT_ONCE)) {
-    known += await addSlice(to, members.slice(...slice), entries.slice(...slice), isFresh);
+  for (const slice of slicesOf(entries, context.redis.writesFast(entries) ? entries.length : BULLMQ_AT_ONCE)) {
+    known += await addSlice(context, to, members.slice(...slice), entries.slice(...slice), isFresh);
   }
   return { added: members.length - known, known };
 }
 
 /** Adds members in one step. Returns how many were members already. */
 async function addSlice(
-  to: Destination,
+  context: BatchContext,
+  to: BatchAccess,
   members: readonly Member[],
   entries: readonly NewJob[],
   isFresh: boolean,
 ): Promise<number> {
   const adding = addingOf(to, members);
-  const result = await send(to, entries, isFresh, adding);
+  const result = await send(context, to, entries, isFresh, adding);
   if (result.taken.length > 0) {
     throw takenError(to.batch.id, members, result.taken);
   }
@@ -132,18 +149,19 @@ function slicesOf(entries: readonly NewJob[], atOnce: number): [from: number, to
 }
 
 /** The queues that were found to be in the Redis of their batches. */
-const sharing = new WeakMap<Home, WeakSet<MemberQueue>>();
+const sharing = new WeakMap<BatchRedis, WeakSet<MemberQueue>>();
 
 /**
  * Refuses a queue in another Redis. Jobs are stored in the Redis of their batch, where the workers of such a queue
  * would never see them.
  */
 async function refuseElsewhere(
-  { home, batch }: Destination,
+  context: BatchContext,
+  batch: BatchLife,
   queue: MemberQueue,
   members: readonly Member[],
 ): Promise<void> {
-  if (await isElsewhere({ home, batch }, queue)) {
+  if (await isElsewhere(context, batch, queue)) {
     const jobIds = members.flatMap((member) => (member.queue === queue ? member.id : []));
     throw new BatchMemberError(
       `${jobsWere(jobIds.length)} not added to batch '${batch.id}': queue '${queue.name}' is in another Redis, or ` +
@@ -157,26 +175,24 @@ async function refuseElsewhere(
  * Whether a queue is in another Redis than an existing batch. Redis is asked once per queue; a queue elsewhere is asked
  * again.
  */
-export async function isElsewhere(
-  { home, batch }: Pick<Destination, 'home' | 'batch'>,
-  queue: MemberQueue,
-): Promise<boolean> {
-  const known = sharing.get(home) ?? new WeakSet();
+export async function isElsewhere(context: BatchContext, batch: BatchLife, queue: MemberQueue): Promise<boolean> {
+  const known = sharing.get(context.redis) ?? new WeakSet();
   if (known.has(queue)) {
     return false;
   }
-  const other = await homeOf(queue.queue, home.redis.batchesQueue);
-  const isThere = (redis: Home['redis']) => isBatchThere(redis, batch);
-  if (other !== home && !(await isThere(other.redis)) && (await isThere(home.redis))) {
+  const other = await contextOf(queue.queue, context.redis.batchesQueue);
+  const isThere = (redis: BatchRedis) => isBatchThere(redis, batch);
+  if (other.redis !== context.redis && !(await isThere(other.redis)) && (await isThere(context.redis))) {
     return true;
   }
-  sharing.set(home, known.add(queue));
+  sharing.set(context.redis, known.add(queue));
   return false;
 }
 
 /** Adds jobs to the batch, and lets the batch run again if it had failed because it was abandoned. */
 export async function send(
-  { home, batch, links }: Destination,
+  context: BatchContext,
+  { batch, links }: BatchAccess,
   jobs: readonly NewJob[],
   isFresh: boolean,
   adding: Adding,
@@ -185,7 +201,7 @@ export async function send(
   readonly known: ReadonlySet<number>;
   readonly failed: Extract<MembersAdded, { known: unknown }>['failed'];
 }> {
-  const result = await addToBatch(home.redis, batch, { fresh: isFresh, links, jobs }).catch((cause: unknown) => {
+  const result = await addToBatch(context.redis, batch, { fresh: isFresh, links, jobs }).catch((cause: unknown) => {
     throw notAdded(cause, adding);
   });
   if ('refused' in result) {
@@ -195,7 +211,7 @@ export async function send(
     return { taken: result.taken, known: new Set(), failed: undefined };
   }
   if (result.isToBeRevived) {
-    await revive(home, batch.id);
+    await revive(context, batch.id);
   }
   return { taken: [], known: result.known, failed: result.failed };
 }

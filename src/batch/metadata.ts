@@ -2,17 +2,17 @@ import { BatchNotFoundError } from '../errors.js';
 import type { BatchLife } from '../record/add-members.js';
 import { changeDefinition } from '../record/change-definition.js';
 import { checkJson, checkObject } from '../validation.js';
+import type { BatchContext } from './batch-context.js';
 import { checkMetadata } from './create.js';
-import type { Home } from './home.js';
 
 type Metadata = Readonly<Record<string, unknown>>;
 
 /** Sets some properties of a batch's metadata; setting them again changes nothing, whoever else has changed others. */
-export async function updateMetadata(home: Home, batch: BatchLife, change: unknown): Promise<Metadata> {
+export async function updateMetadata(context: BatchContext, batch: BatchLife, change: unknown): Promise<Metadata> {
   checkObject('updateMetadata(change): the change', change);
   checkJson('updateMetadata(change): the change', change);
   let changed: Metadata = {};
-  const isThere = await changeDefinition(home.redis, batch, [], (definition) => {
+  const isThere = await changeDefinition(context.redis, batch, [], (definition) => {
     changed = merged(definition.metadata, change);
     checkMetadata('updateMetadata(change): the metadata', changed);
     return JSON.stringify(changed) === JSON.stringify(definition.metadata)

@@ -1,6 +1,6 @@
 import { BatchError, BatchNotFoundError } from '../errors.js';
 import { readSnapshot } from '../record/snapshot.js';
-import type { Home } from './home.js';
+import type { BatchContext } from './batch-context.js';
 import { orderOf } from './ids.js';
 import { type BatchResult, resultsOf } from './settled.js';
 
@@ -10,8 +10,11 @@ const MOST_ORDERED = 100_000;
 /**
  * Yields the results in the order in which they were added; those of members with ids of their own come last, by id.
  */
-export async function* orderedResults<Result>(home: Home, batchId: string): AsyncGenerator<BatchResult<Result>, void> {
-  const snapshot = await readSnapshot(home.redis, batchId);
+export async function* orderedResults<Result>(
+  context: BatchContext,
+  batchId: string,
+): AsyncGenerator<BatchResult<Result>, void> {
+  const snapshot = await readSnapshot(context.redis, batchId);
   if (snapshot === undefined) {
     throw new BatchNotFoundError(batchId);
   }
@@ -23,7 +26,7 @@ export async function* orderedResults<Result>(home: Home, batchId: string): Asyn
     );
   }
   const results = new Map<string, BatchResult<Result>>();
-  for await (const result of resultsOf<Result>(home, batchId)) {
+  for await (const result of resultsOf<Result>(context, batchId)) {
     results.set(`${result.queue}:${result.id}`, result);
   }
   const { nonce } = snapshot.definition;

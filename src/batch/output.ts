@@ -1,12 +1,12 @@
 import { stageId } from '../model/workflow.js';
 import { readDefinition } from '../record/change-definition.js';
-import type { Home } from './home.js';
+import type { BatchContext } from './batch-context.js';
 
 /** The batch whose members' results are those of this one: of a run, that of its output stage. */
-export async function sourceOfResults(home: Home, batchId: string): Promise<string> {
+export async function sourceOfResults(context: BatchContext, batchId: string): Promise<string> {
   let source = batchId;
   for (let output: string | undefined = ''; output !== undefined; ) {
-    output = (await readDefinition(home.redis, source))?.run?.output;
+    output = (await readDefinition(context.redis, source))?.run?.output;
     source = output === undefined ? source : stageId(source, output);
   }
   return source;

@@ -1,8 +1,8 @@
 import { BatchError, BatchNotFoundError } from '../errors.js';
 import type { BatchLife } from '../record/add-members.js';
 import { type MemberRemoved, takeMemberOut } from '../record/remove-member.js';
+import type { BatchContext } from './batch-context.js';
 import { removeDropped } from './cancel.js';
-import type { Home } from './home.js';
 
 const WHY: Readonly<Record<Exclude<MemberRemoved, 'removed' | 'not found' | 'no member'>, string>> = {
   settled: 'it has settled, and is counted',
@@ -12,20 +12,20 @@ const WHY: Readonly<Record<Exclude<MemberRemoved, 'removed' | 'not found' | 'no 
 
 /** Takes a member that waits out of its batch; returns whether there was such a member. */
 export async function removeMember(
-  home: Home,
+  context: BatchContext,
   batch: BatchLife,
   member: { readonly queue: string; readonly id: string },
 ): Promise<boolean> {
-  if (member.queue === home.batches.name) {
+  if (member.queue === context.batches.name) {
     throw new BatchError(
       `Batch '${member.id}' is no job: remove it with (await queue.getBatch('${member.id}')).remove({ force: true }).`,
       { batchId: batch.id },
     );
   }
-  const outcome = await takeMemberOut(home.redis, batch, member);
+  const outcome = await takeMemberOut(context.redis, batch, member);
   switch (outcome) {
     case 'removed':
-      await removeDropped(home);
+      await removeDropped(context);
       return true;
     case 'no member':
       return false;

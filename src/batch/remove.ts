@@ -1,9 +1,9 @@
 import { BatchError, BatchNotFoundError } from '../errors.js';
 import { type BatchLife, isBatchThere } from '../record/add-members.js';
 import type { Extent } from '../record/removal.js';
+import type { BatchContext } from './batch-context.js';
 import { removeDropped } from './cancel.js';
 import { explain } from './explain.js';
-import type { Home } from './home.js';
 import { type Removed, Remover } from './remover.js';
 import { firstReason } from './wait.js';
 
@@ -14,14 +14,18 @@ const SLICES_PER_TURN = 25;
  * Removes a batch with its child batches and the jobs of its callbacks. Resolves when nothing is left, also when
  * another call has removed it, or when the reply to one of its own commands was lost.
  */
-export async function removeBatch(home: Home, { id: batchId, nonce }: BatchLife, extent: Extent): Promise<void> {
-  if (!(await isBatchThere(home.redis, { id: batchId, nonce }))) {
+export async function removeBatch(
+  context: BatchContext,
+  { id: batchId, nonce }: BatchLife,
+  extent: Extent,
+): Promise<void> {
+  if (!(await isBatchThere(context.redis, { id: batchId, nonce }))) {
     throw new BatchNotFoundError(batchId);
   }
-  const remover = new Remover(home);
+  const remover = new Remover(context);
   const removed = await remover.remove(batchId, { how: 'remove', nonce, extent });
   if (removed === 'not finished') {
-    const reason = await firstReason({ explain: () => explain(home, batchId) });
+    const reason = await firstReason({ explain: () => explain(context, batchId) });
     throw new BatchError(
       `Batch '${batchId}' has not finished: wait for it with waitUntilFinished(), or pass { force: true } to cancel ` +
         `it first.${reason === undefined ? '' : ` ${reason}`}`,
@@ -29,7 +33,7 @@ export async function removeBatch(home: Home, { id: batchId, nonce }: BatchLife,
     );
   }
   if (remover.hasDropped) {
-    await removeDropped(home);
+    await removeDropped(context);
   }
 }
 
@@ -41,11 +45,11 @@ export async function removeBatch(home: Home, { id: batchId, nonce }: BatchLife,
  * `held` when a living process removes the batch; `not removed` for a batch that is not being removed.
  */
 export async function continueRemoval(
-  home: Home,
+  context: BatchContext,
   batchId: string,
   { slices = SLICES_PER_TURN }: { readonly slices?: number } = {},
 ): Promise<Turn | 'not removed'> {
-  return turnOf(await new Remover(home, slices).remove(batchId, { how: 'continue' })) ?? 'not removed';
+  return turnOf(await new Remover(context, slices).remove(batchId, { how: 'continue' })) ?? 'not removed';
 }
 
 /**
@@ -55,11 +59,11 @@ export async function continueRemoval(
  * @returns as `continueRemoval`; `kept` when the batch stays for now.
  */
 export async function expireBatch(
-  home: Home,
+  context: BatchContext,
   batchId: string,
   { slices = SLICES_PER_TURN }: { readonly slices?: number } = {},
 ): Promise<Turn | 'kept'> {
-  return turnOf(await new Remover(home, slices).remove(batchId, { how: 'expire' })) ?? 'kept';
+  return turnOf(await new Remover(context, slices).remove(batchId, { how: 'expire' })) ?? 'kept';
 }
 
 /** The outcome of a turn of maintenance. */

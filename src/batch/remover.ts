@@ -13,7 +13,7 @@ import {
   renewRemoval,
 } from '../record/removal.js';
 import { FIRST_PLACE, type FoundChild, LAST_PLACE, takeApart } from '../record/take-apart.js';
-import type { Home } from './home.js';
+import type { BatchContext } from './batch-context.js';
 import { newNonce } from './ids.js';
 
 /** How often, in ms, to look whether another process has removed the batch. */
@@ -52,7 +52,7 @@ interface Level extends Hold {
  * became of the batch. It may be cut short anywhere: the mark in the batch says what is left to do.
  */
 export class Remover {
-  readonly #home: Home;
+  readonly #context: BatchContext;
   readonly #holder = newNonce();
   readonly #mayWait: boolean;
   #slices: number;
@@ -62,8 +62,8 @@ export class Remover {
    * @param slices how many commands it may send, beside one for each level of a tree. Default: any number, and it waits
    * for other processes.
    */
-  constructor(home: Home, slices?: number) {
-    this.#home = home;
+  constructor(context: BatchContext, slices?: number) {
+    this.#context = context;
     this.#mayWait = slices === undefined;
     this.#slices = slices ?? Number.POSITIVE_INFINITY;
   }
@@ -76,7 +76,7 @@ export class Remover {
   /** Removes a batch, or continues its removal. */
   async remove(batchId: string, asked: Asked, above?: Level): Promise<Removed> {
     for (;;) {
-      const begun = await beginRemoval(this.#home.redis, batchId, { ...asked, holder: this.#holder });
+      const begun = await beginRemoval(this.#context.redis, batchId, { ...asked, holder: this.#holder });
       if (begun.outcome === 'held' && this.#mayWait) {
         await pause(POLL_MS);
         continue;
@@ -94,7 +94,7 @@ export class Remover {
   #level(batchId: string, { nonce, definition }: Begun & { outcome: 'marked' }, above: Level | undefined): Level {
     return {
       ...{ batchId, nonce, holder: this.#holder, above },
-      callbackKeys: [...callbackKeys(this.#home.redis.prefix, batchId, definition)],
+      callbackKeys: [...callbackKeys(this.#context.redis.prefix, batchId, definition)],
       renewedAt: performance.now(),
     };
   }
@@ -105,7 +105,7 @@ export class Remover {
     }
     const removed = await this.#takeSlices(level);
     if (removed === 'more') {
-      await releaseRemoval(this.#home.redis, level);
+      await releaseRemoval(this.#context.redis, level);
     }
     return removed;
   }
@@ -115,7 +115,7 @@ export class Remover {
    * removed.
    */
   async #markBelow(level: Level): Promise<void> {
-    const { redis } = this.#home;
+    const { redis } = this.#context;
     const ownerKey = batchKeys(redis, level.batchId).job;
     for await (const child of outstandingChildren(redis, level.batchId)) {
       await this.#renewAbove(level);
@@ -134,7 +134,7 @@ export class Remover {
     do {
       this.#slices -= 1;
       await this.#renewAbove(level.above);
-      const slice = await takeApart(this.#home.redis, level, place, level.callbackKeys);
+      const slice = await takeApart(this.#context.redis, level, place, level.callbackKeys);
       this.#hasDropped ||= slice.hasDropped;
       if (slice.outcome === 'done' || slice.outcome === 'lost') {
         return slice.outcome;
@@ -191,7 +191,7 @@ export class Remover {
     for (let above = level; above !== undefined; above = above.above) {
       if (performance.now() - above.renewedAt > LEASE_MS / 3) {
         above.renewedAt = performance.now();
-        await renewRemoval(this.#home.redis, above);
+        await renewRemoval(this.#context.redis, above);
       }
     }
   }

@@ -7,7 +7,7 @@ import { needAgain } from '../record/needs.js';
 import { claimRetry, unclaimRetry } from '../record/retry-claim.js';
 import { settledPages } from '../record/settled.js';
 import { readSnapshot } from '../record/snapshot.js';
-import type { Home } from './home.js';
+import type { BatchContext } from './batch-context.js';
 import { newNonce } from './ids.js';
 
 const PAGE_SIZE = 100;
@@ -23,28 +23,28 @@ const PAGE_SIZE = 100;
  * @throws BatchNotFoundError when this life of the batch is gone in the end.
  */
 export async function retryFailed(
-  home: Home,
+  context: BatchContext,
   batchId: string,
   { nonce, parentId }: Pick<BatchDefinition, 'nonce' | 'parentId'>,
 ): Promise<number> {
   const claim = { batchId, nonce, token: newNonce() };
   const renew = async () => {
-    if (!(await claimRetry(home.redis, claim))) {
+    if (!(await claimRetry(context.redis, claim))) {
       throw new BatchNotFoundError(batchId);
     }
   };
   await renew();
   const stuck: StuckFlow[] = [];
-  const retried = await retryMembers(home, batchId, { renew, stuck });
-  await revive(home, batchId);
+  const retried = await retryMembers(context, batchId, { renew, stuck });
+  await revive(context, batchId);
   for (
     let above = parentId;
     above !== undefined;
-    above = (await readSnapshot(home.redis, above))?.definition.parentId
+    above = (await readSnapshot(context.redis, above))?.definition.parentId
   ) {
-    await revive(home, above);
+    await revive(context, above);
   }
-  if (!(await unclaimRetry(home.redis, claim))) {
+  if (!(await unclaimRetry(context.redis, claim))) {
     throw new BatchNotFoundError(batchId);
   }
   refuseStuck(batchId, retried, stuck);
@@ -78,67 +78,67 @@ function refuseStuck(batchId: string, retried: number, [first, ...others]: reado
   }
 }
 
-async function retryMembers(home: Home, batchId: string, retry: Retry): Promise<number> {
+async function retryMembers(context: BatchContext, batchId: string, retry: Retry): Promise<number> {
   let retried = 0;
-  const failed = settledPages(home.redis, batchId, { which: 'failed', count: PAGE_SIZE, withData: false });
+  const failed = settledPages(context.redis, batchId, { which: 'failed', count: PAGE_SIZE, withData: false });
   for await (const members of failed) {
-    const counts = await Promise.all(members.map(({ key }) => retryMember(home, key, retry)));
+    const counts = await Promise.all(members.map(({ key }) => retryMember(context, key, retry)));
     retried += counts.reduce((sum, count) => sum + count, 0);
     await retry.renew();
   }
   return retried;
 }
 
-async function retryMember(home: Home, key: string, retry: Retry): Promise<number> {
-  const { queue, id } = memberName(home.redis.prefix, key);
-  if (queue === home.batches.name) {
-    if ((await readSnapshot(home.redis, id))?.cancelledAt !== undefined) {
+async function retryMember(context: BatchContext, key: string, retry: Retry): Promise<number> {
+  const { queue, id } = memberName(context.redis.prefix, key);
+  if (queue === context.batches.name) {
+    if ((await readSnapshot(context.redis, id))?.cancelledAt !== undefined) {
       return 0;
     }
-    const retried = await retryMembers(home, id, retry);
-    await revive(home, id);
+    const retried = await retryMembers(context, id, retry);
+    await revive(context, id);
     return retried;
   }
-  return retryJob(home, key, retry.stuck);
+  return retryJob(context, key, retry.stuck);
 }
 
 /**
  * Retries a job of a flow. The jobs below that made it fail run again first, and it waits for them. The order is
  * bottom-up, so that a job that was left failed half-way has what it needs when it is retried later.
  */
-async function retryJob(home: Home, key: string, stuck: StuckFlow[]): Promise<number> {
+async function retryJob(context: BatchContext, key: string, stuck: StuckFlow[]): Promise<number> {
   let retried = 0;
-  for (const below of await failedBelow(home.redis, key)) {
-    if ((await findJob(home, below)) === undefined) {
+  for (const below of await failedBelow(context.redis, key)) {
+    if ((await findJob(context, below)) === undefined) {
       stuck.push({ key, removed: below });
     }
-    retried += await retryJob(home, below, stuck);
+    retried += await retryJob(context, below, stuck);
   }
-  if (await reopenFlow(home.redis, key)) {
+  if (await reopenFlow(context.redis, key)) {
     return retried + 1;
   }
-  if ((await failedBelow(home.redis, key)).length > 0) {
+  if ((await failedBelow(context.redis, key)).length > 0) {
     // The jobs below have failed again already, and so has this job.
     return retried;
   }
-  return retried + ((await retryIfFailed(await findJob(home, key))) ? 1 : 0);
+  return retried + ((await retryIfFailed(await findJob(context, key))) ? 1 : 0);
 }
 
-function findJob(home: Home, key: string): Promise<Job | undefined> {
-  const { queue, id } = memberName(home.redis.prefix, key);
-  return home.queueNamed(queue).queueJob(id);
+function findJob(context: BatchContext, key: string): Promise<Job | undefined> {
+  const { queue, id } = memberName(context.redis.prefix, key);
+  return context.queueNamed(queue).queueJob(id);
 }
 
 /** Lets a failed batch run again: it waits for what is outstanding now, and is judged anew. */
-export async function revive(home: Home, batchId: string): Promise<void> {
-  const job = await home.batches.getJob(batchId);
+export async function revive(context: BatchContext, batchId: string): Promise<void> {
+  const job = await context.batches.getJob(batchId);
   if (job !== undefined) {
     if (await job.isFailed()) {
       // The log is for people: an error there must not keep the batch from going on.
       await job.log(`${new Date().toISOString()} retried`).catch(() => {});
     }
     await retryIfFailed(job);
-    await needAgain(home.redis, batchId);
+    await needAgain(context.redis, batchId);
   }
 }
 

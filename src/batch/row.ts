@@ -3,7 +3,7 @@ import type { Counts, Snapshot } from '../model/snapshot.js';
 import { childrenOf } from '../record/children.js';
 import { type LogLine, showRow } from '../record/row.js';
 import { readSnapshot } from '../record/snapshot.js';
-import type { Home } from './home.js';
+import type { BatchContext } from './batch-context.js';
 
 /*
  * What Bull Board shows of a batch without anything of this package installed: BullMQ's `progress` of the batch job,
@@ -22,23 +22,23 @@ interface ProgressRow extends Pick<Counts, 'total' | 'succeeded' | 'failed' | 'p
 
 type Jobs = Pick<Counts, 'total' | 'pending'>;
 
-async function progressRow(home: Home, { counts, ...standing }: Snapshot): Promise<ProgressRow> {
+function progressRow(snapshot: Snapshot, jobs: Jobs | undefined): ProgressRow {
+  const { counts, ended } = snapshot;
   const { total, succeeded, failed, pending } = counts;
-  const row = { total, succeeded, failed, pending, status: stateOf({ counts, ...standing }) };
-  const hasEnded = standing.ended !== undefined;
-  if (!standing.childCount) {
-    return { progress: progressOf(counts, hasEnded), ...row };
-  }
-  const jobs = await jobsBelow(home, standing.definition.id, counts);
-  return { progress: progressOf(jobs, hasEnded), ...row, jobs };
+  return {
+    progress: progressOf(jobs ?? counts, ended !== undefined),
+    ...{ total, succeeded, failed, pending },
+    status: stateOf(snapshot),
+    ...(jobs === undefined ? {} : { jobs }),
+  };
 }
 
 /**
  * Adds up the rows of the child batches, which are themselves such sums: a tree of any depth costs one look per level.
  */
-async function jobsBelow(home: Home, batchId: string, { total, pending }: Jobs): Promise<Jobs> {
+async function jobsBelow(context: BatchContext, batchId: string, { total, pending }: Jobs): Promise<Jobs> {
   let jobs = { total, pending };
-  for await (const { collection, progress } of childrenOf(home.redis, batchId)) {
+  for await (const { collection, progress } of childrenOf(context.redis, batchId)) {
     // People can set the progress of a job to anything.
     const row: Partial<ProgressRow> = Object(progress === '' ? {} : JSON.parse(progress));
     const below = row.jobs ?? { total: row.total ?? 0, pending: row.pending ?? 0 };
@@ -75,8 +75,8 @@ export function lifeOf(snapshot: Snapshot): LogLine[] {
   return [...past.sort((a, b) => a.at - b.at), ...callbacks, ...line(ended && finishedAt, end, true)];
 }
 
-function timeOf(event: Snapshot['callbacks'][number]['event'], { diedAt, attemptedAt }: Snapshot): number {
-  const times = { death: diedAt, attempted: attemptedAt, complete: undefined, success: undefined };
+function timeOf(event: Snapshot['callbacks'][number]['event'], { diedAt, attemptedAt, completedAt }: Snapshot): number {
+  const times = { death: diedAt, attempted: attemptedAt, complete: completedAt, success: undefined };
   return times[event] ?? Date.now();
 }
 
@@ -92,14 +92,28 @@ function outcome({ completedCounts, counts }: Snapshot): string {
  * Updates the row of a batch, if no process holds its job; does nothing for a batch that is gone. Resolves with the id
  * of the batch above when anything was written, because the row of that batch has changed too.
  */
-export async function refreshRow(home: Home, batchId: string): Promise<string | undefined> {
-  const snapshot = await readSnapshot(home.redis, batchId);
-  const isWritten = snapshot !== undefined && (await writeRow(home, batchId, snapshot, ''));
+export async function refreshRow(context: BatchContext, batchId: string): Promise<string | undefined> {
+  const snapshot = await readSnapshot(context.redis, batchId);
+  const isWritten = snapshot !== undefined && (await writeRow(context, batchId, snapshot, ''));
   return isWritten ? snapshot.definition.parentId : undefined;
 }
 
-/** Writes the row while holding the batch job's lock; a caller without the lock uses `refreshRow()`. */
-export async function writeRow(home: Home, batchId: string, snapshot: Snapshot, token: string): Promise<boolean> {
-  const progress = await progressRow(home, snapshot);
-  return showRow(home.redis, batchId, { token, progress, log: lifeOf(snapshot) });
+/**
+ * Writes the row while holding the batch job's lock; a caller without the lock uses `refreshRow()`. Unless the batch
+ * has child batches, whose rows are read first, the command is sent before this returns its promise.
+ */
+export async function writeRow(
+  context: BatchContext,
+  batchId: string,
+  snapshot: Snapshot,
+  token: string,
+): Promise<boolean> {
+  const jobs = snapshot.childCount ? await jobsBelow(context, batchId, snapshot.counts) : undefined;
+  const endedAt = snapshot.ended && snapshot.finishedAt;
+  return showRow(context.redis, batchId, {
+    token,
+    endedAt,
+    progress: progressRow(snapshot, jobs),
+    log: lifeOf(snapshot),
+  });
 }

@@ -6,7 +6,7 @@ import { type MemberName, memberName } from '../record/keys.js';
 import { type SettledMember, settledPage, settledPages } from '../record/settled.js';
 import { readSnapshot } from '../record/snapshot.js';
 import { checkKeys, checkObject, describe } from '../validation.js';
-import type { Home } from './home.js';
+import type { BatchContext } from './batch-context.js';
 import { sourceOfResults } from './output.js';
 import { checkCount, DEFAULT_COUNT, isCursor } from './paging.js';
 import type { BatchStatus } from './status.js';
@@ -70,24 +70,27 @@ const PAGE_SIZE = 500;
 /** How many failures one page of those with a given reason looks at. */
 const MOST_EXAMINED = 1000;
 
-export async function* resultsOf<Result>(home: Home, batchId: string): AsyncGenerator<BatchResult<Result>> {
-  const source = await sourceOfResults(home, batchId);
-  for await (const { key, value } of settledMembers(home, source, 'processed')) {
-    const name = memberName(home.redis.prefix, key);
-    yield { ...name, value: parsed(value), isBatch: name.queue === home.batches.name } as BatchResult<Result>;
+export async function* resultsOf<Result>(context: BatchContext, batchId: string): AsyncGenerator<BatchResult<Result>> {
+  const source = await sourceOfResults(context, batchId);
+  for await (const { key, value } of settledMembers(context, source, 'processed')) {
+    const name = memberName(context.redis.prefix, key);
+    yield { ...name, value: parsed(value), isBatch: name.queue === context.batches.name } as BatchResult<Result>;
   }
 }
 
-export async function* failuresOf<Data>(home: Home, batchId: string): AsyncGenerator<BatchFailure<Data>> {
-  for await (const member of settledMembers(home, batchId, 'failed')) {
-    yield failureOf<Data>(home, member);
+export async function* failuresOf<Data>(context: BatchContext, batchId: string): AsyncGenerator<BatchFailure<Data>> {
+  for await (const member of settledMembers(context, batchId, 'failed')) {
+    yield failureOf<Data>(context, member);
   }
 }
 
 /** Yields the failures without reading the jobs of the members, so without their data. */
-export async function* failuresWithoutData(home: Home, batchId: string): AsyncGenerator<BatchFailure<never>> {
-  for await (const member of settledMembers(home, batchId, 'failed', false)) {
-    yield failureOf<never>(home, member);
+export async function* failuresWithoutData(
+  context: BatchContext,
+  batchId: string,
+): AsyncGenerator<BatchFailure<never>> {
+  for await (const member of settledMembers(context, batchId, 'failed', false)) {
+    yield failureOf<never>(context, member);
   }
 }
 
@@ -100,9 +103,9 @@ export function parsed(stored: string): unknown {
   }
 }
 
-function failureOf<Data>(home: Home, { key, value, data }: SettledMember): BatchFailure<Data> {
-  const name = memberName(home.redis.prefix, key);
-  const isBatch = name.queue === home.batches.name;
+function failureOf<Data>(context: BatchContext, { key, value, data }: SettledMember): BatchFailure<Data> {
+  const name = memberName(context.redis.prefix, key);
+  const isBatch = name.queue === context.batches.name;
   return {
     ...name,
     reason: plainReason(value),
@@ -116,26 +119,26 @@ function failureOf<Data>(home: Home, { key, value, data }: SettledMember): Batch
  * empty; with a reason, any page may be, because it ends after a number of failures with other reasons.
  */
 export async function failuresPage<Data>(
-  home: Home,
+  context: BatchContext,
   batchId: string,
   options: FailuresPageOptions,
 ): Promise<BatchFailuresPage<Data>> {
   const { count, reason, ...from } = checkPageOptions(options);
   const isWanted = ({ value }: SettledMember) => reason === undefined || reasonPattern(value) === reason;
   let examined = 0;
-  const strangers = await strangersOf(home, batchId);
+  const strangers = await strangersOf(context, batchId);
   let { cursor } = from;
   const members: SettledMember[] = [];
   do {
     const wanted = reason === undefined ? count - members.length : count;
     const part = { which: 'failed', count: wanted, withData: true } as const;
-    const page = await settledPage(home.redis, batchId, { ...part, cursor });
-    members.push(...membersAmong(home, batchId, page.members, strangers).filter(isWanted));
+    const page = await settledPage(context.redis, batchId, { ...part, cursor });
+    members.push(...membersAmong(context, batchId, page.members, strangers).filter(isWanted));
     examined += page.members.length;
     cursor = page.cursor;
   } while (members.length < count && cursor !== '0' && (reason === undefined || examined < MOST_EXAMINED));
   return {
-    failures: members.map((member) => failureOf<Data>(home, member)),
+    failures: members.map((member) => failureOf<Data>(context, member)),
     cursor: cursor === '0' ? undefined : cursor,
   };
 }
@@ -159,18 +162,18 @@ function checkPageOptions(options: FailuresPageOptions): { cursor: string; count
 
 /** A page of what the jobs of a batch have returned, and where the next page begins: '0' after the last one. */
 export async function resultsPage(
-  home: Home,
+  context: BatchContext,
   batchId: string,
   { cursor, count }: { readonly cursor: string; readonly count: number },
 ): Promise<{ readonly results: readonly (MemberName & { readonly value: unknown })[]; readonly cursor: string }> {
   const part = { which: 'processed', count, withData: false } as const;
-  const page = await settledPage(home.redis, batchId, { ...part, cursor });
-  const members = membersAmong(home, batchId, page.members, await strangersOf(home, batchId));
+  const page = await settledPage(context.redis, batchId, { ...part, cursor });
+  const members = membersAmong(context, batchId, page.members, await strangersOf(context, batchId));
   const results = members.map(({ key, value }) => ({
-    ...memberName(home.redis.prefix, key),
+    ...memberName(context.redis.prefix, key),
     value: parsed(value),
   }));
-  return { results: results.filter(({ queue }) => queue !== home.batches.name), cursor: page.cursor };
+  return { results: results.filter(({ queue }) => queue !== context.batches.name), cursor: page.cursor };
 }
 
 /**
@@ -178,15 +181,15 @@ export async function resultsPage(
  * busy.
  */
 async function* settledMembers(
-  home: Home,
+  context: BatchContext,
   batchId: string,
   which: 'processed' | 'failed',
   withData = which === 'failed',
 ): AsyncGenerator<SettledMember> {
   const part = { which, count: PAGE_SIZE, withData };
-  const strangers = await strangersOf(home, batchId);
-  for await (const children of settledPages(home.redis, batchId, part)) {
-    yield* membersAmong(home, batchId, children, strangers);
+  const strangers = await strangersOf(context, batchId);
+  for await (const children of settledPages(context.redis, batchId, part)) {
+    yield* membersAmong(context, batchId, children, strangers);
   }
 }
 
@@ -195,16 +198,16 @@ async function* settledMembers(
  * of the batch job.
  */
 export function membersAmong(
-  home: Home,
+  context: BatchContext,
   batchId: string,
   children: readonly SettledMember[],
   strangers: ReadonlySet<string>,
 ): SettledMember[] {
   const isMember = ({ key }: SettledMember) =>
-    !strangers.has(key) && !isCallbackId(batchId, memberName(home.redis.prefix, key).id);
+    !strangers.has(key) && !isCallbackId(batchId, memberName(context.redis.prefix, key).id);
   return children.filter(isMember);
 }
 
-export async function strangersOf(home: Home, batchId: string): Promise<ReadonlySet<string>> {
-  return new Set((await readSnapshot(home.redis, batchId))?.strangers);
+export async function strangersOf(context: BatchContext, batchId: string): Promise<ReadonlySet<string>> {
+  return new Set((await readSnapshot(context.redis, batchId))?.strangers);
 }

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { BatchError } from '../errors.js';
 import { isCancelledFor } from '../record/cancel.js';
 import { readSnapshot } from '../record/snapshot.js';
-import type { Opener } from './job.js';
+import type { QueueContext } from './batch-context.js';
 import { batchOf } from './lookup.js';
 import type { JobLike } from './queue-like.js';
 
@@ -15,34 +15,38 @@ const signals = new WeakMap<JobLike, AbortSignal>();
  * A signal that aborts when the batch of a running job, or one above it, is cancelled or removed. It is asked for as
  * long as the job runs; the process does not wait for that.
  */
-export function signalOf(opener: () => Promise<Opener>, job: JobLike): AbortSignal {
+export function signalOf(openContext: () => Promise<QueueContext>, job: JobLike): AbortSignal {
   const known = signals.get(job);
   if (known !== undefined) {
     return known;
   }
   const controller = new AbortController();
   signals.set(job, controller.signal);
-  watchFor(opener, job, controller).catch(() => {
+  watchFor(openContext, job, controller).catch(() => {
     // What is no job of a batch is never cancelled.
   });
   return controller.signal;
 }
 
-async function watchFor(opener: () => Promise<Opener>, job: JobLike, controller: AbortController): Promise<void> {
+async function watchFor(
+  openContext: () => Promise<QueueContext>,
+  job: JobLike,
+  controller: AbortController,
+): Promise<void> {
   const { attemptsMade } = job;
-  const opened = await opener();
-  const batch = await again(() => batchOf(opened, job));
+  const context = await openContext();
+  const batch = await again(() => batchOf(context, job));
   if (batch === undefined) {
     return;
   }
   const lock = { key: `${job.queueQualifiedName}:${job.id}:lock`, token: job.token ?? '' };
   while (job.finishedOn === undefined && job.attemptsMade === attemptsMade) {
-    const look = await again(() => isCancelledFor(opened.home.redis, batch, lock));
+    const look = await again(() => isCancelledFor(context.redis, batch, lock));
     if (look === 'ended') {
       return;
     }
     if (look === 'cancelled') {
-      const reason = (await readSnapshot(opened.home.redis, batch.id).catch(() => undefined))?.cancelReason;
+      const reason = (await readSnapshot(context.redis, batch.id).catch(() => undefined))?.cancelReason;
       const why = reason === undefined ? '' : `: ${reason}`;
       controller.abort(new BatchError(`Batch '${batch.id}' was cancelled${why}.`, { batchId: batch.id }));
       return;

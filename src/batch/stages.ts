@@ -3,15 +3,18 @@ import { progressOf, stateOf } from '../model/rules.js';
 import type { Snapshot } from '../model/snapshot.js';
 import { stageId } from '../model/workflow.js';
 import { readSnapshot } from '../record/snapshot.js';
-import type { Home } from './home.js';
+import type { BatchContext } from './batch-context.js';
 import type { StageStatus } from './status.js';
 
 /** The stages of a run, in the order of its definition; one that is gone is left out. */
-export async function stagesOf(home: Home, { id, run }: BatchDefinition): Promise<StageStatus[] | undefined> {
+export async function stagesOf(
+  context: BatchContext,
+  { id, run }: BatchDefinition,
+): Promise<StageStatus[] | undefined> {
   if (run === undefined) {
     return undefined;
   }
-  const stages = await Promise.all(run.stages.map((name) => readSnapshot(home.redis, stageId(id, name))));
+  const stages = await Promise.all(run.stages.map((name) => readSnapshot(context.redis, stageId(id, name))));
   return stages.flatMap((snapshot) => (snapshot === undefined ? [] : stageStatus(snapshot)));
 }
 

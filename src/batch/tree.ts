@@ -3,7 +3,7 @@ import { progressOf } from '../model/rules.js';
 import type { Counts, Snapshot } from '../model/snapshot.js';
 import { COLLECTIONS, type Collection, childrenOf } from '../record/children.js';
 import { readSnapshot } from '../record/snapshot.js';
-import type { Home } from './home.js';
+import type { BatchContext } from './batch-context.js';
 import { type BatchStatus, statusOf } from './status.js';
 
 /** The jobs of a batch and of all batches below it. Child batches and callbacks are not counted. */
@@ -51,16 +51,16 @@ interface Node {
  * Reads the batches level by level, and then adds up from the leaves: without recursion, so that a chain of any depth
  * fits on the stack.
  */
-export async function treeOf(home: Home, rootId: string): Promise<BatchTree> {
+export async function treeOf(context: BatchContext, rootId: string): Promise<BatchTree> {
   const levels: Node[][] = [];
   for (let ids = [rootId]; ids.length > 0; ) {
-    const level = await inParallel(ids, (id) => readNode(home, id));
+    const level = await inParallel(ids, (id) => readNode(context, id));
     levels.push(level);
     ids = [...new Set(level.flatMap(({ children }) => [...children.keys()]))];
   }
   const trees = new Map<string, BatchTree>();
   for (const node of levels.reverse().flat()) {
-    trees.set(node.id, grow(node, trees));
+    trees.set(node.id, treeFrom(node, trees));
   }
   const root = trees.get(rootId);
   if (root === undefined) {
@@ -69,16 +69,16 @@ export async function treeOf(home: Home, rootId: string): Promise<BatchTree> {
   return root;
 }
 
-async function readNode(home: Home, id: string): Promise<Node | undefined> {
+async function readNode(context: BatchContext, id: string): Promise<Node | undefined> {
   const children = new Map<string, Collection>();
-  for await (const child of childrenOf(home.redis, id)) {
+  for await (const child of childrenOf(context.redis, id)) {
     children.set(child.id, child.collection);
   }
-  const snapshot = await readSnapshot(home.redis, id);
+  const snapshot = await readSnapshot(context.redis, id);
   return snapshot === undefined ? undefined : { id, snapshot, children };
 }
 
-function grow({ id, snapshot, children }: Node, trees: ReadonlyMap<string, BatchTree>): BatchTree {
+function treeFrom({ id, snapshot, children }: Node, trees: ReadonlyMap<string, BatchTree>): BatchTree {
   const { callbacks, ...status } = statusOf(id, snapshot);
   const stages = snapshot.definition.run?.stages ?? [];
   const rank = ({ stage = '' }: BatchTree) => stages.indexOf(stage);

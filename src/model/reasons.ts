@@ -351,9 +351,9 @@ function ofCallback(
       ],
     ];
   }
-  const home = queues.find((one) => one.name === queue) ?? { name: queue, workers: undefined, paused: false };
+  const context = queues.find((one) => one.name === queue) ?? { name: queue, workers: undefined, paused: false };
   return [
-    inQueue(`${what} is ${DOING[jobState] ?? 'outstanding'}`, home, start),
+    inQueue(`${what} is ${DOING[jobState] ?? 'outstanding'}`, context, start),
     ...(failedReason === undefined
       ? []
       : [

@@ -1,4 +1,4 @@
-import type { BatchDefinition, BatchEvent } from './definition.js';
+import { type BatchDefinition, type BatchEvent, callbacksOf } from './definition.js';
 
 /** The members of a batch by how they stand; the batch's own callbacks are in none of them. */
 export interface Counts {
@@ -74,4 +74,27 @@ export interface Snapshot {
   readonly strangers: readonly string[];
   /** Two snapshots with the same version have the same members in the same collections. */
   readonly version: string;
+}
+
+/** Returns the callbacks of a batch as they are before any of them is enqueued. */
+export function pendingCallbacks(definition: BatchDefinition): CallbackSnapshot[] {
+  return callbacksOf(definition.id, definition).map(({ event, index, callback: { queue, name }, jobId }) => ({
+    ...{ event, index, queue, name, jobId },
+    state: 'pending',
+    failedReason: undefined,
+  }));
+}
+
+/** Returns a sealed batch whose only member has succeeded, and of which no callback was enqueued. */
+export function flawlessSnapshot(definition: BatchDefinition): Snapshot {
+  const counts = { total: 1, pending: 0, succeeded: 1, failed: 0, cancelled: 0, missing: 0 };
+  return {
+    definition,
+    counts,
+    completedCounts: counts,
+    callbacks: pendingCallbacks(definition),
+    ...{ createdAt: 0, sealedAt: 0, completedAt: 0, finishedAt: undefined, ended: undefined },
+    ...{ abandonedAt: undefined, openFor: 0, failedReason: undefined, cancelledAt: undefined, cancelReason: undefined },
+    ...{ diedAt: undefined, attemptedAt: undefined, deaths: 0, strangers: [], version: '' },
+  };
 }

@@ -3,7 +3,7 @@ import type { JobsOptions } from 'bullmq';
 /** How all that a stage comes after must have finished, so that it starts. */
 export type When = 'success' | 'complete' | 'failure';
 
-/** What a stage has come to, as those that come after it are told. */
+/** What a stage has come to, as it is reported to those that come after it. */
 export type Outcome = 'succeeded' | 'failed' | 'skipped';
 
 /** A job of a stage as it is stored until the stage starts: everything resolved, so that any BatchWorker can add it. */

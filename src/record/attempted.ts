@@ -10,14 +10,14 @@ import { LUA_SPLIT_KEY, luaIsCallback, named, script } from './script.js';
  * KEYS: batch job, its dependencies.
  * ARGV: a member that had not run or '', cursor, count, key prefix of the batches queue, key prefix of all queues, then
  * what the ids of the batch's own callbacks begin with.
- * Returns witness (a member that has not run, or ''), cursor to go on at, total.
+ * Returns notRun (a member that has not run, or ''), cursor to go on at, total.
  */
-const FIND_UNTRIED = script(
-  'findUntried',
+const FIND_NOT_RUN = script(
+  'findMemberNotRun',
   2,
   `${LUA_SPLIT_KEY}${luaIsCallback(6)}
 local total = redis.call('HGET', KEYS[1], '${FIELD.total}') or '0'
-local function isUntried(key)
+local function hasNotRun(key)
   local queueKey, id = splitKey(key, ARGV[5])
   if queueKey == ARGV[4] then
     return true
@@ -25,31 +25,31 @@ local function isUntried(key)
   -- A child with another prefix was attached by hand, and is no member.
   return queueKey and not isCallback(id) and tonumber(redis.call('HGET', key, 'atm') or 0) == 0
 end
-if ARGV[1] ~= '' and redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 and isUntried(ARGV[1]) then
-  return { 'witness', ARGV[1], 'cursor', ARGV[2], 'total', total }
+if ARGV[1] ~= '' and redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 and hasNotRun(ARGV[1]) then
+  return { 'notRun', ARGV[1], 'cursor', ARGV[2], 'total', total }
 end
 local page = redis.call('SSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
 for _, key in ipairs(page[2]) do
-  if isUntried(key) then
-    return { 'witness', key, 'cursor', ARGV[2], 'total', total }
+  if hasNotRun(key) then
+    return { 'notRun', key, 'cursor', ARGV[2], 'total', total }
   end
 end
-return { 'witness', '', 'cursor', page[1], 'total', total }`,
+return { 'notRun', '', 'cursor', page[1], 'total', total }`,
 );
 
-export interface Untried {
-  readonly witness: string;
+export interface MemberSearch {
+  readonly notRun: string;
   readonly cursor: string;
   readonly total: string;
 }
 
-export async function findUntried(
+export async function findMemberNotRun(
   redis: BatchRedis,
   batchId: string,
-  { witness, cursor, count }: { witness: string; cursor: string; count: number },
-): Promise<Untried> {
+  { notRun, cursor, count }: { notRun: string; cursor: string; count: number },
+): Promise<MemberSearch> {
   const { job, dependencies } = batchKeys(redis, batchId);
-  const args = [job, dependencies, witness, cursor, count, batchesKey(redis, ''), redis.prefix];
-  const found = named(await redis.run(FIND_UNTRIED, [...args, ...callbackIdStarts(batchId)]));
-  return { witness: String(found.witness), cursor: String(found.cursor), total: String(found.total) };
+  const args = [job, dependencies, notRun, cursor, count, batchesKey(redis, ''), redis.prefix];
+  const found = named(await redis.run(FIND_NOT_RUN, [...args, ...callbackIdStarts(batchId)]));
+  return { notRun: String(found.notRun), cursor: String(found.cursor), total: String(found.total) };
 }

@@ -333,16 +333,20 @@ export async function isCancelledFor(
  *
  * KEYS: the child's job, the parent's. ARGV: the child's nonce.
  */
-const TELL_PARENT = script(
-  'tellParent',
+const REPORT_CANCEL = script(
+  'reportCancel',
   2,
   `
 if redis.call('HGET', KEYS[1], '${FIELD.nonce}') == ARGV[1] and redis.call('EXISTS', KEYS[2]) == 1
-  and redis.call('HSETNX', KEYS[1], '${FIELD.toldParent}', 1) == 1 then
+  and redis.call('HSETNX', KEYS[1], '${FIELD.cancelReported}', 1) == 1 then
   redis.call('HINCRBY', KEYS[2], '${FIELD.cancelledChildren}', 1)
 end`,
 );
 
-export async function tellParentOfCancel(redis: BatchRedis, { id, nonce }: BatchLife, parentId: string): Promise<void> {
-  await redis.run(TELL_PARENT, [batchKeys(redis, id).job, batchKeys(redis, parentId).job, nonce]);
+export async function reportCancelToParent(
+  redis: BatchRedis,
+  { id, nonce }: BatchLife,
+  parentId: string,
+): Promise<void> {
+  await redis.run(REPORT_CANCEL, [batchKeys(redis, id).job, batchKeys(redis, parentId).job, nonce]);
 }

@@ -13,6 +13,29 @@ export interface Enqueuing {
 }
 
 /**
+ * Lua: enqueue(batchKey, enqueued, list) stores the callbacks at these positions, and adds them to `enqueued`, the list
+ * in the batch. Returns why one of them could not be stored, or nil.
+ */
+export const LUA_ENQUEUE = `
+local function enqueue(batchKey, enqueued, list)
+  if #list == 0 then
+    return nil
+  end
+  local stored, failed, failure = storeJobs(list)
+  for n = 1, stored do
+    local key = jobKeyAt(list[n])
+    if not string.find('\\n' .. enqueued .. '\\n', '\\n' .. key .. '\\n', 1, true) then
+      enqueued = enqueued == '' and key or enqueued .. '\\n' .. key
+    end
+  end
+  if stored > 0 then
+    redis.call('HSET', batchKey, '${FIELD.enqueued}', enqueued)
+  end
+  return failed and failure
+end
+`;
+
+/**
  * Enqueues callbacks as further children of the batch job and records so in the batch, in one step. The record stays
  * when the job is trimmed by its queue after it has run. A recorded callback is enqueued again only if it vanished
  * before it ran: then neither a trace in the batch nor a job is left.
@@ -26,7 +49,7 @@ export interface Enqueuing {
 const ENQUEUE_CALLBACKS = script(
   'enqueueCallbacks',
   4,
-  `
+  `${LUA_ENQUEUE}
 local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.enqueued}', '${FIELD.total}',
   '${FIELD.cancelledAt}')
 if batch[1] ~= request.nonce or batch[2] then
@@ -37,28 +60,24 @@ if request.token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= request.toke
 end
 local version = table.concat({ redis.call('SCARD', KEYS[2]), redis.call('HLEN', KEYS[3]), redis.call('HLEN', KEYS[4]),
   batch[4] or 0, batch[5] or '' }, ' ')
-local enqueued = batch[3] or ''
 local function isThere(key)
   if redis.call('EXISTS', key) == 1 then
     return true
   end
   return redis.call('HEXISTS', KEYS[3], key) == 1 or redis.call('HEXISTS', KEYS[4], key) == 1
 end
+local wanted = {}
 for i = 1, jobCount do
-  local key = jobKeyAt(i)
-  if not isThere(key) then
+  if not isThere(jobKeyAt(i)) then
     if jobKindAt(i) == 'fragile' and version ~= request.version then
       return { 'state', 'changed' }
     end
-    local failure = storeJob(i)
-    if failure then
-      return { 'state', 'failed', 'error', failure }
-    end
-    if not string.find('\\n' .. enqueued .. '\\n', '\\n' .. key .. '\\n', 1, true) then
-      enqueued = enqueued == '' and key or enqueued .. '\\n' .. key
-      redis.call('HSET', KEYS[1], '${FIELD.enqueued}', enqueued)
-    end
+    wanted[#wanted + 1] = i
   end
+end
+local failure = enqueue(KEYS[1], batch[3] or '', wanted)
+if failure then
+  return { 'state', 'failed', 'error', failure }
 end
 return { 'state', 'enqueued' }`,
 );
@@ -73,6 +92,6 @@ export async function enqueueInBatch(
 ): Promise<Enqueued> {
   const { job, dependencies, processed, failed } = batchKeys(redis, id);
   const keys = [job, dependencies, processed, failed];
-  const { state, error } = named(await redis.runAdding(ENQUEUE_CALLBACKS, jobs, keys, { nonce, token, version }));
+  const { state, error } = named(await redis.runAdding(ENQUEUE_CALLBACKS, jobs, keys, { nonce, token, version }, jobs));
   return state === 'failed' ? { error: String(error) } : (state as Exclude<Enqueued, object>);
 }

@@ -119,7 +119,7 @@ export const FIELD = {
    * is counted there.
    */
   cancelledChildren: 'b:cancelledChildren',
-  toldParent: 'b:toldParent',
+  cancelReported: 'b:cancelReported',
   /** When it was noted that a member of this batch or of one below has failed for good. */
   diedAt: 'b:diedAt',
   /** When every member had run at least once. */
@@ -130,7 +130,7 @@ export const FIELD = {
   /** Of a stage: '<when> <how many stages it comes after>', and how many of them have come to which outcome. */
   when: 'b:when',
   after: { succeeded: 'b:after:succeeded', failed: 'b:after:failed', skipped: 'b:after:skipped' },
-  /** The outcome that those after a stage have been told; and, of a run, what its first stages have been told. */
+  /** The outcome that was reported to those after a stage; and, of a run, what was reported to its first stages. */
   outcome: 'b:outcome',
   begun: 'b:begun',
   /** When a stage was released: its members are added; or that it cannot start. */

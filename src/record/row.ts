@@ -32,46 +32,45 @@ const LONGEST_LINE = 1000;
 /**
  * Writes what people read in the row of a batch: the progress of its job, with the event that BullMQ sends for it, and
  * the lines that its log lacks. A log that has grown long by retries loses its middle. The process that holds the batch
- * job may write at any time. Any other process may write only while no process holds the job and it has not ended: its
- * older snapshot must not overwrite the last one.
+ * job may write at any time. Any other process may write only while no process holds the job, and only what it has seen
+ * after the job's end, if it has ended: an older snapshot must not overwrite the last one.
  *
- * KEYS: batch job, its lock, its log, the batches queue's events, meta, completed, failed.
- * ARGV: batch id, lock token or '', progress (JSON), then for each line: time as text, text, '1' if it may recur.
+ * KEYS: batch job, its lock, its log, the batches queue's events, meta.
+ * ARGV: batch id, lock token or '', when the batch job had ended by the snapshot, or '', progress (JSON), then for each
+ * line: time as text, text, '1' if it may recur.
  * Returns 1 when anything was written.
  */
 const SHOW = script(
   'show',
-  7,
+  5,
   `
-local progress, removed = unpack(redis.call('HMGET', KEYS[1], 'progress', '${FIELD.removal}'))
+local isThere, progress, removed, finishedOn = unpack(redis.call('HMGET', KEYS[1], 'timestamp', 'progress',
+  '${FIELD.removal}', 'finishedOn'))
 local holder = redis.call('GET', KEYS[2])
-if removed or redis.call('EXISTS', KEYS[1]) == 0 or (holder or '') ~= ARGV[2] then
-  return 0
-end
-if not holder and (redis.call('ZSCORE', KEYS[6], ARGV[1]) or redis.call('ZSCORE', KEYS[7], ARGV[1])) then
+if not isThere or removed or (holder or '') ~= ARGV[2] or not holder and (finishedOn or '') ~= ARGV[3] then
   return 0
 end
 local written = 0
-if progress ~= ARGV[3] then
-  redis.call('HSET', KEYS[1], 'progress', ARGV[3])
+if progress ~= ARGV[4] then
+  redis.call('HSET', KEYS[1], 'progress', ARGV[4])
   local length = redis.call('HGET', KEYS[5], 'opts.maxLenEvents') or 10000
-  redis.call('XADD', KEYS[4], 'MAXLEN', '~', length, '*', 'event', 'progress', 'jobId', ARGV[1], 'data', ARGV[3])
+  redis.call('XADD', KEYS[4], 'MAXLEN', '~', length, '*', 'event', 'progress', 'jobId', ARGV[1], 'data', ARGV[4])
   written = 1
 end
-local told, last = {}, nil
+local logged, last = {}, nil
 local function read(from, to)
   for _, line in ipairs(redis.call('LRANGE', KEYS[3], from, to)) do
     last = string.match(line, '^%S+ (.*)$') or line
-    told[last] = true
+    logged[last] = true
   end
 end
 read(0, ${LINES_AT_EACH_END - 1})
 read(-${LINES_AT_EACH_END}, -1)
-for i = 4, #ARGV, 3 do
+for i = 5, #ARGV, 3 do
   local text = ARGV[i + 1]
-  if not told[text] or ARGV[i + 2] == '1' and last ~= text then
+  if not logged[text] or ARGV[i + 2] == '1' and last ~= text then
     redis.call('RPUSH', KEYS[3], ARGV[i] .. ' ' .. text)
-    told[text], last, written = true, text, 1
+    logged[text], last, written = true, text, 1
   end
 end
 local surplus = math.min(redis.call('LLEN', KEYS[3]) - ${2 * LINES_AT_EACH_END}, ${MOST_TAKEN_OUT})
@@ -84,18 +83,23 @@ end
 return written`,
 );
 
+/** What a process knows that writes a row. */
+export interface RowOf {
+  /** The lock token of the batch job, for the process that holds it; '' for any other. */
+  readonly token: string;
+  /** When the batch job had ended by the snapshot, in ms since the epoch; for a process without the lock. */
+  readonly endedAt?: number | undefined;
+  readonly progress: object;
+  readonly log: readonly LogLine[];
+}
+
 /** Writes a row; resolves with whether anything in it has changed. */
-export async function showRow(
-  redis: BatchRedis,
-  batchId: string,
-  { token, progress, log }: { readonly token: string; readonly progress: object; readonly log: readonly LogLine[] },
-): Promise<boolean> {
+export async function showRow(redis: BatchRedis, batchId: string, row: RowOf): Promise<boolean> {
   const { job } = batchKeys(redis, batchId);
-  const queueKeys = ['events', 'meta', 'completed', 'failed'].map((name) => batchesKey(redis, name));
   const written = await redis.run(SHOW, [
-    ...[job, `${job}:lock`, `${job}:logs`, ...queueKeys],
-    ...[batchId, token, JSON.stringify(progress)],
-    ...log.flatMap(({ at, text, mayRecur }) => [
+    ...[job, `${job}:lock`, `${job}:logs`, batchesKey(redis, 'events'), batchesKey(redis, 'meta')],
+    ...[batchId, row.token, row.endedAt ?? '', JSON.stringify(row.progress)],
+    ...row.log.flatMap(({ at, text, mayRecur }) => [
       new Date(at).toISOString(),
       text.slice(0, LONGEST_LINE),
       mayRecur ? '1' : '0',

@@ -180,6 +180,13 @@ local function wake(queueKey, jobKey, id)
   redis.call('ZADD', queueKey .. 'marker', 0, '0')
   return 1
 end
+-- Lets the job of an open batch wait for its members instead, without running it for that.
+local function waitForMembers(queueKey, jobKey, id)
+  if redis.call('ZREM', queueKey .. 'delayed', id) == 1 then
+    redis.call('HSET', jobKey, 'delay', 0)
+    redis.call('ZADD', queueKey .. 'waiting-children', redis.call('TIME')[1] .. '000', id)
+  end
+end
 -- Wakes a job that waits for its children, if none is left.
 local function wakeIfIdle(queueKey, jobKey, id, dependencies)
   local isIdle = redis.call('SCARD', dependencies) == 0 and redis.call('ZSCORE', queueKey .. 'waiting-children', id)

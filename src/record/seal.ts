@@ -5,16 +5,16 @@ import { LUA_IS_CLOSED, LUA_NOW, LUA_WAKE, script } from './script.js';
 import { setField } from './set-field.js';
 
 /**
- * Records the seal and promotes the batch job in one step, so that a killed producer never leaves a sealed batch that
- * nothing wakes. Sealing again changes nothing, except that it wakes a batch job that a BatchWorker has put back to
- * 'delayed' meanwhile.
+ * Records the seal, and lets the batch job wait for the members or, when none is outstanding or it is a run's, run, in
+ * one step, so that a killed producer never leaves a sealed batch that nothing wakes. Sealing again changes nothing,
+ * except that it does so with a batch job that a BatchWorker has put back to 'delayed' meanwhile.
  *
- * KEYS: batch job. ARGV: batch id, key prefix of the batches queue, nonce.
+ * KEYS: batch job, its dependencies. ARGV: batch id, key prefix of the batches queue, nonce.
  * Returns 0 without this life of the batch, 2 for one that was abandoned and has failed for it, otherwise 1.
  */
 const SEAL = script(
   'seal',
-  1,
+  2,
   `${LUA_NOW}${LUA_WAKE}
 if redis.call('HGET', KEYS[1], '${FIELD.nonce}') ~= ARGV[3]
   or redis.call('HEXISTS', KEYS[1], '${FIELD.removal}') == 1 then
@@ -22,7 +22,9 @@ if redis.call('HGET', KEYS[1], '${FIELD.nonce}') ~= ARGV[3]
 end
 redis.call('HSETNX', KEYS[1], '${FIELD.sealedAt}', now())
 local wasAbandoned = redis.call('HDEL', KEYS[1], '${FIELD.abandonedAt}') == 1
-if redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1]) then
+if redis.call('SCARD', KEYS[2]) > 0 and redis.call('HEXISTS', KEYS[1], '${FIELD.roots}') == 0 then
+  waitForMembers(ARGV[2], KEYS[1], ARGV[1])
+elseif redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1]) then
   wake(ARGV[2], KEYS[1], ARGV[1])
 end
 return wasAbandoned and redis.call('ZSCORE', ARGV[2] .. 'failed', ARGV[1]) and 2 or 1`,
@@ -31,8 +33,8 @@ return wasAbandoned and redis.call('ZSCORE', ARGV[2] .. 'failed', ARGV[1]) and 2
 export type Sealed = 'not found' | 'sealed' | 'to be revived';
 
 export async function sealBatch(redis: BatchRedis, { id, nonce }: BatchLife): Promise<Sealed> {
-  const { job } = batchKeys(redis, id);
-  const reply = await redis.run(SEAL, [job, id, batchesKey(redis, ''), nonce]);
+  const { job, dependencies } = batchKeys(redis, id);
+  const reply = await redis.run(SEAL, [job, dependencies, id, batchesKey(redis, ''), nonce]);
   return reply === 0 ? 'not found' : reply === 2 ? 'to be revived' : 'sealed';
 }
 

@@ -34,7 +34,7 @@ local used, bytes, failures, cursors, nonces, settled, flows = 0, 0, 0, {}, {}, 
 local function noteFailure(id, nonce, member)
   local queueKey, memberId = splitKey(member, prefix)
   if queueKey == batchesQueue then
-    failures = failures + 1 - redis.call('HEXISTS', member, '${FIELD.toldParent}')
+    failures = failures + 1 - redis.call('HEXISTS', member, '${FIELD.cancelReported}')
   elseif not isStranger(member, prefix, batchesQueue, id, nonce) and not isOwnCallback(memberId, id, nonce) then
     failures = failures + 1
     if redis.call('EXISTS', member .. ':dependencies', member .. ':unsuccessful', member .. ':failed') > 0 then

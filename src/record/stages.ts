@@ -28,11 +28,11 @@ export interface StartableStage {
 }
 
 /*
- * tell(queueKey, ids, before, outcome, isSkipping) tells stages what the one before them has come to, and what that was
- * thought to be before, or nil. Those that can never start are skipped: sealed as they are, empty. Returns those that
- * can start and have not. `isSkipping`: nothing starts any more in this run.
+ * report(queueKey, ids, before, outcome, isSkipping) tells stages what the one before them has come to, and what that
+ * was thought to be before, or nil. Those that can never start are skipped: sealed as they are, empty. Returns those
+ * that can start and have not. `isSkipping`: nothing starts any more in this run.
  */
-const LUA_TELL = `${LUA_NOW}${LUA_WAKE}${LUA_PLAN_SLICE}
+export const LUA_REPORT = `${LUA_NOW}${LUA_WAKE}${LUA_PLAN_SLICE}
 local AFTER = { succeeded = '${FIELD.after.succeeded}', failed = '${FIELD.after.failed}',
   skipped = '${FIELD.after.skipped}' }
 local function verdictOf(key, rule)
@@ -50,7 +50,7 @@ local function skip(queueKey, key, id)
   redis.call('HSET', key, '${FIELD.skippedAt}', now(), '${FIELD.sealedAt}', now())
   wake(queueKey, key, id)
 end
-local function tell(queueKey, ids, before, outcome, isSkipping)
+local function report(queueKey, ids, before, outcome, isSkipping)
   local startable = {}
   for id in string.gmatch(ids or '', '[^\\n]+') do
     local key = queueKey .. id
@@ -82,6 +82,12 @@ local function isSkipping(runKey)
   local run = redis.call('HMGET', runKey, '${FIELD.skippedAt}', '${FIELD.abandonedAt}')
   return (run[1] or run[2]) and true or false
 end
+-- Tells those after a stage what it has come to.
+local function reportOutcome(queueKey, key, outcome)
+  local before, nextIds, runKey = unpack(redis.call('HMGET', key, '${FIELD.outcome}', '${FIELD.next}', 'parentKey'))
+  redis.call('HSET', key, '${FIELD.outcome}', outcome)
+  return report(queueKey, nextIds, before, outcome, isSkipping(runKey))
+end
 `;
 
 /**
@@ -89,15 +95,15 @@ end
  *
  * KEYS: batch job, its dependencies, processed, failed. ARGV: nonce, lock token, version of the snapshot, outcome, key
  * prefix of the batches queue.
- * Returns state: 'told' | 'changed' (nothing was done), startable ({ definition, length of the plan, its jobs }, …).
+ * Returns state: 'reported' | 'changed' (nothing was done), startable ({ definition, length of the plan, its jobs },
+ * …).
  */
-const TELL_NEXT = script(
-  'tellNext',
+const REPORT_OUTCOME = script(
+  'reportOutcome',
   4,
-  `${LUA_TELL}
-local nonce, isRemoved, total, cancelledAt, before, nextIds, skippedAt, runKey = unpack(redis.call('HMGET', KEYS[1],
-  '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.total}', '${FIELD.cancelledAt}', '${FIELD.outcome}', '${FIELD.next}',
-  '${FIELD.skippedAt}', 'parentKey'))
+  `${LUA_REPORT}
+local nonce, isRemoved, total, cancelledAt, skippedAt = unpack(redis.call('HMGET', KEYS[1], '${FIELD.nonce}',
+  '${FIELD.removal}', '${FIELD.total}', '${FIELD.cancelledAt}', '${FIELD.skippedAt}'))
 local version = table.concat({ redis.call('SCARD', KEYS[2]), redis.call('HLEN', KEYS[3]), redis.call('HLEN', KEYS[4]),
   total or 0, cancelledAt or '' }, ' ')
 if nonce ~= ARGV[1] or isRemoved or redis.call('GET', KEYS[1] .. ':lock') ~= ARGV[2] or version ~= ARGV[3] then
@@ -106,12 +112,11 @@ end
 if ARGV[4] == 'skipped' and not skippedAt then
   return { 'state', 'changed' }
 end
-redis.call('HSET', KEYS[1], '${FIELD.outcome}', ARGV[4])
-return { 'state', 'told', 'startable', tell(ARGV[5], nextIds, before, ARGV[4], isSkipping(runKey)) }`,
+return { 'state', 'reported', 'startable', reportOutcome(ARGV[5], KEYS[1], ARGV[4]) }`,
 );
 
 /**
- * Begins a run that was sealed: its first stages are told to start, or, when the run is skipped or was abandoned, not
+ * Begins a run that was sealed: its first stages are let start, or, when the run is skipped or was abandoned, not
  * to. An open run whose producer has given no sign of life for its openTimeout is abandoned: as its stages are
  * outstanding, nothing else would end it.
  *
@@ -122,7 +127,7 @@ return { 'state', 'told', 'startable', tell(ARGV[5], nextIds, before, ARGV[4], i
 const BEGIN_RUN = script(
   'beginRun',
   1,
-  `${LUA_TELL}
+  `${LUA_REPORT}
 local isRemoved, isCancelled, sealedAt, abandonedAt, begun, roots, registeredAt, openTimeout = unpack(redis.call(
   'HMGET', KEYS[1], '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.sealedAt}', '${FIELD.abandonedAt}',
   '${FIELD.begun}', '${FIELD.roots}', '${FIELD.registeredAt}', '${FIELD.openTimeout}'))
@@ -139,7 +144,7 @@ end
 local isOver = isSkipping(KEYS[1])
 local outcome = isOver and 'skipped' or 'succeeded'
 redis.call('HSET', KEYS[1], '${FIELD.begun}', outcome)
-return { 'state', 'begun', 'startable', tell(ARGV[2], roots, begun or nil, outcome, isOver) }`,
+return { 'state', 'begun', 'startable', report(ARGV[2], roots, begun or nil, outcome, isOver) }`,
 );
 
 /**
@@ -153,7 +158,7 @@ return { 'state', 'begun', 'startable', tell(ARGV[2], roots, begun or nil, outco
 const SKIP_ORPHAN = script(
   'skipOrphan',
   4,
-  `${LUA_TELL}
+  `${LUA_REPORT}
 local isGone = false
 for i = 3, #ARGV do
   local key = ARGV[2] .. ARGV[i]
@@ -179,17 +184,17 @@ export async function skipOrphan(
   return (await redis.run(SKIP_ORPHAN, [...keys, id, batchesKey(redis, ''), ...after])) === 1;
 }
 
-export type Told = 'changed' | readonly StartableStage[];
+export type Reported = 'changed' | readonly StartableStage[];
 
-export async function tellNext(
+export async function reportOutcome(
   redis: BatchRedis,
   { id, nonce }: BatchLife,
   { token, version, outcome }: { readonly token: string; readonly version: string; readonly outcome: Outcome },
-): Promise<Told> {
+): Promise<Reported> {
   const { job, dependencies, processed, failed } = batchKeys(redis, id);
   const args = [nonce, token, version, outcome, batchesKey(redis, '')];
-  const { state, startable } = named(await redis.run(TELL_NEXT, [job, dependencies, processed, failed, ...args]));
-  return state === 'told' ? parseStartable(startable) : 'changed';
+  const { state, startable } = named(await redis.run(REPORT_OUTCOME, [job, dependencies, processed, failed, ...args]));
+  return state === 'reported' ? parseStartable(startable) : 'changed';
 }
 
 export type Begun = 'over' | { readonly openFor: number } | readonly StartableStage[];
@@ -207,7 +212,7 @@ export async function beginRun(redis: BatchRedis, batchId: string, token: string
   }
 }
 
-function parseStartable(reply: unknown): StartableStage[] {
+export function parseStartable(reply: unknown): StartableStage[] {
   return (reply as readonly [definition: string, planLength: number, plan: readonly string[]][]).map(
     ([definition, planLength, plan]) => ({ definition: JSON.parse(definition), planLength, plan }),
   );
@@ -275,9 +280,8 @@ if redis.call('ZREM', queueKey .. 'completed', id) == 1 then
 end
 if request.how ~= 'whole' or redis.call('SCARD', KEYS[2]) == 0 then
   wake(queueKey, key, id)
-elseif redis.call('ZREM', queueKey .. 'delayed', id) == 1 then
-  redis.call('HSET', key, 'delay', 0)
-  redis.call('ZADD', queueKey .. 'waiting-children', now(), id)
+else
+  waitForMembers(queueKey, key, id)
 end
 return { 'state', 'started' }`,
 );

@@ -339,7 +339,7 @@ if not leaveState(batchesQueue, batchId) then
   return again(at, '0')
 end
 
-local batch = redis.call('HMGET', batchKey, 'parentKey', '${FIELD.toldParent}')
+local batch = redis.call('HMGET', batchKey, 'parentKey', '${FIELD.cancelReported}')
 local above = batch[1] and redis.call('EXISTS', batch[1]) == 1 and batch[1]
 unlinkJob(batchKey)
 redis.call('UNLINK', batchKey .. '${PLAN_END}')

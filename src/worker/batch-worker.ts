@@ -1,8 +1,8 @@
 import { EventEmitter } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type ConnectionOptions, type Job, Worker } from 'bullmq';
+import { type BatchContext, contextOn } from '../batch/batch-context.js';
 import { type CallbackHandlers, checkCallbackHandlers } from '../batch/callbacks.js';
-import { type Home, homeOn } from '../batch/home.js';
 import { getBatchCounts } from '../batch/lookup.js';
 import type { BatchStatus } from '../batch/status.js';
 import type { Telemetry } from '../batch/trace.js';
@@ -120,7 +120,7 @@ const OPTION_KEYS = ['connection', 'prefix', 'batchesQueue', 'callbacks', 'telem
 export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   readonly #worker: Worker;
   readonly #callbackWorker: Worker | undefined;
-  readonly #home: Promise<Home>;
+  readonly #context: Promise<BatchContext>;
   readonly #maintainer: Promise<Maintainer>;
   readonly #finished = { succeeded: 0, failed: 0 };
   readonly #repairs = { missing: 0, settled: 0, woken: 0 };
@@ -163,12 +163,12 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
           onFailed: (failed) => this.emit('callbackFailed', failed),
         },
       );
-    this.#home = rawClientOf(this.#worker).then((client) => homeOn(client, { prefix, batchesQueue }, telemetry));
-    this.#maintainer = this.#home.then(async (home) => {
+    this.#context = rawClientOf(this.#worker).then((client) => contextOn(client, { prefix, batchesQueue }, telemetry));
+    this.#maintainer = this.#context.then(async (context) => {
       const onError = (error: unknown) => this.#report(error);
-      await enterQueue(home, { onError, isClosing: () => this.#closing !== undefined });
+      await enterQueue(context, { onError, isClosing: () => this.#closing !== undefined });
       const maintainer = new Maintainer(
-        home,
+        context,
         {
           sweepIntervalMs: intervals.sweepInterval,
           reconcileIntervalMs: intervals.reconcileInterval,
@@ -220,9 +220,9 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
    */
   async exportPrometheusMetrics(labels: Readonly<Record<string, string>> = {}): Promise<string> {
     checkLabels(labels);
-    const home = await this.#home;
-    const done = { finished: this.#finished, repairs: this.#repairs, writer: home.redis.writer };
-    return prometheusMetrics(home.redis.prefix, await getBatchCounts({ home }), done, labels);
+    const context = await this.#context;
+    const done = { finished: this.#finished, repairs: this.#repairs, writer: context.redis.writer };
+    return prometheusMetrics(context.redis.prefix, await getBatchCounts(context), done, labels);
   }
 
   #onRepair(repair: BatchRepair): void {
@@ -267,9 +267,9 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
   }
 
   async #process(job: Job, token: string): Promise<BatchStatus> {
-    const home = await this.#home;
-    await putBackForeignJob(home, job, token, (error) => this.#report(error));
-    return runBatchJob(home, job, token);
+    const context = await this.#context;
+    await putBackForeignJob(context, job, token, (error) => this.#report(error));
+    return runBatchJob(context, job, token);
   }
 
   /** Tells the end of a batch from an error of the infrastructure, after which the step is tried again. */

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Home } from '../batch/home.js';
+import type { BatchContext } from '../batch/batch-context.js';
 import { otherQueue } from '../batch/other-queue.js';
 import { BatchOptionsError } from '../errors.js';
 import { claimQueue } from '../record/claim-queue.js';
@@ -19,10 +19,10 @@ interface Entering {
  *
  * @throws BatchOptionsError when the queue belongs to the application, or batches are kept in another one.
  */
-export async function enterQueue(home: Home, { isClosing, onError }: Entering): Promise<void> {
+export async function enterQueue(context: BatchContext, { isClosing, onError }: Entering): Promise<void> {
   while (!isClosing()) {
     try {
-      return await checkQueue(home);
+      return await checkQueue(context);
     } catch (error) {
       if (error instanceof BatchOptionsError) {
         throw error;
@@ -35,7 +35,7 @@ export async function enterQueue(home: Home, { isClosing, onError }: Entering): 
   }
 }
 
-async function checkQueue({ redis }: Home): Promise<void> {
+async function checkQueue({ redis }: BatchContext): Promise<void> {
   const foreign = await findForeignJob(redis);
   if (foreign !== undefined) {
     throw foreignJobError(redis.batchesQueue, foreign);

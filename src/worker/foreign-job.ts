@@ -1,5 +1,5 @@
 import { DelayedError, type Job } from 'bullmq';
-import type { Home } from '../batch/home.js';
+import type { BatchContext } from '../batch/batch-context.js';
 import { BatchOptionsError } from '../errors.js';
 import { readDefinition } from '../record/change-definition.js';
 import type { ForeignJob } from '../record/foreign-job.js';
@@ -24,7 +24,7 @@ export function foreignJobError(queue: string, { id, name }: ForeignJob): BatchO
  * @throws DelayedError, with which BullMQ's worker releases the job.
  */
 export async function putBackForeignJob(
-  { redis }: Home,
+  { redis }: BatchContext,
   job: Job,
   token: string,
   onError: (error: unknown) => void,

@@ -1,17 +1,17 @@
 import { DelayedError, type Job, UnrecoverableError, WaitingChildrenError } from 'bullmq';
-import { tellParent } from '../batch/cancel.js';
+import type { BatchContext } from '../batch/batch-context.js';
+import { reportCancel } from '../batch/cancel.js';
 import { preparationOf } from '../batch/create.js';
 import { announceDeath } from '../batch/death.js';
-import { enqueueCallbacks } from '../batch/enqueue.js';
-import type { Home } from '../batch/home.js';
+import { enqueueCallbacks, prepareCallbacks } from '../batch/enqueue.js';
 import { refreshRow, writeRow } from '../batch/row.js';
 import { type BatchStatus, statusOf } from '../batch/status.js';
 import { BatchError } from '../errors.js';
 import { isFailedByCancel, nextStep, type Step } from '../model/rules.js';
-import type { CallbackSnapshot, Snapshot } from '../model/snapshot.js';
+import type { Snapshot } from '../model/snapshot.js';
 import type { Outcome } from '../model/workflow.js';
+import { type Decision, decide, type PreparedCallbacks } from '../record/decide.js';
 import { wakeIfClosed } from '../record/seal.js';
-import { decideSnapshot } from '../record/snapshot.js';
 import { begin } from '../workflow/begin.js';
 import { fill } from '../workflow/fill.js';
 import { releaseNext } from '../workflow/release.js';
@@ -32,20 +32,23 @@ const DETACHED_CHECK_MS = 1000;
  * therefore be killed between any two commands: the next one recomputes. Waiting for the dependencies comes first, so
  * that a member that was added or retried after an earlier decision counts.
  */
-export async function runBatchJob(home: Home, job: Job, token: string): Promise<BatchStatus> {
+export async function runBatchJob(context: BatchContext, job: Job, token: string): Promise<BatchStatus> {
   const batchId = job.id ?? '';
-  await prepare(home, job, token);
+  await prepare(context, job, token);
   let previous: Step['kind'] | undefined;
+  let prepared = job.attemptsStarted === 1 ? prepareCallbacks(context, job) : undefined;
   for (;;) {
-    const snapshot = await decide(home, batchId, token);
-    if (snapshot === 'waiting') {
-      await waitForChildren(home, job, token);
+    const decision = await decideHeld(context, job, token, prepared);
+    prepared = undefined;
+    if (decision === 'waiting') {
+      await waitForChildren(job, token);
       continue;
     }
+    const { snapshot } = decision;
     const step = nextStep(snapshot);
     switch (step.kind) {
       case 'await seal':
-        await backToOpen(home, job, token, snapshot.openFor);
+        await backToOpen(context, job, token, snapshot.openFor);
         throw new DelayedError();
       case 'await members':
       case 'await callbacks':
@@ -54,30 +57,30 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
         }
         break;
       case 'announce death':
-        await announceDeath(home, batchId);
+        await announceDeath(context, batchId);
         break;
       case 'enqueue':
-        if (await enqueueCallbacks(home, snapshot, step.due, token)) {
-          await waitForChildren(home, job, token, withEnqueued(snapshot, step.due));
-        }
+        // The move is sent together with the callbacks. If they are not enqueued, nothing is outstanding, and the batch
+        // does not wait; if they come after the move, they find that the lock is gone.
+        await Promise.all([enqueueCallbacks(context, snapshot, step.due, token), waitForChildren(job, token)]);
         break;
       case 'succeed':
       case 'skip': {
-        if (!(await release(home, job, snapshot, step.kind === 'skip' ? 'skipped' : 'succeeded', token))) {
+        if (!(await release(context, job, decision, step.kind === 'skip' ? 'skipped' : 'succeeded', token))) {
           break;
         }
         const finished = ended(snapshot, 'completed');
-        await show(writeRow(home, batchId, finished, token));
+        await showLast(context, finished, token);
         return statusOf(batchId, finished);
       }
       case 'fail':
-        if (!(await release(home, job, snapshot, 'failed', token))) {
+        if (!(await release(context, job, decision, 'failed', token))) {
           break;
         }
         if (isFailedByCancel(snapshot)) {
-          await tellParent(home, snapshot.definition);
+          await reportCancel(context, snapshot.definition);
         }
-        await show(writeRow(home, batchId, { ...ended(snapshot, 'failed'), failedReason: step.reason }, token));
+        await showLast(context, { ...ended(snapshot, 'failed'), failedReason: step.reason }, token);
         throw failure(step.reason);
     }
     previous = step.kind;
@@ -85,32 +88,38 @@ export async function runBatchJob(home: Home, job: Job, token: string): Promise<
 }
 
 /** What a part of a workflow needs before it waits for its members: to begin its stages, or to get its members. */
-async function prepare(home: Home, job: Job, token: string): Promise<void> {
+async function prepare(context: BatchContext, job: Job, token: string): Promise<void> {
   const batchId = job.id ?? '';
   switch (preparationOf(job)) {
     case 'begin': {
-      const begun = await begin(home, batchId, token);
+      const begun = await begin(context, batchId, token);
       if (begun === 'busy') {
         await later(job, token, BUSY_STAGE_MS);
       } else if (begun !== 'begun') {
-        await backToOpen(home, job, token, begun.openFor);
+        await backToOpen(context, job, token, begun.openFor);
         throw new DelayedError();
       }
       break;
     }
     case 'fill':
-      if ((await fill(home, batchId, token)) === 'more') {
+      if ((await fill(context, batchId, token)) === 'more') {
         await later(job, token, 0);
       }
   }
 }
 
 /** Before a stage ends, those after it are released; false when it is to be judged afresh. */
-async function release(home: Home, job: Job, snapshot: Snapshot, outcome: Outcome, token: string): Promise<boolean> {
-  if (snapshot.definition.stage === undefined) {
+async function release(
+  context: BatchContext,
+  job: Job,
+  decision: Decision,
+  outcome: Outcome,
+  token: string,
+): Promise<boolean> {
+  if (decision.snapshot.definition.stage === undefined) {
     return true;
   }
-  const released = await releaseNext(home, snapshot, outcome, token);
+  const released = await releaseNext(context, decision, outcome, token);
   if (released === 'busy') {
     await later(job, token, BUSY_STAGE_MS);
   }
@@ -123,38 +132,40 @@ async function later(job: Job, token: string, ms: number): Promise<never> {
   throw new DelayedError();
 }
 
-/**
- * Ends the run if anything is outstanding, and brings the row up to date.
- *
- * @param snapshot the batch as it is now, if that is known: the row is sent together with the move, before it, because
- * the move gives the lock away.
- */
-async function waitForChildren(home: Home, job: Job, token: string, snapshot?: Snapshot): Promise<void> {
-  const batchId = job.id ?? '';
-  const shown = snapshot && show(writeRow(home, batchId, snapshot, token));
-  const isWaiting = await job.moveToWaitingChildren(token);
-  await shown;
-  if (isWaiting) {
-    if (snapshot === undefined) {
-      await show(refreshRow(home, batchId));
-    }
-    throw new WaitingChildrenError();
+/** One for all runs: it tells BullMQ's worker that the job was moved, and its stack would cost more than the move. */
+const WAITING = new WaitingChildrenError();
+
+/** Ends the run if anything is outstanding. Maintenance brings the row of a batch that waits up to date. */
+async function waitForChildren(job: Job, token: string): Promise<void> {
+  if (await job.moveToWaitingChildren(token)) {
+    throw WAITING;
   }
 }
 
-function withEnqueued(snapshot: Snapshot, due: readonly CallbackSnapshot[]): Snapshot {
-  const isDue = new Set(due.map(({ jobId }) => jobId));
-  const callbacks = snapshot.callbacks.map((callback) =>
-    isDue.has(callback.jobId) ? { ...callback, state: 'enqueued' as const } : callback,
-  );
-  return { ...snapshot, callbacks };
+function throwWaiting(error: unknown): void {
+  if (error === WAITING) {
+    throw error;
+  }
 }
 
-async function decide(home: Home, batchId: string, token: string): Promise<Snapshot | 'waiting'> {
-  const snapshot = await decideSnapshot(home.redis, batchId, token);
-  switch (snapshot) {
+/**
+ * Decides, and enqueues what is prepared if everything has gone well. The move that is to follow then is sent together
+ * with it: if nothing is outstanding, it does nothing, or is refused.
+ */
+async function decideHeld(
+  context: BatchContext,
+  job: Job,
+  token: string,
+  prepared: PreparedCallbacks | undefined,
+): Promise<Decision | 'waiting'> {
+  const batchId = job.id ?? '';
+  const [decision] = await Promise.all([
+    decide(context.redis, batchId, token, prepared),
+    prepared && waitForChildren(job, token).catch(throwWaiting),
+  ]);
+  switch (decision) {
     case 'no batch':
-      throw new NoBatchError(batchId, home.redis.batchesQueue);
+      throw new NoBatchError(batchId, context.redis.batchesQueue);
     case 'lock lost':
       throw new BatchError(
         `Batch '${batchId}' is not this BatchWorker's to run any more; another one goes on with it.`,
@@ -165,7 +176,7 @@ async function decide(home: Home, batchId: string, token: string): Promise<Snaps
         batchId,
       });
     default:
-      return snapshot;
+      return decision;
   }
 }
 
@@ -192,9 +203,9 @@ class NoBatchError extends UnrecoverableError {
  * at the batch and this move finds the batch job active, and does not wake it. Therefore the batch is looked at once
  * more after the move.
  */
-async function backToOpen(home: Home, job: Job, token: string, openFor: number): Promise<void> {
+async function backToOpen(context: BatchContext, job: Job, token: string, openFor: number): Promise<void> {
   await job.moveToDelayed(Date.now() + openFor, token);
-  await wakeIfClosed(home.redis, job.id ?? '');
+  await wakeIfClosed(context.redis, job.id ?? '');
 }
 
 /**
@@ -215,7 +226,18 @@ function failure(reason: string): UnrecoverableError {
   return error;
 }
 
-/** Writes what people see. An error there must not keep the batch from going on. */
-async function show(row: Promise<unknown>): Promise<void> {
-  await row.catch(() => {});
+/**
+ * Writes what people see of a batch that ends. Of a batch without child batches the command is sent together with the
+ * one that ends the batch job. Redis may get it after that one, when it had to be sent again because Redis had
+ * forgotten the script: without the lock it writes nothing, and the row is written from a new snapshot. An error must
+ * not keep the batch from ending.
+ */
+async function showLast(context: BatchContext, snapshot: Snapshot, token: string): Promise<void> {
+  const { id } = snapshot.definition;
+  const row = writeRow(context, id, snapshot, token)
+    .then((isWritten) => (isWritten ? undefined : refreshRow(context, id)))
+    .catch(() => {});
+  if (snapshot.childCount) {
+    await row;
+  }
 }

@@ -1,4 +1,4 @@
-import type { Home } from '../batch/home.js';
+import type { BatchContext } from '../batch/batch-context.js';
 import { beginRun, STARTED_AT_ONCE } from '../record/stages.js';
 import { startStartable } from './start-stage.js';
 
@@ -8,19 +8,19 @@ import { startStartable } from './start-stage.js';
  * @returns 'open', and for how many ms it may stay so, when the run was not sealed.
  */
 export async function begin(
-  home: Home,
+  context: BatchContext,
   batchId: string,
   token: string,
 ): Promise<'begun' | 'busy' | { readonly openFor: number }> {
   for (;;) {
-    const begun = await beginRun(home.redis, batchId, token);
+    const begun = await beginRun(context.redis, batchId, token);
     if (begun === 'over') {
       return 'begun';
     }
     if ('openFor' in begun) {
       return begun;
     }
-    const started = await Promise.all(begun.map((stage) => startStartable(home, stage)));
+    const started = await Promise.all(begun.map((stage) => startStartable(context, stage)));
     if (started.includes('busy')) {
       return 'busy';
     }

@@ -1,4 +1,4 @@
-import { isQueue } from '../batch/home.js';
+import { isQueue } from '../batch/batch-context.js';
 import type { QueueLike } from '../batch/queue-like.js';
 import { BatchOptionsError } from '../errors.js';
 import { checkKeys, checkName, checkObject, describe } from '../validation.js';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { Home } from '../batch/home.js';
-import { type Member, optionsOf } from '../batch/member-jobs.js';
+import type { BatchContext } from '../batch/batch-context.js';
+import type { Member } from '../batch/member-jobs.js';
 import { countMembers } from '../batch/members.js';
 import { sourceOfResults } from '../batch/output.js';
 import { resultsPage } from '../batch/settled.js';
@@ -31,30 +31,30 @@ interface Slice {
  *
  * @returns 'more' when there is more to add, in another turn.
  */
-export async function fill(home: Home, batchId: string, token: string): Promise<'done' | 'more'> {
-  const filling = await readFilling(home.redis, batchId, token);
+export async function fill(context: BatchContext, batchId: string, token: string): Promise<'done' | 'more'> {
+  const filling = await readFilling(context.redis, batchId, token);
   if (filling === undefined) {
     return 'done';
   }
   const { definition } = filling;
-  const slices = await sliceReader(home, definition);
+  const slices = await sliceReader(context, definition);
   let from = filling.filledTo;
   for (let turns = 0; turns < SLICES_PER_TURN && from !== END; turns++) {
     const { members, next } = await slices(from);
-    if (members.length > 0 && !(await add(home, definition, members))) {
+    if (members.length > 0 && !(await add(context, definition, members))) {
       return 'done';
     }
     from = next;
   }
-  await noteFilled(home.redis, batchId, token, from);
+  await noteFilled(context.redis, batchId, token, from);
   return from === END ? 'done' : 'more';
 }
 
 /** False when nothing can be added any more: the stage was cancelled, or sealed by hand, meanwhile. */
-async function add(home: Home, definition: BatchDefinition, members: readonly Member[]): Promise<boolean> {
+async function add(context: BatchContext, definition: BatchDefinition, members: readonly Member[]): Promise<boolean> {
   try {
-    await inTrace(home.telemetry, definition.trace, () =>
-      countMembers({ home, batch: definition, options: optionsOf(definition), links: [] }, members, false),
+    await inTrace(context.telemetry, definition.trace, () =>
+      countMembers(context, { batch: definition, links: [] }, members, false),
     );
     return true;
   } catch (error) {
@@ -69,33 +69,36 @@ async function add(home: Home, definition: BatchDefinition, members: readonly Me
   }
 }
 
-async function sliceReader(home: Home, definition: BatchDefinition): Promise<(from: string) => Promise<Slice>> {
+async function sliceReader(
+  context: BatchContext,
+  definition: BatchDefinition,
+): Promise<(from: string) => Promise<Slice>> {
   const { forEach } = definition.stage ?? {};
   if (forEach === undefined) {
-    return (from) => plannedSlice(home, definition, Number(from));
+    return (from) => plannedSlice(context, definition, Number(from));
   }
-  const source = await sourceOfResults(home, stageId(definition.parentId ?? '', forEach));
-  return (from) => resultsSlice(home, definition, source, from);
+  const source = await sourceOfResults(context, stageId(definition.parentId ?? '', forEach));
+  return (from) => resultsSlice(context, definition, source, from);
 }
 
-async function plannedSlice(home: Home, definition: BatchDefinition, from: number): Promise<Slice> {
-  const plan = await readPlan(home.redis, definition.id, from);
-  const members = plan.map((json, i) => plannedMember(home, definition, json, from + i));
+async function plannedSlice(context: BatchContext, definition: BatchDefinition, from: number): Promise<Slice> {
+  const plan = await readPlan(context.redis, definition.id, from);
+  const members = plan.map((json, i) => plannedMember(context, definition, json, from + i));
   return { members, next: plan.length === 0 ? END : String(from + plan.length) };
 }
 
 async function resultsSlice(
-  home: Home,
+  context: BatchContext,
   { stage, nonce }: BatchDefinition,
   source: string,
   from: string,
 ): Promise<Slice> {
-  const { results, cursor } = await resultsPage(home, source, { cursor: from, count: PLAN_SLICE });
+  const { results, cursor } = await resultsPage(context, source, { cursor: from, count: PLAN_SLICE });
   const { job } = stage ?? {};
   const members = results.flatMap(({ queue, id, value }) =>
     value === null || job === undefined
       ? []
-      : [stageMember(home, { ...job, data: value }, memberId(nonce, jobKey(home.redis.prefix, queue, id)))],
+      : [stageMember(context, { ...job, data: value }, memberId(nonce, jobKey(context.redis.prefix, queue, id)))],
   );
   return { members, next: cursor === '0' ? END : cursor };
 }

@@ -1,8 +1,8 @@
 import type { JobsOptions } from 'bullmq';
+import { findQueue, type MemberQueue, type QueueContext } from '../batch/batch-context.js';
 import { storeCallbacks } from '../batch/callbacks.js';
 import { checkBatchOptions } from '../batch/create.js';
-import { findQueue, type MemberQueue } from '../batch/home.js';
-import { checkData, checkJob, type Opener } from '../batch/job.js';
+import { checkData, checkJob } from '../batch/job.js';
 import { BatchOptionsError } from '../errors.js';
 import type { StoredJob } from '../model/workflow.js';
 import { checkJson, describe } from '../validation.js';
@@ -27,29 +27,29 @@ export interface PlannedRun {
 }
 
 /** Makes the jobs of all stages from the input of a run, and refuses what is wrong with them. */
-export function planRun(opener: Opener, blueprint: Blueprint, input: unknown): PlannedRun {
+export function planRun(context: QueueContext, blueprint: Blueprint, input: unknown): PlannedRun {
   checkJson(`The input of workflow '${blueprint.name}'`, input);
-  return { blueprint, input, stages: blueprint.stages.map((stage) => planStage(opener, blueprint, stage, input)) };
+  return { blueprint, input, stages: blueprint.stages.map((stage) => planStage(context, blueprint, stage, input)) };
 }
 
 function planStage(
-  opener: Opener,
+  context: QueueContext,
   { name }: Blueprint,
   stage: Blueprint['stages'][number],
   input: unknown,
 ): PlannedStage {
   const { spec } = stage;
   const what = `Stage '${stage.name}' of workflow '${name}'`;
-  const own = findQueue(`${what}: queue`, spec.queue, opener.home, opener.own);
+  const own = findQueue(`${what}: queue`, spec.queue, context);
   const { description, jobOptions, onFailure } = spec;
   checkBatchOptions({ description, jobOptions, onFailure });
-  storeCallbacks(spec.on, { own, home: opener.home });
+  storeCallbacks(spec.on, { ...context, own });
   if (spec.workflow !== undefined) {
     const below = spec.input === undefined ? input : made(spec.input, input);
-    return { stage, own, jobs: [], run: planRun(opener, blueprintOf(spec.workflow), below) };
+    return { stage, own, jobs: [], run: planRun(context, blueprintOf(spec.workflow), below) };
   }
   const jobs = Array.from(jobsOf(what, spec, input), (job, i) =>
-    storedJob(spec.jobs === undefined ? what : `${what}: job ${i}`, job, { own, home: opener.home }, jobOptions),
+    storedJob(spec.jobs === undefined ? what : `${what}: job ${i}`, job, { ...context, own }, jobOptions),
   );
   return { stage, own, jobs, run: undefined };
 }
@@ -71,8 +71,8 @@ function made(value: unknown, input: unknown): unknown {
 }
 
 /** A job with all that only this process knows: the name of its queue, and that queue's default options. */
-function storedJob(what: string, job: unknown, opener: Opener, jobOptions: object = {}): StoredJob {
-  const { queue, name, data, opts } = checkJob(what, job, opener);
+function storedJob(what: string, job: unknown, context: QueueContext, jobOptions: object = {}): StoredJob {
+  const { queue, name, data, opts } = checkJob(what, job, context);
   checkData(what, data);
   if (opts !== undefined && 'jobId' in opts) {
     throw new BatchOptionsError(`${what}: opts has no 'jobId' in a workflow: the run gives each job its id.`);

@@ -1,7 +1,7 @@
-import type { Home } from '../batch/home.js';
-import type { Snapshot } from '../model/snapshot.js';
+import type { BatchContext } from '../batch/batch-context.js';
 import type { Outcome } from '../model/workflow.js';
-import { STARTED_AT_ONCE, tellNext } from '../record/stages.js';
+import type { Decision } from '../record/decide.js';
+import { reportOutcome, STARTED_AT_ONCE } from '../record/stages.js';
 import { startStartable } from './start-stage.js';
 
 /**
@@ -12,22 +12,23 @@ import { startStartable } from './start-stage.js';
  * to be started is just ending, because it was skipped, and all this is to be tried again in a moment.
  */
 export async function releaseNext(
-  home: Home,
-  { definition, version }: Pick<Snapshot, 'definition' | 'version'>,
+  context: BatchContext,
+  { snapshot: { definition, version }, startable: found }: Decision,
   outcome: Outcome,
   token: string,
 ): Promise<'released' | 'changed' | 'busy'> {
+  let startable = found ?? (await reportOutcome(context.redis, definition, { token, version, outcome }));
   for (;;) {
-    const startable = await tellNext(home.redis, definition, { token, version, outcome });
     if (startable === 'changed') {
       return 'changed';
     }
-    const started = await Promise.all(startable.map((stage) => startStartable(home, stage)));
+    const started = await Promise.all(startable.map((stage) => startStartable(context, stage)));
     if (started.includes('busy')) {
       return 'busy';
     }
     if (startable.length < STARTED_AT_ONCE) {
       return 'released';
     }
+    startable = await reportOutcome(context.redis, definition, { token, version, outcome });
   }
 }

@@ -1,5 +1,5 @@
-import type { Home } from '../batch/home.js';
-import { type Member, memberEntries, optionsOf } from '../batch/member-jobs.js';
+import type { BatchContext } from '../batch/batch-context.js';
+import { type Member, memberEntries } from '../batch/member-jobs.js';
 import { inProducerSpans, inTrace } from '../batch/trace.js';
 import { BatchError } from '../errors.js';
 import type { BatchDefinition } from '../model/definition.js';
@@ -7,8 +7,11 @@ import type { StoredJob } from '../model/workflow.js';
 import { type StageStarted, type StartableStage, startStage } from '../record/stages.js';
 
 /** Starts a stage in the way that it needs, once, whoever starts it. */
-export async function startStartable(home: Home, stage: StartableStage): Promise<'started' | 'past' | 'busy'> {
-  const started = await start(home, stage);
+export async function startStartable(
+  context: BatchContext,
+  stage: StartableStage,
+): Promise<'started' | 'past' | 'busy'> {
+  const started = await start(context, stage);
   if (typeof started === 'object') {
     const { id, stage: { name } = { name: id } } = stage.definition;
     throw new BatchError(`Stage '${name}' (${id}) was not started: ${started.error}.`, { batchId: id });
@@ -16,35 +19,34 @@ export async function startStartable(home: Home, stage: StartableStage): Promise
   return started;
 }
 
-function start(home: Home, { definition, plan, planLength }: StartableStage): Promise<StageStarted> {
+function start(context: BatchContext, { definition, plan, planLength }: StartableStage): Promise<StageStarted> {
   if (definition.run !== undefined) {
-    return startStage(home.redis, definition, { how: 'run' });
+    return startStage(context.redis, definition, { how: 'run' });
   }
   if (definition.stage?.forEach !== undefined || plan.length < planLength) {
-    return startStage(home.redis, definition, { how: 'fill' });
+    return startStage(context.redis, definition, { how: 'fill' });
   }
-  const members = plan.map((json, position) => plannedMember(home, definition, json, position));
+  const members = plan.map((json, position) => plannedMember(context, definition, json, position));
   const queues = [...new Set(members.map(({ queue }) => queue))];
-  return inTrace(home.telemetry, definition.trace, () =>
+  return inTrace(context.telemetry, definition.trace, () =>
     inProducerSpans(queues, members, async (traceOf) => {
-      const to = { home, batch: definition, options: optionsOf(definition) };
       const adding = { batchId: definition.id, jobIds: members.map(({ id }) => id) };
-      const jobs = memberEntries(to, members, traceOf, adding);
-      return startStage(home.redis, definition, { how: 'whole', jobs });
+      const jobs = memberEntries(context, definition, members, traceOf, adding);
+      return startStage(context.redis, definition, { how: 'whole', jobs });
     }),
   );
 }
 
 /** A job of a stage's plan, with an id that is the same whenever, and by whomever, it is added. */
 export function plannedMember(
-  home: Home,
+  context: BatchContext,
   { id, nonce }: Pick<BatchDefinition, 'id' | 'nonce'>,
   json: string,
   position: number,
 ): Member {
-  return stageMember(home, JSON.parse(json), `${id}~${position}~${nonce}`);
+  return stageMember(context, JSON.parse(json), `${id}~${position}~${nonce}`);
 }
 
-export function stageMember(home: Home, { queue, name, data, opts = {} }: StoredJob, id: string): Member {
-  return { queue: home.queueNamed(queue), name, data, opts, id, isNamed: false };
+export function stageMember(context: BatchContext, { queue, name, data, opts = {} }: StoredJob, id: string): Member {
+  return { queue: context.queueNamed(queue), name, data, opts, id, isNamed: false };
 }

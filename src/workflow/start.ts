@@ -1,9 +1,13 @@
+import {
+  type BatchContext,
+  contextOf,
+  type MemberQueue,
+  memberQueueOf,
+  type QueueContext,
+} from '../batch/batch-context.js';
 import { type BatchOptions, type DefinedBatch, defineBatch, type WorkflowPart } from '../batch/create.js';
-import { type Home, homeOf, type MemberQueue, memberQueueOf } from '../batch/home.js';
 import { newBatchId } from '../batch/ids.js';
-import type { Opener } from '../batch/job.js';
-import { optionsOf } from '../batch/member-jobs.js';
-import { type Destination, isElsewhere } from '../batch/members.js';
+import { type BatchAccess, isElsewhere } from '../batch/members.js';
 import { removeBatch } from '../batch/remove.js';
 import { revive } from '../batch/retry.js';
 import { BatchOptionsError } from '../errors.js';
@@ -27,8 +31,8 @@ const STAGE_OPEN_TIMEOUT_MS = 10 * 365 * 24 * 60 * 60 * 1000;
 const MOST_AT_ONCE = 10;
 
 /** Where the batches of a workflow's runs are created. */
-export async function openerOf({ queue }: Blueprint): Promise<Opener> {
-  return { own: memberQueueOf(queue), home: await homeOf(queue) };
+export async function queueContextOf({ queue }: Blueprint): Promise<QueueContext> {
+  return { ...(await contextOf(queue)), own: memberQueueOf(queue) };
 }
 
 /**
@@ -36,29 +40,28 @@ export async function openerOf({ queue }: Blueprint): Promise<Opener> {
  * before that has started nothing. It may start the run again under its id; otherwise the run is abandoned some day.
  */
 export async function startRun(
-  opener: Opener,
+  context: QueueContext,
   blueprint: Blueprint,
   {
     input,
     options,
     parent,
-  }: { input: unknown; options: Omit<BatchOptions, 'parent'>; parent: Destination | undefined },
+  }: { input: unknown; options: Omit<BatchOptions, 'parent'>; parent: BatchAccess | undefined },
 ): Promise<DefinedBatch> {
-  const { home } = opener;
-  const planned = planRun(opener, blueprint, input);
+  const planned = planRun(context, blueprint, input);
   const { description = blueprint.description ?? blueprint.name } = options;
   const id = options.id === undefined ? newBatchId() : escapedId(options.id);
   const part = runPart(id, planned);
-  const run = await defineBatch(opener, { ...options, id, description }, parent, undefined, part);
-  if (!run.created && (await readSnapshot(home.redis, id))?.sealedAt !== undefined) {
+  const run = await defineBatch(context, { ...options, id, description }, parent, undefined, part);
+  if (!run.created && (await readSnapshot(context.redis, id))?.sealedAt !== undefined) {
     return run;
   }
-  await refuseElsewhere(home, run, planned);
+  await refuseElsewhere(context, run, planned);
   // Whatever the producer that created the run has given it, all of its stages are made of.
-  const stored = run.created ? planned : planRun(opener, blueprint, run.definition.run?.input);
-  await createStages(opener, run.definition, stored);
-  if ((await sealBatch(home.redis, run.definition)) === 'to be revived') {
-    await revive(home, id);
+  const stored = run.created ? planned : planRun(context, blueprint, run.definition.run?.input);
+  await createStages(context, run.definition, stored);
+  if ((await sealBatch(context.redis, run.definition)) === 'to be revived') {
+    await revive(context, id);
   }
   return run;
 }
@@ -78,8 +81,8 @@ function runPart(id: string, { blueprint, input }: PlannedRun): WorkflowPart & {
 }
 
 /** Creates the stages of a run, and of those that are workflows themselves. */
-async function createStages({ home }: Opener, run: BatchDefinition, { stages }: PlannedRun): Promise<void> {
-  const parent = { home, batch: run, options: optionsOf(run), links: [] };
+async function createStages(context: BatchContext, run: BatchDefinition, { stages }: PlannedRun): Promise<void> {
+  const parent = { batch: run, links: [] };
   await Promise.all(
     stages.map(async (planned) => {
       const { spec, name } = planned.stage;
@@ -87,7 +90,7 @@ async function createStages({ home }: Opener, run: BatchDefinition, { stages }: 
       const id = stageId(run.id, name);
       const [first = [], ...others] = planOf(planned);
       const stage = await defineBatch(
-        { home, own: planned.own },
+        { ...context, own: planned.own },
         {
           id,
           description,
@@ -102,11 +105,11 @@ async function createStages({ home }: Opener, run: BatchDefinition, { stages }: 
       );
       let position = first.length;
       for (const jobs of others) {
-        await extendPlan(home.redis, stage.definition, position, jobs);
+        await extendPlan(context.redis, stage.definition, position, jobs);
         position += jobs.length;
       }
       if (planned.run !== undefined) {
-        await createStages({ home, own: planned.own }, stage.definition, planned.run);
+        await createStages(context, stage.definition, planned.run);
       }
     }),
   );
@@ -152,11 +155,15 @@ function planOf({ jobs, stage }: PlannedStage): string[][] {
 }
 
 /** Jobs are stored in the Redis of their run: workers of a queue that is in another one would never see them. */
-async function refuseElsewhere(home: Home, { definition, created }: DefinedBatch, planned: PlannedRun): Promise<void> {
+async function refuseElsewhere(
+  context: BatchContext,
+  { definition, created }: DefinedBatch,
+  planned: PlannedRun,
+): Promise<void> {
   for (const queue of queuesOf(planned)) {
-    if (await isElsewhere({ home, batch: definition }, queue)) {
+    if (await isElsewhere(context, definition, queue)) {
       if (created) {
-        await removeBatch(home, definition, { members: false, force: true }).catch(() => {});
+        await removeBatch(context, definition, { members: false, force: true }).catch(() => {});
       }
       throw new BatchOptionsError(
         `Workflow '${planned.blueprint.name}': queue '${queue.name}' is in another Redis, or another database of ` +

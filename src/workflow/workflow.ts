@@ -1,8 +1,7 @@
 import type { Queue } from 'bullmq';
 import { asParent, type Batch } from '../batch/batch.js';
+import { checkSameBatches, type MemberQueue, memberQueueOf, type QueueContext } from '../batch/batch-context.js';
 import { type BatchOptions, checkBatchOptions, type DefinedBatch, type ParentBatch } from '../batch/create.js';
-import { checkSameBatches, type MemberQueue, memberQueueOf } from '../batch/home.js';
-import type { Opener } from '../batch/job.js';
 import { batchOf } from '../batch/lookup.js';
 import type { JobLike, QueueLike } from '../batch/queue-like.js';
 import { resultsOf } from '../batch/settled.js';
@@ -16,7 +15,7 @@ import { type Blueprint, keepBlueprint, makeBlueprint } from './blueprint.js';
 import { checkKnown } from './graph.js';
 import { WorkflowRun } from './run.js';
 import type { Checked, InputOf, StageResult, Stages, WorkflowTypes } from './stage-options.js';
-import { openerOf, startRun } from './start.js';
+import { queueContextOf, startRun } from './start.js';
 
 /** What a new run is to be beside its input. Everything is optional, and as for a batch. */
 export type StartOptions = Pick<
@@ -111,14 +110,14 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
     checkKeys('start()', options, START_KEYS);
     const { parent: given, ...own } = options as StartOptions;
     checkBatchOptions(own);
-    const opener = await openerOf(this.#blueprint);
-    const parent = parentOf(given, opener);
-    const defined = await startRun(opener, this.#blueprint, {
+    const context = await queueContextOf(this.#blueprint);
+    const parent = parentOf(given, context);
+    const defined = await startRun(context, this.#blueprint, {
       input,
       options: own,
-      parent: parent?.destination,
+      parent: parent?.access,
     });
-    return this.#run(opener, defined);
+    return this.#run(context, defined);
   }
 
   /**
@@ -132,12 +131,12 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
   async getRun(wanted: string): Promise<WorkflowRun<OutputOf<All, Output>>> {
     checkName('The id of a run', wanted);
     const id = escapedId(wanted);
-    const opener = await openerOf(this.#blueprint);
-    const definition = await readDefinition(opener.home.redis, id);
+    const context = await queueContextOf(this.#blueprint);
+    const definition = await readDefinition(context.redis, id);
     if (definition?.run?.workflow !== this.name) {
       throw new BatchNotFoundError(id);
     }
-    return this.#run(opener, { id, definition, created: false, isFilled: false });
+    return this.#run(context, { id, definition, created: false, isFilled: false });
   }
 
   /**
@@ -153,12 +152,12 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
    * }, { connection });
    */
   async of(job: JobLike): Promise<WorkflowContext<Input, All, OutputOf<All, Output>>> {
-    const opener = await openerOf(this.#blueprint);
-    const batch = await batchOf<Queue>({ ...opener, own: this.#queueOf(job, opener) }, job);
+    const context = await queueContextOf(this.#blueprint);
+    const batch = await batchOf<Queue>({ ...context, own: this.#queueOf(job, context) }, job);
     let below: Batch | undefined;
     for (let at: Batch | undefined = batch; at !== undefined; at = await at.parent()) {
       if (batch !== undefined && at.definition.run?.workflow === this.name) {
-        return this.#context(opener, { run: at, below, batch });
+        return this.#contextOf(context, { run: at, below, batch });
       }
       below = at;
     }
@@ -189,20 +188,25 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
     return this as unknown as Workflow<NewInput, All, Output>;
   }
 
-  #run(opener: Opener, { id, definition, created }: DefinedBatch): WorkflowRun<OutputOf<All, Output>> {
-    return new WorkflowRun({ id, opener, definition, created });
+  #run(context: QueueContext, { id, definition, created }: DefinedBatch): WorkflowRun<OutputOf<All, Output>> {
+    return new WorkflowRun({ id, context, definition, created });
   }
 
   /** The queue that a job is in. */
-  #queueOf(job: Partial<JobLike> | undefined, { own, home }: Opener): MemberQueue {
+  #queueOf(job: Partial<JobLike> | undefined, context: QueueContext): MemberQueue {
+    const { own } = context;
     const { queueQualifiedName: qualifiedName = '' } = job ?? {};
     const queue = this.#blueprint.queues.find((one) => one.qualifiedName === qualifiedName);
     const isInReach = qualifiedName.startsWith(`${own.prefix}:`);
-    return queue ? memberQueueOf(queue) : isInReach ? home.queueNamed(qualifiedName.slice(own.prefix.length + 1)) : own;
+    return queue
+      ? memberQueueOf(queue)
+      : isInReach
+        ? context.queueNamed(qualifiedName.slice(own.prefix.length + 1))
+        : own;
   }
 
-  #context(
-    opener: Opener,
+  #contextOf(
+    context: QueueContext,
     { run, below, batch }: { readonly run: Batch; readonly below: Batch | undefined; readonly batch: Batch<Queue> },
   ): WorkflowContext<Input, All, OutputOf<All, Output>> {
     const { id, definition } = run;
@@ -210,11 +214,11 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
     return {
       input: definition.run?.input as Input,
       stage: below?.definition.stage?.name,
-      run: this.#run(opener, { id, definition, created: false, isFilled: false }),
+      run: this.#run(context, { id, definition, created: false, isFilled: false }),
       batch,
       async *results(stage) {
         checkKnown('results()', stage, names);
-        for await (const { isBatch, value } of resultsOf<never>(opener.home, stageId(id, stage))) {
+        for await (const { isBatch, value } of resultsOf<never>(context, stageId(id, stage))) {
           if (!isBatch && value !== null) {
             yield value;
           }
@@ -224,13 +228,13 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
   }
 }
 
-function parentOf(given: ParentBatch | undefined, { own, home }: Opener): Batch | undefined {
+function parentOf(given: ParentBatch | undefined, context: QueueContext): Batch | undefined {
   const above = given ?? enclosing();
   if (above === undefined) {
     return undefined;
   }
   const parent = asParent(above);
-  checkSameBatches(`A run below batch '${parent.id}'`, own, home);
+  checkSameBatches(`A run below batch '${parent.id}'`, context.own, context);
   return parent;
 }
 

@@ -1,9 +1,9 @@
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
+import { contextOf } from '../../src/batch/batch-context.js';
 import { cancelSlice } from '../../src/batch/cancel.js';
-import { homeOf } from '../../src/batch/home.js';
 import { type Batch, BatchError, BatchFinishedError, BatchNotFoundError, type CallbackBatch } from '../../src/index.js';
-import { markCancelled, tellParentOfCancel } from '../../src/record/cancel.js';
+import { markCancelled, reportCancelToParent } from '../../src/record/cancel.js';
 import { readDefinition } from '../../src/record/change-definition.js';
 import { beginRemoval, releaseRemoval } from '../../src/record/removal.js';
 import { monitorRedis } from '../support/monitor.js';
@@ -229,7 +229,7 @@ describe('cancel', () => {
     await batch.addBulk([...rows(600), ...rows(600, { delay: 3_600_000 })]);
     await batch.seal();
     // What a process leaves that is killed right after the mark.
-    await markCancelled((await homeOf(users)).redis, batch.id, {});
+    await markCancelled((await contextOf(users)).redis, batch.id, {});
     testbed.batchWorker();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'cancelled', cancelled: 1200 });
     await eventually(
@@ -651,15 +651,15 @@ describe('cancel and what else happens at the same time', () => {
 
   test('a canceller that was frozen does not touch a later batch with the same id', async ({ testbed }) => {
     const users = testbed.queue('users');
-    const home = await homeOf(users);
+    const context = await contextOf(users);
     const first = await users.createBatch({ id: 'nightly' });
     await first.addBulk(rows(3));
     await first.cancel();
     await first.remove({ force: true });
     const second = await users.createBatch({ id: 'nightly' });
     await second.addBulk([...rows(3), ...rows(3, { delay: 3_600_000 })]);
-    for (let state = await cancelSlice(home, 'nightly'); state !== 'done'; ) {
-      state = await cancelSlice(home, 'nightly', state);
+    for (let state = await cancelSlice(context, 'nightly'); state !== 'done'; ) {
+      state = await cancelSlice(context, 'nightly', state);
     }
     expect(await second.status()).toMatchObject({ state: 'open', pending: 6, cancelled: 0 });
     await second.cancel();
@@ -682,14 +682,14 @@ describe('cancel and what else happens at the same time', () => {
 
   test('a cancelled child that is removed by force before it ended hides no later death', async ({ testbed }) => {
     const users = testbed.queue('users');
-    const { redis } = await homeOf(users);
+    const { redis } = await contextOf(users);
     const parent = await users.createBatch({ on: { death: { name: 'death' } } });
     const child = await parent.createBatch();
     await child.addBulk(rows(1));
     await child.cancel();
     // What a BatchWorker leaves that is killed before the child's batch job has failed.
     const { nonce = '' } = (await readDefinition(redis, child.id)) ?? {};
-    await tellParentOfCancel(redis, { id: child.id, nonce }, parent.id);
+    await reportCancelToParent(redis, { id: child.id, nonce }, parent.id);
     await child.remove({ force: true });
     const { held, names } = holding(testbed);
     held.open();
@@ -740,7 +740,7 @@ describe('remove({ force: true })', () => {
 
   test('removes what a cancel that was cut short has left, here and in child batches', async ({ testbed }) => {
     const users = testbed.queue('users');
-    const { redis } = await homeOf(users);
+    const { redis } = await contextOf(users);
     const batch = await users.createBatch();
     const child = await batch.createBatch();
     await batch.addBulk(rows(300));
@@ -752,7 +752,7 @@ describe('remove({ force: true })', () => {
 
   test('that is cut short is finished by the reconciler, and its parent counts it as missing', async ({ testbed }) => {
     const users = testbed.queue('users');
-    const { redis } = await homeOf(users);
+    const { redis } = await contextOf(users);
     const parent = await users.createBatch();
     const child = await parent.createBatch({ id: 'child' });
     await child.addBulk(rows(3));

@@ -1,5 +1,5 @@
+import { type BatchContext, contextOf } from '../../src/batch/batch-context.js';
 import { type CancelState, cancelSlice } from '../../src/batch/cancel.js';
-import { type Home, homeOf } from '../../src/batch/home.js';
 import { markCancelled } from '../../src/record/cancel.js';
 import { gateOf } from '../conformance/script.js';
 import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
@@ -8,10 +8,10 @@ const AN_HOUR = 3_600_000;
 const later = { name: 'later', data: {}, opts: { delay: AN_HOUR } };
 
 /** What maintenance does with a cancelled batch; returns in how many slices. */
-async function slices(home: Home, batchId: string): Promise<number> {
+async function slices(context: BatchContext, batchId: string): Promise<number> {
   let state: CancelState | undefined;
   for (let count = 1; ; count++) {
-    const next = await cancelSlice(home, batchId, state);
+    const next = await cancelSlice(context, batchId, state);
     if (next === 'done') {
       return count;
     }
@@ -25,12 +25,12 @@ const needs = (testbed: Testbed, batchId: string) =>
 describe('a cancelled batch that is emptied in slices', () => {
   test('needs many small ones, and nothing more when its last member is gone', async ({ testbed }) => {
     const users = testbed.queue('users');
-    const home = await homeOf(users);
+    const context = await contextOf(users);
     const batch = await users.createBatch();
     await batch.addBulk(Array.from({ length: 1000 }, () => later));
-    await markCancelled(home.redis, batch.id, {});
+    await markCancelled(context.redis, batch.id, {});
     expect(await needs(testbed, batch.id)).toBe('cancel');
-    expect(await slices(home, batch.id)).toBeGreaterThan(8);
+    expect(await slices(context, batch.id)).toBeGreaterThan(8);
     expect(await batch.status()).toMatchObject({ pending: 0, cancelled: 1000 });
     expect(await needs(testbed, batch.id)).toBeNull();
   });
@@ -39,7 +39,7 @@ describe('a cancelled batch that is emptied in slices', () => {
     testbed,
   }) => {
     const users = testbed.queue('users');
-    const home = await homeOf(users);
+    const context = await contextOf(users);
     const held = gateOf(testbed);
     let runs = 0;
     testbed.worker('users', async () => {
@@ -54,10 +54,10 @@ describe('a cancelled batch that is emptied in slices', () => {
     await batch.cancel();
     expect(await batch.status()).toMatchObject({ pending: 1, cancelled: 1 });
     expect(await needs(testbed, batch.id)).toBe('cancel');
-    expect(await slices(home, batch.id)).toBe(1);
+    expect(await slices(context, batch.id)).toBe(1);
     held.open();
     await eventually(async () => (await users.getDelayedCount()) === 1);
-    expect(await slices(home, batch.id)).toBeGreaterThan(1);
+    expect(await slices(context, batch.id)).toBeGreaterThan(1);
     expect(await batch.status()).toMatchObject({ pending: 0, cancelled: 2, failed: 0 });
     expect(await users.getDelayedCount()).toBe(0);
     expect(await needs(testbed, batch.id)).toBeNull();
@@ -65,35 +65,35 @@ describe('a cancelled batch that is emptied in slices', () => {
 
   test('has its child batches marked, which are emptied by themselves', async ({ testbed }) => {
     const users = testbed.queue('users');
-    const home = await homeOf(users);
+    const context = await contextOf(users);
     const batch = await users.createBatch();
     const child = await batch.createBatch();
     const grandchild = await child.createBatch();
     for (const one of [batch, child, grandchild]) await one.addBulk([later, later]);
-    await markCancelled(home.redis, batch.id, { reason: 'enough' });
-    await slices(home, batch.id);
+    await markCancelled(context.redis, batch.id, { reason: 'enough' });
+    await slices(context, batch.id);
     expect(await batch.status()).toMatchObject({ pending: 1, cancelled: 2 });
     expect(await needs(testbed, batch.id)).toBeNull();
     expect(await child.status()).toMatchObject({ pending: 3, cancelled: 0, cancelReason: 'enough' });
     expect([await needs(testbed, child.id), await needs(testbed, grandchild.id)]).toEqual(['cancel', null]);
-    await slices(home, child.id);
-    await slices(home, grandchild.id);
+    await slices(context, child.id);
+    await slices(context, grandchild.id);
     expect(await child.status()).toMatchObject({ pending: 1, cancelled: 2 });
     expect(await grandchild.status()).toMatchObject({ pending: 0, cancelled: 2, cancelReason: 'enough' });
   });
 
   test('is left alone when it is not cancelled any more: a later batch has its id', async ({ testbed }) => {
     const users = testbed.queue('users');
-    const home = await homeOf(users);
+    const context = await contextOf(users);
     const first = await users.createBatch({ id: 'nightly' });
     await first.addBulk([later]);
-    await markCancelled(home.redis, first.id, {});
-    const state = await cancelSlice(home, first.id);
+    await markCancelled(context.redis, first.id, {});
+    const state = await cancelSlice(context, first.id);
     await first.remove({ force: true });
     const second = await users.createBatch({ id: 'nightly' });
     await second.addBulk([later]);
     for (let next = state; next !== 'done'; ) {
-      next = await cancelSlice(home, first.id, next);
+      next = await cancelSlice(context, first.id, next);
     }
     expect(await second.status()).toMatchObject({ state: 'open', pending: 1, cancelled: 0 });
   });

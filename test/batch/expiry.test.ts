@@ -1,4 +1,4 @@
-import { homeOf } from '../../src/batch/home.js';
+import { contextOf } from '../../src/batch/batch-context.js';
 import { continueRemoval, expireBatch } from '../../src/batch/remove.js';
 import { type Batch, BatchNotFoundError } from '../../src/index.js';
 import { expiredBatches } from '../../src/record/expiry.js';
@@ -71,7 +71,7 @@ describe('the age of a finished batch', () => {
 test('what expiry reads of a batch does not grow with its definition', async ({ testbed }) => {
   const users = testbed.queue('users');
   testbed.batchWorker();
-  const { redis } = await homeOf(users);
+  const { redis } = await contextOf(users);
   const data = { text: 'x'.repeat(50_000) };
   for (let i = 0; i < 12; i++) {
     await users.addBatch({ on: { death: { name: 'death', data } } }, []);
@@ -116,57 +116,57 @@ describe('maintenance', () => {
   test('removes one batch in turns of bounded length, and beside it nobody else does', async ({ testbed }) => {
     testbed.batchWorker();
     const held = await testbed.heldConnection();
-    const home = await homeOf(testbed.queue('users'));
-    const heldHome = await homeOf(testbed.queue('users', { connection: held.connection }));
+    const context = await contextOf(testbed.queue('users'));
+    const heldContext = await contextOf(testbed.queue('users', { connection: held.connection }));
     await large(testbed, 'large', { age: 0 });
     await held.idle();
     held.countFrom();
-    expect(await expireBatch(heldHome, 'large', { slices: 5 })).toBe('more');
+    expect(await expireBatch(heldContext, 'large', { slices: 5 })).toBe('more');
     expect(held.commands).toEqual(['beginRemoval', ...Array(5).fill('takeApart'), 'renewRemoval']);
     // A leader that is frozen in the middle of its next turn, and the one who has taken the lead.
     held.countFrom();
     held.holdBefore(5);
-    const turn = continueRemoval(heldHome, 'large');
+    const turn = continueRemoval(heldContext, 'large');
     await held.heldOrEnded(turn);
     const before = await testbed.redis.hlen(`${testbed.prefix}:batches:large:processed`);
-    expect(await continueRemoval(home, 'large')).toBe('held');
+    expect(await continueRemoval(context, 'large')).toBe('held');
     expect(await testbed.redis.hlen(`${testbed.prefix}:batches:large:processed`)).toBe(before);
     // When its lease has ended, and another one holds the removal, it does nothing more, whatever it had begun.
     const key = `${testbed.prefix}:batches:large`;
     const mark = (await testbed.redis.hget(key, 'b:removal')) ?? '';
     await testbed.redis.hset(key, 'b:removal', mark.replace(/^(\S+) \d+/, '$1 0'));
-    const begun = await beginRemoval(home.redis, 'large', { how: 'continue', holder: 'other' });
+    const begun = await beginRemoval(context.redis, 'large', { how: 'continue', holder: 'other' });
     held.release();
     expect(await turn).toBe('held');
     expect(await testbed.redis.hlen(`${key}:processed`)).toBe(before);
     // Nor would it take anything of another life of the batch, if it were the holder.
     const hold = { batchId: 'large', nonce: 'another', holder: 'other' };
-    expect(await takeApart(home.redis, hold, FIRST_PLACE, [])).toMatchObject({ outcome: 'lost' });
-    await releaseRemoval(home.redis, { ...hold, nonce: 'nonce' in begun ? begun.nonce : '' });
-    await eventually(async () => (await continueRemoval(home, 'large')) === 'done');
+    expect(await takeApart(context.redis, hold, FIRST_PLACE, [])).toMatchObject({ outcome: 'lost' });
+    await releaseRemoval(context.redis, { ...hold, nonce: 'nonce' in begun ? begun.nonce : '' });
+    await eventually(async () => (await continueRemoval(context, 'large')) === 'done');
     expect((await keysOf(testbed.redis, testbed.prefix)).filter((key) => key.includes(':large'))).toEqual([]);
-    expect(await continueRemoval(home, 'large')).toBe('done');
+    expect(await continueRemoval(context, 'large')).toBe('done');
   });
 
   test('of batches that expire at the same time, a large one does not keep the others waiting', async ({ testbed }) => {
     const worker = testbed.batchWorker();
-    const home = await homeOf(testbed.queue('users'));
+    const context = await contextOf(testbed.queue('users'));
     await large(testbed, 'large', { age: 0 });
     const small = await testbed.queue('users').addBatch({ keep: { age: 0 } }, []);
     await small.waitUntilFinished(10_000);
     await worker.close();
-    const ids = await expiredBatches(home.redis, 0, 99);
+    const ids = await expiredBatches(context.redis, 0, 99);
     expect(ids).toEqual(['large', small.id]);
     const ended = [];
-    for (const id of ids ?? []) ended.push(await expireBatch(home, id, { slices: 5 }));
+    for (const id of ids ?? []) ended.push(await expireBatch(context, id, { slices: 5 }));
     expect(ended).toEqual(['more', 'done']);
   });
 
   test('finds batches whose removal was cut short in the index of what batches need', async ({ testbed }) => {
-    const home = await homeOf(testbed.queue('users'));
+    const context = await contextOf(testbed.queue('users'));
     const batch = await testbed.queue('users').createBatch();
-    expect(await continueRemoval(home, batch.id)).toBe('not removed');
-    expect(await expireBatch(home, batch.id)).toBe('kept');
+    expect(await continueRemoval(context, batch.id)).toBe('not removed');
+    expect(await expireBatch(context, batch.id)).toBe('kept');
     const held = await testbed.heldConnection();
     const actors = await testbed.queue('users', { connection: held.connection }).getBatch(batch.id);
     await held.idle();
@@ -190,7 +190,7 @@ test('a batch that is retried does not expire, and is not removed without force,
     throw new Error('no');
   });
   testbed.batchWorker();
-  const home = await homeOf(users);
+  const context = await contextOf(users);
   const batch = await users.addBatch({ keep: { age: 0 } }, [{ name: 'bad', data: {} }]);
   await batch.waitUntilFinished(10_000);
   await worker.close();
@@ -201,12 +201,12 @@ test('a batch that is retried does not expire, and is not removed without force,
   held.holdBefore(3);
   const retrying = actors.retry();
   await held.heldOrEnded(retrying);
-  expect(await expireBatch(home, batch.id)).toBe('kept');
+  expect(await expireBatch(context, batch.id)).toBe('kept');
   await expect(batch.remove()).rejects.toThrow('has not finished');
   // A minute later.
   const claim = (await testbed.redis.hget(`${testbed.prefix}:batches:${batch.id}`, 'b:retrying')) ?? '';
   await testbed.redis.hset(`${testbed.prefix}:batches:${batch.id}`, 'b:retrying', `${claim.split(' ')[0]} 0`);
-  expect(await expireBatch(home, batch.id)).toBe('done');
+  expect(await expireBatch(context, batch.id)).toBe('done');
   held.release();
   await expect(retrying).rejects.toThrow(BatchNotFoundError);
 });

@@ -1,6 +1,6 @@
 import type { FlowJob } from 'bullmq';
 import { Redis } from 'ioredis';
-import { homeOf } from '../../src/batch/home.js';
+import { contextOf } from '../../src/batch/batch-context.js';
 import {
   BatchFinishedError,
   BatchMemberError,
@@ -338,7 +338,7 @@ describe('a root that is known', () => {
     const batch = await users.createBatch();
     await batch.addFlow(tree(leaf('a')));
     await batch.seal();
-    const { redis } = await homeOf(users);
+    const { redis } = await contextOf(users);
     const repair = await repairSlice(redis, batch.id, { cursor: '0', count: 100, graceMs: 0 });
     expect(repair).toMatchObject({ flows: [expect.any(String)], missing: 0, settled: 0 });
     work();

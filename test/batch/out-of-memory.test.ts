@@ -1,6 +1,6 @@
 import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
-import { homeOf } from '../../src/batch/home.js';
+import { contextOf } from '../../src/batch/batch-context.js';
 import { expireBatch } from '../../src/batch/remove.js';
 import { BatchWorker, withBatches } from '../../src/index.js';
 import { startPrivateRedis } from '../support/private-redis.js';
@@ -71,8 +71,8 @@ test('when Redis is out of memory, batches expire', async ({ testbed }) => {
   }
   for (const batch of batches) await batch.waitUntilFinished(10_000);
   await fill();
-  const home = await homeOf(users);
-  for (const { id } of batches) expect(await expireBatch(home, id)).toBe('done');
+  const context = await contextOf(users);
+  for (const { id } of batches) expect(await expireBatch(context, id)).toBe('done');
   await eventually(async () => (await redis.zcard('bull:batches:completed')) === 0);
   await users.add('one more', {});
 });

@@ -1,6 +1,6 @@
 import type { FlowJob } from 'bullmq';
+import { contextOf } from '../../src/batch/batch-context.js';
 import { removeDropped } from '../../src/batch/cancel.js';
-import { homeOf } from '../../src/batch/home.js';
 import { continueRemoval } from '../../src/batch/remove.js';
 import { beginRemoval } from '../../src/record/removal.js';
 import { heldBatchWorker } from '../support/interleave.js';
@@ -247,18 +247,18 @@ describe('remove({ force: true }) of what waits in a long list', () => {
     testbed,
   }) => {
     const { users } = setUp(testbed);
-    const home = await homeOf(users);
+    const context = await contextOf(users);
     const batch = await users.createBatch({ id: 'nightly' });
     await batch.addBulk(Array.from({ length: 1500 }, () => ({ name: 'member', data: {} })));
     await users.addBulk(Array.from({ length: 3000 }, () => ({ name: 'stranger', data: {} })));
     const { nonce } = JSON.parse((await testbed.redis.hget(`${testbed.prefix}:batches:nightly`, 'data')) ?? '');
     const extent = { members: false, force: true };
-    await beginRemoval(home.redis, batch.id, { how: 'remove', nonce, extent, holder: 'killed' });
+    await beginRemoval(context.redis, batch.id, { how: 'remove', nonce, extent, holder: 'killed' });
     await testbed.redis.hset(`${testbed.prefix}:batches:nightly`, 'b:removal', 'killed 0 force');
     let turns = 1;
-    while ((await continueRemoval(home, batch.id, { slices: 2 })) !== 'done') turns += 1;
+    while ((await continueRemoval(context, batch.id, { slices: 2 })) !== 'done') turns += 1;
     expect(turns).toBeGreaterThan(3);
-    await removeDropped(home);
+    await removeDropped(context);
     expect(await users.getJobCountByTypes('waiting')).toBe(3000);
     expect((await keysLeft(testbed)).length).toBe(3000);
   });

@@ -64,7 +64,7 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     expect(await link.getAttribute('href')).toBe('/batches');
     await page.goto(`${origin}/batches/upload`);
     const progress = page.getByRole('progressbar', { name: 'Progress', exact: true });
-    expect(await progress.getAttribute('aria-valuenow')).toBe('0');
+    expect(await progress.getAttribute('aria-valuenow')).toBe('50');
     steps[1]?.open();
     await page.locator('.facts').getByText('succeeded').waitFor({ timeout: 60_000 });
     expect(await progress.getAttribute('aria-valuenow')).toBe('100');

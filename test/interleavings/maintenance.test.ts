@@ -1,4 +1,4 @@
-import { homeOf } from '../../src/batch/home.js';
+import { contextOf } from '../../src/batch/batch-context.js';
 import { type Batch, BatchError, BatchNotFoundError } from '../../src/index.js';
 import { Maintainer } from '../../src/worker/maintenance/maintainer.js';
 import type { MaintenanceOptions } from '../../src/worker/maintenance/services.js';
@@ -23,7 +23,7 @@ async function tellUnmaintained(testbed: Testbed, held: HeldConnection): Promise
 
 /** Maintains batches, and nothing else: whoever is frozen in it holds no batch job. */
 async function maintain({ testbed }: Story, users: AnyQueue, options: MaintenanceOptions): Promise<void> {
-  const maintainer = new Maintainer(await homeOf(users), options, { onRepair: () => {}, onError: () => {} });
+  const maintainer = new Maintainer(await contextOf(users), options, { onRepair: () => {}, onError: () => {} });
   maintainer.start();
   testbed.use(maintainer);
 }

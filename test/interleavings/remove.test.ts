@@ -1,4 +1,4 @@
-import { homeOf } from '../../src/batch/home.js';
+import { contextOf } from '../../src/batch/batch-context.js';
 import { continueRemoval, expireBatch } from '../../src/batch/remove.js';
 import { type Batch, BatchError, BatchNotFoundError } from '../../src/index.js';
 import type { HeldConnection } from '../support/held-connection.js';
@@ -52,7 +52,7 @@ async function lived(testbed: Testbed, held: HeldConnection, options: { pending:
   }
   return {
     ...(await inBothHands(story, parent)),
-    homes: [await homeOf(story.actorsUsers), await homeOf(story.users)] as const,
+    contexts: [await contextOf(story.actorsUsers), await contextOf(story.users)] as const,
   };
 }
 
@@ -129,9 +129,9 @@ describe('remove()', () => {
     await interleave(testbed, {
       setup: (testbed, held) => lived(testbed, held, { pending: true }),
       actor: ({ actors }) => actors.remove({ members: true, force: true }),
-      async other({ testbed, homes: [, home] }) {
+      async other({ testbed, contexts: [, context] }) {
         const turn = async () => {
-          const ended = await continueRemoval(home, 'nightly', { slices: 2 });
+          const ended = await continueRemoval(context, 'nightly', { slices: 2 });
           return ended !== 'more' && ended !== 'held';
         };
         await endLeases(testbed, IDS);
@@ -239,7 +239,7 @@ describe('expiry', () => {
         await testbed.redis.hset(`${testbed.prefix}:batches:nightly`, 'b:keep', '0,');
         return story;
       },
-      actor: ({ homes: [home] }) => eventually(async () => (await expireBatch(home, 'nightly')) !== 'more'),
+      actor: ({ contexts: [context] }) => eventually(async () => (await expireBatch(context, 'nightly')) !== 'more'),
       async other(story) {
         // Its callbacks and child batches go, its members' jobs are left to the user.
         await endLeases(story.testbed, IDS);
@@ -263,7 +263,7 @@ describe('expiry', () => {
       await interleave(testbed, {
         setup: (testbed, held) => failedOnce(testbed, held),
         actor: ({ actors }) => actors.retry(),
-        other: ({ homes: [, home], others }) => (how === 'expires' ? expireAll(home) : others.remove()),
+        other: ({ contexts: [, context], others }) => (how === 'expires' ? expireAll(context) : others.remove()),
         refusals: { actor: [BatchNotFoundError], other: [BatchError] },
         async verdict(story, { actor, other, position }) {
           ends.add(actor.status);
@@ -289,7 +289,7 @@ describe('expiry', () => {
     async (how, { testbed }) => {
       await interleave(testbed, {
         setup: (testbed, held) => failedOnce(testbed, held),
-        actor: ({ homes: [home], actors }) => (how === 'expires' ? expireAll(home) : actors.remove()),
+        actor: ({ contexts: [context], actors }) => (how === 'expires' ? expireAll(context) : actors.remove()),
         other: ({ others }) => others.retry(),
         refusals: { other: [BatchNotFoundError], actor: [BatchError] },
         async verdict(story, { other }) {
@@ -309,7 +309,7 @@ describe('expiry', () => {
     await interleave(testbed, {
       setup: (testbed, held) => failedOnce(testbed, held),
       actor: ({ actorsChild }) => actorsChild.retry(),
-      other: ({ homes: [, home] }) => expireAll(home),
+      other: ({ contexts: [, context] }) => expireAll(context),
       refusals: { actor: [BatchNotFoundError] },
       async verdict(story, { actor, other, position }) {
         if (position !== undefined && position > 2) expect(actor.status).toBe('fulfilled');
@@ -384,13 +384,13 @@ async function failedOnce(testbed: Testbed, held: HeldConnection) {
   return {
     ...(await inBothHands(story, parent)),
     actorsChild,
-    homes: [await homeOf(story.actorsUsers), await homeOf(story.users)] as const,
+    contexts: [await contextOf(story.actorsUsers), await contextOf(story.users)] as const,
   };
 }
 
-async function expireAll(home: Parameters<typeof expireBatch>[0]): Promise<unknown> {
+async function expireAll(context: Parameters<typeof expireBatch>[0]): Promise<unknown> {
   for (;;) {
-    const ended = await expireBatch(home, 'nightly');
+    const ended = await expireBatch(context, 'nightly');
     if (ended !== 'more') return ended;
   }
 }
@@ -460,9 +460,9 @@ describe('when the reply to a command is lost, and it is sent again', () => {
   test('expiry and continued removals take everything', async ({ testbed }) => {
     await withLostReplies(testbed, {
       setup: (testbed, held) => failedOnce(testbed, held),
-      async actor({ homes: [home] }) {
-        expect(await expireBatch(home, 'nightly', { slices: 1 })).toBe('more');
-        await eventually(async () => (await continueRemoval(home, 'nightly', { slices: 1 })) === 'done');
+      async actor({ contexts: [context] }) {
+        expect(await expireBatch(context, 'nightly', { slices: 1 })).toBe('more');
+        await eventually(async () => (await continueRemoval(context, 'nightly', { slices: 1 })) === 'done');
       },
       async verdict({ testbed }) {
         expect((await keysOf(testbed.redis, testbed.prefix)).filter((key) => /:batches:nightly|~/.test(key))).toEqual(

@@ -1,6 +1,6 @@
 import type { Job } from 'bullmq';
 import { UnrecoverableError } from 'bullmq';
-import { homeOf } from '../../src/batch/home.js';
+import { contextOf } from '../../src/batch/batch-context.js';
 import { showRow } from '../../src/record/row.js';
 import { type AnyQueue, describe, eventually, expect, gate, type Testbed, test } from '../support/test.js';
 
@@ -188,7 +188,7 @@ describe('the row of a batch', () => {
 
   test('is not overwritten by a look that was taken earlier', async ({ testbed }) => {
     const users = testbed.queue('users');
-    const { redis } = await homeOf(users as never);
+    const { redis } = await contextOf(users as never);
     const batch = await users.createBatch();
     const key = `${testbed.prefix}:batches:${batch.id}`;
     const look = (progress: string, token = '') =>
@@ -231,7 +231,7 @@ describe('the row of a batch', () => {
     testbed,
   }) => {
     const users = testbed.queue('users');
-    const { redis } = await homeOf(users as never);
+    const { redis } = await contextOf(users as never);
     const batch = await users.createBatch();
     const life = ['created', 'sealed', 'completed'].map((text) => ({ at: 0, text, mayRecur: false }));
     for (let retry = 1; retry <= 400; retry++) {
@@ -248,7 +248,7 @@ describe('the row of a batch', () => {
 
   test('reads a log of any length at its ends only, and makes it shorter', async ({ testbed }) => {
     const users = testbed.queue('users');
-    const { redis } = await homeOf(users as never);
+    const { redis } = await contextOf(users as never);
     const batch = await users.createBatch();
     const lines = Array.from({ length: 5000 }, (_, n) => `2026-01-01T00:00:00.000Z line ${n}`);
     await testbed.redis.rpush(`${testbed.prefix}:batches:${batch.id}:logs`, ...lines);
@@ -271,7 +271,7 @@ describe('the row of a batch', () => {
 
   test('has lines of bounded length', async ({ testbed }) => {
     const users = testbed.queue('users');
-    const { redis } = await homeOf(users as never);
+    const { redis } = await contextOf(users as never);
     const batch = await users.createBatch();
     const log = [{ at: 0, text: `cancelled: ${'x'.repeat(1_000_000)}`, mayRecur: false }];
     await showRow(redis, batch.id, { token: '', progress: {}, log });
@@ -313,6 +313,20 @@ describe('a batch job that somebody has changed by hand', () => {
     expect(listed?.description).toBe('Import');
     await batch.remove();
     expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
+  });
+
+  test('has the callbacks that it was created with, also when its data names others', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const batch = await users.createBatch({ on: { success: { name: 'publish' } } });
+    await batch.add('row', {});
+    const job = await batchesOf(testbed).getJob(batch.id);
+    await job?.updateData({ ...job.data, on: { success: [{ queue: 'users', name: 'another' }] } });
+    testbed.batchWorker();
+    const ran: string[] = [];
+    testbed.worker('users', async ({ name }) => void ran.push(name));
+    await batch.seal();
+    expect(await batch.waitUntilFinished()).toMatchObject({ state: 'succeeded', total: 1 });
+    expect(ran).toEqual(['row', 'publish']);
   });
 
   test('is listed as what it is, also when its data has kept the id', async ({ testbed }) => {

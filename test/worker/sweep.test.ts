@@ -1,4 +1,4 @@
-import { homeOf } from '../../src/batch/home.js';
+import { contextOf } from '../../src/batch/batch-context.js';
 import type { CallbackBatch } from '../../src/index.js';
 import { takeLease } from '../../src/record/lease.js';
 import { batchesNeeding, callbacksDone, needMaintenance } from '../../src/record/needs.js';
@@ -146,7 +146,7 @@ describe('death', () => {
 describe('what a batch needs', () => {
   async function needing(testbed: Testbed) {
     const users = testbed.queue('users');
-    const { redis } = await homeOf(users);
+    const { redis } = await contextOf(users);
     const { id } = await users.createBatch({ on: { death: { name: 'death' } } });
     const key = `${testbed.prefix}:batches:${id}`;
     const life = { id, nonce: String(await testbed.redis.hget(key, 'b:nonce')) };

@@ -20,7 +20,7 @@ interface BatchView extends BatchDetails {
 export function batchPage(paths: Paths, details: BatchView): Page {
   const { status, ancestors, samples, tree, explanation, mayAct, message } = details;
   const title = titleOf(status);
-  const hasJobsBelow = tree !== undefined && tree.children.length > 0;
+  const jobs = tree !== undefined && tree.children.length > 0 ? tree.jobs : undefined;
   const content = html`
 ${breadcrumb(paths, ancestors)}
 ${message !== undefined && html`<p class="message" role="status">${message}</p>`}
@@ -29,7 +29,7 @@ ${message !== undefined && html`<p class="message" role="status">${message}</p>`
 <a href="${paths.batchJson(status.id)}">as JSON</a> ${tagLinks(paths, status.tags)}</p>
 ${metadataOf(status)}
 ${reasons(status)}
-${progressCard({ status, samples, hasJobsBelow, now: Date.now() })}
+${progressCard({ status, samples, jobs, now: Date.now() })}
 ${stagesView(paths, status)}
 ${explanation !== 'finished' && explained(paths, explanation, status)}
 ${tree !== undefined && failedBelow(paths, details, tree)}

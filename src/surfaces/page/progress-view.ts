@@ -1,8 +1,8 @@
-import type { BatchStatus } from '../../index.js';
+import type { BatchStatus, TreeJobs } from '../../index.js';
 import { type Chart, chartOf } from './chart.js';
 import { type Html, html } from './html.js';
 import { averagePace, latePace, type Pace, type Sample } from './pace.js';
-import { bar, isUnfinished, PARTS, time } from './parts.js';
+import { bar, isUnfinished, PARTS, settledOf, time } from './parts.js';
 import { ago, duration, number, plural, rate, timeLeft } from './text.js';
 
 /** What the card shows. The server renders it, and the script of the page renders it again when numbers move. */
@@ -11,29 +11,30 @@ export interface Progress {
   /** How the batch, or the jobs below it, came here. */
   readonly samples: readonly Sample[];
   /**
-   * Whether the samples count the jobs of child batches: a child counts as one member of its parent, and only when it
-   * ends, which says nothing about the pace.
+   * Of a batch with child batches: all jobs below it, which the samples count too. A child counts as one member of its
+   * parent, and only when it ends, which says nothing about how far the work is.
    */
-  readonly hasJobsBelow: boolean;
+  readonly jobs: TreeJobs | undefined;
   readonly now: number;
 }
 
 /** How far a batch is, how fast it goes, and since when. */
-export function progressCard({ status, samples, hasJobsBelow, now }: Progress): Html {
+export function progressCard({ status, samples, jobs, now }: Progress): Html {
   const { createdAt, sealedAt, completedAt, finishedAt, state } = status;
   const isSettled = completedAt !== undefined && status.pending === 0;
   const pace = isUnfinished(state) ? latePace(samples, createdAt) : averagePace(samples, createdAt);
   return html`<section aria-labelledby="h-progress" class="card" data-progress data-now="${now}" data-state="${state}"
 data-samples="${JSON.stringify(samples.map(({ at, ...counts }) => [at, ...Object.values(counts)]))}"${
-    hasJobsBelow && html` data-jobs-below`
+    jobs !== undefined && html` data-jobs="${JSON.stringify(jobs)}"`
   }>
-<h2 id="h-progress"><span class="unseen">Progress: </span>${status.progress} %</h2>
-${bar(status, 'Progress')}
-${legend(status)}
-${chartView(chartOf(samples), hasJobsBelow, now)}
+<h2 id="h-progress"><span class="unseen">Progress: </span>${(jobs ?? status).progress} %</h2>
+${bar(jobs ?? status, 'Progress')}
+${legend(jobs ?? status, jobs === undefined ? 'member' : 'job')}
+${chartView(chartOf(samples), jobs !== undefined, now)}
 <dl>
-${fact('Throughput', throughput(samples, pace, hasJobsBelow))}
+${fact('Throughput', throughput(samples, pace, jobs !== undefined))}
 ${state === 'running' && fact('Time left', left(samples, pace))}
+${jobs !== undefined && fact('Members', settledOf(status))}
 ${fact('Created', time(createdAt, now))}
 ${fact('Sealed', sealedAt === undefined ? 'not yet' : time(sealedAt, now))}
 ${isSettled && fact('Members settled', time(completedAt, now))}
@@ -46,11 +47,11 @@ ${fact(isUnfinished(state) ? 'Took so far' : 'Took', duration((finishedAt ?? now
 const fact = (name: string, value: Html | string): Html =>
   html`<div data-key="${name}"><dt>${name}</dt><dd>${value}</dd></div>`;
 
-function legend(status: BatchStatus): Html {
-  const { total } = status;
+function legend(counts: TreeJobs, what: 'member' | 'job'): Html {
+  const { total } = counts;
   return html`<ul class="legend">${PARTS.map(
-    (part) => html`<li class="${part}${status[part] === 0 && ' none'}"><b>${number(status[part])}</b> ${part}</li>`,
-  )}<li class="total"><b>${number(total)}</b> ${total === 1 ? 'member' : 'members'} in all</li></ul>`;
+    (part) => html`<li class="${part}${counts[part] === 0 && ' none'}"><b>${number(counts[part])}</b> ${part}</li>`,
+  )}<li class="total"><b>${number(total)}</b> ${what}${total !== 1 && 's'} in all</li></ul>`;
 }
 
 function throughput(samples: readonly Sample[], { perSecond, overMs }: Pace, hasJobsBelow: boolean): string {

@@ -1,5 +1,5 @@
+import type { BatchContext } from '../../batch/batch-context.js';
 import { type CancelState, cancelSlice, type DroppedState, removeDroppedSlice } from '../../batch/cancel.js';
-import type { Home } from '../../batch/home.js';
 import { batchesNeeding } from '../../record/needs.js';
 import { Round } from './round.js';
 import type { Service } from './service.js';
@@ -14,7 +14,7 @@ const SLICES_PER_TURN = 20;
  * attempt, a later round takes it. Each batch has its turn in each round; a batch that only waits for running members
  * costs one command.
  */
-export function cancels(home: Home, intervalMs: number): Service {
+export function cancels(context: BatchContext, intervalMs: number): Service {
   const states = new Map<string, CancelState>();
   return new Round({
     name: 'cancels',
@@ -22,15 +22,15 @@ export function cancels(home: Home, intervalMs: number): Service {
     intervalMs,
     pace: { share: 0.5 },
     atOnce: 4,
-    page: (cursor) => batchesNeeding(home.redis, 'cancel', { cursor, count: BATCHES_PER_PAGE }),
+    page: (cursor) => batchesNeeding(context.redis, 'cancel', { cursor, count: BATCHES_PER_PAGE }),
     async attend(batchId) {
       let state: CancelState | 'done' | undefined = states.get(batchId);
       for (let slices = SLICES_PER_TURN; slices > 0 && state !== 'done'; slices--) {
-        state = await cancelSlice(home, batchId, state);
+        state = await cancelSlice(context, batchId, state);
       }
       if (state === undefined || state === 'done') {
         states.delete(batchId);
-        await removeDropped(home);
+        await removeDropped(context);
       } else {
         states.set(batchId, state);
       }
@@ -43,9 +43,9 @@ export function cancels(home: Home, intervalMs: number): Service {
  * Takes jobs that were just dropped out of the lists of their queues. What is left after a turn is taken by the service
  * for dropped jobs.
  */
-async function removeDropped(home: Home): Promise<void> {
+async function removeDropped(context: BatchContext): Promise<void> {
   let state: DroppedState | 'done' | undefined;
   for (let slices = SLICES_PER_TURN; slices > 0 && state !== 'done'; slices--) {
-    state = await removeDroppedSlice(home, state);
+    state = await removeDroppedSlice(context, state);
   }
 }

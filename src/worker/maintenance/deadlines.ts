@@ -1,5 +1,5 @@
+import type { BatchContext } from '../../batch/batch-context.js';
 import { markIfPending } from '../../batch/cancel.js';
-import type { Home } from '../../batch/home.js';
 import { readDefinition } from '../../record/change-definition.js';
 import { batchesNeeding } from '../../record/needs.js';
 import { Round } from './round.js';
@@ -8,19 +8,19 @@ import type { Service } from './service.js';
 const BATCHES_PER_PAGE = 200;
 
 /** Cancels the batches whose deadline has passed; their members are then taken out as those of any cancelled batch. */
-export function deadlines(home: Home, intervalMs: number): Service {
+export function deadlines(context: BatchContext, intervalMs: number): Service {
   return new Round({
     name: 'deadlines',
     index: 'deadlines',
     intervalMs,
     pace: { share: 0.2 },
     atOnce: 10,
-    page: (cursor) => batchesNeeding(home.redis, 'deadline', { cursor, count: BATCHES_PER_PAGE }),
+    page: (cursor) => batchesNeeding(context.redis, 'deadline', { cursor, count: BATCHES_PER_PAGE }),
     async attend(batchId) {
-      const definition = await readDefinition(home.redis, batchId);
+      const definition = await readDefinition(context.redis, batchId);
       if (definition?.deadline !== undefined) {
         const by = new Date(definition.deadline).toISOString();
-        await markIfPending(home, batchId, `deadline: it was to finish by ${by}`, definition.nonce);
+        await markIfPending(context, batchId, `deadline: it was to finish by ${by}`, definition.nonce);
       }
     },
   });

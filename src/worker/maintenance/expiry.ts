@@ -1,4 +1,4 @@
-import type { Home } from '../../batch/home.js';
+import type { BatchContext } from '../../batch/batch-context.js';
 import { expireBatch } from '../../batch/remove.js';
 import { expiredBatches } from '../../record/expiry.js';
 import { Round } from './round.js';
@@ -10,7 +10,7 @@ const BATCHES_PER_PAGE = 100;
  * Removes finished batches whose time to be kept has passed. Ranks shift while batches are removed; what is passed over
  * is found in the next round.
  */
-export function expiry(home: Home, intervalMs: number): Service {
+export function expiry(context: BatchContext, intervalMs: number): Service {
   return new Round({
     name: 'expiry',
     intervalMs,
@@ -18,12 +18,12 @@ export function expiry(home: Home, intervalMs: number): Service {
     atOnce: 2,
     async page(cursor) {
       const from = Number(cursor);
-      const due = await expiredBatches(home.redis, from, from + BATCHES_PER_PAGE - 1);
+      const due = await expiredBatches(context.redis, from, from + BATCHES_PER_PAGE - 1);
       return due === undefined ? { cursor: '0', due: [] } : { cursor: String(from + BATCHES_PER_PAGE), due };
     },
     async attend(batchId) {
       // The script that marks a batch for removal decides again whether it goes: it may be running again by now.
-      await expireBatch(home, batchId);
+      await expireBatch(context, batchId);
     },
   });
 }

@@ -1,4 +1,4 @@
-import type { Home } from '../../batch/home.js';
+import type { BatchContext } from '../../batch/batch-context.js';
 import { revive } from '../../batch/retry.js';
 import { isToBeRevived } from '../../model/rules.js';
 import { failedBatches as failedBatchesPage } from '../../record/failed-batches.js';
@@ -9,7 +9,7 @@ import type { Service, Turn } from './service.js';
 const BATCHES_PER_PAGE = 500;
 
 /** Lets failed batches run again that would not fail now, because their members were retried by hand. */
-export function failedBatches(home: Home, intervalMs: number): Service {
+export function failedBatches(context: BatchContext, intervalMs: number): Service {
   let round = 0;
   return new Round({
     name: 'failed batches',
@@ -19,14 +19,14 @@ export function failedBatches(home: Home, intervalMs: number): Service {
     async page(cursor) {
       const from = Number(cursor);
       round += from === 0 ? 1 : 0;
-      const { listed, due, broken } = await failedBatchesPage(home.redis, {
+      const { listed, due, broken } = await failedBatchesPage(context.redis, {
         from,
         to: from + BATCHES_PER_PAGE - 1,
         round,
       });
       return { cursor: listed === 0 ? '0' : String(from + BATCHES_PER_PAGE), due, broken };
     },
-    attend: (batchId, turn) => judge(home, batchId, turn),
+    attend: (batchId, turn) => judge(context, batchId, turn),
   });
 }
 
@@ -34,15 +34,15 @@ export function failedBatches(home: Home, intervalMs: number): Service {
  * Lets a failed batch run again if it would not fail now. Its parent then waits for it once more, and may have to run
  * again too.
  */
-export async function judge(home: Home, batchId: string, turn: Turn): Promise<void> {
+export async function judge(context: BatchContext, batchId: string, turn: Turn): Promise<void> {
   const seen = new Set<string>();
   for (let id: string | undefined = batchId; id !== undefined && !seen.has(id) && !turn.isOver; ) {
     seen.add(id);
-    const snapshot = await readSnapshot(home.redis, id);
+    const snapshot = await readSnapshot(context.redis, id);
     if (snapshot === undefined || !isToBeRevived(snapshot)) {
       return;
     }
-    await revive(home, id);
+    await revive(context, id);
     turn.repaired({ batchId: id, missing: 0, settled: 0, woken: true });
     id = snapshot.definition.parentId;
   }

@@ -1,6 +1,6 @@
+import type { BatchContext } from '../../batch/batch-context.js';
 import { markIfPending } from '../../batch/cancel.js';
 import { announceDeath } from '../../batch/death.js';
-import type { Home } from '../../batch/home.js';
 import { isToBeCancelled, policyReason } from '../../model/rules.js';
 import { firstFailures as firstFailuresPage } from '../../record/first-failures.js';
 import { readSnapshot } from '../../record/snapshot.js';
@@ -18,7 +18,7 @@ const SLICE_EVERY_MS = 25;
  * Announces first failures, and cancels batches whose failure policy asks for it, while other members run. Each sweep
  * goes through all batches that wait for either, so a page reads little of each batch.
  */
-export function firstFailures(home: Home, intervalMs: number): Service {
+export function firstFailures(context: BatchContext, intervalMs: number): Service {
   let round = 0;
   return new Round({
     name: 'first failures',
@@ -28,21 +28,21 @@ export function firstFailures(home: Home, intervalMs: number): Service {
     atOnce: 10,
     async page(cursor) {
       round += cursor === '0' ? 1 : 0;
-      return firstFailuresPage(home.redis, { cursor, count: BATCHES_PER_PAGE, round });
+      return firstFailuresPage(context.redis, { cursor, count: BATCHES_PER_PAGE, round });
     },
-    attend: (batchId) => attend(home, batchId),
+    attend: (batchId) => attend(context, batchId),
   });
 }
 
-async function attend(home: Home, batchId: string): Promise<void> {
-  const snapshot = await readSnapshot(home.redis, batchId);
+async function attend(context: BatchContext, batchId: string): Promise<void> {
+  const snapshot = await readSnapshot(context.redis, batchId);
   if (snapshot === undefined || snapshot.ended !== undefined) {
     return;
   }
   if ((snapshot.deaths > 0 || snapshot.isToBeSorted) && snapshot.diedAt === undefined) {
-    await announceDeath(home, batchId);
+    await announceDeath(context, batchId);
   }
   if (isToBeCancelled(snapshot)) {
-    await markIfPending(home, batchId, policyReason(snapshot), snapshot.definition.nonce);
+    await markIfPending(context, batchId, policyReason(snapshot), snapshot.definition.nonce);
   }
 }

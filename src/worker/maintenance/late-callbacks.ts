@@ -1,8 +1,9 @@
+import type { BatchContext } from '../../batch/batch-context.js';
 import { enqueueCallbacks } from '../../batch/enqueue.js';
-import type { Home } from '../../batch/home.js';
 import { dueOf } from '../../model/rules.js';
+import { settleSnapshot } from '../../record/decide.js';
 import { batchesNeeding, callbacksDone } from '../../record/needs.js';
-import { readSnapshot, settleSnapshot } from '../../record/snapshot.js';
+import { readSnapshot } from '../../record/snapshot.js';
 import { Round } from './round.js';
 import type { Service, Turn } from './service.js';
 
@@ -13,27 +14,27 @@ const BATCHES_PER_PAGE = 100;
  * those of `death` and `attempted`, which happen while members run. While such a callback runs, the batch does not wake
  * when its last member settles either; this service then finds that `complete` is due.
  */
-export function lateCallbacks(home: Home, intervalMs: number): Service {
+export function lateCallbacks(context: BatchContext, intervalMs: number): Service {
   return new Round({
     name: 'late callbacks',
     index: 'callbacks',
     intervalMs,
     pace: { share: 0.5 },
     atOnce: 10,
-    page: (cursor) => batchesNeeding(home.redis, 'callbacks', { cursor, count: BATCHES_PER_PAGE }),
-    attend: (batchId, turn) => attend(home, batchId, turn),
+    page: (cursor) => batchesNeeding(context.redis, 'callbacks', { cursor, count: BATCHES_PER_PAGE }),
+    attend: (batchId, turn) => attend(context, batchId, turn),
   });
 }
 
-async function attend(home: Home, batchId: string, { who }: Turn): Promise<void> {
-  const before = await readSnapshot(home.redis, batchId);
-  const snapshot = before?.ended === undefined ? await settleSnapshot(home.redis, batchId) : before;
+async function attend(context: BatchContext, batchId: string, { who }: Turn): Promise<void> {
+  const before = await readSnapshot(context.redis, batchId);
+  const snapshot = before?.ended === undefined ? await settleSnapshot(context.redis, batchId) : before;
   if (snapshot === undefined) {
     return;
   }
   const due = dueOf(snapshot);
-  await enqueueCallbacks(home, snapshot, due);
+  await enqueueCallbacks(context, snapshot, due);
   const isRunning = due.length > 0 || snapshot.callbacks.some(({ state }) => state === 'enqueued');
   const isOver = snapshot.ended !== undefined || snapshot.completedAt !== undefined;
-  await callbacksDone(home.redis, snapshot.definition, { who, isRunning: isRunning && !isOver });
+  await callbacksDone(context.redis, snapshot.definition, { who, isRunning: isRunning && !isOver });
 }

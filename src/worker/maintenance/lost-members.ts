@@ -1,4 +1,4 @@
-import type { Home } from '../../batch/home.js';
+import type { BatchContext } from '../../batch/batch-context.js';
 import { refreshRow } from '../../batch/row.js';
 import { repairFlowSlice, repairSlice } from '../../record/repair.js';
 import { type FailuresTask, failuresTask, recheckFailures } from './recheck.js';
@@ -28,7 +28,7 @@ type Task =
 /** What was found in the batch itself, without a look at its members. */
 export interface Found {
   readonly isClosed: boolean;
-  /** Whether the number of its dependencies has changed since the last look. */
+  /** Whether it was closed, or the number of its dependencies has changed, since the last look. */
   readonly hasMoved: boolean;
   /** Whether any of its members or callbacks has failed. */
   readonly hasFailures: boolean;
@@ -43,13 +43,13 @@ export class LostMembers implements Service {
   /** 0: a round starts whenever a batch is in line. */
   readonly intervalMs = 0;
   readonly pace = { share: 0.1 };
-  readonly #home: Home;
+  readonly #context: BatchContext;
   readonly #missingAfterMs: number;
   readonly #turns = new Turns<Task>();
   readonly #rows = new Turns<{ readonly batchId: string }>();
 
-  constructor(home: Home, missingAfterMs: number) {
-    this.#home = home;
+  constructor(context: BatchContext, missingAfterMs: number) {
+    this.#context = context;
     this.#missingAfterMs = missingAfterMs;
   }
 
@@ -88,7 +88,7 @@ export class LostMembers implements Service {
   }
 
   async #refreshRow(batchId: string): Promise<void> {
-    const parentId = await refreshRow(this.#home, batchId);
+    const parentId = await refreshRow(this.#context, batchId);
     if (parentId !== undefined) {
       this.#addOnce(this.#rows, [{ batchId: parentId }]);
     }
@@ -107,7 +107,7 @@ export class LostMembers implements Service {
 
   async #checkDependencies(task: Task & { check: 'dependencies' }, turn: Turn): Promise<void> {
     const { batchId } = task;
-    const { cursor, missing, settled, woken, flows } = await repairSlice(this.#home.redis, batchId, {
+    const { cursor, missing, settled, woken, flows } = await repairSlice(this.#context.redis, batchId, {
       cursor: task.cursor,
       count: MEMBERS_PER_SLICE,
       graceMs: this.#missingAfterMs,
@@ -126,7 +126,7 @@ export class LostMembers implements Service {
   /** Mends a flow in which a job below the root has vanished. */
   async #checkFlow(task: Task & { check: 'flow' }, turn: Turn): Promise<void> {
     const { batchId, key, seen } = task;
-    const { cursor, mended, flows } = await repairFlowSlice(this.#home.redis, key, {
+    const { cursor, mended, flows } = await repairFlowSlice(this.#context.redis, key, {
       cursor: task.cursor,
       count: MEMBERS_PER_SLICE,
     });
@@ -143,7 +143,7 @@ export class LostMembers implements Service {
   }
 
   async #checkFailures(task: Task & { check: 'failures' }, turn: Turn): Promise<void> {
-    const next = await recheckFailures(this.#home, task, turn);
+    const next = await recheckFailures(this.#context, task, turn);
     if (next !== undefined) {
       this.#turns.add({ ...next, check: 'failures' });
     }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Home } from '../../batch/home.js';
+import type { BatchContext } from '../../batch/batch-context.js';
 import { resignLease, takeLease } from '../../record/lease.js';
 import type { NeedIndex } from '../../record/needs.js';
 import { Poller } from './poller.js';
@@ -28,7 +28,7 @@ interface Schedule {
  * the turns.
  */
 export class Maintainer {
-  readonly #home: Home;
+  readonly #context: BatchContext;
   readonly #who = randomUUID();
   readonly #poller: Poller;
   readonly #intervalMs: number;
@@ -39,13 +39,13 @@ export class Maintainer {
   #leadsUntil = Number.NEGATIVE_INFINITY;
 
   constructor(
-    home: Home,
+    context: BatchContext,
     options: MaintenanceOptions,
     { onRepair, onError }: { onRepair: (repair: BatchRepair) => void; onError: (error: unknown) => void },
   ) {
-    this.#home = home;
+    this.#context = context;
     this.#onRepair = onRepair;
-    this.#schedules = servicesOf(home, options).map((service) => ({ service, dueAt: 0, round: undefined }));
+    this.#schedules = servicesOf(context, options).map((service) => ({ service, dueAt: 0, round: undefined }));
     this.#intervalMs = Math.min(options.sweepIntervalMs, options.reconcileIntervalMs, LONGEST_INTERVAL_MS);
     this.#leaseMs = Math.max(LEASE_INTERVALS * this.#intervalMs, SHORTEST_LEASE_MS);
     this.#poller = new Poller(this.#intervalMs, () => this.#turn(), onError);
@@ -59,7 +59,7 @@ export class Maintainer {
   async close(): Promise<void> {
     await this.#poller.close();
     await Promise.all(this.#schedules.map(({ round }) => round));
-    await resignLease(this.#home.redis, this.#who).catch(() => {});
+    await resignLease(this.#context.redis, this.#who).catch(() => {});
   }
 
   get #isLeading(): boolean {
@@ -68,7 +68,7 @@ export class Maintainer {
 
   async #turn(): Promise<void> {
     const askedAt = performance.now();
-    const { leads, needed } = await takeLease(this.#home.redis, this.#who, this.#leaseMs);
+    const { leads, needed } = await takeLease(this.#context.redis, this.#who, this.#leaseMs);
     if (!leads) {
       this.#leadsUntil = Number.NEGATIVE_INFINITY;
       return;

@@ -1,4 +1,4 @@
-import type { Home } from '../../batch/home.js';
+import type { BatchContext } from '../../batch/batch-context.js';
 import { stagesOf } from '../../batch/stages.js';
 import { stageId } from '../../model/workflow.js';
 import { readDefinition } from '../../record/change-definition.js';
@@ -13,26 +13,26 @@ const BATCHES_PER_PAGE = 100;
  * Skips stages that come after one that is gone. A stage is released by the one before it; when that was removed by
  * hand, nobody else would end the waiting.
  */
-export function orphanedStages(home: Home, intervalMs: number): Service {
+export function orphanedStages(context: BatchContext, intervalMs: number): Service {
   return new Round({
     name: 'orphaned stages',
     index: 'stages',
     intervalMs,
     pace: { share: 0.1 },
     atOnce: 4,
-    page: (cursor) => batchesNeeding(home.redis, 'stages', { cursor, count: BATCHES_PER_PAGE }),
-    attend: (runId, turn) => attend(home, runId, turn),
+    page: (cursor) => batchesNeeding(context.redis, 'stages', { cursor, count: BATCHES_PER_PAGE }),
+    attend: (runId, turn) => attend(context, runId, turn),
   });
 }
 
-async function attend(home: Home, runId: string, turn: Turn): Promise<void> {
-  const definition = await readDefinition(home.redis, runId);
-  const stages = (definition && (await stagesOf(home, definition))) ?? [];
+async function attend(context: BatchContext, runId: string, turn: Turn): Promise<void> {
+  const definition = await readDefinition(context.redis, runId);
+  const stages = (definition && (await stagesOf(context, definition))) ?? [];
   const there = new Set(stages.map(({ name }) => name));
   for (const { id, state, after } of stages) {
     const mayBeOrphan = state === 'waiting' && after.some((name) => !there.has(name));
     const before = after.map((name) => stageId(runId, name));
-    if (mayBeOrphan && (await skipOrphan(home.redis, { id, runId, after: before }))) {
+    if (mayBeOrphan && (await skipOrphan(context.redis, { id, runId, after: before }))) {
       turn.repaired({ batchId: id, missing: 0, settled: 0, woken: true });
     }
   }

@@ -1,4 +1,4 @@
-import type { Home } from '../../batch/home.js';
+import type { BatchContext } from '../../batch/batch-context.js';
 import { recheckSlice } from '../../record/repair.js';
 import type { Turn } from './service.js';
 
@@ -22,9 +22,13 @@ export const failuresTask = (batchId: string): FailuresTask => ({ batchId, curso
  * Corrects the record of failed members that were retried outside of their batch. Returns the next slice, or undefined
  * after the last one.
  */
-export async function recheckFailures(home: Home, task: FailuresTask, turn: Turn): Promise<FailuresTask | undefined> {
+export async function recheckFailures(
+  context: BatchContext,
+  task: FailuresTask,
+  turn: Turn,
+): Promise<FailuresTask | undefined> {
   const { batchId, count } = task;
-  const { cursor, moved, bytes } = await recheckSlice(home.redis, batchId, { cursor: task.cursor, count });
+  const { cursor, moved, bytes } = await recheckSlice(context.redis, batchId, { cursor: task.cursor, count });
   if (moved > 0) {
     turn.repaired({ batchId, missing: 0, settled: moved, woken: false });
   }

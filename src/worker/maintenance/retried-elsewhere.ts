@@ -1,4 +1,4 @@
-import type { Home } from '../../batch/home.js';
+import type { BatchContext } from '../../batch/batch-context.js';
 import { judge } from './failed-batches.js';
 import { type FailuresTask, failuresTask, recheckFailures } from './recheck.js';
 import type { Service, Turn } from './service.js';
@@ -15,12 +15,12 @@ export class RetriedElsewhere implements Service {
   readonly name = 'retried elsewhere';
   readonly pace = { share: 0.05 };
   readonly intervalMs: number;
-  readonly #home: Home;
+  readonly #context: BatchContext;
   readonly #turns = new Turns<FailuresTask>();
   #rank = 0;
 
-  constructor(home: Home, intervalMs: number) {
-    this.#home = home;
+  constructor(context: BatchContext, intervalMs: number) {
+    this.#context = context;
     this.intervalMs = intervalMs;
   }
 
@@ -39,7 +39,7 @@ export class RetriedElsewhere implements Service {
 
   /** Puts the next page of failed batches in line; returns false after the last page. */
   async #nextPage(): Promise<boolean> {
-    const ids = await this.#home.batches.getRanges(['failed'], this.#rank, this.#rank + BATCHES_PER_PAGE - 1);
+    const ids = await this.#context.batches.getRanges(['failed'], this.#rank, this.#rank + BATCHES_PER_PAGE - 1);
     for (const batchId of ids) {
       this.#turns.add(failuresTask(batchId));
     }
@@ -48,9 +48,9 @@ export class RetriedElsewhere implements Service {
   }
 
   async #step(task: FailuresTask, turn: Turn): Promise<void> {
-    const next = await recheckFailures(this.#home, task, turn);
+    const next = await recheckFailures(this.#context, task, turn);
     if (next === undefined) {
-      await judge(this.#home, task.batchId, turn);
+      await judge(this.#context, task.batchId, turn);
     } else {
       this.#turns.add(next);
     }

@@ -1,4 +1,4 @@
-import type { Home } from '../../batch/home.js';
+import type { BatchContext } from '../../batch/batch-context.js';
 import { attempted } from './attempted.js';
 import { cancels } from './cancels.js';
 import { deadlines } from './deadlines.js';
@@ -25,24 +25,24 @@ export interface MaintenanceOptions {
 
 /** Returns the services of maintenance, the most urgent first. */
 export function servicesOf(
-  home: Home,
+  context: BatchContext,
   { sweepIntervalMs, reconcileIntervalMs, missingAfterMs }: MaintenanceOptions,
 ): Service[] {
-  const lostMembers = new LostMembers(home, missingAfterMs);
-  const retriedElsewhere = new RetriedElsewhere(home, reconcileIntervalMs);
+  const lostMembers = new LostMembers(context, missingAfterMs);
+  const retriedElsewhere = new RetriedElsewhere(context, reconcileIntervalMs);
   return [
-    firstFailures(home, sweepIntervalMs),
-    deadlines(home, sweepIntervalMs),
-    cancels(home, sweepIntervalMs),
-    lateCallbacks(home, sweepIntervalMs),
-    attempted(home, sweepIntervalMs),
-    unfinishedBatches(home, reconcileIntervalMs, lostMembers),
+    firstFailures(context, sweepIntervalMs),
+    deadlines(context, sweepIntervalMs),
+    cancels(context, sweepIntervalMs),
+    lateCallbacks(context, sweepIntervalMs),
+    attempted(context, sweepIntervalMs),
+    unfinishedBatches(context, reconcileIntervalMs, lostMembers),
     lostMembers,
-    failedBatches(home, reconcileIntervalMs),
+    failedBatches(context, reconcileIntervalMs),
     retriedElsewhere,
-    orphanedStages(home, reconcileIntervalMs),
-    expiry(home, reconcileIntervalMs),
-    removals(home, reconcileIntervalMs),
-    dropped(home, reconcileIntervalMs),
+    orphanedStages(context, reconcileIntervalMs),
+    expiry(context, reconcileIntervalMs),
+    removals(context, reconcileIntervalMs),
+    dropped(context, reconcileIntervalMs),
   ];
 }

@@ -1,4 +1,4 @@
-import type { Home } from '../../batch/home.js';
+import type { BatchContext } from '../../batch/batch-context.js';
 import { type UnfinishedBatch, unfinishedBatches as unfinishedBatchesPage } from '../../record/unfinished.js';
 import type { LostMembers } from './lost-members.js';
 import { Round } from './round.js';
@@ -10,10 +10,10 @@ const BATCHES_PER_PAGE = 200;
  * Looks at all unfinished batches, and mends the damage that the batch job itself shows; record/unfinished.ts says
  * which. All of them are handed over to `lostMembers`, because some of their members may be lost.
  */
-export function unfinishedBatches(home: Home, intervalMs: number, lostMembers: LostMembers): Service {
-  /** The number of dependencies of each batch, in the last round and in this one. */
+export function unfinishedBatches(context: BatchContext, intervalMs: number, lostMembers: LostMembers): Service {
+  /** How each batch stood in the last round and in this one: its number of dependencies, and whether it was closed. */
   let round = 0;
-  let [before, now] = [new Map<string, number>(), new Map<string, number>()];
+  let [before, now] = [new Map<string, string>(), new Map<string, string>()];
   return new Round<UnfinishedBatch>({
     name: 'unfinished batches',
     intervalMs,
@@ -25,7 +25,7 @@ export function unfinishedBatches(home: Home, intervalMs: number, lostMembers: L
         round += 1;
       }
       const from = Number(cursor);
-      const { listed, batches, broken } = await unfinishedBatchesPage(home.redis, {
+      const { listed, batches, broken } = await unfinishedBatchesPage(context.redis, {
         from,
         to: from + BATCHES_PER_PAGE - 1,
         round,
@@ -36,8 +36,9 @@ export function unfinishedBatches(home: Home, intervalMs: number, lostMembers: L
       if (woken) {
         turn.repaired({ batchId, missing: 0, settled: 0, woken });
       }
-      now.set(batchId, outstanding);
-      lostMembers.add(batchId, { isClosed, hasMoved: before.get(batchId) !== outstanding, hasFailures });
+      const standing = `${outstanding} ${isClosed}`;
+      now.set(batchId, standing);
+      lostMembers.add(batchId, { isClosed, hasMoved: before.get(batchId) !== standing, hasFailures });
     },
     reset() {
       now.clear();

@@ -223,7 +223,8 @@ describe('one batch', () => {
     await child.addBulk(Array.from({ length: 7 }, () => ({ name: 'user', data: {} })));
     await batch.add('close', {});
     const { text } = await visit('/batches/acme');
-    expect(text).toContain('aria-valuetext="0 %, 0 of 2 settled"');
+    expect(text).toContain('aria-valuetext="0 %, 0 of 8 settled"');
+    expect(text).toMatch(/<dt>Members<\/dt><dd>0 of 2 settled/);
     expect(text).toContain('0 of 8 jobs settled');
     expect(text).toContain('href="/batches/berlin"');
     expect(text).toContain('0 of 7 jobs');

@@ -1,4 +1,4 @@
-import { homeOf } from '../../../src/batch/home.js';
+import { contextOf } from '../../../src/batch/batch-context.js';
 import { firstFailures } from '../../../src/record/first-failures.js';
 import { describe, eventually, expect, type Testbed, test } from '../../support/test.js';
 
@@ -35,7 +35,7 @@ describe('a first failure', () => {
   });
 
   test('is asked for in many batches together: only those with one are looked at', async ({ testbed }) => {
-    const { redis } = await homeOf(testbed.queue('users'));
+    const { redis } = await contextOf(testbed.queue('users'));
     const ids = await watch(testbed, 2000);
     const batchKey = (id?: string) => `${testbed.prefix}:batches:${id}`;
     for (const id of ids.slice(0, 1000)) await testbed.redis.hset(batchKey(id), 'timestamp', 1, 'b:needs', 'death');

@@ -1,6 +1,6 @@
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
-import { homeOf } from '../../../src/batch/home.js';
+import { contextOf } from '../../../src/batch/batch-context.js';
 import { BatchWorker, withBatches } from '../../../src/index.js';
 import { resignLease, takeLease } from '../../../src/record/lease.js';
 import { startPrivateRedis } from '../../support/private-redis.js';
@@ -11,7 +11,7 @@ const AN_HOUR = 3_600_000;
 describe('the lead', () => {
   test('is one process’s until it resigns, and says which batches are in need', async ({ testbed }) => {
     const users = testbed.queue('users');
-    const { redis } = await homeOf(users);
+    const { redis } = await contextOf(users);
     expect(await takeLease(redis, 'one', 60_000)).toEqual({ leads: true, needed: new Set() });
     await users.createBatch({ on: { death: { name: 'death' } } });
     expect(await takeLease(redis, 'one', 60_000)).toEqual({ leads: true, needed: new Set(['failures']) });

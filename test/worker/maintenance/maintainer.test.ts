@@ -1,4 +1,4 @@
-import { homeOf } from '../../../src/batch/home.js';
+import { contextOf } from '../../../src/batch/batch-context.js';
 import { Maintainer } from '../../../src/worker/maintenance/maintainer.js';
 import type { HeldConnection } from '../../support/held-connection.js';
 import { describe, eventually, expect, type Testbed, test } from '../../support/test.js';
@@ -35,9 +35,9 @@ describe('a leader that has lost its lease', () => {
     const users = testbed.queue('users');
     const announced = () => users.getWaitingCount();
     const held = await testbed.heldConnection();
-    const home = await homeOf(testbed.queue('users', { connection: held.connection, skipMetasUpdate: true }));
+    const context = await contextOf(testbed.queue('users', { connection: held.connection, skipMetasUpdate: true }));
     const intervals = { sweepIntervalMs: 20, reconcileIntervalMs: AN_HOUR, missingAfterMs: AN_HOUR };
-    const leader = testbed.use(new Maintainer(home, intervals, { onRepair: () => {}, onError: () => {} }));
+    const leader = testbed.use(new Maintainer(context, intervals, { onRepair: () => {}, onError: () => {} }));
     await held.idle();
     held.countFrom();
 

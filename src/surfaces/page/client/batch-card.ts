@@ -1,4 +1,4 @@
-import type { BatchState, BatchStatus } from '../../../index.js';
+import type { BatchState, BatchStatus, TreeJobs } from '../../../index.js';
 import { type Sample, withSample } from '../pace.js';
 import { badge, isUnfinished, settledOf } from '../parts.js';
 import { progressCard } from '../progress-view.js';
@@ -47,7 +47,7 @@ export class BatchCard {
 
   show(status: BatchStatus): void {
     this.#latest = status;
-    if (!this.#hasJobsBelow) {
+    if (this.#jobs === undefined) {
       const { succeeded, failed, pending } = status;
       this.#samples = withSample(this.#samples, { at: this.#now, settled: succeeded + failed, failed, pending });
     }
@@ -59,9 +59,10 @@ export class BatchCard {
     return Date.now() - this.#skew;
   }
 
-  /** Their numbers come with the page only. */
-  get #hasJobsBelow(): boolean {
-    return this.#element?.hasAttribute('data-jobs-below') === true;
+  /** All jobs below a batch with child batches: their numbers come with the page only. */
+  get #jobs(): TreeJobs | undefined {
+    const { jobs } = this.#element?.dataset ?? {};
+    return jobs === undefined ? undefined : JSON.parse(jobs);
   }
 
   #render(): void {
@@ -69,27 +70,29 @@ export class BatchCard {
     if (status === undefined || element === null) {
       return;
     }
-    const [now, hasJobsBelow] = [this.#now, this.#hasJobsBelow];
-    render(element, progressCard({ status, samples: this.#samples, hasJobsBelow, now }));
+    const [now, jobs] = [this.#now, this.#jobs];
+    render(element, progressCard({ status, samples: this.#samples, jobs, now }));
     const state = main.querySelector('.facts [data-badge]');
     if (state !== null) {
       render(state, badge(status.state));
     }
     if (!this.isFinished) {
-      document.title = `${status.progress} % · ${document.title.replace(/^\d+ % · /, '')}`;
+      document.title = `${(jobs ?? status).progress} % · ${document.title.replace(/^\d+ % · /, '')}`;
     }
   }
 
   /** Each new state, and the progress now and then. */
   #sayAloud(status: BatchStatus): void {
-    const { state, progress } = status;
+    const { state } = status;
+    const numbers = this.#jobs ?? status;
+    const { progress } = numbers;
     const [said, at] = [this.#said, Date.now()];
     const hasMoved = said !== undefined && progress !== said.progress && at - said.at > SAY_MS;
     if (said === undefined || state !== said.state || hasMoved) {
       this.#said = { at, state, progress };
     }
     if (said !== undefined && (state !== said.state || hasMoved)) {
-      sayAloud(`${state}, ${progress} %, ${settledOf(status)}`);
+      sayAloud(`${state}, ${progress} %, ${settledOf(numbers)}`);
     }
   }
 }

@@ -20,14 +20,21 @@ export interface MemberQueue {
   addBulk(jobs: readonly { name: string; data: unknown; opts: JobsOptions }[]): Promise<Job[]>;
 }
 
-/** Where batches live: one Redis and prefix, with the queue of the batch jobs. */
-export interface Home {
+/** Where batches are kept: one Redis and prefix, with the queue of the batch jobs. */
+export interface BatchContext {
   readonly redis: BatchRedis;
   readonly batches: Queue;
   /** The telemetry that the queue or the BatchWorker was given. */
   readonly telemetry: Telemetry | undefined;
   /** Returns the queue of this name in this Redis and prefix. */
   queueNamed(name: string): MemberQueue;
+}
+
+/** A BatchContext as it is seen through one queue: members and callbacks that name no queue go to that one. */
+export interface QueueContext extends BatchContext {
+  readonly own: MemberQueue;
+  /** The callbacks that BatchWorkers run, if the queue was given them. */
+  readonly callbackNames?: readonly string[] | undefined;
 }
 
 /** The queues that were wrapped, each with the name of the queue that holds its batches. */
@@ -50,10 +57,10 @@ export function keepBatchesIn(queue: QueueLike, batchesQueue: string): void {
 const wrapped = new Map<string, readonly WeakRef<QueueLike>[]>();
 
 /**
- * Finds the queue of this name that was wrapped in this process for the batches of this home. Of several the one with
- * the same address counts. The connection itself is not asked: it may be down, and nothing is added through it.
+ * Finds the queue of this name that was wrapped in this process for the batches of this context. Of several the one
+ * with the same address counts. The connection itself is not asked: it may be down, and nothing is added through it.
  */
-export function wrappedQueue(name: string, { redis, batches }: Home): MemberQueue | undefined {
+export function wrappedQueue(name: string, { redis, batches }: BatchContext): MemberQueue | undefined {
   const candidates = (wrapped.get(name) ?? []).flatMap((ref) => {
     const queue = ref.deref();
     const isOfPlace =
@@ -68,12 +75,12 @@ export function wrappedQueue(name: string, { redis, batches }: Home): MemberQueu
 }
 
 /** Refuses a queue that was wrapped to have its own batches elsewhere. */
-export function checkSameBatches(what: string, { queue, name }: MemberQueue, home: Home): void {
+export function checkSameBatches(what: string, { queue, name }: MemberQueue, context: BatchContext): void {
   const other = batchesQueueOf(queue);
-  if (other !== undefined && other !== home.redis.batchesQueue) {
+  if (other !== undefined && other !== context.redis.batchesQueue) {
     throw new BatchOptionsError(
       `${what}: queue '${name}' was wrapped with the batchesQueue '${other}', and the batch is kept in the queue ` +
-        `'${home.redis.batchesQueue}'. Give withBatches() the same batchesQueue for both.`,
+        `'${context.redis.batchesQueue}'. Give withBatches() the same batchesQueue for both.`,
     );
   }
 }
@@ -115,20 +122,21 @@ export function checkNotBatches(name: string, batchesQueue: string): void {
 }
 
 /** Finds the queue that a member or callback names, and refuses one that shares no Redis and prefix with the batch. */
-export function findQueue(what: string, wanted: unknown, home: Home, own: MemberQueue): MemberQueue {
+export function findQueue(what: string, wanted: unknown, context: QueueContext): MemberQueue {
+  const { own } = context;
   if (wanted === undefined || wanted === own.name || wanted === own.queue) {
-    checkNotBatches(own.name, home.batches.name);
+    checkNotBatches(own.name, context.batches.name);
     return own;
   }
   if (typeof wanted === 'string') {
     checkName(what, wanted);
-    checkNotBatches(wanted, home.batches.name);
-    return home.queueNamed(wanted);
+    checkNotBatches(wanted, context.batches.name);
+    return context.queueNamed(wanted);
   }
   if (!isQueue(wanted)) {
     throw new BatchOptionsError(`${what} must be the name of a queue or a BullMQ Queue.`);
   }
-  checkNotBatches(wanted.name, home.batches.name);
+  checkNotBatches(wanted.name, context.batches.name);
   const queue = memberQueueOf(wanted);
   if (queue.prefix !== own.prefix) {
     throw new BatchOptionsError(
@@ -136,7 +144,7 @@ export function findQueue(what: string, wanted: unknown, home: Home, own: Member
         `members and its callbacks share one prefix.`,
     );
   }
-  checkSameBatches(what, queue, home);
+  checkSameBatches(what, queue, context);
   return queue;
 }
 
@@ -152,48 +160,48 @@ export function isQueue(value: unknown): value is QueueLike {
   );
 }
 
-const homes = new WeakMap<object, Home[]>();
+const contexts = new WeakMap<object, BatchContext[]>();
 
 /**
- * Returns the home of a queue's batches; queues that share a client share it.
+ * Returns the context of a queue's batches; queues that share a client share it.
  *
  * @param batchesQueue the queue that holds the batches. Default: as the queue was wrapped.
  */
-export async function homeOf(
+export async function contextOf(
   queue: QueueLike,
   batchesQueue: string = batchesQueueOf(queue) ?? DEFAULT_BATCHES_QUEUE,
-): Promise<Home> {
+): Promise<BatchContext> {
   const { prefix = DEFAULT_PREFIX, telemetry } = queue.opts;
-  return homeOn(await rawClientOf(queue), { prefix, batchesQueue }, telemetry as Telemetry | undefined);
+  return contextOn(await rawClientOf(queue), { prefix, batchesQueue }, telemetry as Telemetry | undefined);
 }
 
-export function homeOn(client: object, place: BatchesPlace, telemetry: Telemetry | undefined): Home {
+export function contextOn(client: object, place: BatchesPlace, telemetry: Telemetry | undefined): BatchContext {
   const { prefix, batchesQueue } = place;
-  const known = homes.get(client) ?? [];
+  const known = contexts.get(client) ?? [];
   const found = known.find(
     ({ redis, telemetry: own }) => redis.prefix === prefix && redis.batchesQueue === batchesQueue && own === telemetry,
   );
   if (found !== undefined) {
     return found;
   }
-  const home = createHome(client, batchesQueue, { prefix, ...(telemetry === undefined ? {} : { telemetry }) });
-  homes.set(client, [...known, home]);
-  return home;
+  const context = createContext(client, batchesQueue, { prefix, ...(telemetry === undefined ? {} : { telemetry }) });
+  contexts.set(client, [...known, context]);
+  return context;
 }
 
-interface Borrowed {
+interface SharedOptions {
   readonly prefix: string;
   readonly telemetry?: Telemetry;
 }
 
-function createHome(client: object, batchesQueue: string, options: Borrowed): Home {
+function createContext(client: object, batchesQueue: string, options: SharedOptions): BatchContext {
   const queues = new Map<string, MemberQueue>();
   return {
     redis: new BatchRedis(scriptClientOf(client), options.prefix, batchesQueue),
-    batches: borrowQueue(batchesQueue, client, options),
+    batches: queueOnClient(batchesQueue, client, options),
     telemetry: options.telemetry,
     queueNamed(name) {
-      const queue = queues.get(name) ?? memberQueueOf(borrowQueue(name, client, options) as unknown as QueueLike);
+      const queue = queues.get(name) ?? memberQueueOf(queueOnClient(name, client, options) as unknown as QueueLike);
       queues.set(name, queue);
       return queue;
     },
@@ -204,7 +212,7 @@ function createHome(client: object, batchesQueue: string, options: Borrowed): Ho
  * Makes a queue on a connection whose owner closes it. It does not write the queue's meta key, which would overwrite
  * the stream length that the user's own queue has set.
  */
-function borrowQueue(name: string, client: object, options: Borrowed): Queue {
+function queueOnClient(name: string, client: object, options: SharedOptions): Queue {
   const queue = new Queue(name, { connection: client, ...options, skipMetasUpdate: true } as ConstructorParameters<
     typeof Queue
   >[1]);

@@ -1,0 +1,229 @@
+import type { Snapshot } from '../model/snapshot.js';
+import type { NewJob } from './adding-lua.js';
+import type { BatchRedis } from './batch-redis.js';
+import { LUA_ENQUEUE } from './enqueue-callbacks.js';
+import { batchesKey, FIELD } from './keys.js';
+import { LUA_IS_CLOSED, LUA_NOW, LUA_OWN_REASON, named, script } from './script.js';
+import { SEARCHED_AT_ONCE, searchForStrangers } from './search-strangers.js';
+import { LUA_READ_BATCH, parseSnapshot, REASON_LENGTH, readSnapshot, snapshotKeys } from './snapshot.js';
+import { sortCancelled } from './sort-cancelled.js';
+import { LUA_REPORT, parseStartable, type StartableStage } from './stages.js';
+import { LUA_IS_STRANGER } from './strangers.js';
+
+/**
+ * The decide step. It reads the batch; when every member is settled, it makes `complete` due, once, and freezes its
+ * counts: a process that takes over after a crash gives the callbacks the same numbers. The holder of the batch job's
+ * lock calls it with its token, any other process without one. The holder also abandons an open batch whose producer
+ * has given no sign of life for too long.
+ *
+ * A batch in which everything went well is moved on in this script, which saves round trips: of a stage without
+ * callbacks, which is to succeed at once, the stages after it are told; and the callbacks that are due first then are
+ * enqueued, if the caller has prepared them.
+ *
+ * Before the members of a batch are judged, the settled ones are searched for strangers, each of which would hide a
+ * missing member: in this script if they are few, otherwise by searchForStrangers(), which this script then asks for.
+ *
+ * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
+ * ARGV, if nothing is prepared: batch id, lock token or '', key prefix of all queues, key prefix of the batches queue.
+ * ARGV with callbacks: these, see encodeRequest(); the request is { id, token, prefix, batchesKey, definition (the SHA-1
+ * of that from which they were prepared), mark (in their data, where the number of members is to be) }.
+ * Returns nil without a batch, 'lock lost', 'waiting' for a holder of a batch with anything outstanding, also when
+ * that are the callbacks that were enqueued now, 'no batch' for a job that is none, 'search' or, for the failures of a cancelled batch, 'sort' (nothing was decided), or what answer()
+ * says, with openFor (ms), with anyFailure (why a member failed) when all are settled, and with startable, see
+ * reportOutcome, of a stage whose success was reported.
+ */
+const luaDecide = (enqueuePrepared: string) => `
+if token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= token then
+  return redis.call('EXISTS', KEYS[1]) == 1 and 'lock lost' or nil
+end
+if token ~= '' and redis.call('SCARD', KEYS[2]) > 0 then
+  return 'waiting'
+end
+local batch = readBatch(KEYS, id)
+if not batch then
+  local isRemoved = redis.call('HEXISTS', KEYS[1], '${FIELD.removal}') == 1
+  return redis.call('EXISTS', KEYS[1]) == 1 and not isRemoved and 'no batch' or nil
+end
+local openTimeout = tonumber(redis.call('HGET', KEYS[1], '${FIELD.openTimeout}'))
+batch.openFor = tostring(openTimeout)
+if token ~= '' and not batch.sealedAt and not batch.abandonedAt and not batch.cancelledAt then
+  local since = redis.call('HGET', KEYS[1], '${FIELD.registeredAt}')
+  if not since then
+    -- Nothing was added yet, and the creation was timed by a clock that is not Redis's: start now.
+    since = now()
+    redis.call('HSET', KEYS[1], '${FIELD.registeredAt}', since)
+  end
+  local left = openTimeout - (now() - tonumber(since))
+  batch.openFor = tostring(left)
+  if left <= 0 then
+    batch.abandonedAt = tostring(now())
+    redis.call('HSET', KEYS[1], '${FIELD.abandonedAt}', batch.abandonedAt)
+  end
+end
+if batch.pending == 0 and batch.deferred then
+  return 'sort'
+end
+local isSettled = isClosed(KEYS[1]) and batch.pending == 0
+local settled = batch.succeeded + batch.failed
+if isSettled and redis.call('HGET', KEYS[1], '${FIELD.searchedForStrangers}') ~= tostring(settled) then
+  if redis.call('HLEN', KEYS[3]) + redis.call('HLEN', KEYS[4]) > ${SEARCHED_AT_ONCE} then
+    return 'search'
+  end
+  local found = batch.strangers
+  for _, collection in ipairs({ KEYS[3], KEYS[4] }) do
+    for _, key in ipairs(redis.call('HKEYS', collection)) do
+      if not batch.notMembers[key] and isStranger(key, prefix, batchesKey, id, batch.nonce) then
+        found = found and found .. '\\n' .. key or key
+      end
+    end
+  end
+  if found ~= batch.strangers then
+    redis.call('HSET', KEYS[1], '${FIELD.strangers}', found)
+    local openFor, abandonedAt = batch.openFor, batch.abandonedAt
+    batch = readBatch(KEYS, id)
+    batch.openFor, batch.abandonedAt = openFor, abandonedAt
+  end
+  redis.call('HSET', KEYS[1], '${FIELD.searchedForStrangers}', batch.succeeded + batch.failed)
+end
+if isSettled and not batch.completedAt and not batch.skippedAt then
+  batch.completedAt = tostring(now())
+  batch.completedCounts = cjson.encode(batch.counts)
+  redis.call('HSET', KEYS[1], '${FIELD.completedAt}', batch.completedAt,
+    '${FIELD.completedCounts}', batch.completedCounts)
+end
+if isSettled and batch.failed > 0 then
+  local cursor = '0'
+  repeat
+    local page = redis.call('HSCAN', KEYS[4], cursor, 'COUNT', 1)
+    for i = 1, #page[2], 2 do
+      if not batch.notMembers[page[2][i]] then
+        batch.anyFailure = beginning(ownReason(prefix, page[2][i + 1]), ${REASON_LENGTH})
+        break
+      end
+    end
+    cursor = page[1]
+  until cursor == '0' or batch.anyFailure
+end
+local isFlawless = isSettled and batch.sealedAt and not batch.abandonedAt and not batch.cancelledAt
+  and not batch.skippedAt and not batch.diedAt and #batch.callbacks == 0 and batch.succeeded == batch.total
+local function hasCallbacks()
+  return next(cjson.decode(batch.definition).on) ~= nil
+end
+if token ~= '' and isFlawless and redis.call('HEXISTS', KEYS[1], '${FIELD.when}') == 1 and not hasCallbacks() then
+  ${LUA_REPORT}
+  batch.startable = reportOutcome(batchesKey, KEYS[1], 'succeeded')
+end
+${enqueuePrepared}
+return answer(batch)`;
+
+const LUA_DECIDES = `${LUA_NOW}${LUA_READ_BATCH}${LUA_IS_STRANGER}${LUA_IS_CLOSED}${LUA_OWN_REASON}`;
+
+const DECIDE = script(
+  'decide',
+  6,
+  `${LUA_DECIDES}
+local id, token, prefix, batchesKey = unpack(ARGV)
+${luaDecide('')}`,
+);
+
+const DECIDE_AND_ENQUEUE = script(
+  'decideAndEnqueue',
+  6,
+  `${LUA_DECIDES}${LUA_ENQUEUE}
+local id, token, prefix, batchesKey = request.id, request.token, request.prefix, request.batchesKey
+local function filledIn(text, number)
+  local parts, from = {}, 1
+  local at, to = string.find(text, request.mark, from, true)
+  while at do
+    parts[#parts + 1] = string.sub(text, from, at - 1)
+    from = to + 1
+    at, to = string.find(text, request.mark, from, true)
+  end
+  parts[#parts + 1] = string.sub(text, from)
+  return table.concat(parts, string.format('%d', number))
+end
+${luaDecide(`
+if isFlawless and redis.sha1hex(batch.definition) == request.definition then
+  local wanted = {}
+  for i = 1, jobCount do
+    ARGV[firstJob + 2 * i - 1] = filledIn(jobDataAt(i), batch.total)
+    wanted[i] = i
+  end
+  -- What fails here is tried again, and told, by the caller.
+  if not enqueue(KEYS[1], '', wanted) then
+    return 'waiting'
+  end
+end`)}`,
+);
+
+/** What the decide step has found. */
+export interface Decision {
+  readonly snapshot: Snapshot;
+  /** Of a stage whose success was told to those after it: those that can start now. */
+  readonly startable?: readonly StartableStage[] | undefined;
+}
+
+/** The callbacks that are due first if everything goes well, made before that is known. */
+export interface PreparedCallbacks {
+  readonly jobs: readonly NewJob[];
+  /** The SHA-1 of the definition from which they were made. */
+  readonly definition: string;
+  /** What stands in their data where the number of members is to be. */
+  readonly mark: string;
+}
+
+export async function decide(
+  redis: BatchRedis,
+  batchId: string,
+  token: string,
+  prepared?: PreparedCallbacks,
+): Promise<Decision | 'lock lost' | 'waiting' | 'no batch' | undefined> {
+  let isSorted = false;
+  for (;;) {
+    const reply = await runDecide(redis, batchId, token, prepared);
+    if (reply === 'search') {
+      await searchForStrangers(redis, batchId);
+    } else if (reply === 'sort' && isSorted && token === '') {
+      // With this many dependencies beside members, only the wake of the batch job, with nothing outstanding, can judge
+      // the batch.
+      const snapshot = await readSnapshot(redis, batchId);
+      return snapshot && { snapshot };
+    } else if (reply === 'sort') {
+      await sortCancelled(redis, batchId);
+      isSorted = true;
+    } else if (typeof reply === 'string') {
+      return reply as 'lock lost' | 'waiting' | 'no batch';
+    } else if (reply === null) {
+      return undefined;
+    } else {
+      const found = named(reply);
+      return {
+        snapshot: parseSnapshot(redis, found),
+        startable: found.startable === undefined ? undefined : parseStartable(found.startable),
+      };
+    }
+  }
+}
+
+function runDecide(
+  redis: BatchRedis,
+  id: string,
+  token: string,
+  prepared: PreparedCallbacks | undefined,
+): Promise<unknown> {
+  const keys = snapshotKeys(redis, id);
+  const { prefix } = redis;
+  const queueKey = batchesKey(redis, '');
+  if (prepared === undefined) {
+    return redis.run(DECIDE, [...keys, id, token, prefix, queueKey]);
+  }
+  const { jobs, definition, mark } = prepared;
+  const request = { id, token, prefix, batchesKey: queueKey, definition, mark };
+  return redis.runAdding(DECIDE_AND_ENQUEUE, jobs, keys, request, jobs);
+}
+
+/** Runs the decide step without the lock, for a batch that does not wake because callbacks of it are still running. */
+export async function settleSnapshot(redis: BatchRedis, batchId: string): Promise<Snapshot | undefined> {
+  const decision = await decide(redis, batchId, '');
+  return typeof decision === 'object' ? decision.snapshot : undefined;
+}
