@@ -82,7 +82,7 @@ interface StoryOfOne extends Story {
   readonly batch: AnyBatch;
 }
 
-/** A story with a batch whose members have settled, and with the BatchWorker on the held connection that finishes it. */
+/** A story with a batch whose members have settled, and with the BatchWorker on the held connection to finish it. */
 export async function readyToFinish(
   testbed: Testbed,
   held: HeldConnection,
