@@ -5,7 +5,7 @@ import { bullmqScript } from '../../src/record/bullmq-commands.js';
 import { rawClientOf, type ScriptClient, scriptClientOf } from '../../src/record/client.js';
 import { PROVED } from '../../src/record/proved-scripts.js';
 import { arePlain, pausedListOf, writingFor } from '../../src/record/writing.js';
-import { type AnyQueue, expect, keysOf, type Testbed, test, withTestbed } from '../support/test.js';
+import { type AnyQueue, eventually, expect, keysOf, type Testbed, test, withTestbed } from '../support/test.js';
 
 /*
  * The proof of the fast writer: what it leaves in Redis is compared, key by key and field by field, with what BullMQ's
@@ -125,6 +125,10 @@ describe.each(Object.entries(SITUATIONS))('the fast writer leaves what BullMQ do
   test('with ids of the caller, of which some are members already', async ({ testbed }) => {
     const named = MIXED.map((row, i) => ({ ...row, opts: { ...row.opts, jobId: `row-${i}` } }));
     await prove(testbed, situation, [named.slice(0, 20), named.slice(10, 40), [...named].reverse()]);
+  });
+
+  test('with callbacks', async ({ testbed }) => {
+    expect(await callbacksOf(testbed, '', situation)).toEqual(await callbacksOf(testbed, 'bullmq', situation));
   });
 
   test('with members whose jobs were deleted', async ({ testbed }) => {
@@ -253,6 +257,30 @@ async function outcomeOf(
     }
     delete process.env.BULLMQ_BATCHES_WRITER;
     return { keys: await dump(testbed), ids: await idsOf(testbed) };
+  });
+}
+
+/** What a BatchWorker leaves that has enqueued a callback with each of the options that a callback may have. */
+async function callbacksOf(
+  { connection, redis }: Testbed,
+  writer: '' | 'bullmq',
+  { queue, prepare }: Situation,
+): Promise<Outcome['keys']> {
+  return withTestbed({ connection, redis, prefix: newPrefix() }, async (testbed) => {
+    const users = testbed.queue('users', queue);
+    await users.waitUntilReady();
+    await prepare?.(users, testbed);
+    const options = Object.entries(OPTIONS).filter(([, opts]) => !('removeOnComplete' in opts));
+    const complete = options.map(([name, opts]) => ({ name, opts: { timestamp: AT, ...opts } }));
+    const batch = await users.createBatch({ id: 'import', on: { complete } });
+    await batch.seal();
+    process.env.BULLMQ_BATCHES_WRITER = writer === '' && isVerifying ? 'unproved' : writer;
+    testbed.batchWorker();
+    await eventually(async () => redis.zscore(`${testbed.prefix}:batches:waiting-children`, 'import'));
+    delete process.env.BULLMQ_BATCHES_WRITER;
+    const { 'batches:import:logs': _, ...keys } = await dump(testbed);
+    const nonce = await redis.hget(`${testbed.prefix}:batches:import`, 'b:nonce');
+    return JSON.parse(JSON.stringify(keys).replaceAll(String(nonce), 'nonce'));
   });
 }
 
