@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** Tests that say nothing about BullMQ, that run programs with the installed BullMQ, or need what only BullMQ 6 has. */
 const ONCE = [
@@ -28,6 +29,41 @@ const ONCE = [
   'test/surfaces/page/pace.test.ts',
 ];
 
+/** What each project needs for itself. The global setup is not part of it: it runs once for all of them. */
+const shared = {
+  testTimeout: 30_000,
+  hookTimeout: 30_000,
+  // Importing BullMQ, ioredis and the source for every file anew took half of the CPU time; no test changes a module.
+  isolate: false,
+};
+
+/** Files that take long, the longest first: begun last, one of them would keep one processor busy alone. */
+const LONG = [
+  'test/examples/import.test.ts',
+  'test/worker/crash.test.ts',
+  'test/interleavings/maintenance.test.ts',
+  'test/browser/watching.test.ts',
+  'test/browser/seeing.test.ts',
+  'test/workflow/crash.test.ts',
+  'test/surfaces/cli/commands.test.ts',
+  'test/interleavings/remove.test.ts',
+];
+
+/** Starts long files first, and one project after the other: a process is used again within a project only. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files);
+    const projects = [...new Set(sorted.map(({ project }) => project))];
+    const rank = ({ moduleId }: TestSpecification) => {
+      const place = LONG.findIndex((file) => moduleId.endsWith(file));
+      return place === -1 ? LONG.length : place;
+    };
+    return projects.flatMap((own) =>
+      sorted.filter(({ project }) => project === own).toSorted((one, other) => rank(one) - rank(other)),
+    );
+  }
+}
+
 /** The folder of a version of BullMQ that the fast writer is to be proved for, by `npm run verify-bullmq`. */
 const { VERIFY_BULLMQ } = process.env;
 
@@ -36,28 +72,30 @@ const verify =
     ? []
     : [
         {
-          extends: true as const,
           resolve: { alias: [{ find: /^bullmq$/, replacement: VERIFY_BULLMQ }] },
-          test: { name: 'verify', include: ['test/record/fast-writer.test.ts'] },
+          test: { ...shared, name: 'verify', include: ['test/record/fast-writer.test.ts'] },
         },
       ];
 
 export default defineConfig({
   test: {
     globalSetup: 'test/support/global-setup.ts',
-    testTimeout: 30_000,
-    // Most tests wait for Redis and for other processes: on two processors, too, two files at a time.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
-    hookTimeout: 30_000,
+    // Most tests wait for Redis and for other processes now and then: one file more than there are processors.
+    maxWorkers: availableParallelism() + 1,
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
-        extends: true,
-        test: { name: 'bullmq 6', include: ['test/**/*.test.ts'], env: { BULLMQ: 'bullmq' } },
+        test: { ...shared, name: 'bullmq 6', include: ['test/**/*.test.ts'], env: { BULLMQ: 'bullmq' } },
       },
       {
-        extends: true,
         resolve: { alias: [{ find: /^bullmq$/, replacement: 'bullmq5' }] },
-        test: { name: 'bullmq 5', include: ['test/**/*.test.ts'], exclude: ONCE, env: { BULLMQ: 'bullmq5' } },
+        test: {
+          ...shared,
+          name: 'bullmq 5',
+          include: ['test/**/*.test.ts'],
+          exclude: ONCE,
+          env: { BULLMQ: 'bullmq5' },
+        },
       },
       ...verify,
     ],

@@ -244,7 +244,9 @@ export function checkJson(path: string, value: unknown, seen: ReadonlySet<unknow
   }
 }
 
-/** Refuses options that are a Date, or the like: BullMQ does not send options as JSON, and Redis could not read them. */
+/**
+ * Refuses options that are a Date, or the like: BullMQ does not send options as JSON, and Redis could not read them.
+ */
 export function checkPlainOptions(path: string, value: object): void {
   for (const [key, item] of Object.entries(value)) {
     if (typeof item === 'object' && item !== null) {

@@ -1,7 +1,7 @@
 import { contextOf } from '../src/batch/batch-context.js';
 import { BatchError, BatchNotFoundError, BatchOptionsError, BatchWorker, withBatches } from '../src/index.js';
 import { claimQueue } from '../src/record/claim-queue.js';
-import { jobKeys } from './conformance/script.js';
+import { jobKeys } from './support/job-keys.js';
 import { type AnyQueue, describe, eventually, expect, keysOf, type Testbed, test } from './support/test.js';
 
 /** What an application gives its batches that has a queue `batches` of its own. */
@@ -32,8 +32,14 @@ async function contentOf(testbed: Testbed, queue: string): Promise<Record<string
   return Object.fromEntries(dumps);
 }
 
-const FOREIGN =
-  /^The queue 'batches' holds jobs that are no batches, e\.g\. 'order-7' \(close\): it belongs to your application\. Give batches a queue of another name: withBatches\(queue, \{ batchesQueue: '…' \}\) and new BatchWorker\(\{ connection, batchesQueue: '…' \}\)/;
+const FOREIGN = new RegExp(
+  [
+    "^The queue 'batches' holds jobs that are no batches, e\\.g\\. 'order-7' \\(close\\):",
+    'it belongs to your application\\.',
+    "Give batches a queue of another name: withBatches\\(queue, \\{ batchesQueue: '…' \\}\\)",
+    "and new BatchWorker\\(\\{ connection, batchesQueue: '…' \\}\\)",
+  ].join(' '),
+);
 
 describe("an application's own queue `batches`", () => {
   test('is not touched while batches run in another one', async ({ testbed }) => {

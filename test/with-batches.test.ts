@@ -169,7 +169,7 @@ describe('createBatch', () => {
     expect(await parent.status()).toMatchObject({ total: 1, pending: 1 });
   });
 
-  test('of one id with a parent and without at the same time is one batch, and of the parent only if it says so', async ({
+  test('of one id with and without a parent at the same time is one batch, of the parent only if it says so', async ({
     testbed,
   }) => {
     const [one, other] = [testbed.queue('users'), testbed.queue('users')];

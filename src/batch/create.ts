@@ -77,9 +77,9 @@ export interface ParentBatch {
 /** Options of `createBatch()` and `addBatch()`; all are optional. */
 export interface BatchOptions<Names extends string = string> {
   /**
-   * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. ':', '~' and the end of a line
-   * become '%3A', '%7E' and '%0A', here and in `getBatch(id)`. Not an integer, and no word under which BullMQ keeps something of a queue, e.g.
-   * 'meta' or 'failed' (docs/guarantees.md). Default: a generated one.
+   * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. ':', '~' and the end of a
+   * line become '%3A', '%7E' and '%0A', here and in `getBatch(id)`. Not an integer, and no word under which BullMQ
+   * keeps something of a queue, e.g. 'meta' or 'failed' (docs/guarantees.md). Default: a generated one.
    */
   readonly id?: string;
   /**

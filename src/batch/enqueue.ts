@@ -63,9 +63,9 @@ export async function enqueueCallbacks(
 }
 
 /**
- * Makes the callbacks that are due first if everything in a batch has gone well, from its job alone: the decide step can
- * then enqueue them at once. It compares the definition, because people can edit the data of the job, and later `on()`
- * changes both. With telemetry nothing is prepared: the spans belong to callbacks that are enqueued.
+ * Makes the callbacks that are due first if everything in a batch has gone well, from its job alone: the decide step
+ * can then enqueue them at once. It compares the definition, because people can edit the data of the job, and later
+ * `on()` changes both. With telemetry nothing is prepared: the spans belong to callbacks that are enqueued.
  *
  * @returns undefined when no callback is due then, or the data of the job is not that of a batch.
  */

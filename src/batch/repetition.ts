@@ -56,8 +56,8 @@ export class Repetition {
 
 /**
  * Returns the number of the step that a job is in: how often it was started, without the starts that ended in a failure
- * or a stall. A retry that resets the attempts keeps the stack traces, of which each failure has one unless their number
- * is limited.
+ * or a stall. A retry that resets the attempts keeps the stack traces, of which each failure has one unless their
+ * number is limited.
  */
 function stepOf(job: JobLike, failures: number): number | undefined {
   const { attemptsStarted, attemptsMade, stalledCounter, stacktrace } = job;

@@ -26,8 +26,8 @@ import { recallOutcome } from './take-back.js';
  *
  * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
  * ARGV, if nothing is prepared: batch id, lock token or '', key prefix of all queues, key prefix of the batches queue.
- * ARGV with callbacks: these, see encodeRequest(); the request is { id, token, prefix, batchesKey, definition (the SHA-1
- * of that from which they were prepared), mark (in their data, where the number of members is to be) }.
+ * ARGV with callbacks: these, see encodeRequest(); the request is { id, token, prefix, batchesKey, definition (the
+ * SHA-1 of that from which they were prepared), mark (in their data, where the number of members is to be) }.
  * Returns nil without a batch, 'lock lost', 'waiting' for a holder of a batch with anything outstanding, also when that
  * are the callbacks that were enqueued now, 'no batch' for a job that is none, 'search' or, for the failures of a
  * cancelled batch, 'sort' or, for a stage that had ended and runs again, 'recall' (nothing was decided), or what

@@ -10,11 +10,11 @@ import { LUA_IS_JUDGED, whileJudged } from './while-judged.js';
  * one step, so that a killed producer never leaves a sealed batch that nothing wakes. Sealing again changes nothing,
  * except that it does so with a batch job that a BatchWorker has put back to 'delayed' meanwhile. A batch that was
  * abandoned, and that a BatchWorker is just judging, would fail although it was sealed: it is sealed when the
- * BatchWorker has let go of it. Without a nonce the script only wakes a batch job that was put back to 'delayed', if the
- * batch was sealed, abandoned or cancelled.
+ * BatchWorker has let go of it. Without a nonce the script only wakes a batch job that was put back to 'delayed', if
+ * the batch was sealed, abandoned or cancelled.
  *
- * KEYS: batch job, its dependencies. ARGV: batch id, key prefix of the batches queue, nonce or '', '1' not to wait for a
- * BatchWorker.
+ * KEYS: batch job, its dependencies. ARGV: batch id, key prefix of the batches queue, nonce or '', '1' not to wait for
+ * a BatchWorker.
  * Returns 0 without this life of the batch, 3 while it is judged as abandoned, 2 for one that has failed before it was
  * sealed, which only an abandoned one does, otherwise 1.
  */

@@ -16,8 +16,8 @@ export interface SettledMember {
  *
  * KEYS: dependencies, processed or failed. ARGV: cursor, about how many, about how many bytes, key prefix of all
  *       queues, or '' for members that succeeded.
- * Returns cursor; members (key, value, …), where the value of one that is outstanding is ''; server, which tells one run
- * of a Redis server from another, or ''.
+ * Returns cursor; members (key, value, …), where the value of one that is outstanding is ''; server, which tells one
+ * run of a Redis server from another, or ''.
  */
 const SETTLED = script(
   'settled',

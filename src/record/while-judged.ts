@@ -1,7 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { FIELD } from './keys.js';
 
-/** How often, every so many ms, a producer asks again while a BatchWorker is judging the batch that it had abandoned. */
+/**
+ * How often, every so many ms, a producer asks again while a BatchWorker is judging the batch that it had abandoned.
+ */
 const TRIES = 600;
 const CHECK_MS = 50;
 

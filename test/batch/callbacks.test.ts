@@ -44,7 +44,7 @@ const due = (event: 'complete' | 'success'): CallbackSnapshot => ({
   failedReason: undefined,
 });
 
-test('complete is told the counts of the moment at which it became due, whoever enqueues it and whatever has been retried since', () => {
+test('complete is told the counts of when it became due, whoever enqueues it and whatever was retried since', () => {
   expect(callbackJob('b', snapshot, due('complete')).data).toEqual({
     org: 7,
     batch: { id: 'b', event: 'complete', total: 3, pending: 0, succeeded: 1, failed: 1, cancelled: 0, missing: 1 },

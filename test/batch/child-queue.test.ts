@@ -2,7 +2,7 @@ import { BatchOptionsError } from '../../src/index.js';
 import { describe, expect, test } from '../support/test.js';
 
 describe('a child batch with members of another queue', () => {
-  test('is created with batch.createBatch({ queue }), by queue or by name, and with queue.createBatch({ parent })', async ({
+  test('is created by batch.createBatch({ queue }), a queue or a name, and queue.createBatch({ parent })', async ({
     testbed,
   }) => {
     const organizations = testbed.queue('organizations', { defaultJobOptions: { attempts: 2 } });

@@ -21,7 +21,7 @@ describe('addBatch({ id, ifExists }) of a batch that exists', () => {
     expect(await first.status()).toMatchObject({ total: 3 });
   });
 
-  test("'replace' removes it with its members' jobs, whether or not it has finished, and its callbacks do not run", async ({
+  test("'replace' removes it and its members' jobs, finished or not, and its callbacks do not run", async ({
     testbed,
   }) => {
     const users = testbed.queue('users');

@@ -211,7 +211,7 @@ test('a batch that is retried does not expire, and is not removed without force,
   await expect(retrying).rejects.toThrow(BatchNotFoundError);
 });
 
-test('20,000 members are gone when remove({ members: true }) resolves, beside BatchWorkers that look for removals', async ({
+test('20,000 members are gone when remove({ members: true }) resolves, beside BatchWorkers that remove', async ({
   testbed,
 }) => {
   const users = testbed.queue('users');

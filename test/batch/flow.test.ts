@@ -66,7 +66,7 @@ describe('batch.addFlow()', () => {
     expect(ran.slice(2)).toEqual(['middle', 'root', 'done']);
   });
 
-  test("a root without children is a job like any other; the batch's jobOptions are defaults for the root alone", async ({
+  test('a root without children is a job like any other; jobOptions of the batch are for the root alone', async ({
     testbed,
   }) => {
     const { users, mail } = setUp(testbed);

@@ -4,7 +4,8 @@ import { removeDropped } from '../../src/batch/cancel.js';
 import { continueRemoval } from '../../src/batch/remove.js';
 import { beginRemoval } from '../../src/record/removal.js';
 import { heldBatchWorker } from '../support/interleave.js';
-import { type AnyJob, describe, eventually, expect, gate, keysOf, type Testbed, test } from '../support/test.js';
+import { jobKeys } from '../support/job-keys.js';
+import { type AnyJob, describe, eventually, expect, gate, type Testbed, test } from '../support/test.js';
 
 const AN_HOUR = 3_600_000;
 const later = (name: string, opts = {}) => ({ name, data: {}, opts: { delay: AN_HOUR, ...opts } });
@@ -30,9 +31,7 @@ function setUp(testbed: Testbed, options = {}) {
 
 /** The keys of jobs and batches, without what the queues keep for themselves. */
 async function keysLeft(testbed: Testbed): Promise<string[]> {
-  const own =
-    /:(meta|events|id|marker|pc|wait|paused|active|delayed|prioritized|completed|failed|waiting-children|stalled|stalled-check|reconciler:.*)$/;
-  return (await keysOf(testbed.redis, testbed.prefix)).filter((key) => !own.test(key)).sort();
+  return (await jobKeys(testbed, '', ['paused', 'stalled', 'reconciler:.*'])).sort();
 }
 
 const flow = (children: FlowJob[]): FlowJob => ({
@@ -244,7 +243,7 @@ describe('remove({ force: true }) of what waits in a long list', () => {
     expect(ran).toEqual([]);
   });
 
-  test('goes on in the next turn of maintenance where the last one has stopped, and leaves the list to another service', async ({
+  test('goes on in the next turn where the last one has stopped, and leaves the list to another service', async ({
     testbed,
   }) => {
     const { users } = setUp(testbed);

@@ -1,13 +1,6 @@
 import { BatchError, BatchNotFoundError } from '../../src/index.js';
-import { eventually, expect, gate, keysOf, type Testbed, test } from '../support/test.js';
-
-/** Keys of batches and jobs; not the queues' own. */
-async function jobKeys(testbed: Testbed, queue: string): Promise<string[]> {
-  const keys = await keysOf(testbed.redis, testbed.prefix);
-  const own =
-    /:(meta|events|id|marker|completed|failed|delayed|wait|active|stalled-check|waiting-children|reconciler:(leader|sweeper)|pc)$/;
-  return keys.filter((key) => key.startsWith(`${testbed.prefix}:${queue}:`) && !own.test(key));
-}
+import { jobKeys } from '../support/job-keys.js';
+import { eventually, expect, gate, type Testbed, test } from '../support/test.js';
 
 async function family(testbed: Testbed, keep?: { age?: number; count?: number }) {
   const users = testbed.queue('users');
@@ -38,7 +31,7 @@ test.for([false, true])(
     await expect(parent.status()).rejects.toThrow(BatchNotFoundError);
     await expect(child.status()).rejects.toThrow(BatchNotFoundError);
     await expect(parent.remove()).rejects.toThrow(BatchNotFoundError);
-    expect(await jobKeys(testbed, 'batches')).toEqual([]);
+    expect(await jobKeys(testbed, 'batches:')).toEqual([]);
     expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
     expect(await users.getJobCountByTypes('completed', 'failed')).toBe(members ? 0 : 1201);
   },
@@ -54,7 +47,7 @@ test('remove() refuses a batch that has not finished, and unknown options', asyn
   expect(await batch.status()).toMatchObject({ state: 'open' });
 });
 
-test('remove() refuses a batch that had failed when a member of it is retried by hand, until it has finished again', async ({
+test('remove() refuses a failed batch of which a member is retried by hand, until it has finished again', async ({
   testbed,
 }) => {
   const users = testbed.queue('users');
@@ -91,7 +84,7 @@ test('a batch of many thousand members is removed', async ({ testbed }) => {
     await testbed.redis.hset(`${key}:${which}`, ...members.flat());
   }
   await batch.remove();
-  expect(await jobKeys(testbed, 'batches')).toEqual([]);
+  expect(await jobKeys(testbed, 'batches:')).toEqual([]);
 });
 
 test('a batch expires, with its children and callbacks, and a child not before its parent', async ({ testbed }) => {
@@ -115,7 +108,7 @@ test('a batch expires, with its children and callbacks, and a child not before i
       (error: unknown) => error instanceof BatchNotFoundError,
     ),
   );
-  await eventually(async () => (await jobKeys(testbed, 'batches')).length === 0);
+  await eventually(async () => (await jobKeys(testbed, 'batches:')).length === 0);
   expect(await users.getJobCountByTypes('completed', 'failed'), 'the members stay').toBe(1201);
 });
 
@@ -168,7 +161,7 @@ test.for([[5], [null], [{ keep: 5 }]])(
     await eventually(async () => (await users.getBatchCounts()).succeeded === 1);
     await first.close();
     testbed.batchWorker({ reconcileInterval: 20 });
-    await eventually(async () => !(await jobKeys(testbed, 'batches')).some((key) => key.includes(batch.id)), 5000);
+    await eventually(async () => !(await jobKeys(testbed, 'batches:')).some((key) => key.includes(batch.id)), 5000);
     expect(await foreign.isFailed()).toBe(true);
   },
 );
@@ -195,8 +188,8 @@ test('a removal that was cut short is finished by the reconciler', async ({ test
   await testbed.redis.hset(`${testbed.prefix}:batches:${batch.id}`, 'b:removal', 'killed 0');
   await expect(batch.status()).rejects.toThrow(BatchNotFoundError);
   testbed.batchWorker({ reconcileInterval: 20 });
-  await eventually(async () => (await jobKeys(testbed, 'batches')).length === 0);
-  expect(await jobKeys(testbed, 'users')).toEqual([]);
+  await eventually(async () => (await jobKeys(testbed, 'batches:')).length === 0);
+  expect(await jobKeys(testbed, 'users:')).toEqual([]);
 });
 
 test.for([

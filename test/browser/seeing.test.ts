@@ -8,7 +8,7 @@ import { surveyFile } from '../../examples/import/customers.js';
 import { CustomerImport } from '../../examples/import/import.js';
 import { chromiumPath, test } from '../support/browser.js';
 import { type AnyJob, describe, eventually, expect, gate, type Testbed } from '../support/test.js';
-import { serve } from './serve.js';
+import { onPhone, serve, serveUsers } from './serve.js';
 
 vi.setConfig({ testTimeout: 120_000 });
 
@@ -51,9 +51,7 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     testbed,
     browser: { page, picture, errors },
   }) => {
-    const users = testbed.queue('users');
-    const origin = await serve(testbed, users);
-    testbed.batchWorker();
+    const { users, origin } = await serveUsers(testbed);
     testbed.worker('users', importUser, { concurrency: 50 });
     for (const name of ['october', 'november']) {
       await (await importOf(testbed, name, 50)).waitUntilFinished(60_000);
@@ -71,9 +69,8 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     await page.keyboard.press('Enter');
     await child.first().waitFor();
     await picture('page-list-nested');
-    await page.setViewportSize({ width: 375, height: 900 });
-    await page.emulateMedia({ colorScheme: 'dark' });
-    expect(await page.evaluate<boolean>('document.documentElement.scrollWidth <= window.innerWidth')).toBe(true);
+    const phone = await onPhone(page, 900);
+    expect(await phone.fits()).toBe(true);
     await picture('page-list-nested-phone');
     await child.first().click();
     const above = page.getByRole('navigation', { name: 'Breadcrumb' }).getByRole('link');
@@ -128,9 +125,7 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     testbed,
     browser: { page, picture, errors },
   }) => {
-    const users = testbed.queue('users');
-    const origin = await serve(testbed, users);
-    testbed.batchWorker();
+    const { origin } = await serveUsers(testbed);
     testbed.worker('users', importUser, { concurrency: 50 });
     await (await importOf(testbed, 'november', 100)).waitUntilFinished(60_000);
     await page.goto(`${origin}/batches/november-0`);
@@ -147,14 +142,13 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     await page.getByText('duplicate of row 92').waitFor();
     expect(await page.locator('.failures pre.reason').count()).toBe(10);
     await picture('page-failures-of-reason');
-    await page.setViewportSize({ width: 375, height: 900 });
-    await page.emulateMedia({ colorScheme: 'dark' });
-    expect(await page.evaluate<boolean>('document.documentElement.scrollWidth <= window.innerWidth')).toBe(true);
+    const phone = await onPhone(page, 900);
+    expect(await phone.fits()).toBe(true);
     await picture('page-failures-phone');
     await page.goto(`${origin}/batches/november-0`);
     await page.getByText('10 duplicate of row …').click();
     await page.getByText('duplicate of row 92').waitFor();
-    expect(await page.evaluate<boolean>('document.documentElement.scrollWidth <= window.innerWidth')).toBe(true);
+    expect(await phone.fits()).toBe(true);
     await picture('page-groups-phone');
     expect(errors).toEqual([]);
   });
@@ -163,9 +157,7 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     testbed,
     browser: { page, picture, errors },
   }) => {
-    const users = testbed.queue('users');
-    const origin = await serve(testbed, users);
-    testbed.batchWorker();
+    const { users, origin } = await serveUsers(testbed);
     const steps = Array.from({ length: 5 }, gate);
     testbed.worker(
       'users',
@@ -195,9 +187,8 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     await page.reload();
     expect(await chart.getAttribute('aria-label')).toContain('28 members failed');
     expect(await chart.locator('rect.failed').count()).toBeGreaterThan(0);
-    await page.setViewportSize({ width: 375, height: 900 });
-    await page.emulateMedia({ colorScheme: 'dark' });
-    expect(await page.evaluate<boolean>('document.documentElement.scrollWidth <= window.innerWidth')).toBe(true);
+    const phone = await onPhone(page, 900);
+    expect(await phone.fits()).toBe(true);
     await picture('page-chart-phone');
     await eventually(async () => errors.length === 0);
   });

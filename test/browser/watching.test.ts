@@ -2,7 +2,7 @@ import { UnrecoverableError } from 'bullmq';
 import { vi } from 'vitest';
 import { chromiumPath, test } from '../support/browser.js';
 import { describe, eventually, expect, gate, type Testbed } from '../support/test.js';
-import { serve } from './serve.js';
+import { onPhone, serve, serveUsers } from './serve.js';
 
 vi.setConfig({ testTimeout: 120_000 });
 
@@ -20,9 +20,7 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     testbed,
     browser: { page, picture, elsewhere, errors },
   }) => {
-    const users = testbed.queue('users');
-    const origin = await serve(testbed, users);
-    testbed.batchWorker();
+    const { users, origin } = await serveUsers(testbed);
     const steps = [gate(), gate()];
     testbed.worker('users', async (job) => (job.name === 'import-user' ? steps[job.data.n % 2]?.opened : undefined), {
       concurrency: 100,
@@ -78,9 +76,7 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     testbed,
     browser: { page, picture, errors },
   }) => {
-    const users = testbed.queue('users');
-    const origin = await serve(testbed, users);
-    testbed.batchWorker();
+    const { users, origin } = await serveUsers(testbed);
     let isBroken = true;
     testbed.worker('users', async ({ data, name }) => {
       if (isBroken && name === 'import-user' && data.n % 3 === 0) {
@@ -116,9 +112,7 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
   });
 
   test('Retry all in Bull Board runs a failed batch again', async ({ testbed, browser: { page, picture } }) => {
-    const users = testbed.queue('users');
-    const origin = await serve(testbed, users);
-    testbed.batchWorker();
+    const { users, origin } = await serveUsers(testbed);
     let isBroken = true;
     testbed.worker('users', async () => {
       if (isBroken) {
@@ -155,9 +149,7 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     testbed,
     browser: { page, picture, errors },
   }) => {
-    const users = testbed.queue('users');
-    const origin = await serve(testbed, users);
-    testbed.batchWorker();
+    const { users, origin } = await serveUsers(testbed);
     const before = await slowest(testbed);
     const batch = await users.addBatch(
       { description: 'Mailing', on: { complete: { name: 'summary', queue: 'mail' } } },
@@ -181,9 +173,7 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     testbed,
     browser: { page, picture },
   }) => {
-    const users = testbed.queue('users');
-    const origin = await serve(testbed, users);
-    testbed.batchWorker();
+    const { users, origin } = await serveUsers(testbed);
     const batch = await users.addBatch({ description: 'Mailing' }, rows(50_000));
     await page.goto(`${origin}/queues/queue/batches/${batch.id}`);
     await page.getByText('Mailing').first().waitFor();
@@ -207,9 +197,7 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     testbed,
     browser: { page, picture },
   }) => {
-    const users = testbed.queue('users');
-    const origin = await serve(testbed, users);
-    testbed.batchWorker();
+    const { users, origin } = await serveUsers(testbed);
     testbed.worker('users', async () => {});
     for (const organization of ['Aurora Foods', 'Harbour & Sons', 'Kowalczyk i Wspólnicy']) {
       await (await users.addBatch({ description: `Import of ${organization}` }, rows(5))).waitUntilFinished();
@@ -217,12 +205,10 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     await users.createBatch({
       description: 'A description that is so long that it has to be broken somewhere, x'.repeat(3),
     });
-    const fits = () => page.evaluate<boolean>('document.documentElement.scrollWidth <= window.innerWidth');
     await page.goto(`${origin}/batches`);
     await picture('page-list');
-    await page.setViewportSize({ width: 375, height: 700 });
-    await page.emulateMedia({ colorScheme: 'dark' });
-    expect(await fits()).toBe(true);
+    const phone = await onPhone(page, 700);
+    expect(await phone.fits()).toBe(true);
     await picture('page-list-phone');
     await page.getByRole('searchbox').fill('harbour');
     await page.keyboard.press('Enter');
@@ -230,7 +216,7 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     expect(await page.getByRole('link', { name: 'Import of Aurora Foods' }).count()).toBe(0);
     await page.getByRole('link', { name: 'Import of Harbour & Sons' }).click();
     await page.getByRole('heading', { level: 1, name: 'Import of Harbour & Sons' }).waitFor();
-    expect(await fits()).toBe(true);
+    expect(await phone.fits()).toBe(true);
     await picture('page-batch-phone');
   });
 });

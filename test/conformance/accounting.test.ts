@@ -1,5 +1,6 @@
+import { jobKeys } from '../support/job-keys.js';
 import { eventually, expect, test } from '../support/test.js';
-import { all, fail, gateOf, job, jobKeys, play } from './script.js';
+import { all, fail, gateOf, job, play } from './script.js';
 
 /* What becomes of a member is counted, by BullMQ's own worker; what is no member is left alone. */
 
@@ -72,7 +73,7 @@ test('S16 a job that is added inside of a batch bears its id, and is enqueued li
   }
 });
 
-test("S17 (ours: no hooks) the worker is BullMQ's own, and a member adds members with nothing but a wrapped queue", async ({
+test("S17 (ours: no hooks) the worker is BullMQ's own, and a member adds members with a wrapped queue", async ({
   testbed,
 }) => {
   const producer = testbed.queue('users');

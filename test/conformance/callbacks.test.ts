@@ -33,7 +33,7 @@ test('S25 an event without a callback enqueues nothing', async ({ testbed }) => 
   expect(await users.getJobCountByTypes('waiting', 'active', 'delayed', 'completed', 'failed')).toBe(4);
 });
 
-test('S26 (ours: kept) a batch without callbacks stays readable for as long as it is to be kept, and then goes', async ({
+test('S26 (ours: kept) a batch without callbacks stays readable while it is to be kept, and then goes', async ({
   testbed,
 }) => {
   const { users } = play(testbed, {}, { reconcileInterval: 20 });
@@ -48,7 +48,7 @@ test('S26 (ours: kept) a batch without callbacks stays readable for as long as i
   expect(await kept.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1, succeeded: 1 });
 });
 
-test("S27 a callback gets its own data, the event, the batch's id and its parent's, on the batch's queue or its own", async ({
+test('S27 a callback gets its data, the event, and the ids of batch and parent, on either queue', async ({
   testbed,
 }) => {
   const { users } = play(testbed);

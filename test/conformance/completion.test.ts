@@ -8,7 +8,7 @@ import { fail, gateOf, job, play } from './script.js';
 
 const ON = { complete: { name: 'complete' }, success: { name: 'success' } };
 
-test('S19 (ours: settled) the only outstanding member fails for good: complete fires, and not at an attempt before', async ({
+test('S19 (ours: settled) the only outstanding member fails for good: complete fires, and not before', async ({
   testbed,
 }) => {
   const lastAttempt = gateOf(testbed);

@@ -59,7 +59,7 @@ test('S19 (ours: attempted) attempted does not fire while a member has not run',
   expect(await batch.status()).toMatchObject({ pending: 1, succeeded: 1 });
 });
 
-test('S21 (ours: attempted) when the member that had failed succeeds later, complete and success follow; attempted does not fire again', async ({
+test('S21 (ours: attempted) complete and success follow when the member succeeds later, attempted does not', async ({
   testbed,
 }) => {
   const { users, told } = playing(testbed);
@@ -94,7 +94,7 @@ test('S52 death is delivered once, to the batch and to each one above that asked
   expect(told['top death']).toHaveLength(1);
 });
 
-test('D12 a dead member is told while others still run, and does not keep its batch and those above from ending', async ({
+test('D12 a dead member is told while others run, and does not keep its batch and those above from ending', async ({
   testbed,
 }) => {
   const { users, told, held } = playing(testbed);

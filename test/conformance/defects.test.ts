@@ -1,7 +1,8 @@
 import { BatchFinishedError, BatchNotFoundError, BatchSealedError } from '../../src/index.js';
 import { runChild } from '../support/child.js';
+import { jobKeys } from '../support/job-keys.js';
 import { eventually, expect, test } from '../support/test.js';
-import { all, gateOf, job, jobKeys, play } from './script.js';
+import { all, gateOf, job, play } from './script.js';
 
 /*
  * What is known to go wrong elsewhere, and must be impossible here. D10 and D12 are in cancelling.test.ts and

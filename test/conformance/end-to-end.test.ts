@@ -1,6 +1,7 @@
 import type { Batch } from '../../src/index.js';
+import { jobKeys } from '../support/job-keys.js';
 import { type AnyQueue, expect, type Testbed, test } from '../support/test.js';
-import { job, jobKeys, play } from './script.js';
+import { job, play } from './script.js';
 
 /* Whole lives. Each returns its outermost batch, and what ran. */
 
@@ -129,7 +130,7 @@ test('S46 a nested batch without callbacks lets the outer one complete and succe
   expect(ran).toEqual(['row', 'row', 'complete', 'success']);
 });
 
-test('S47 stages that each add the next one to the overall batch: its complete and success run after everything', async ({
+test('S47 stages that each add the next one to one batch: its complete and success run after everything', async ({
   testbed,
 }) => {
   const { batch, ran } = await staged(testbed);

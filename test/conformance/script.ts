@@ -1,6 +1,6 @@
 import type { Worker } from 'bullmq';
 import type { BatchQueue, BatchWorkerOptions } from '../../src/index.js';
-import { type AnyJob, type AnyQueue, gate, keysOf, type Testbed } from '../support/test.js';
+import { type AnyJob, type AnyQueue, gate, type Testbed } from '../support/test.js';
 
 export type Users = BatchQueue<AnyQueue>;
 
@@ -54,14 +54,4 @@ export async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
     list.push(item);
   }
   return list;
-}
-
-/** Keys that a queue keeps for itself, whether or not it has jobs. */
-const OF_QUEUES =
-  /:(meta|events|id|marker|completed|failed|delayed|wait|active|prioritized|stalled-check|waiting-children|reconciler:(leader|sweeper)|pc)$/;
-
-/** The keys of batches and jobs: of one queue, or of all. */
-export async function jobKeys(testbed: Testbed, queue = ''): Promise<string[]> {
-  const keys = await keysOf(testbed.redis, testbed.prefix);
-  return keys.filter((key) => key.startsWith(`${testbed.prefix}:${queue}`) && !OF_QUEUES.test(key));
 }

@@ -1,6 +1,7 @@
 import { BatchNotFoundError, BatchTimeoutError } from '../../src/index.js';
+import { jobKeys } from '../support/job-keys.js';
 import { eventually, expect, test } from '../support/test.js';
-import { all, fail, gateOf, job, jobKeys, play } from './script.js';
+import { all, fail, gateOf, job, play } from './script.js';
 
 /* What a batch says of itself. */
 
@@ -80,7 +81,7 @@ test('S42 the status is plain data', async ({ testbed }) => {
   expect(copy, 'JSON carries all of it').toEqual(status);
 });
 
-test('S43 (ours: supported) waitUntilFinished waits for members and callbacks, and rejects only when time is up', async ({
+test('S43 (ours: supported) waitUntilFinished waits for members and callbacks; it rejects when time is up', async ({
   testbed,
 }) => {
   const held = gateOf(testbed);

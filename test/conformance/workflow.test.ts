@@ -1,13 +1,14 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { BatchOptionsError, defineWorkflow, type Stages, withBatches } from '../../src/index.js';
+import { jobKeys } from '../support/job-keys.js';
 import { eventually, expect, test } from '../support/test.js';
-import { gateOf, jobKeys, play } from './script.js';
+import { gateOf, play } from './script.js';
 
 /*
  * What batches promise, for workflows: a stage is released, and a run finishes, as carefully as a callback fires.
  */
 
-test('W1 never early: a stage starts when the last member, and the last callback, of the one before have ended', async ({
+test('W1 never early: a stage starts when all members and callbacks of the one before have ended', async ({
   testbed,
 }) => {
   const [member, callback] = [gateOf(testbed), gateOf(testbed)];
@@ -65,7 +66,7 @@ test('W3 never twice: several BatchWorkers release each stage once', async ({ te
   expect(ran.length).toBe(110);
 });
 
-test('W4 never silent: a run does not succeed with a missing member, and bad jobs are refused before it starts', async ({
+test('W4 never silent: a run with a missing member does not succeed, bad jobs are refused at the start', async ({
   testbed,
 }) => {
   const { users } = play(

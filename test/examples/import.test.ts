@@ -1,25 +1,23 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { readSheet } from 'read-excel-file/node';
 import { inject, vi } from 'vitest';
 import { CustomerImport } from '../../examples/import/import.js';
 import { summaryOf } from '../../examples/import/outcome.js';
 import { progressDisplay } from '../../examples/import/progress.js';
+import { programPath } from '../support/programs.js';
 import { test as base, describe, eventually, expect, keysOf } from '../support/test.js';
 import { startCli } from '../surfaces/cli/run.js';
 
 vi.setConfig({ testTimeout: 120_000 });
 
-const MAIN = fileURLToPath(new URL('../../examples/import/main.ts', import.meta.url));
 const SAMPLE = fileURLToPath(new URL('../../examples/import/data/customers.csv', import.meta.url));
-const TSX = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
 
 interface Demo {
   readonly process: ChildProcess;
@@ -69,7 +67,7 @@ const test = base.extend<{ desk: Desk }>({
 });
 
 function startDemo(args: readonly string[], cwd: string, env: NodeJS.ProcessEnv): Demo {
-  const child = spawn(process.execPath, ['--import', TSX, MAIN, ...args], {
+  const child = spawn(process.execPath, [programPath('import-demo'), ...args], {
     cwd,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -60,8 +60,7 @@ describe('a producer adds', () => {
       async setup(testbed, held) {
         const story = tell(testbed, held);
         testbed.batchWorker();
-        const [actors, others] = await inBothHands(story, await story.users.createBatch({ on: ON }));
-        return { ...story, actors, others };
+        return inBothHands(story, await story.users.createBatch({ on: ON }));
       },
       actor: ({ actors }) => actors.add('member', {}),
       other: ({ others }) => others.seal(),

@@ -15,8 +15,7 @@ describe('adding', () => {
         const story = tell(testbed, held);
         testbed.batchWorker();
         const batch = await story.users.createBatch({ on: ON });
-        const [actors, others] = await inBothHands(story, batch);
-        return { ...story, actors, others };
+        return inBothHands(story, batch);
       },
       actor: ({ actors }) => actors.addBulk(named),
       async other({ others, ran }) {
@@ -63,8 +62,7 @@ describe('adding', () => {
         const story = tell(testbed, held);
         testbed.batchWorker();
         const batch = await story.users.createBatch({ on: ON });
-        const [actors, others] = await inBothHands(story, batch);
-        return { ...story, actors, others };
+        return inBothHands(story, batch);
       },
       actor: ({ actors }) => actors.addFlow(flow),
       async other({ others }) {
@@ -85,8 +83,7 @@ describe('adding', () => {
         const story = tell(testbed, held);
         testbed.batchWorker();
         const batch = await story.users.createBatch({ on: ON });
-        const [actors, others] = await inBothHands(story, batch);
-        return { ...story, actors, others };
+        return inBothHands(story, batch);
       },
       actor: ({ actors }) => actors.addBulk([member('a'), member('b')]),
       async other({ others }) {
@@ -192,10 +189,9 @@ describe('a lost reply', () => {
       async setup(testbed, held) {
         const story = tell(testbed, held);
         testbed.batchWorker();
-        const [batch, others] = await inBothHands(story, await story.users.createBatch({ on: ON }));
-        return { ...story, batch, others };
+        return inBothHands(story, await story.users.createBatch({ on: ON }));
       },
-      actor: ({ batch }) => batch.addBulk(named),
+      actor: ({ actors }) => actors.addBulk(named),
       async verdict(story) {
         await story.others.seal();
         const names = ['a', 'b', 'c', 'complete', 'success'];

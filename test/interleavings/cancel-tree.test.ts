@@ -67,8 +67,7 @@ describe('cancel() of a tree', () => {
       async setup(testbed, held) {
         const story = tell(testbed, held);
         const { batch, child } = await waitingTree(story);
-        const [actors, others] = await inBothHands(story, batch);
-        return { ...story, actors, others, child };
+        return { ...(await inBothHands(story, batch)), child };
       },
       actor: ({ actors }) => actors.cancel('enough'),
       async other(story) {
@@ -88,8 +87,7 @@ describe('cancel() of a tree', () => {
       async setup(testbed, held) {
         const story = tell(testbed, held);
         const { batch } = await waitingTree(story);
-        const [actors, others] = await inBothHands(story, batch);
-        return { ...story, actors, others };
+        return inBothHands(story, batch);
       },
       actor: ({ actors }) => actors.cancel('one'),
       other: ({ others }) => others.cancel('two'),
@@ -141,8 +139,7 @@ describe('cancel() of a tree', () => {
         }
         await child.seal();
         await batch.seal();
-        const [actors, others] = await inBothHands(story, batch);
-        return { ...story, actors, others, child, before: [] as string[] };
+        return { ...(await inBothHands(story, batch)), child, before: [] as string[] };
       },
       async actor({ actors, ran, before }) {
         await actors.cancel();
@@ -180,8 +177,7 @@ describe('cancel() of a tree', () => {
         ]);
         await batch.seal();
         await eventually(() => began.length === 1);
-        const [actors, others] = await inBothHands(story, batch);
-        return { ...story, actors, others, began, release, long: testbed.plainQueue('long'), before: 0 };
+        return { ...(await inBothHands(story, batch)), began, release, long: testbed.plainQueue('long'), before: 0 };
       },
       async actor(story) {
         await story.actors.cancel();
@@ -223,8 +219,7 @@ describe('cancel() of a tree', () => {
         await batch.addBulk([{ ...member(), queue: 'adding' }]);
         await batch.seal();
         await eventually(() => outcomes.length === 1);
-        const [actors, others] = await inBothHands(story, batch);
-        return { ...story, actors, others, added, outcomes };
+        return { ...(await inBothHands(story, batch)), added, outcomes };
       },
       actor: ({ actors }) => actors.cancel(),
       async other({ added, outcomes }) {
@@ -302,8 +297,7 @@ describe('cancel() of a flow', () => {
         const batch = await story.users.createBatch({ on: ON });
         await batch.addFlow(flow);
         await batch.seal();
-        const [actors, others] = await inBothHands(story, batch);
-        return { ...story, actors, others, unknown: [] as string[] };
+        return { ...(await inBothHands(story, batch)), unknown: [] as string[] };
       },
       actor: ({ actors }) => actors.cancel(),
       async other(story) {
@@ -334,9 +328,8 @@ describe('cancel() of a flow', () => {
         const batch = await story.users.createBatch();
         await batch.addFlow({ ...flow, opts: { jobId: 'root' } });
         await batch.add('member', {});
-        const [actors, others] = await inBothHands(story, batch);
         const flows = testbed.use(new FlowProducer({ connection: testbed.connection, prefix: testbed.prefix }));
-        return { ...story, actors, others, flows };
+        return { ...(await inBothHands(story, batch)), flows };
       },
       actor: ({ actors }) => actors.cancel(),
       async other({ users, flows }) {
@@ -378,8 +371,7 @@ describe('cancel() of a flow', () => {
           });
           await batch.seal();
           await eventually(() => story.ran.length === 1);
-          const [actors, others] = await inBothHands(story, batch);
-          return { ...story, actors, others, leaves };
+          return { ...(await inBothHands(story, batch)), leaves };
         },
         actor: ({ actors }) => actors.cancel(),
         async other({ leaves, testbed }) {

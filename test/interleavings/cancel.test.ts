@@ -1,7 +1,17 @@
 import { BatchError } from '../../src/index.js';
-import { heldBatchWorker, interleave } from '../support/interleave.js';
+import { interleave } from '../support/interleave.js';
 import { describe, eventually, expect, test } from '../support/test.js';
-import { AN_HOUR, expectEnd, inBothHands, member, membersSettled, ON, tell } from './story.js';
+import {
+  AN_HOUR,
+  expectEnd,
+  inBothHands,
+  member,
+  ON,
+  promoteAndPutBack,
+  readyToFinish,
+  sealAndFinish,
+  tell,
+} from './story.js';
 
 describe('cancel()', () => {
   test('beside another cancel(): each member is counted once, and one reason is told', async ({ testbed }) => {
@@ -13,8 +23,7 @@ describe('cancel()', () => {
         const child = await batch.createBatch({ on: { complete: { name: 'child complete' } } });
         await child.addBulk([member('later', { delay: AN_HOUR }), member('later', { delay: AN_HOUR })]);
         await batch.addBulk([member('later', { delay: AN_HOUR }), member('later', { priority: 2, delay: AN_HOUR })]);
-        const [actors, others] = await inBothHands(story, batch);
-        return { ...story, actors, others, child };
+        return { ...(await inBothHands(story, batch)), child };
       },
       actor: ({ actors }) => actors.cancel('one'),
       other: ({ others }) => others.cancel('two'),
@@ -43,8 +52,7 @@ describe('cancel()', () => {
         ]);
         await batch.seal();
         await eventually(async () => story.ran.length === 2 && (await story.users.getDelayedCount()) === 2);
-        const [actors, others] = await inBothHands(story, batch);
-        return { ...story, actors, others };
+        return inBothHands(story, batch);
       },
       actor: ({ actors }) => actors.cancel(),
       async other({ gate, others }) {
@@ -65,18 +73,8 @@ describe('cancel()', () => {
   }) => {
     const ends = new Set<string>();
     await interleave(testbed, {
-      async setup(testbed, held) {
-        const story = tell(testbed, held);
-        await heldBatchWorker(testbed, held);
-        const batch = await story.users.createBatch({ on: ON });
-        await batch.add('member', {});
-        await membersSettled(batch);
-        return { ...story, batch };
-      },
-      async actor({ batch }) {
-        await batch.seal();
-        await batch.waitUntilFinished(10_000);
-      },
+      setup: (testbed, held) => readyToFinish(testbed, held),
+      actor: sealAndFinish,
       other: ({ batch }) => batch.cancel('late'),
       refusals: { other: [BatchError] },
       async verdict(story, { other }) {
@@ -97,18 +95,8 @@ describe('cancel()', () => {
     testbed,
   }) => {
     await interleave(testbed, {
-      async setup(testbed, held) {
-        const story = tell(testbed, held);
-        await heldBatchWorker(testbed, held);
-        const batch = await story.users.createBatch({ on: ON });
-        await batch.add('member', {});
-        await membersSettled(batch);
-        return { ...story, batch, batches: testbed.plainQueue('batches') };
-      },
-      async actor({ batch, batches }) {
-        await (await batches.getJob(batch.id))?.promote();
-        await eventually(async () => !['waiting', 'active'].includes(await batches.getJobState(batch.id)));
-      },
+      setup: (testbed, held) => readyToFinish(testbed, held),
+      actor: promoteAndPutBack,
       other: ({ batch }) => batch.cancel(),
       verdict: (story) =>
         expectEnd(story, story.batch, { state: 'cancelled', total: 1, succeeded: 1 }, ['complete', 'member']),

@@ -27,7 +27,7 @@ test('a BatchWorker that is frozen while it tells a death leaves nobody untold, 
     },
     async actor(story) {
       const { testbed, held } = story;
-      testbed.batchWorker({ connection: held.connection, sweepInterval: 20 }).on('error', () => {});
+      testbed.batchWorker({ connection: held.connection, sweepInterval: 80 }).on('error', () => {});
       await allAreTold(story);
     },
     async other(story) {

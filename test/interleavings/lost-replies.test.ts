@@ -26,7 +26,7 @@ async function open(testbed: Testbed, held: HeldConnection): Promise<Situation> 
   const story = tell(testbed, held);
   testbed.batchWorker({ sweepInterval: 20 });
   const created = await story.users.createBatch({ on: ON });
-  const [batch, others] = await inBothHands(story, created);
+  const { actors: batch, others } = await inBothHands(story, created);
   return { ...story, batch, others };
 }
 

@@ -9,8 +9,8 @@ import { AN_HOUR, type AnyBatch, expectEnd, inBothHands, membersSettled, ON, typ
 
 const TIMEOUT = { timeout: 120_000 };
 /** What mends damage, and nothing else, by the clock. */
-const MENDS: MaintenanceOptions = { reconcileIntervalMs: 20, sweepIntervalMs: AN_HOUR, missingAfterMs: 1 };
-const SWEEPS: MaintenanceOptions = { reconcileIntervalMs: AN_HOUR, sweepIntervalMs: 20, missingAfterMs: 1 };
+const MENDS: MaintenanceOptions = { reconcileIntervalMs: 80, sweepIntervalMs: AN_HOUR, missingAfterMs: 1 };
+const SWEEPS: MaintenanceOptions = { reconcileIntervalMs: AN_HOUR, sweepIntervalMs: 80, missingAfterMs: 1 };
 
 /** A story with a BatchWorker that moves batches on, and leaves maintenance to others. */
 async function tellUnmaintained(testbed: Testbed, held: HeldConnection): Promise<Story> {
@@ -31,6 +31,22 @@ async function maintain({ testbed }: Story, users: AnyQueue, options: Maintenanc
 /** The one that is held; and another one, which leads as soon as the frozen one has lost the lead. */
 const lead = (story: Story, options: MaintenanceOptions) => maintain(story, story.actorsUsers, options);
 const leadToo = (story: Story, options: MaintenanceOptions) => maintain(story, story.users, options);
+
+type Family = Story & { readonly parent: Batch; readonly child: Batch };
+
+/** Two leaders, each of which maintains until something has come about. */
+function eachLeads<S extends Story>(options: MaintenanceOptions, until: (story: S) => Promise<unknown>) {
+  return {
+    async actor(story: S) {
+      await lead(story, options);
+      await until(story);
+    },
+    async other(story: S) {
+      await leadToo(story, options);
+      await until(story);
+    },
+  };
+}
 
 const finished = (batch: Batch) => batch.waitUntilFinished(10_000);
 const succeeded = (batch: Batch) => eventually(async () => (await batch.status()).state === 'succeeded');
@@ -72,14 +88,7 @@ describe('a leader that is frozen until another one leads', () => {
         await parent.seal();
         return { ...story, parent, child };
       },
-      async actor(story) {
-        await lead(story, MENDS);
-        await finished(story.parent);
-      },
-      async other(story) {
-        await leadToo(story, MENDS);
-        await finished(story.parent);
-      },
+      ...eachLeads(MENDS, (story: Family) => finished(story.parent)),
       async verdict(story) {
         expect(await story.child.status()).toMatchObject({ state: 'failed', total: 2, succeeded: 1, missing: 1 });
         await expectEnd(story, story.parent, { state: 'failed', failed: 1 }, ['complete', 'member', 'parent complete']);
@@ -103,14 +112,7 @@ describe('a leader that is frozen until another one leads', () => {
         await membersSettled(batch);
         return { ...story, batch };
       },
-      async actor(story) {
-        await lead(story, SWEEPS);
-        await sweepTheBatch(story);
-      },
-      async other(story) {
-        await leadToo(story, SWEEPS);
-        await sweepTheBatch(story);
-      },
+      ...eachLeads(SWEEPS, sweepTheBatch),
       async verdict(story) {
         expect(await story.batch.status()).toMatchObject({ state: 'finishing' });
         story.gate.open();
@@ -122,14 +124,7 @@ describe('a leader that is frozen until another one leads', () => {
   test('lets a batch and its parent run again that were healed by hand, once', TIMEOUT, async ({ testbed }) => {
     await interleave(testbed, {
       setup: healed,
-      async actor(story) {
-        await lead(story, MENDS);
-        await succeeded(story.parent);
-      },
-      async other(story) {
-        await leadToo(story, MENDS);
-        await succeeded(story.parent);
-      },
+      ...eachLeads(MENDS, (story: Family) => succeeded(story.parent)),
       async verdict(story) {
         expect(await story.child.status()).toMatchObject({ state: 'succeeded', total: 1, succeeded: 1 });
         await expectEnd(story, story.parent, { state: 'succeeded', total: 1, succeeded: 1 }, HEALED);
@@ -149,8 +144,7 @@ describe('maintenance that gives up an open batch, whose producer comes back mea
           const batch = await story.users.createBatch({ openTimeout: 1, on: ON });
           await batch.add('member', {});
           await membersSettled(batch);
-          const [, others] = await inBothHands(story, batch);
-          return { ...story, batch, others };
+          return { ...(await inBothHands(story, batch)), batch };
         },
         async actor(story) {
           await lead(story, MENDS);

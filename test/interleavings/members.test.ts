@@ -16,8 +16,7 @@ describe('removeMember()', () => {
         testbed.batchWorker({ sweepInterval: 20 });
         const batch = await story.users.createBatch({ on: ON });
         await batch.add('member', {}, { jobId: 'row-7', delay: AN_HOUR });
-        const [actors, others] = await inBothHands(story, batch);
-        return { ...story, actors, others };
+        return inBothHands(story, batch);
       },
       actor: ({ actors }) => actors.removeMember('row-7'),
       async other({ others, users }) {

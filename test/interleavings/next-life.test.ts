@@ -1,28 +1,21 @@
 import { BatchNotFoundError } from '../../src/index.js';
-import { heldBatchWorker, interleave } from '../support/interleave.js';
-import { describe, eventually, expect, test } from '../support/test.js';
-import { type AnyBatch, ON, takeOver, tell, withoutLock } from './story.js';
+import { interleave } from '../support/interleave.js';
+import { describe, expect, test } from '../support/test.js';
+import { type AnyBatch, loseLock, member, ON, readyToFinish, sealAndFinish, takeOver } from './story.js';
+
+const named = member('member', { jobId: 'nightly-member' });
 
 describe('a BatchWorker that was frozen while its batch was removed, and created again', () => {
   test('does nothing to the later batch', async ({ testbed }) => {
     await interleave(testbed, {
-      async setup(testbed, held) {
-        const story = tell(testbed, held);
-        await heldBatchWorker(testbed, held);
-        const batch = await story.users.createBatch({ id: 'nightly', on: ON });
-        await batch.add('member', {}, { jobId: 'nightly-member' });
-        await eventually(async () => (await batch.status()).pending === 0);
-        return { ...story, batch };
-      },
-      async actor({ batch }) {
-        await batch.seal();
-        await batch.waitUntilFinished(10_000);
-      },
+      setup: (testbed, held) => readyToFinish(testbed, held, { id: 'nightly', jobs: [named] }),
+      actor: sealAndFinish,
       async other(story) {
-        await withoutLock(story, 'nightly', story.batch.remove({ force: true, members: true }));
+        await loseLock(story, story.batch);
+        await story.batch.remove({ force: true, members: true });
         story.ran.length = 0;
         const again = await story.users.createBatch({ id: 'nightly', on: ON });
-        await again.add('member', {}, { jobId: 'nightly-member' });
+        await again.addBulk([named]);
         await again.seal();
         return again;
       },

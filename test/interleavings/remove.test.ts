@@ -2,13 +2,26 @@ import { contextOf } from '../../src/batch/batch-context.js';
 import { continueRemoval, expireBatch } from '../../src/batch/remove.js';
 import { type Batch, BatchError, BatchNotFoundError } from '../../src/index.js';
 import type { HeldConnection } from '../support/held-connection.js';
-import { heldBatchWorker, interleave, withLostReplies } from '../support/interleave.js';
-import { withoutLeases } from '../support/leases.js';
+import { interleave, withLostReplies } from '../support/interleave.js';
+import { endLeases } from '../support/leases.js';
 import { describe, eventually, expect, keysOf, type Testbed, test } from '../support/test.js';
-import { AN_HOUR, expectEnd, inBothHands, member, ON, type Story, takeOver, tell, withoutLock } from './story.js';
+import {
+  AN_HOUR,
+  expectEnd,
+  inBothHands,
+  loseLock,
+  member,
+  ON,
+  readyToFinish,
+  type Story,
+  sealAndFinish,
+  takeOver,
+  tell,
+} from './story.js';
 
 /** The ids of a family: they are used again as soon as they are free. */
 const IDS = ['nightly', 'nightly-child'];
+const NIGHTLY = { id: 'nightly', jobs: [member('member', { jobId: 'nightly-member' })] };
 
 interface Family {
   readonly parent: Batch;
@@ -37,11 +50,8 @@ async function lived(testbed: Testbed, held: HeldConnection, options: { pending:
   } else {
     await parent.waitUntilFinished(10_000);
   }
-  const [actors, others] = await inBothHands(story, parent);
   return {
-    ...story,
-    actors,
-    others,
+    ...(await inBothHands(story, parent)),
     contexts: [await contextOf(story.actorsUsers), await contextOf(story.users)] as const,
   };
 }
@@ -55,7 +65,8 @@ async function keysOfFamily({ testbed }: Pick<Story, 'testbed'>): Promise<string
 
 /** Removes what is there, and uses the ids again: the settled members' jobs are gone, so their ids may be, too. */
 async function removeAndCreate(story: Lived): Promise<Family> {
-  await withoutLeases(story.testbed, IDS, story.others.remove({ members: true, force: true })).catch((error) => {
+  await endLeases(story.testbed, IDS);
+  await story.others.remove({ members: true, force: true }).catch((error) => {
     // Only the one who came when all was over may say so.
     if (!(error instanceof BatchNotFoundError)) throw error;
   });
@@ -98,7 +109,10 @@ describe('remove()', () => {
     await interleave(testbed, {
       setup: (testbed, held) => lived(testbed, held, { pending: true }),
       actor: ({ actors }) => actors.remove({ force: true }),
-      other: ({ testbed, others }) => withoutLeases(testbed, IDS, others.remove({ force: true })),
+      async other({ testbed, others }) {
+        await endLeases(testbed, IDS);
+        await others.remove({ force: true });
+      },
       // The one who came when all was over says so.
       refusals: { actor: [BatchNotFoundError], other: [BatchNotFoundError] },
       async verdict({ users, testbed }, { position, actor, other }) {
@@ -120,7 +134,8 @@ describe('remove()', () => {
           const ended = await continueRemoval(context, 'nightly', { slices: 2 });
           return ended !== 'more' && ended !== 'held';
         };
-        await withoutLeases(testbed, IDS, eventually(turn));
+        await endLeases(testbed, IDS);
+        await eventually(turn);
         return keysOfFamily({ testbed });
       },
       async verdict(story, { other, position }) {
@@ -167,7 +182,7 @@ describe('remove()', () => {
     });
   });
 
-  test('{ force: true } while the last member of a child ends: nothing of it is left, and nothing calls back later', async ({
+  test('{ force: true } while the last member of a child ends: nothing is left, nothing calls back later', async ({
     testbed,
   }) => {
     await interleave(testbed, {
@@ -181,8 +196,7 @@ describe('remove()', () => {
         await child.seal();
         await parent.seal();
         await eventually(() => story.ran.length === 1);
-        const [actors] = await inBothHands(story, parent);
-        return { ...story, actors, child };
+        return { ...(await inBothHands(story, parent)), child };
       },
       actor: ({ actors }) => actors.remove({ force: true }),
       async other({ gate, users, child, ran }) {
@@ -228,7 +242,8 @@ describe('expiry', () => {
       actor: ({ contexts: [context] }) => eventually(async () => (await expireBatch(context, 'nightly')) !== 'more'),
       async other(story) {
         // Its callbacks and child batches go, its members' jobs are left to the user.
-        await withoutLeases(story.testbed, IDS, story.others.remove({ members: true })).catch(() => {});
+        await endLeases(story.testbed, IDS);
+        await story.others.remove({ members: true }).catch(() => {});
         for (const { id } of await story.users.getJobs(['completed'])) await story.users.remove(id ?? '');
         return create(story, { pending: false });
       },
@@ -288,7 +303,7 @@ describe('expiry', () => {
     },
   );
 
-  test('of the batch above, while a child batch of it is retried: the retry wins, or says that the batch is gone', async ({
+  test('of the batch above, while a child of it is retried: the retry wins, or says that the batch is gone', async ({
     testbed,
   }) => {
     await interleave(testbed, {
@@ -365,11 +380,10 @@ async function failedOnce(testbed: Testbed, held: HeldConnection) {
   await parent.seal();
   await parent.waitUntilFinished(10_000);
   story.mend();
-  const [actors, others] = await inBothHands(story, parent);
   const actorsChild = await story.actorsUsers.getBatch(child.id);
   return {
-    ...story,
-    ...{ actors, others, actorsChild },
+    ...(await inBothHands(story, parent)),
+    actorsChild,
     contexts: [await contextOf(story.actorsUsers), await contextOf(story.users)] as const,
   };
 }
@@ -386,19 +400,12 @@ describe('remove({ force: true })', () => {
     testbed,
   }) => {
     await interleave(testbed, {
-      async setup(testbed, held) {
-        const story = tell(testbed, held);
-        await heldBatchWorker(testbed, held);
-        const batch = await story.users.createBatch({ id: 'nightly', on: ON });
-        await batch.add('member', {}, { jobId: 'nightly-member' });
-        await eventually(async () => (await batch.status()).pending === 0);
-        return { ...story, batch };
+      setup: (testbed, held) => readyToFinish(testbed, held, NIGHTLY),
+      actor: sealAndFinish,
+      async other(story) {
+        await loseLock(story, story.batch);
+        await story.batch.remove({ force: true });
       },
-      async actor({ batch }) {
-        await batch.seal();
-        await batch.waitUntilFinished(10_000);
-      },
-      other: (story) => withoutLock(story, 'nightly', story.batch.remove({ force: true })),
       refusals: { actor: [BatchNotFoundError] },
       async verdict(story) {
         await story.held.idle();

@@ -1,6 +1,16 @@
 import { heldBatchWorker, interleave } from '../support/interleave.js';
 import { describe, eventually, expect, test, withTestbed } from '../support/test.js';
-import { AN_HOUR, type AnyBatch, expectEnd, inBothHands, member, membersSettled, ON, tell } from './story.js';
+import {
+  AN_HOUR,
+  type AnyBatch,
+  expectEnd,
+  inBothHands,
+  member,
+  ON,
+  promoteAndPutBack,
+  readyToFinish,
+  tell,
+} from './story.js';
 
 describe('seal()', () => {
   test('beside another seal(): the batch finishes once', async ({ testbed }) => {
@@ -10,8 +20,7 @@ describe('seal()', () => {
         testbed.batchWorker();
         const batch = await story.users.createBatch({ on: ON });
         await batch.add('member', {});
-        const [actors, others] = await inBothHands(story, batch);
-        return { ...story, actors, others };
+        return inBothHands(story, batch);
       },
       actor: ({ actors }) => actors.seal(),
       other: ({ others }) => others.seal(),
@@ -26,8 +35,7 @@ describe('seal()', () => {
         testbed.batchWorker();
         const batch = await story.users.createBatch({ on: ON });
         await batch.addBulk([member('later', { delay: AN_HOUR }), member('later', { priority: 3, delay: AN_HOUR })]);
-        const [actors, others] = await inBothHands(story, batch);
-        return { ...story, actors, others };
+        return inBothHands(story, batch);
       },
       actor: ({ actors }) => actors.cancel('enough'),
       other: ({ others }) => others.seal(),
@@ -45,18 +53,8 @@ describe('seal()', () => {
     'while a BatchWorker puts %s back that was promoted by hand: it is not forgotten',
     async ([, names], { testbed }) => {
       await interleave(testbed, {
-        async setup(testbed, held) {
-          const story = tell(testbed, held);
-          await heldBatchWorker(testbed, held);
-          const batch = await story.users.createBatch({ on: ON });
-          await batch.addBulk(names.map((name) => member(name)));
-          await membersSettled(batch);
-          return { ...story, batch, batches: testbed.plainQueue('batches') };
-        },
-        async actor({ batch, batches }) {
-          await (await batches.getJob(batch.id))?.promote();
-          await eventually(async () => !['waiting', 'active'].includes(await batches.getJobState(batch.id)));
-        },
+        setup: (testbed, held) => readyToFinish(testbed, held, { jobs: names.map((name) => member(name)) }),
+        actor: promoteAndPutBack,
         other: ({ batch }) => batch.seal(),
         verdict: (story) => expectEnd(story, story.batch, { state: 'succeeded' }, [...names, 'complete', 'success']),
       });

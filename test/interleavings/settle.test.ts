@@ -31,8 +31,7 @@ describe('the last member', () => {
         const batch = await story.users.createBatch({ on: ON });
         await batch.add('held', {});
         await eventually(() => story.ran.includes('held'));
-        const [actors, others] = await inBothHands(story, batch);
-        return { ...story, actors, others };
+        return inBothHands(story, batch);
       },
       actor: ({ actors }) => actors.seal(),
       async other({ gate, others }) {

@@ -38,8 +38,7 @@ const onHeldQueue = (names: readonly string[]) => async (testbed: Story['testbed
   testbed.batchWorker();
   const batch = await story.users.createBatch({ on: ON });
   await batch.addBulk(names.map((name) => member(name, name === 'later' ? { delay: AN_HOUR } : {})));
-  const [actors, others] = await inBothHands(story, batch);
-  return { ...story, actors, others };
+  return inBothHands(story, batch);
 };
 
 const ACTORS: Readonly<Record<string, Actor>> = {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Batch, BatchQueue, BatchStatus, BatchWorker, CallbackBatch } from '../../src/index.js';
 import { gateOf } from '../conformance/script.js';
 import type { HeldConnection } from '../support/held-connection.js';
+import { heldBatchWorker } from '../support/interleave.js';
 import { type AnyQueue, eventually, expect, type gate, type Testbed } from '../support/test.js';
 
 export const AN_HOUR = 3_600_000;
@@ -64,12 +65,48 @@ export function tell(testbed: Testbed, held: HeldConnection): Story {
   return story;
 }
 
-/** The batch as the actor, and as anybody else, has it in hand. */
-export async function inBothHands(
-  { users, actorsUsers }: Story,
-  batch: Batch,
-): Promise<[actors: AnyBatch, others: AnyBatch]> {
-  return [(await actorsUsers.getBatch(batch.id)) as AnyBatch, (await users.getBatch(batch.id)) as AnyBatch];
+/** A story with a batch as the actor, and as anybody else, has it in hand. */
+export async function inBothHands<S extends Story>(
+  story: S,
+  { id }: Pick<Batch, 'id'>,
+): Promise<S & { readonly actors: AnyBatch; readonly others: AnyBatch }> {
+  const { users, actorsUsers } = story;
+  return {
+    ...story,
+    actors: (await actorsUsers.getBatch(id)) as AnyBatch,
+    others: (await users.getBatch(id)) as AnyBatch,
+  };
+}
+
+interface StoryOfOne extends Story {
+  readonly batch: AnyBatch;
+}
+
+/** A story with a batch whose members have settled, and with the BatchWorker on the held connection to finish it. */
+export async function readyToFinish(
+  testbed: Testbed,
+  held: HeldConnection,
+  { jobs = [member()], ...options }: { readonly id?: string; readonly jobs?: ReturnType<typeof member>[] } = {},
+): Promise<StoryOfOne> {
+  const story = tell(testbed, held);
+  await heldBatchWorker(testbed, held);
+  const batch = await story.users.createBatch({ ...options, on: ON });
+  await batch.addBulk(jobs);
+  await membersSettled(batch);
+  return { ...story, batch };
+}
+
+/** Makes the BatchWorker of `readyToFinish()` finish the batch. */
+export async function sealAndFinish({ batch }: StoryOfOne): Promise<void> {
+  await batch.seal();
+  await batch.waitUntilFinished(10_000);
+}
+
+/** Promotes the batch job by hand, so that the BatchWorker of `readyToFinish()` has to put it back. */
+export async function promoteAndPutBack({ testbed, batch }: StoryOfOne): Promise<void> {
+  const batches = testbed.plainQueue('batches');
+  await (await batches.getJob(batch.id))?.promote();
+  await eventually(async () => !['waiting', 'active'].includes(await batches.getJobState(batch.id)));
 }
 
 /** Waits until no member is pending any more, whatever becomes of its batch. */
@@ -104,20 +141,6 @@ export async function loseLock({ testbed }: Story, batch: Pick<Batch, 'id'>): Pr
 /** A BatchWorker that takes over, at once, what one has left whose lock has run out. */
 export function takeOver({ testbed }: Story): BatchWorker {
   return testbed.batchWorker({ stalledInterval: 20 });
-}
-
-/** Does to the lock of a frozen BatchWorker what time would do, as long as the work goes on. */
-export async function withoutLock<T>(story: Story, batchId: string, work: Promise<T>): Promise<T> {
-  let isOver = false;
-  const over = () => {
-    isOver = true;
-  };
-  work.then(over, over);
-  while (!isOver) {
-    await loseLock(story, { id: batchId });
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  return work;
 }
 
 /** Resolves when a sweep that began after the call has ended: every batch that is looked after has been looked at. */

@@ -1,5 +1,5 @@
 import { BatchError, BatchFinishedError, BatchNotFoundError, defineWorkflow } from '../../src/index.js';
-import { gateOf, jobKeys } from '../conformance/script.js';
+import { gateOf } from '../conformance/script.js';
 import {
   FAILED_STATES,
   RAN_BEFORE,
@@ -11,6 +11,7 @@ import {
 } from '../support/graph.js';
 import type { HeldConnection } from '../support/held-connection.js';
 import { heldBatchWorker, interleave } from '../support/interleave.js';
+import { jobKeys } from '../support/job-keys.js';
 import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
 import { statesOf } from '../workflow/story.js';
 import { AN_HOUR, loseLock } from './story.js';

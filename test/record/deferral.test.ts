@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { DelayedError, type Job } from 'bullmq';
+import { DelayedError, type Job, type JobsOptions, type Processor } from 'bullmq';
 import { type AnyQueue, describe, eventually, expect, gate, type Testbed, test } from '../support/test.js';
 
 /*
@@ -15,6 +15,31 @@ async function defer(testbed: Testbed, job: Job, opts: object = {}): Promise<voi
   const stored = await testbed.redis.hget(key, 'opts');
   const appended = JSON.stringify({ '': 0, ...opts }).replace('{"":0', '');
   await testbed.redis.hset(key, { defa: REASON, opts: `${stored?.slice(0, -1)}${appended}` });
+}
+
+const fails: Processor = async () => {
+  throw new Error('own failure');
+};
+
+/** Gives a job a deferred failure while it runs, and then lets it end. */
+async function deferWhileRunning(
+  testbed: Testbed,
+  end: Processor,
+  options: { job?: JobsOptions; deferred?: object } = {},
+) {
+  const queue = testbed.plainQueue('users');
+  const held = gate();
+  let runs = 0;
+  testbed.worker('users', async (job, token) => {
+    runs += 1;
+    await held.opened;
+    return end(job, token);
+  });
+  const job = await queue.add('row', {}, options.job);
+  await eventually(() => runs === 1);
+  await defer(testbed, job, options.deferred);
+  held.open();
+  return { queue, job, runs: () => runs };
 }
 
 const standing = async (queue: AnyQueue, { id = '' }: Job) => {
@@ -67,36 +92,14 @@ describe('a job with a deferred failure', () => {
     ['at once', {}],
     ['later', { backoff: 50 }],
   ] as const)('that fails while it is running is not tried again, neither %s', async ([, opts], { testbed }) => {
-    const queue = testbed.plainQueue('users');
-    const held = gate();
-    let runs = 0;
-    testbed.worker('users', async () => {
-      runs += 1;
-      await held.opened;
-      throw new Error('own failure');
-    });
-    const job = await queue.add('row', {}, { attempts: 5, ...opts });
-    await eventually(() => runs === 1);
-    await defer(testbed, job);
-    held.open();
+    const { queue, job, runs } = await deferWhileRunning(testbed, fails, { job: { attempts: 5, ...opts } });
     await eventually(async () => (await queue.getJobState(job.id ?? '')) === 'failed');
     expect(await standing(queue, job)).toMatchObject({ reason: REASON });
-    expect(runs).toBe(1);
+    expect(runs()).toBe(1);
   });
 
   test('that has failed at its last attempt keeps its own reason', async ({ testbed }) => {
-    const queue = testbed.plainQueue('users');
-    const held = gate();
-    let runs = 0;
-    testbed.worker('users', async () => {
-      runs += 1;
-      await held.opened;
-      throw new Error('own failure');
-    });
-    const job = await queue.add('row', {});
-    await eventually(() => runs === 1);
-    await defer(testbed, job, { removeOnFail: true });
-    held.open();
+    const { queue, job } = await deferWhileRunning(testbed, fails, { deferred: { removeOnFail: true } });
     await eventually(async () => (await queue.getJobState(job.id ?? '')) === 'failed');
     expect(await standing(queue, job)).toMatchObject({ reason: 'own failure' });
     // Nothing of it is left for somebody who retries it by hand.
@@ -104,39 +107,19 @@ describe('a job with a deferred failure', () => {
   });
 
   test('that is running completes, if it does', async ({ testbed }) => {
-    const queue = testbed.plainQueue('users');
-    const held = gate();
-    let runs = 0;
-    testbed.worker('users', async () => {
-      runs += 1;
-      await held.opened;
-      return 'done';
-    });
-    const job = await queue.add('row', {});
-    await eventually(() => runs === 1);
-    await defer(testbed, job);
-    held.open();
+    const { queue, job } = await deferWhileRunning(testbed, async () => 'done');
     await eventually(async () => (await queue.getJobState(job.id ?? '')) === 'completed');
     expect(await standing(queue, job)).toMatchObject({ value: 'done' });
   });
 
   test('that puts itself off while it is running is not run afterwards', async ({ testbed }) => {
-    const queue = testbed.plainQueue('users');
-    const held = gate();
-    let runs = 0;
-    testbed.worker('users', async (job, token) => {
-      runs += 1;
-      await held.opened;
+    const { queue, job, runs } = await deferWhileRunning(testbed, async (job, token) => {
       await job.moveToDelayed(Date.now() + 50, token);
       throw new DelayedError();
     });
-    const job = await queue.add('row', {});
-    await eventually(() => runs === 1);
-    await defer(testbed, job);
-    held.open();
     await eventually(async () => (await queue.getJobState(job.id ?? '')) === 'failed');
     expect(await standing(queue, job)).toMatchObject({ reason: REASON });
-    expect(runs).toBe(1);
+    expect(runs()).toBe(1);
   });
 
   test('whose worker has died is not run by another one', async ({ testbed }) => {

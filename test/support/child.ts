@@ -16,7 +16,7 @@ export interface Child {
  * Runs a program of programs.ts in a process of its own, against the same BullMQ and in the same prefix as the test.
  */
 export function runChild(program: string, testbed: Testbed, args: Record<string, unknown>): Child {
-  const child = spawn(process.execPath, ['--enable-source-maps', programPath(program), JSON.stringify(args)], {
+  const child = spawn(process.execPath, [programPath(program), JSON.stringify(args)], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, TEST_CONNECTION: JSON.stringify(testbed.connection), TEST_PREFIX: testbed.prefix },
   });

@@ -296,7 +296,9 @@ export class HeldConnection {
     }
     if (!this.#isHeld && position !== undefined && position === this.#holdAt) {
       this.#isHeld = true;
-      this.#stopWaiting().then(() => this.#onHeld({ position, name }));
+      this.#stopWaiting()
+        .then(() => this.#answered())
+        .then(() => this.#onHeld({ position, name }));
     }
     return !this.#isHeld;
   }
@@ -311,6 +313,13 @@ export class HeldConnection {
       await isClosed;
     });
     await Promise.all(closed);
+  }
+
+  /** Resolves when Redis has done what was sent before the command that is held: the others must not overtake it. */
+  async #answered(): Promise<void> {
+    while ([...this.#links].some(({ unanswered }) => unanswered.some(({ isBlocking }) => !isBlocking))) {
+      await nextTurn();
+    }
   }
 
   #note(link: Link, command: Command): void {

@@ -8,21 +8,14 @@ for _, key in ipairs(KEYS) do
   end
 end`;
 
-/** Does to the leases of removals whose holder is frozen what time would do, as long as the work goes on. */
-export async function withoutLeases<T>(
+/**
+ * Does to the leases of removals whose holder is frozen what time would do. A holder that is frozen renews none, so
+ * they stay ended.
+ */
+export async function endLeases(
   { redis, prefix }: Pick<Testbed, 'redis' | 'prefix'>,
   batchIds: readonly string[],
-  work: Promise<T>,
-): Promise<T> {
-  let isOver = false;
-  const over = () => {
-    isOver = true;
-  };
-  work.then(over, over);
+): Promise<void> {
   const keys = batchIds.map((id) => `${prefix}:batches:${id}`);
-  while (!isOver) {
-    await redis.eval(END_LEASE, keys.length, ...keys);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  return work;
+  await redis.eval(END_LEASE, keys.length, ...keys);
 }

@@ -259,7 +259,7 @@ describe('onFailure', () => {
     expect(await strict.waitUntilFinished(15_000)).toMatchObject({ state: 'failed' });
   });
 
-  test("'allow': failures are recorded, and the batch and its parent succeed, unless a member is missing or cancelled", async ({
+  test("'allow': despite failures the batch and its parent succeed, unless a member is missing or cancelled", async ({
     testbed,
   }) => {
     const { users, names } = setUp(testbed);

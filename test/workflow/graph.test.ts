@@ -12,7 +12,10 @@ describe('defineWorkflow refuses', () => {
     'a stage that comes after itself': [{ a: { ...stage, after: 'a' } }, /go round: a → a\./],
     'an unknown stage, and says which may be meant': [
       { organizations: stage, users: { ...stage, after: 'organisations' } },
-      /'users' of workflow 'w': after names the stage 'organisations', which there is not\. Did you mean 'organizations'\?/,
+      new RegExp(
+        "'users' of workflow 'w': after names the stage 'organisations', which there is not\\. " +
+          "Did you mean 'organizations'\\?",
+      ),
     ],
     'an unknown stage, and lists those that there are': [
       { a: stage, users: { ...stage, forEach: 'something' } },
@@ -57,7 +60,7 @@ describe('defineWorkflow refuses', () => {
   });
 });
 
-test('start() refuses input that JSON cannot carry, jobs with an id, and unknown options, before anything is written', async ({
+test('start() writes nothing when input is no JSON, a job has an id, or an option is unknown: it refuses', async ({
   testbed,
 }) => {
   const queue = testbed.queue('work');

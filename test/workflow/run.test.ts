@@ -1,5 +1,6 @@
 import { BatchConflictError, BatchNotFoundError, defineWorkflow } from '../../src/index.js';
-import { gateOf, jobKeys } from '../conformance/script.js';
+import { gateOf } from '../conformance/script.js';
+import { jobKeys } from '../support/job-keys.js';
 import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
 import { fail, statesOf, tell } from './story.js';
 
@@ -49,7 +50,8 @@ describe('a run', () => {
     expect(status).toMatchObject({ state: 'running', total: 4, pending: 3, succeeded: 1 });
     const { reasons } = await run.explain();
     expect(reasons).toEqual([
-      "stage 'users' is running: 1 of 3 members pending; (await queue.getBatch('run.users')).explain() says what holds it.",
+      "stage 'users' is running: 1 of 3 members pending; " +
+        "(await queue.getBatch('run.users')).explain() says what holds it.",
       "stage 'cs' waits for 'users': 1 of 3 members pending.",
       "stage 'last' waits for 'users': 1 of 3 members pending and 'cs': waiting itself.",
     ]);
@@ -121,7 +123,7 @@ describe('a run', () => {
     expect(ran).toContain('last');
   });
 
-  test('whose producer is frozen before it lets it begin is abandoned, all stages skipped, and revived when it goes on', async ({
+  test('whose producer is frozen before it begins is abandoned, stages skipped, and revived when it goes on', async ({
     testbed,
   }) => {
     const held = await testbed.heldConnection();

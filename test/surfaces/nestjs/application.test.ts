@@ -74,7 +74,7 @@ describe('BatchesModule', () => {
     expect(imports.log.lines).toEqual(['Import: 2 of 3']);
   });
 
-  test('the queue with batch methods is found by its token, and closing the application closes the BatchWorker', async ({
+  test('the queue with batch methods is found by its token; the BatchWorker closes with the application', async ({
     testbed,
   }) => {
     const application = await started(testbed);
@@ -85,7 +85,7 @@ describe('BatchesModule', () => {
     expect((await (await other.getBatch(batch.id)).explain()).reasons[0]).toContain('No BatchWorker is running');
   });
 
-  test('a callback of two methods, and one on a provider of a request, are refused when the application starts', async ({
+  test('a callback of two methods, and one on a provider of a request, are refused at the start', async ({
     testbed,
   }) => {
     class Second {

@@ -152,8 +152,8 @@ describe('the list', () => {
       await users.createBatch({ description });
     }
     expect((await visit('/batches?q=Januar')).text).toContain(
-      'The descriptions, ids and tags of all 3 batches were looked at, for these characters in this order; a whole id ' +
-        'finds its batch in any state.',
+      'The descriptions, ids and tags of all 3 batches were looked at, for these characters in this order; ' +
+        'a whole id finds its batch in any state.',
     );
     expect((await visit('/batches?q=Januar&state=open')).text).toContain('all 3 batches were looked at');
     expect((await visit('/batches?q=ember')).text).not.toContain('were looked at');
