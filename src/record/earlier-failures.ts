@@ -20,7 +20,8 @@ const NOTE = script(
 local starts, failures, before = unpack(redis.call('HMGET', KEYS[1], 'ats', 'atm', '${EARLIER_FAILURES_FIELD}'))
 local sum, at = string.match(before or '', '^(%d+)@(%d+)$')
 if starts and at ~= starts then
-  redis.call('HSET', KEYS[1], '${EARLIER_FAILURES_FIELD}', tonumber(sum or 0) + tonumber(failures or 0) .. '@' .. starts)
+  local all = tonumber(sum or 0) + tonumber(failures or 0)
+  redis.call('HSET', KEYS[1], '${EARLIER_FAILURES_FIELD}', all .. '@' .. starts)
 end`,
 );
 

@@ -14,7 +14,7 @@ import { callbackWorker, type FailedCallback } from './callback-worker.js';
 import { enterQueue } from './enter-queue.js';
 import { ErrorThrottle } from './error-throttle.js';
 import { putBackForeignJob } from './foreign-job.js';
-import { RemovedMeanwhileError, runBatchJob } from './lifecycle.js';
+import { BatchFailedError, RemovedMeanwhileError, runBatchJob } from './lifecycle.js';
 import { Maintainer } from './maintenance/maintainer.js';
 import type { BatchRepair } from './maintenance/service.js';
 import { checkLabels, prometheusMetrics } from './metrics.js';
@@ -274,7 +274,7 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
 
   /** Tells the end of a batch from an error of the infrastructure, after which the step is tried again. */
   #onFailed(job: Job | undefined, error: Error): void {
-    if (error.name === 'UnrecoverableError') {
+    if (error instanceof BatchFailedError) {
       this.#onFinished(job, false);
     } else if (!(error instanceof RemovedMeanwhileError)) {
       this.#report(error);

@@ -81,7 +81,7 @@ export async function runBatchJob(context: BatchContext, job: Job, token: string
           await reportCancel(context, snapshot.definition);
         }
         await showLast(context, { ...ended(snapshot, 'failed'), failedReason: step.reason }, token);
-        throw failure(step.reason);
+        throw new BatchFailedError(step.reason);
     }
     previous = step.kind;
   }
@@ -180,6 +180,17 @@ async function decideHeld(
   }
 }
 
+/**
+ * Ends the batch job of a batch that has failed. The reason takes the place of the stack: people read it, and the place
+ * in this code would tell them nothing.
+ */
+export class BatchFailedError extends UnrecoverableError {
+  constructor(reason: string) {
+    super(reason);
+    this.stack = reason;
+  }
+}
+
 /** Releases the batch job's lock so that the removal can go on. Not reported as an error. */
 export class RemovedMeanwhileError extends BatchError {}
 
@@ -214,16 +225,6 @@ async function backToOpen(context: BatchContext, job: Job, token: string, openFo
  */
 function ended(snapshot: Snapshot, how: 'completed' | 'failed'): Snapshot {
   return { ...snapshot, ended: how, finishedAt: Date.now() };
-}
-
-/**
- * Makes the error with which a batch job fails. The reason takes the place of the stack: people read it, and the place
- * in this code would tell them nothing.
- */
-function failure(reason: string): UnrecoverableError {
-  const error = new UnrecoverableError(reason);
-  error.stack = reason;
-  return error;
 }
 
 /**

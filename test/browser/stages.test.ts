@@ -9,7 +9,7 @@ import { serve } from './serve.js';
 vi.setConfig({ testTimeout: 120_000 });
 
 describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with CI set, none is an error)', () => {
-  test('a stage that is a workflow is a box around its own stages, which change while one looks, on a phone in the dark too', async ({
+  test('a stage that is a workflow is a live box around its own stages, on a phone in the dark too', async ({
     testbed,
     browser: { page, picture, errors },
   }) => {

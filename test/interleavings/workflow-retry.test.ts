@@ -259,7 +259,7 @@ describe('a stage that finishes while a BatchWorker takes up another one, which 
   });
 });
 
-describe('a stage that is retried, and fails again, at any step of the BatchWorker that skips what comes after it', () => {
+describe('a stage that is retried, and fails again, while a BatchWorker skips what comes after it', () => {
   test('what comes after it is skipped again, and the run ends', TIMEOUT, async ({ testbed }) => {
     await interleave(testbed, {
       async setup(testbed, held) {

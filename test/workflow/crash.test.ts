@@ -111,7 +111,7 @@ async function failedLife(testbed: Testbed, n: number) {
   };
 }
 
-describe('that is killed between any two commands of a retry, after which the run is retried again: it recovers', () => {
+describe('that is killed between any two commands of a retry: after another retry the run recovers', () => {
   test('a process that retries the run', { timeout: 600_000 }, async ({ testbed }) => {
     await series(async (n) => {
       const life = await failedLife(testbed, n);

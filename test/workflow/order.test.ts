@@ -140,7 +140,7 @@ describe('a run', () => {
     expect(ran).toEqual(['loader', 'row', 'row', 'child done', 'next']);
   });
 
-  test('costs the BatchWorker a number of commands that grows with the slices of a stage, not with its members', async ({
+  test('costs a number of commands that grows with the slices of a stage, not with its members', async ({
     testbed,
   }) => {
     const { queue } = tell(testbed);

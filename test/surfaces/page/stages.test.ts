@@ -49,7 +49,7 @@ test('the page of a run draws its stages with their states, and the command line
   await run.waitUntilFinished(10_000);
 });
 
-test('the page of a run draws the stages of a workflow inside of its stage, and the command line shows them below it', async ({
+test('a page draws the stages of a workflow inside of its stage; the command line shows them below', async ({
   testbed,
 }) => {
   const { queue } = tell(testbed);
