@@ -177,13 +177,16 @@ describe('a job of a flow that fails', () => {
   );
 
   test('runs again with batch.retry(), and those above it after it, not before', async ({ testbed }) => {
-    const { users, ran, mended, work } = setUp(testbed);
+    const { users, files, ran, mended, work } = setUp(testbed);
     const batch = await users.createBatch({ on: { success: { name: 'success' } } });
     await batch.addFlow(tree(leaf('bad'), leaf('good')));
     await batch.seal();
     work();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', failed: 1 });
+    // The job must not fail again before those above it wait for it: they would not be retried then.
+    await files.pause();
     expect(await batch.retry()).toEqual({ retried: 3 });
+    await files.resume();
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', total: 1, failed: 1 });
     mended.add('bad');
     await batch.retry();

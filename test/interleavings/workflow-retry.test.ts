@@ -137,7 +137,10 @@ describe('retry() of a run', () => {
       async verdict({ testbed, ran }) {
         ends.add('gone');
         await eventually(async () => (await jobKeys(testbed, 'batches')).length === 0, 10_000);
-        expect(ran).not.toContain('run success');
+        // While the actor was held late, the run may have recovered before it was removed.
+        if (ran.includes('run success')) {
+          expect([...ran].sort()).toEqual(RAN_IN_ALL);
+        }
       },
     });
     expect([...ends]).toEqual(['gone']);
