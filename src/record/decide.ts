@@ -7,7 +7,7 @@ import { LUA_IS_CLOSED, LUA_NOW, LUA_OWN_REASON, named, script } from './script.
 import { SEARCHED_AT_ONCE, searchForStrangers } from './search-strangers.js';
 import { LUA_READ_BATCH, parseSnapshot, REASON_LENGTH, readSnapshot, snapshotKeys } from './snapshot.js';
 import { sortCancelled } from './sort-cancelled.js';
-import { LUA_REPORT, parseStartable, type StartableStage } from './stages.js';
+import { FIRST_STAGE, LUA_REPORT, parseReported, type Reported } from './stages.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 import { recallOutcome } from './take-back.js';
 
@@ -116,7 +116,7 @@ local function hasCallbacks()
 end
 if token ~= '' and isFlawless and redis.call('HEXISTS', KEYS[1], '${FIELD.when}') == 1 and not hasCallbacks() then
   ${LUA_REPORT}
-  batch.startable = reportOutcome(batchesKey, KEYS[1], 'succeeded')
+  batch.startable, batch.next = reportOutcome(batchesKey, KEYS[1], 'succeeded', ${FIRST_STAGE})
 end
 ${enqueuePrepared}
 return answer(batch)`;
@@ -165,7 +165,7 @@ end`)}`,
 export interface Decision {
   readonly snapshot: Snapshot;
   /** Of a stage whose success was told to those after it: those that can start now. */
-  readonly startable?: readonly StartableStage[] | undefined;
+  readonly reported?: Reported | undefined;
 }
 
 /** The callbacks that are due first if everything goes well, made before that is known. */
@@ -206,7 +206,7 @@ export async function decide(
       const found = named(reply);
       return {
         snapshot: parseSnapshot(redis, found),
-        startable: found.startable === undefined ? undefined : parseStartable(found.startable),
+        reported: found.startable === undefined ? undefined : parseReported(found),
       };
     }
   }

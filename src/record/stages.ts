@@ -17,8 +17,11 @@ import { LUA_TAKE_BACK, LUA_VERDICT, NEVER_RULE } from './take-back.js';
  * stage can start; and a run, whose stages are its members, never finishes between two of them.
  */
 
+/** The position of the first stage, from which a report begins. */
+export const FIRST_STAGE = 1;
+
 /** How many stages that can start one command returns; the caller starts them, and asks again. */
-export const STARTED_AT_ONCE = 20;
+const STARTED_AT_ONCE = 20;
 
 /** A stage whose predecessors have finished as it asks for, and whose members are to be added. */
 export interface StartableStage {
@@ -28,59 +31,75 @@ export interface StartableStage {
   readonly planLength: number;
 }
 
+/** How many stages one command looks at, to let them start, wait or be skipped; the caller asks for the next ones. */
+const LOOKED_AT_ONCE = 100;
+
 /*
- * report(queueKey, ids, before, outcome, isSkipping) tells stages what the one before them has come to, and what that
- * was thought to be before, or nil. Those that were skipped and may start after all wait again; those that can never
- * start are skipped: sealed as they are, empty. Returns those that can start and have not. `isSkipping`: nothing starts
- * any more in this run.
+ * report(queueKey, ids, before, outcome, isSkipping, from) tells stages what the one before them has come to, and what
+ * that was thought to be before, or nil. Then it looks at some of them, those from this position on: those that were
+ * skipped and may start after all wait again; those that can never start are skipped: sealed as they are, empty.
+ * Returns those that can start and have not, and the position of the next one to look at, 0 after the last one.
+ * `isSkipping`: nothing starts any more in this run.
  */
 export const LUA_REPORT = `${LUA_NOW}${LUA_WAKE}${LUA_PLAN_SLICE}${LUA_VERDICT}${LUA_TAKE_BACK}
 local function skip(queueKey, key, id)
   redis.call('HSET', key, '${FIELD.skippedAt}', now(), '${FIELD.sealedAt}', now())
   wake(queueKey, key, id)
 end
-local function report(queueKey, ids, before, outcome, isSkipping)
-  local startable = {}
+local function report(queueKey, ids, before, outcome, isSkipping, from)
+  local startable, some, position = {}, {}, 0
   before = AFTER[before] and before or nil
-  for id in string.gmatch(before ~= outcome and ids or '', '[^\\n]+') do
+  for id in string.gmatch(ids or '', '[^\\n]+') do
     local key = queueKey .. id
-    local rule, isRemoved = unpack(redis.call('HMGET', key, '${FIELD.when}', '${FIELD.removal}'))
-    if rule and not isRemoved then
-      if before then
-        redis.call('HINCRBY', key, AFTER[before], -1)
+    if before ~= outcome then
+      local rule, isRemoved = unpack(redis.call('HMGET', key, '${FIELD.when}', '${FIELD.removal}'))
+      if rule and not isRemoved then
+        if before then
+          redis.call('HINCRBY', key, AFTER[before], -1)
+        end
+        redis.call('HINCRBY', key, AFTER[outcome], 1)
       end
-      redis.call('HINCRBY', key, AFTER[outcome], 1)
+    end
+    position = position + 1
+    if position >= from and position <= from + ${LOOKED_AT_ONCE} then
+      some[#some + 1] = id
     end
   end
   if not isSkipping then
-    takeBack(queueKey, ids)
+    takeBack(queueKey, table.concat(some, '\\n', 1, math.min(#some, ${LOOKED_AT_ONCE})))
   end
-  for id in string.gmatch(ids or '', '[^\\n]+') do
-    local key = queueKey .. id
-    local rule, isRemoved, isCancelled, isStarted, isSkipped = unpack(redis.call('HMGET', key, '${FIELD.when}',
-      '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', '${FIELD.skippedAt}'))
-    if rule and not (isRemoved or isStarted or isCancelled) then
-      local verdict = isSkipping and 'skip' or verdictOf(key, rule)
-      if verdict == 'skip' and not isSkipped then
-        skip(queueKey, key, id)
-      elseif verdict == 'start' and #startable < ${STARTED_AT_ONCE} then
-        local plan = key .. '${PLAN_END}'
-        startable[#startable + 1] = { redis.call('HGET', key, '${FIELD.definition}'), redis.call('LLEN', plan),
-          planSlice(plan, 0, ${PLAN_SLICE}, ${BYTES_PER_COMMAND / STARTED_AT_ONCE}) }
+  if tookBackAll() then
+    for i, id in ipairs(some) do
+      if i > ${LOOKED_AT_ONCE} or #startable == ${STARTED_AT_ONCE} then
+        return startable, from + i - 1
+      end
+      local key = queueKey .. id
+      local rule, isRemoved, isCancelled, isStarted, isSkipped = unpack(redis.call('HMGET', key, '${FIELD.when}',
+        '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', '${FIELD.skippedAt}'))
+      if rule and not (isRemoved or isStarted or isCancelled) then
+        local verdict = isSkipping and 'skip' or verdictOf(key, rule)
+        if verdict == 'skip' and not isSkipped then
+          skip(queueKey, key, id)
+        elseif verdict == 'start' then
+          local plan = key .. '${PLAN_END}'
+          startable[#startable + 1] = { redis.call('HGET', key, '${FIELD.definition}'), redis.call('LLEN', plan),
+            planSlice(plan, 0, ${PLAN_SLICE}, ${BYTES_PER_COMMAND / STARTED_AT_ONCE}) }
+        end
       end
     end
+    return startable, 0
   end
-  return startable
+  return startable, from
 end
 local function isSkipping(runKey)
   local run = redis.call('HMGET', runKey, '${FIELD.skippedAt}', '${FIELD.abandonedAt}')
   return (run[1] or run[2]) and true or false
 end
 -- Tells those after a stage what it has come to.
-local function reportOutcome(queueKey, key, outcome)
+local function reportOutcome(queueKey, key, outcome, from)
   local before, nextIds, runKey = unpack(redis.call('HMGET', key, '${FIELD.outcome}', '${FIELD.next}', 'parentKey'))
   redis.call('HSET', key, '${FIELD.outcome}', outcome)
-  return report(queueKey, nextIds, before, outcome, isSkipping(runKey))
+  return report(queueKey, nextIds, before, outcome, isSkipping(runKey), from)
 end
 `;
 
@@ -88,9 +107,9 @@ end
  * Tells those after a stage what it has come to, while its batch job is held, in the batch as the snapshot has seen it.
  *
  * KEYS: batch job, its dependencies, processed, failed. ARGV: nonce, lock token, version of the snapshot, outcome, key
- * prefix of the batches queue.
+ * prefix of the batches queue, position of the first stage to look at.
  * Returns state: 'reported' | 'changed' (nothing was done), startable ({ definition, length of the plan, its jobs },
- * …).
+ * …), next (position).
  */
 const REPORT_OUTCOME = script(
   'reportOutcome',
@@ -106,7 +125,8 @@ end
 if ARGV[4] == 'skipped' and not skippedAt then
   return { 'state', 'changed' }
 end
-return { 'state', 'reported', 'startable', reportOutcome(ARGV[5], KEYS[1], ARGV[4]) }`,
+local startable, following = reportOutcome(ARGV[5], KEYS[1], ARGV[4], tonumber(ARGV[6]))
+return { 'state', 'reported', 'startable', startable, 'next', following }`,
 );
 
 /**
@@ -114,8 +134,8 @@ return { 'state', 'reported', 'startable', reportOutcome(ARGV[5], KEYS[1], ARGV[
  * to. An open run whose producer has given no sign of life for its openTimeout is abandoned: as its stages are
  * outstanding, nothing else would end it.
  *
- * KEYS: batch job. ARGV: lock token, key prefix of the batches queue.
- * Returns state: 'begun' and startable, as above | 'open' and openFor (ms) | 'over' (it was cancelled or removed, or
+ * KEYS: batch job. ARGV: lock token, key prefix of the batches queue, position of the first stage to look at.
+ * Returns state: 'begun', startable and next, as above | 'open' and openFor (ms) | 'over' (it was cancelled or removed, or
  * the lock is lost).
  */
 const BEGIN_RUN = script(
@@ -138,7 +158,8 @@ end
 local isOver = isSkipping(KEYS[1])
 local outcome = isOver and 'skipped' or 'succeeded'
 redis.call('HSET', KEYS[1], '${FIELD.begun}', outcome)
-return { 'state', 'begun', 'startable', report(ARGV[2], roots, begun or nil, outcome, isOver) }`,
+local startable, following = report(ARGV[2], roots, begun or nil, outcome, isOver, tonumber(ARGV[3]))
+return { 'state', 'begun', 'startable', startable, 'next', following }`,
 );
 
 /**
@@ -179,38 +200,55 @@ export async function skipOrphan(
   return (await redis.run(SKIP_ORPHAN, [...keys, id, batchesKey(redis, ''), ...after])) === 1;
 }
 
-export type Reported = 'changed' | readonly StartableStage[];
+/** What telling some stages has come to. */
+export interface Reported {
+  /** Those that can start now. */
+  readonly startable: readonly StartableStage[];
+  /** The position of the next stage to look at, 0 after the last one. */
+  readonly next: number;
+}
 
 export async function reportOutcome(
   redis: BatchRedis,
   { id, nonce }: BatchLife,
-  { token, version, outcome }: { readonly token: string; readonly version: string; readonly outcome: Outcome },
-): Promise<Reported> {
+  report: { readonly token: string; readonly version: string; readonly outcome: Outcome; readonly from?: number },
+): Promise<Reported | 'changed'> {
   const { job, dependencies, processed, failed } = batchKeys(redis, id);
-  const args = [nonce, token, version, outcome, batchesKey(redis, '')];
-  const { state, startable } = named(await redis.run(REPORT_OUTCOME, [job, dependencies, processed, failed, ...args]));
-  return state === 'reported' ? parseStartable(startable) : 'changed';
+  const { token, version, outcome, from = FIRST_STAGE } = report;
+  const args = [nonce, token, version, outcome, batchesKey(redis, ''), from];
+  const reply = named(await redis.run(REPORT_OUTCOME, [job, dependencies, processed, failed, ...args]));
+  return reply.state === 'reported' ? parseReported(reply) : 'changed';
 }
 
-export type Begun = 'over' | { readonly openFor: number } | readonly StartableStage[];
-
-export async function beginRun(redis: BatchRedis, batchId: string, token: string): Promise<Begun> {
+/** Begins a run; see `Reported`. */
+export async function beginRun(
+  redis: BatchRedis,
+  batchId: string,
+  token: string,
+  from = FIRST_STAGE,
+): Promise<Reported | 'over' | { readonly openFor: number }> {
   const { job } = batchKeys(redis, batchId);
-  const { state, openFor, startable } = named(await redis.run(BEGIN_RUN, [job, token, batchesKey(redis, '')]));
-  switch (state) {
+  const reply = named(await redis.run(BEGIN_RUN, [job, token, batchesKey(redis, ''), from]));
+  switch (reply.state) {
     case 'begun':
-      return parseStartable(startable);
+      return parseReported(reply);
     case 'open':
-      return { openFor: Number(openFor) };
+      return { openFor: Number(reply.openFor) };
     default:
       return 'over';
   }
 }
 
-export function parseStartable(reply: unknown): StartableStage[] {
-  return (reply as readonly [definition: string, planLength: number, plan: readonly string[]][]).map(
-    ([definition, planLength, plan]) => ({ definition: JSON.parse(definition), planLength, plan }),
-  );
+export function parseReported({ startable, next }: Readonly<Record<string, unknown>>): Reported {
+  const stages = startable as readonly [definition: string, planLength: number, plan: readonly string[]][];
+  return {
+    startable: stages.map(([definition, planLength, plan]) => ({
+      definition: JSON.parse(definition),
+      planLength,
+      plan,
+    })),
+    next: Number(next),
+  };
 }
 
 /**

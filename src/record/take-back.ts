@@ -42,11 +42,14 @@ const RECALLING = 'recalling';
  * Lua, after LUA_NOW and LUA_VERDICT: takeBack(queueKey, ids) lets those of these stages that were skipped, and need
  * not be any more, wait again, open as they were before. recall(queueKey, key) takes back what a stage has told those
  * after it, and then them. A stage that is just ending as skipped, and has told so, stays skipped until it is told
- * again. What is too much for one command is left to the next recall() of the same stage.
+ * again. What is too much for one command is left to the next one: tookBackAll() tells.
  */
 export const LUA_TAKE_BACK = `
 local takeBack
 local takenBack = 0
+local function tookBackAll()
+  return takenBack < ${TAKEN_BACK_AT_ONCE}
+end
 local function recall(queueKey, key)
   local outcome, nextIds = unpack(redis.call('HMGET', key, '${FIELD.outcome}', '${FIELD.next}'))
   if not outcome then
@@ -59,7 +62,7 @@ local function recall(queueKey, key)
   end
   redis.call('HSET', key, '${FIELD.outcome}', '${RECALLING}')
   takeBack(queueKey, nextIds)
-  if takenBack < ${TAKEN_BACK_AT_ONCE} then
+  if tookBackAll() then
     redis.call('HDEL', key, '${FIELD.outcome}')
   end
 end
@@ -77,7 +80,7 @@ local function reopen(queueKey, key, id)
 end
 takeBack = function(queueKey, ids)
   for id in string.gmatch(ids or '', '[^\\n]+') do
-    if takenBack >= ${TAKEN_BACK_AT_ONCE} then
+    if not tookBackAll() then
       return
     end
     local key = queueKey .. id

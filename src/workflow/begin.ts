@@ -1,5 +1,5 @@
 import type { BatchContext } from '../batch/batch-context.js';
-import { beginRun, STARTED_AT_ONCE } from '../record/stages.js';
+import { beginRun, FIRST_STAGE } from '../record/stages.js';
 import { startStartable } from './start-stage.js';
 
 /**
@@ -12,20 +12,20 @@ export async function begin(
   batchId: string,
   token: string,
 ): Promise<'begun' | 'busy' | { readonly openFor: number }> {
-  for (;;) {
-    const begun = await beginRun(context.redis, batchId, token);
+  let from = FIRST_STAGE;
+  do {
+    const begun = await beginRun(context.redis, batchId, token, from);
     if (begun === 'over') {
       return 'begun';
     }
     if ('openFor' in begun) {
       return begun;
     }
-    const started = await Promise.all(begun.map((stage) => startStartable(context, stage)));
+    const started = await Promise.all(begun.startable.map((stage) => startStartable(context, stage)));
     if (started.includes('busy')) {
       return 'busy';
     }
-    if (begun.length < STARTED_AT_ONCE) {
-      return 'begun';
-    }
-  }
+    from = begun.next;
+  } while (from !== 0);
+  return 'begun';
 }

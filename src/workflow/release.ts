@@ -1,7 +1,7 @@
 import type { BatchContext } from '../batch/batch-context.js';
 import type { Outcome } from '../model/workflow.js';
 import type { Decision } from '../record/decide.js';
-import { reportOutcome, STARTED_AT_ONCE } from '../record/stages.js';
+import { reportOutcome } from '../record/stages.js';
 import { startStartable } from './start-stage.js';
 
 /**
@@ -13,22 +13,22 @@ import { startStartable } from './start-stage.js';
  */
 export async function releaseNext(
   context: BatchContext,
-  { snapshot: { definition, version }, startable: found }: Decision,
+  { snapshot: { definition, version }, reported: first }: Decision,
   outcome: Outcome,
   token: string,
 ): Promise<'released' | 'changed' | 'busy'> {
-  let startable = found ?? (await reportOutcome(context.redis, definition, { token, version, outcome }));
-  for (;;) {
-    if (startable === 'changed') {
-      return 'changed';
-    }
+  const report = { token, version, outcome };
+  let reported = first ?? (await reportOutcome(context.redis, definition, report));
+  while (reported !== 'changed') {
+    const { startable, next } = reported;
     const started = await Promise.all(startable.map((stage) => startStartable(context, stage)));
     if (started.includes('busy')) {
       return 'busy';
     }
-    if (startable.length < STARTED_AT_ONCE) {
+    if (next === 0) {
       return 'released';
     }
-    startable = await reportOutcome(context.redis, definition, { token, version, outcome });
+    reported = await reportOutcome(context.redis, definition, { ...report, from: next });
   }
+  return 'changed';
 }
