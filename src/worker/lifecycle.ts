@@ -130,7 +130,7 @@ async function release(
   return released === 'released';
 }
 
-/** Ends the run; the batch job runs again in so many ms. */
+/** Ends the run; the batch job runs again after `ms`. */
 async function runAgainIn(job: Job, token: string, ms: number): Promise<never> {
   await job.moveToDelayed(Date.now() + ms, token);
   throw new DelayedError();

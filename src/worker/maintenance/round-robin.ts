@@ -20,7 +20,7 @@ export class RoundRobin<T extends { readonly batchId: string }> {
     this.#batches.set(task.batchId, (this.#batches.get(task.batchId) ?? 0) + 1);
   }
 
-  /** Takes up to so many tasks from the front of the line. */
+  /** Takes at most `count` tasks from the front of the line. */
   take(count: number): T[] {
     const taken = this.#line.splice(0, count);
     for (const { batchId } of taken) {
