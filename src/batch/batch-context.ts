@@ -15,12 +15,10 @@ export interface MemberQueue {
   add(name: string, data: unknown, opts: JobsOptions): Promise<Job>;
   /** Returns the job with this id, if it exists. */
   queueJob(id: string): Promise<Job | undefined>;
-  /** Removes the job with this id, if it exists and is not running. */
-  removeJob(id: string): Promise<unknown>;
   addBulk(jobs: readonly { name: string; data: unknown; opts: JobsOptions }[]): Promise<Job[]>;
 }
 
-/** Where batches are kept: one Redis and prefix, with the queue of the batch jobs. */
+/** Where batches are kept: a Redis client, a prefix, and the queue of the batch jobs. */
 export interface BatchContext {
   readonly redis: BatchRedis;
   readonly batches: Queue;
@@ -47,6 +45,7 @@ export function batchesQueueOf(queue: QueueLike): string | undefined {
   return batchesQueues.get(queue);
 }
 
+/** Notes that a queue was wrapped, and which queue holds its batches. */
 export function keepBatchesIn(queue: QueueLike, batchesQueue: string): void {
   batchesQueues.set(queue, batchesQueue);
   const known = wrapped.get(queue.name) ?? [];
@@ -57,8 +56,9 @@ export function keepBatchesIn(queue: QueueLike, batchesQueue: string): void {
 const wrapped = new Map<string, readonly WeakRef<QueueLike>[]>();
 
 /**
- * Finds the queue of this name that was wrapped in this process for the batches of this context. Of several the one
- * with the same address counts. The connection itself is not asked: it may be down, and nothing is added through it.
+ * Finds the queue of this name that was wrapped in this process for the batches of this context: if there are several,
+ * one with the same address, otherwise the one that was wrapped last. Only options are compared: a connection may be
+ * down, and nothing is added through it.
  */
 export function wrappedQueue(name: string, { redis, batches }: BatchContext): MemberQueue | undefined {
   const candidates = (wrapped.get(name) ?? []).flatMap((ref) => {
@@ -69,8 +69,8 @@ export function wrappedQueue(name: string, { redis, batches }: BatchContext): Me
       batchesQueueOf(queue) === redis.batchesQueue;
     return isOfPlace ? [queue] : [];
   });
-  const isNear = (queue: QueueLike) => isSameAddress(queue.opts.connection, batches.opts.connection);
-  const found = candidates.find(isNear) ?? candidates[0];
+  const hasSameAddress = (queue: QueueLike) => isSameAddress(queue.opts.connection, batches.opts.connection);
+  const found = candidates.find(hasSameAddress) ?? candidates[0];
   return found && memberQueueOf(found);
 }
 
@@ -88,8 +88,8 @@ export function checkSameBatches(what: string, { queue, name }: MemberQueue, con
 const memberQueues = new WeakMap<object, MemberQueue>();
 
 /**
- * Returns the queue with its methods as they were before it was wrapped. Wrapping calls this first; later calls return
- * what was kept then.
+ * Returns the queue with its methods as they were before it was wrapped. withBatches() calls this before it replaces
+ * them; later calls return what was kept then.
  */
 export function memberQueueOf(queue: QueueLike): MemberQueue {
   const known = memberQueues.get(queue);
@@ -106,7 +106,6 @@ export function memberQueueOf(queue: QueueLike): MemberQueue {
     queue,
     add: (name, data, opts) => add.call(queue, name, data, opts),
     queueJob: (id) => (queue as unknown as Queue).getJob(id),
-    removeJob: (id) => (queue as unknown as Queue).remove(id),
     addBulk: (jobs) => addBulk.call(queue, jobs as Parameters<Queue['addBulk']>[0]),
   };
   memberQueues.set(queue, member);
@@ -123,7 +122,11 @@ export function checkNotBatches(name: string, batchesQueue: string): void {
   }
 }
 
-/** Finds the queue that a member or callback names, and refuses one that shares no Redis and prefix with the batch. */
+/**
+ * Finds the queue that a member or callback names; by default the one that the batch was opened through.
+ *
+ * @throws BatchOptionsError for a queue with another prefix, or with batches elsewhere, and for the batches queue.
+ */
 export function findQueue(what: string, wanted: unknown, context: QueueContext): MemberQueue {
   const { own } = context;
   if (wanted === undefined || wanted === own.name || wanted === own.queue) {
@@ -165,7 +168,8 @@ export function isQueue(value: unknown): value is QueueLike {
 const contexts = new WeakMap<object, BatchContext[]>();
 
 /**
- * Returns the context of a queue's batches; queues that share a client share it.
+ * Returns the context of a queue's batches. Queues share it if they have the client, the prefix, the batches queue and
+ * the telemetry in common.
  *
  * @param batchesQueue the queue that holds the batches. Default: as the queue was wrapped.
  */
@@ -177,6 +181,7 @@ export async function contextOf(
   return contextOn(await rawClientOf(queue), { prefix, batchesQueue }, telemetry as Telemetry | undefined);
 }
 
+/** Returns the context of the batches that are kept at this place, by a client that its owner closes. */
 export function contextOn(client: object, place: BatchesPlace, telemetry: Telemetry | undefined): BatchContext {
   const { prefix, batchesQueue } = place;
   const known = contexts.get(client) ?? [];

@@ -417,7 +417,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
 
   /**
    * Says that everything has been added: from now on the batch can finish. Sealing again does nothing. An empty sealed
-   * batch calls back at once.
+   * batch calls back at once. A batch that was abandoned is revived.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    *
@@ -601,7 +601,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
 
   /**
    * Reads where the batch stands, in one round trip and in the same time for a batch of any size. Of a run of a
-   * workflow, also where its `stages` stand, in one more.
+   * workflow, also where its `stages` stand, in one more, and one per level of workflows that are stages.
    *
    * @throws BatchNotFoundError when the batch has been removed.
    *
@@ -664,6 +664,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    *
    * @param options `ordered: true` yields them in the order in which each producer has added them, those with ids of
    * their own last, by id. All are held in memory: at most 100,000, or a BatchError says so. Default: false.
+   * @throws BatchNotFoundError, in the end, when the batch was removed or has expired: what it has yielded is not all.
    *
    * @example
    * for await (const { id, value } of batch.results()) sheet.addRow([id, value]);

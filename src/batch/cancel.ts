@@ -36,8 +36,8 @@ async function emptyTree(context: BatchContext, batch: CancelledBatch): Promise<
 }
 
 /**
- * Removes the jobs that were dropped, by a cancel or a removal, from the lists of their queues, by so many commands at
- * most.
+ * Removes the jobs that were dropped, by a cancel or a removal, from the lists of their queues, with at most `commands`
+ * commands.
  */
 export async function removeDropped(context: BatchContext, commands = Number.POSITIVE_INFINITY): Promise<void> {
   let state: DroppedState | 'done' | undefined;

@@ -51,7 +51,7 @@ const STEP_OPTIONS = {
   ignoreDependencyOnFailure: true,
 } satisfies JobsOptions;
 
-/** What is to be done for the batch job of a part of a workflow before it waits for its members. */
+/** What a batch job does before it waits for its members: a run begins its stages, a stage is filled with members. */
 export type Preparation = 'begin' | 'fill';
 
 /**
@@ -59,7 +59,7 @@ export type Preparation = 'begin' | 'fill';
  */
 const PREPARATION = 'batchPreparation';
 
-/** What is to be done for a batch job before it waits for its members, if anything. */
+/** Returns what a batch job has to do before it waits for its members; undefined for an ordinary batch. */
 export function preparationOf({ opts }: { readonly opts: object }): Preparation | undefined {
   return (opts as { readonly [PREPARATION]?: Preparation })[PREPARATION];
 }
@@ -141,7 +141,7 @@ const OPTION_KEYS = [
   ...['deadline', 'metadata', 'tags'],
 ];
 
-/** Checks all but the callbacks and the parent, without asking Redis. */
+/** Checks all options but the callbacks and the parent, without asking Redis. */
 export function checkBatchOptions(options: unknown): asserts options is BatchOptions {
   checkObject('The options of a batch', options);
   checkKeys('A batch', options, OPTION_KEYS);
@@ -204,15 +204,15 @@ export interface WorkflowPart {
 const LONGEST_DEADLINE_MS = 8_000_000_000_000_000;
 
 function checkDeadline(deadline: unknown): void {
-  const isTime = deadline instanceof Date && !Number.isNaN(deadline.getTime());
-  if (deadline !== undefined && !isTime && !(Number.isInteger(deadline) && between(deadline, 1, LONGEST_DEADLINE_MS))) {
+  const isDate = deadline instanceof Date && !Number.isNaN(deadline.getTime());
+  if (deadline !== undefined && !isDate && !(Number.isInteger(deadline) && between(deadline, 1, LONGEST_DEADLINE_MS))) {
     throw new BatchOptionsError(
       `deadline must be a positive integer, in ms, or a valid Date, not ${describe(deadline)}.`,
     );
   }
 }
 
-/** Each look at a batch reads its metadata. */
+/** How many characters of JSON metadata may have: each look at a batch reads it. */
 const MOST_METADATA = 10_000;
 
 /** Refuses metadata that is no JSON object, or too large. */
@@ -231,7 +231,7 @@ export function checkMetadata(what: string, metadata: unknown): void {
   }
 }
 
-/** What has a `toJSON` can come to anything, or throw. */
+/** Returns the metadata as JSON. An object with a `toJSON` may become something else than an object, or throw. */
 function jsonOf(what: string, metadata: Record<string, unknown>): string {
   let json: unknown;
   try {
@@ -290,7 +290,7 @@ export async function defineBatch(
   return startTrace(context.telemetry, wanted.id, async (trace) => {
     const definition = trace === undefined ? wanted : { ...wanted, trace };
     const deadlineIn = typeof options.deadline === 'number' ? options.deadline : undefined;
-    const stored = await storeOr(options.ifExists ?? 'join', {
+    const stored = await storeOnConflict(options.ifExists ?? 'join', {
       ...{ context, definition, parent, deadlineIn, part },
       first: members,
     });
@@ -339,15 +339,21 @@ interface Wanted {
   readonly context: QueueContext;
   readonly definition: BatchDefinition;
   readonly parent: BatchAccess | undefined;
-  /** The deadline, by Redis's clock, where it was given in ms. */
+  /** The deadline in ms from now, by Redis's clock; undefined where a Date was given, or none. */
   readonly deadlineIn: number | undefined;
-  /** The members that it is created with. */
+  /** The members that it is created with, if that can be one step. */
   readonly first: FirstMembers;
   readonly part: WorkflowPart | undefined;
 }
 
-/** Stores the batch; another one that has the id is returned, refused, or removed first. */
-async function storeOr(ifExists: NonNullable<BatchOptions['ifExists']>, wanted: Wanted): Promise<BatchDefinition> {
+/**
+ * Stores the batch. When there is one with this id, that one is returned (`join`), refused (`reject`), or removed first
+ * (`replace`).
+ */
+async function storeOnConflict(
+  ifExists: NonNullable<BatchOptions['ifExists']>,
+  wanted: Wanted,
+): Promise<BatchDefinition> {
   const { context, definition } = wanted;
   for (;;) {
     const stored = await store(wanted);
@@ -368,7 +374,7 @@ async function storeOr(ifExists: NonNullable<BatchOptions['ifExists']>, wanted: 
   }
 }
 
-/** Stores the batch; what is returned is the batch that has the id then, which may be another one. */
+/** Stores the batch, unless there is one with this id. Returns the definition of the batch that has the id then. */
 async function store(wanted: Wanted): Promise<BatchDefinition> {
   const { context, definition, parent, deadlineIn, first, part } = wanted;
   const { members, entries, isFresh } = first;
@@ -393,7 +399,7 @@ async function store(wanted: Wanted): Promise<BatchDefinition> {
         await revive(context, parent.batch.id);
       }
       if (created.filled?.failed !== undefined) {
-        // It must not call anybody back with only a part of its members.
+        // With only a part of its members it must not call back.
         await removeBatch(context, definition, { force: true, members: true }).catch(() => {});
         reportFailed(created.filled.failed, members, { batchId: definition.id });
       }

@@ -30,24 +30,24 @@ export async function enqueueDue(context: BatchContext, batchId: string, event: 
  *
  * @param token the lock token of the batch job, for the BatchWorker that holds it: without the lock nothing is
  * enqueued.
- * @returns whether all of them have been enqueued now, or were before.
+ * @throws BatchError when one of them could not be stored.
  */
 export async function enqueueCallbacks(
   context: BatchContext,
   snapshot: Snapshot,
   due: readonly CallbackSnapshot[],
   token = '',
-): Promise<boolean> {
+): Promise<void> {
   if (due.length === 0) {
-    return true;
+    return;
   }
   const { definition, version } = snapshot;
   const callbacks = due.map((callback) => ({ ...callback, queue: context.queueNamed(callback.queue) }));
   const queues = [...new Set(callbacks.map(({ queue }) => queue))];
-  return inTrace(context.telemetry, definition.trace, () =>
+  await inTrace(context.telemetry, definition.trace, () =>
     inProducerSpans(queues, callbacks, async (traceOf) => {
-      const jobs = due.map((callback, i) =>
-        newCallback(context, snapshot, callback, traceOf(callbacks[i]?.queue as never)),
+      const jobs = due.map((callback) =>
+        newCallback(context, snapshot, callback, traceOf(context.queueNamed(callback.queue))),
       );
       const enqueued = await enqueueInBatch(context.redis, definition, { token, version }, jobs);
       if (typeof enqueued === 'object') {
@@ -57,15 +57,14 @@ export async function enqueueCallbacks(
           { batchId: definition.id },
         );
       }
-      return enqueued === 'enqueued';
     }),
   );
 }
 
 /**
- * Makes the callbacks that are due first if everything in a batch has gone well, from its job alone: the decide step
- * can then enqueue them at once. It compares the definition, because people can edit the data of the job, and later
- * `on()` changes both. With telemetry nothing is prepared: the spans belong to callbacks that are enqueued.
+ * Makes the callbacks that are due first if everything in a batch has gone well, from the data of its job alone: the
+ * decide step can then enqueue them at once. It compares the definition first, because people can edit that data, and a
+ * later `on()` changes the definition. With telemetry nothing is prepared: a span is made only for what is enqueued.
  *
  * @returns undefined when no callback is due then, or the data of the job is not that of a batch.
  */
@@ -83,6 +82,7 @@ export function prepareCallbacks(context: BatchContext, { id, data }: Job): Prep
     const sha1 = createHash('sha1').update(JSON.stringify(definition)).digest('hex');
     return jobs.length === 0 ? undefined : { jobs, mark: JSON.stringify(mark), definition: sha1 };
   } catch {
+    // The data was edited to something else: the callbacks are made from the definition instead.
     return undefined;
   }
 }

@@ -51,6 +51,7 @@ export async function batchOf<Q extends QueueLike>(context: QueueContext, job: J
   });
 }
 
+/** Asks Redis how often a job has failed only where its stack traces, of which it keeps a few, do not tell. */
 async function repetitionOf({ redis }: BatchContext, job: JobLike): Promise<Repetition | undefined> {
   const { attemptsMade, attemptsStarted, queueQualifiedName, id } = job;
   if (attemptsMade === undefined || attemptsStarted === undefined || !keepsFewTraces(job)) {

@@ -30,7 +30,7 @@ export function notAdded(cause: unknown, { batchId, jobIds, others = '' }: Addin
   });
 }
 
-/** So many jobs, as the beginning of a sentence about them. */
+/** Begins a sentence about a number of jobs. */
 export function jobsWere(jobs: number): string {
   return jobs === 1 ? '1 job was' : `${jobs} jobs were`;
 }

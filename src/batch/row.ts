@@ -34,7 +34,8 @@ function progressRow(snapshot: Snapshot, jobs: Jobs | undefined): ProgressRow {
 }
 
 /**
- * Adds up the rows of the child batches, which are themselves such sums: a tree of any depth costs one look per level.
+ * Adds up the rows of the child batches, which are such sums themselves: only the children are read, not the batches
+ * below them.
  */
 async function jobsBelow(context: BatchContext, batchId: string, { total, pending }: Jobs): Promise<Jobs> {
   let jobs = { total, pending };
@@ -51,7 +52,7 @@ async function jobsBelow(context: BatchContext, batchId: string, { total, pendin
 }
 
 /** Returns the life of a batch so far, in the order in which it happened. */
-export function lifeOf(snapshot: Snapshot): LogLine[] {
+function lifeOf(snapshot: Snapshot): LogLine[] {
   const { createdAt, sealedAt, diedAt, abandonedAt, cancelledAt, cancelReason, completedAt, finishedAt } = snapshot;
   const { ended, failedReason, attemptedAt } = snapshot;
   const line = (at: number | undefined, text: string, mayRecur = false): LogLine[] =>
@@ -99,8 +100,9 @@ export async function refreshRow(context: BatchContext, batchId: string): Promis
 }
 
 /**
- * Writes the row while holding the batch job's lock; a caller without the lock uses `refreshRow()`. Unless the batch
- * has child batches, whose rows are read first, the command is sent before this returns its promise.
+ * Writes the row of a batch as the holder of its job's lock; a caller without the lock uses `refreshRow()`. Unless the
+ * batch has child batches, whose rows are read first, the command is sent before this returns its promise. Resolves
+ * with whether anything was written.
  */
 export async function writeRow(
   context: BatchContext,

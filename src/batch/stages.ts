@@ -6,10 +6,10 @@ import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
 import type { StageStatus } from './status.js';
 
-/** More stages below a run than this are not read with it: each stage has a status of its own. */
+/** How many stages below those of a run itself are read with it at most: each stage has a status of its own. */
 const MOST_STAGES = 2000;
 
-/** The stages of a run, and of the workflows among them, level by level. */
+/** Reads the stages of a run, and of the workflows among them, level by level; undefined for a batch that is no run. */
 export async function allStagesOf(
   context: BatchContext,
   definition: BatchDefinition,
@@ -40,7 +40,7 @@ function statusWithStages({ status, below }: ReadStage): StageStatus {
   return below === undefined ? status : { ...status, stages: below.map(statusWithStages) };
 }
 
-/** The stages of a run, in the order of its definition; one that is gone is left out. */
+/** Reads the stages of a run, in the order of its definition; one that is gone is left out. */
 export async function stagesOf(context: BatchContext, definition: BatchDefinition): Promise<StageStatus[] | undefined> {
   return (await readStages(context, definition))?.map(({ status }) => status);
 }

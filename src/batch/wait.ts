@@ -88,7 +88,7 @@ async function lookAt(batch: Watched): Promise<BatchStatus | string> {
   }
 }
 
-/** Resolves with the value of the promise, or with undefined after so many ms. */
+/** Resolves with the value of the promise, or with undefined after `ms`. */
 async function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
   if (ms > LONGEST_TIMEOUT_MS) {
     return promise;

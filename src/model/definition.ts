@@ -77,7 +77,7 @@ export function eventsOf(on: BatchDefinition['on']): BatchEvent[] {
  * Returns the id of a callback's job. It is deterministic, so that a callback is enqueued once, whichever process does
  * it. The Lua of record/snapshot.ts builds the same ids.
  */
-export function callbackJobId(batchId: string, event: BatchEvent, index: number, nonce: string): string {
+function callbackJobId(batchId: string, event: BatchEvent, index: number, nonce: string): string {
   return `${batchId}~${event}~${index}~${nonce}`;
 }
 

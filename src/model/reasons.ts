@@ -72,7 +72,7 @@ function ofStages(stages: readonly StageFacts[]): Reason[] {
   return reasonsOfStages(stages).map((sentence) => ['goes on', sentence]);
 }
 
-/** A stage that has not started, or is being filled: it waits for no seal of anybody's. */
+/** A stage that has not started, or is being filled: it waits for no producer's seal. */
 function isOpenStage(snapshot: Snapshot): boolean {
   return snapshot.definition.stage !== undefined && !isClosed(snapshot);
 }

@@ -61,7 +61,7 @@ export interface Snapshot {
   readonly deaths: number;
   /**
    * Whether members that BullMQ fails because of a cancel may be among the failed ones; sortCancelled() tells them
-   * apart.
+   * apart from others.
    */
   readonly isToBeSorted?: boolean;
   readonly counts: Counts;

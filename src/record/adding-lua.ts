@@ -110,8 +110,8 @@ end
 
 /**
  * Lua: refusalOf(batchKey, nonce, links) returns why nothing may be added to a batch, or nil. `links` are pairs of a
- * dependencies key and a member key; for a caller who adds to a sealed batch all of them must hold. A caller with
- * `request.mayWait` is told when the batch is being judged, and asks again.
+ * dependencies key and a member key; for a caller who adds to a sealed batch all of them must hold. With
+ * `request.mayWait` the reason is 'judged' while a BatchWorker judges the batch, and the caller asks again.
  */
 export const LUA_REFUSAL = `${LUA_IS_JUDGED}
 local function refusalOf(batchKey, nonce, links)

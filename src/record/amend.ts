@@ -11,28 +11,30 @@ export interface Amendment {
   readonly nonce?: string;
   /** Fields with the values that they must have; '' for those that must be absent. */
   readonly expect?: Readonly<Record<string, string>>;
-  /** What the batch must need. */
+  /** A word that must be among the batch's needs, see record/needs.ts. */
   readonly having?: string;
-  /** The process that must lead the maintenance. */
+  /** The name of the process that must lead maintenance. */
   readonly leader?: string;
-  /** The new definition, as JSON; people see it in the data of the batch job. */
+  /** The new definition, as JSON. The data of the batch job, which people read, is a copy of it. */
   readonly definition?: string;
   /** Fields with their new values. */
   readonly set?: Readonly<Record<string, string>>;
-  /** A field that is set to the time, by Redis's clock. */
+  /** A field that is set to the present time, by Redis's clock. */
   readonly time?: string;
-  /** A field that is set to the time, unless it is set. */
+  /** A field that is set to the present time, unless it has a value. */
   readonly timeOnce?: string;
-  /** What the batch does not need any more, and what it needs from now on: words, separated by spaces. */
+  /** The needs that the batch loses: words, separated by spaces. */
   readonly unneed?: string;
+  /** The needs that the batch gets, after it has lost the others: words, separated by spaces. */
   readonly need?: string | undefined;
 }
 
-/** `gone`: there is no such batch, or no such life of it, or it is being removed. `changed`: it is not as expected. */
+/** `gone`: there is no such life of the batch, or it is being removed. `changed`: the batch is not as expected. */
 export type Amended = 'done' | 'gone' | 'changed';
 
 /**
- * Amends batches, each by itself. Sent again, it finds its own amendment: that is done then, or not expected any more.
+ * Amends batches, each by itself. When a client sends it twice, the second run makes the same amendment once more, or
+ * finds that the batch is not as expected any more.
  *
  * KEYS: a batch job, which only says where in a cluster the others are; what the keys of the sets of needs begin with;
  * the lease of maintenance.
@@ -99,20 +101,21 @@ export async function amend(redis: BatchRedis, change: Amendment): Promise<Amend
 }
 
 /**
- * Adds to what a batch needs from maintenance. Without words it puts a batch that runs again after it had finished back
- * into the sets of what it needs: to be called after the batch job was retried; if the process dies before, the next
- * look at the unfinished batches does it.
+ * Adds to what a batch needs from maintenance. Without words it only puts the batch back into the sets for its needs,
+ * which a finished batch has left. To be called when its batch job was retried; if the process dies in between, the
+ * next round through the unfinished batches does the same.
  */
 export async function needMaintenance(redis: BatchRedis, id: string, words: readonly Need[] = []): Promise<void> {
   await amend(redis, { id, need: words.join(' ') });
 }
 
 /**
- * Takes `callbacks` off what the batch needs, as far as it was attended to by the process that leads: another leader
- * may have taken it up again meanwhile.
+ * Takes `callbacks` off the needs of a batch that this process has attended to, if it still leads maintenance: another
+ * leader may be attending to the batch by now.
  *
- * @param isRunning whether callbacks run that keep the batch from waking when its members are settled: then `complete`
- * is to be seen by maintenance.
+ * @param who the name under which this process leads.
+ * @param isRunning whether callbacks are outstanding, which keep the batch job from waking when the members are
+ * settled: then maintenance has to see that `complete` is due.
  */
 export async function callbacksDone(
   redis: BatchRedis,

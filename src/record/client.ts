@@ -7,7 +7,7 @@ export interface ScriptClient {
   runCommand(name: string, args: readonly unknown[]): Promise<unknown>;
   /** The scripts that BullMQ has defined on it, by name; ioredis shows them, other clients do not. */
   readonly scriptsSet?: Readonly<Record<string, DefinedScript>> | undefined;
-  /** The options of ioredis, and its ping. */
+  /** The options and the ping of ioredis, see script.ts; other clients have no pipelines of their own accord. */
   readonly options?: { readonly enableAutoPipelining?: boolean | undefined } | undefined;
   ping?(): Promise<unknown>;
 }

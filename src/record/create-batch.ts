@@ -106,7 +106,7 @@ if parent then
   if redis.call('HEXISTS', KEYS[4], KEYS[1]) == 1 or redis.call('HEXISTS', KEYS[5], KEYS[1]) == 1 then
     return { 'refused', 'used' }
   end
-  -- A first failure is told upwards, to every batch above that waits for one.
+  -- A first failure is announced upwards, to every batch above that waits for one.
   if hasNeed(redis.call('HGET', KEYS[2], '${FIELD.needs}'), 'death') then
     needs = needs .. ' death'
   end

@@ -12,27 +12,33 @@ import { LUA_IS_STRANGER } from './strangers.js';
 import { recallOutcome } from './take-back.js';
 
 /**
- * The decide step. It reads the batch; when every member is settled, it makes `complete` due, once, and freezes its
- * counts: a process that takes over after a crash gives the callbacks the same numbers. The holder of the batch job's
- * lock calls it with its token, any other process without one. The holder also abandons an open batch whose producer
- * has given no sign of life for too long.
+ * The Lua of the decide step. It reads the batch; when every member is settled, it makes `complete` due, once, and
+ * freezes its counts: a process that takes over after a crash gives the callbacks the same numbers. The holder of the
+ * batch job's lock calls it with its token, any other process without one. The holder also abandons an open batch whose
+ * producer has given no sign of life for its openTimeout.
  *
- * A batch in which everything went well is moved on in this script, which saves round trips: of a stage without
- * callbacks, which is to succeed at once, the stages after it are told; and the callbacks that are due first then are
- * enqueued, if the caller has prepared them.
+ * A batch in which everything went well is moved on in this script, which saves round trips. A stage without callbacks
+ * reports its success to the stages after it. Callbacks that the caller has prepared are enqueued.
  *
- * Before the members of a batch are judged, the settled ones are searched for strangers, each of which would hide a
- * missing member: in this script if they are few, otherwise by searchForStrangers(), which this script then asks for.
+ * Before a batch is judged, its settled dependencies are searched for strangers (jobs that were attached by hand), each
+ * of which would hide a missing member: in this script if the dependencies are few, otherwise by searchForStrangers(),
+ * for which the script asks.
  *
  * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
- * ARGV, if nothing is prepared: batch id, lock token or '', key prefix of all queues, key prefix of the batches queue.
- * ARGV with callbacks: these, see encodeRequest(); the request is { id, token, prefix, batchesKey, definition (the
- * SHA-1 of that from which they were prepared), mark (in their data, where the number of members is to be) }.
- * Returns nil without a batch, 'lock lost', 'waiting' for a holder of a batch with anything outstanding, also when that
- * are the callbacks that were enqueued now, 'no batch' for a job that is none, 'search' or, for the failures of a
- * cancelled batch, 'sort' or, for a stage that had ended and runs again, 'recall' (nothing was decided), or what
- * answer() says, with openFor (ms), with anyFailure (why a member failed) when all are settled, and with startable, see
- * reportOutcome, of a stage whose success was reported.
+ * ARGV without prepared callbacks: batch id, lock token or '', key prefix of all queues, key prefix of the batches
+ * queue.
+ * ARGV with prepared callbacks: the callbacks, see encodeRequest(). The request is { id, token, prefix, batchesKey,
+ * definition (the SHA-1 of the definition that they were made from), mark (the text in their data that stands for the
+ * number of members) }.
+ *
+ * Returns nil without a batch, or what answer() returns, with openFor (ms); with anyFailure (why a member failed) when
+ * all are settled; and with startable, see reportOutcome(), of a stage whose success was reported. Or it returns a
+ * word:
+ * - 'lock lost': another process holds the batch job;
+ * - 'waiting', to a holder: something is outstanding, if only the callbacks that this script has just enqueued;
+ * - 'no batch': the job is none;
+ * - 'search', 'sort', 'recall': nothing was decided. First the caller has to search for strangers, sort the failures of
+ *   a cancelled batch, or take back what a stage had reported that had ended and runs again.
  */
 const luaDecide = (enqueuePrepared: string) => `
 if token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= token then
@@ -115,6 +121,7 @@ local function hasCallbacks()
   return next(cjson.decode(batch.definition).on) ~= nil
 end
 if token ~= '' and isFlawless and redis.call('HEXISTS', KEYS[1], '${FIELD.when}') == 1 and not hasCallbacks() then
+  -- Here, so that only stages pay for the definition of these functions.
   ${LUA_REPORT}
   batch.startable, batch.next = reportOutcome(batchesKey, KEYS[1], 'succeeded', ${FIRST_STAGE})
 end
@@ -154,7 +161,7 @@ if isFlawless and redis.sha1hex(batch.definition) == request.definition then
     ARGV[firstJob + 2 * i - 1] = filledIn(jobDataAt(i), batch.total)
     wanted[i] = i
   end
-  -- What fails here is tried again, and told, by the caller.
+  -- What could not be stored is still due: the caller enqueues it in its next turn, or reports the error.
   if not enqueue(KEYS[1], '', wanted) then
     return 'waiting'
   end
@@ -164,19 +171,26 @@ end`)}`,
 /** What the decide step has found. */
 export interface Decision {
   readonly snapshot: Snapshot;
-  /** Of a stage whose success was told to those after it: those that can start now. */
+  /** Only if the decide step has reported the success of a stage: what that has come to. */
   readonly reported?: Reported | undefined;
 }
 
 /** The callbacks that are due first if everything goes well, made before that is known. */
 export interface PreparedCallbacks {
   readonly jobs: readonly NewJob[];
-  /** The SHA-1 of the definition from which they were made. */
+  /** The SHA-1 of the definition that they were made from. */
   readonly definition: string;
-  /** What stands in their data where the number of members is to be. */
+  /** The text in their data that stands for the number of members. */
   readonly mark: string;
 }
 
+/**
+ * Runs the decide step until it has decided.
+ *
+ * @param token the lock token of the batch job; '' for a process that does not hold it.
+ * @param prepared callbacks that are enqueued in the same step if everything has gone well.
+ * @returns undefined when there is no such batch, or it is being removed.
+ */
 export async function decide(
   redis: BatchRedis,
   batchId: string,
@@ -191,8 +205,8 @@ export async function decide(
     } else if (reply === 'recall') {
       await recallOutcome(redis, batchId, token);
     } else if (reply === 'sort' && isSorted && token === '') {
-      // With this many dependencies beside members, only the wake of the batch job, with nothing outstanding, can judge
-      // the batch.
+      // Too many dependencies that are no members are outstanding for a look at each: the batch is judged when its job
+      // wakes, and nothing is outstanding.
       const snapshot = await readSnapshot(redis, batchId);
       return snapshot && { snapshot };
     } else if (reply === 'sort') {

@@ -24,8 +24,8 @@ const LISTS = ['wait', 'paused'] as const;
 
 /**
  * Removes dropped jobs from a part of a list. Each is first overwritten in its place, and all of them are then taken
- * out together. At the end of the last list the queue is forgotten, unless jobs have been dropped meanwhile, or others
- * have removed some. Jobs that were not found have been taken by workers, or are left to them.
+ * out together. At the end of the last list the queue leaves the registry, unless jobs were dropped meanwhile, or
+ * another search has removed some. Jobs that were not found have been taken by workers, or are left to them.
  *
  * KEYS: the list, registry of dropped jobs. ARGV: key prefix of the queue, rank to start at, how many jobs are left to
  * be found, '1' for the last list.
@@ -60,7 +60,7 @@ if removed > 0 then
   isDone = redis.call('HINCRBY', KEYS[2], ARGV[1], -removed) <= 0 or isDone
 end
 local left = math.max(0, tonumber(ARGV[3]) - removed)
--- Another search at the same time moves what this one has yet to come to: then the queue is searched once more.
+-- A second search at the same time moves entries past the place of this one: then the queue is searched once more.
 if isDone and (left == 0 or ARGV[4] == '1') and tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or 0) == left then
   redis.call('HDEL', KEYS[2], ARGV[1])
 end

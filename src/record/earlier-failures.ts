@@ -3,8 +3,8 @@ import { EARLIER_FAILURES_FIELD } from './keys.js';
 import { script } from './script.js';
 
 /*
- * How often a job has failed before its attempts were reset. What a running job adds gets ids that depend on it, and
- * where a job keeps only some of its stack traces, BullMQ's own fields do not tell any more.
+ * How often a job had failed before its attempts were reset. The ids of what a running job adds depend on how often it
+ * has failed, which BullMQ's own fields do not show once a job that keeps only some of its stack traces was retried.
  */
 
 /**
@@ -29,7 +29,11 @@ export async function noteEarlierFailures(redis: BatchRedis, jobKey: string): Pr
   await redis.run(NOTE, [jobKey]);
 }
 
-/** How often a job has failed, given how often since its attempts were reset, if they were, and how often it began. */
+/**
+ * Returns how often a job has failed in all.
+ *
+ * @param counts BullMQ's counts: `attemptsMade`, which a retry may have reset to 0, and `attemptsStarted`.
+ */
 export async function failuresOfJob(
   redis: BatchRedis,
   jobKey: string,

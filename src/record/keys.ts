@@ -125,13 +125,16 @@ export const FIELD = {
   /** Of a run: the ids of the stages that come first; of a stage: of those that come after it, one per line. */
   roots: 'b:roots',
   next: 'b:next',
-  /** Of a stage: '<when> <how many stages it comes after>', and how many of them have come to which outcome. */
+  /** Of a stage: '<when> <how many stages it comes after>', and how many of them have reported which outcome. */
   when: 'b:when',
   after: { succeeded: 'b:after:succeeded', failed: 'b:after:failed', skipped: 'b:after:skipped' },
-  /** The outcome that was reported to those after a stage; and, of a run, what was reported to its first stages. */
+  /**
+   * Of a stage: the outcome that it has reported to those after it, see also record/take-back.ts. Of a run: what was
+   * reported to its first stages.
+   */
   outcome: 'b:outcome',
   begun: 'b:begun',
-  /** When a stage was released: its members are added; or that it cannot start. */
+  /** When a stage was started, from when on members are added; and when it was found that it cannot start. */
   startedAt: 'b:startedAt',
   skippedAt: 'b:skippedAt',
   /** How far the adding of a stage's members has come: a position in its plan, or a cursor of the results. */

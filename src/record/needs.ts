@@ -6,22 +6,23 @@ import { LUA_LOOK_AT, LUA_NOW, script } from './script.js';
 
 /*
  * What a batch needs from maintenance while nothing wakes its batch job is a list of words in a field of its hash,
- * written by the script that makes the batch need it. The sets that maintenance reads are derived from these words. An
- * id whose batch does not need the set leaves it when it is looked at; an id that is missing in a set comes back when
- * the unfinished batches are looked at. A word goes when what it asks for is done. A finished batch leaves the sets and
- * keeps its words, because it may run again.
+ * written by the script that makes the batch need it. Maintenance reads sorted sets of batch ids, which follow from
+ * these words: an id leaves a set when its batch is looked at and has no such need, and an id that is missing in a set
+ * comes back in a round through the unfinished batches. A word goes when what it asks for is done. A finished batch
+ * leaves the sets and keeps its words, because it may run again.
  */
 
 /**
  * What a batch can need:
- * - `death`: that a first failure is told, to its own callbacks or to a batch above;
+ * - `death`: that a first failure is announced, to its own callbacks or to a batch above;
  * - `policy`: that it is cancelled when too many members have failed;
  * - `attempted`: that it is noted when every member has run;
  * - `deadline`: that it is cancelled when its time is over;
- * - `callbacks`: that callbacks are enqueued that no wake of the batch job enqueues, and that `complete` is seen while
- *   some run;
- * - `stages`: of a run, that a stage is skipped whose predecessor is gone, and tells it nothing any more;
- * - `cancel`: that its pending members go; `removal`: that it goes itself.
+ * - `callbacks`: that callbacks are enqueued for which the batch job does not wake, and that `complete` becomes due
+ *   although callbacks that are outstanding keep the batch job from waking;
+ * - `stages`: of a run, that a stage is skipped whose predecessor was removed and can report no outcome any more;
+ * - `cancel`: that its pending members are taken out;
+ * - `removal`: that the removal of the batch, which has begun, is continued.
  */
 export type Need = 'death' | 'policy' | 'attempted' | 'deadline' | 'callbacks' | 'stages' | 'cancel' | 'removal';
 
@@ -53,11 +54,16 @@ export function needsOf(events: readonly BatchEvent[], policy: FailurePolicy | u
 }
 
 /**
- * Lua: need(jobKey, needsKey, id, what) writes what a batch needs, one word or several, and puts the batch into the
- * sets for them. The script that makes the batch need it calls this, so that a crash cannot leave a batch in need that
- * is in no set. `callbacks?` is a need that a leader works on, or worked on when it died. `callbacks!` is one of which
- * only `complete` is left, which shows when the members are settled. A script that needs it again writes `callbacks`
- * beside them. `cancel!`: the batch was gone through completely, and what is left of it was running then.
+ * Lua: need(jobKey, needsKey, id, what) adds one word or several to the needs of a batch, and puts the batch into the
+ * sets for all of its needs. The script that makes the batch need it calls this: no crash leaves a batch in need that
+ * is in no set. unneed(jobKey, …) takes words off; the batch leaves their sets when it is looked at.
+ *
+ * A mark behind a word says how far it is:
+ * - `callbacks?`: a leader is attending to it, or was when it died;
+ * - `callbacks!`: only `complete` is still to become due, when the members are settled;
+ * - `cancel!`: all members were gone through, and those that are left were running then.
+ *
+ * `callbacks` is written beside its marked forms when there is something new to enqueue.
  */
 export const LUA_NEED = `
 local INDEX_OF = { ${Object.entries(INDEX_OF)
@@ -109,22 +115,23 @@ local function forgetNeeds(needsKey, id)
 end
 `;
 
-/** With more dependencies than this, members are among them, and `complete` cannot be due. */
+/** A batch has at most this many callbacks: of more dependencies some are members, and `complete` cannot be due. */
 const MOST_CALLBACKS = 100;
 /** How many batches one command asks together whether any of their members has failed. */
 const ASKED_TOGETHER = 100;
-/** How many batches of a page without failures are looked at closely: some of them have finished, and leave the set. */
+/** How many batches of a page are looked at although nothing has failed in them: the finished ones leave the set. */
 const TIDIED_PER_PAGE = 16;
 
 /**
  * Reads a page of one set, and returns the batches that need a step now. Batches that do not need it any more leave the
- * set. The sets are sorted sets with the score 0, so by id: such a page costs Redis half of what SSCAN takes.
+ * set. All scores in the sets are 0, so that they are sorted by id: such a page costs Redis half of what SSCAN takes.
  *
- * Of the batches that wait for failures most are passed over: Redis keeps a `failed` hash only for a batch with a
- * failure, so one EXISTS answers for many batches.
+ * Most of the batches that wait for failures are passed over: Redis keeps a `failed` hash only for a batch with a
+ * failure, so that one EXISTS answers for many batches.
  *
- * KEYS: the set, the batches queue's completed, failed. ARGV: cursor, count, key prefix of the batches queue, the word,
- * or 'failures' for two of them, number of the round, which says whose turn it is to be tidied.
+ * KEYS: the set, the batches queue's completed, failed.
+ * ARGV: cursor, count, key prefix of the batches queue, the need, or 'failures' for `death` and `policy`, and the
+ * number of the round, which says whose turn it is to be looked at without failures.
  * Returns cursor ('0' at the end, as for the first page), due, broken (ids, each with what is wrong).
  */
 const NEEDING = script(
@@ -149,7 +156,7 @@ local function hasFailed(key, needs, isCancelled, isSealed)
   return hasPolicy and failed > 0 and (limit and failed >= limit
     or percent and isSealed and failed * 100 >= percent * tonumber(total or 0)) or nil
 end
--- Returns false when the batch does not need this any more, true when it is to be attended to, and nil to wait.
+-- Returns false when the batch does not need this any more, true when it needs a step now, and nil when it has to wait.
 local function isDue(id, key)
   local isThere, needs, isRemoved, isSealed, isAbandoned, isCancelled, attemptedAt = unpack(redis.call('HMGET', key,
     'timestamp', '${FIELD.needs}', '${FIELD.removal}', '${FIELD.sealedAt}', '${FIELD.abandonedAt}',

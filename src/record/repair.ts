@@ -15,27 +15,29 @@ export interface Repair {
   readonly woken: boolean;
   /** The keys of dependencies that wait for jobs of their own: the roots of flows. */
   readonly flows: readonly string[];
-  /** How long the failure reasons were that the slice has read. */
+  /** The size of the failure reasons that the slice has read. */
   readonly bytes: number;
 }
 
 /**
- * Mends the damage that no event tells among the children of a batch job, or of a job of a flow in it, looking at some
- * of them. Running it twice does no harm, because it acts on what it finds.
+ * Looks at some of the children of a batch job, or of a job of a flow in the batch, and mends the damage that BullMQ
+ * reports by no event. Running it twice does no harm, because it acts on what it finds.
  *
  * Of the dependencies of a closed batch:
  *
- * - One without a job is released, unless members were added so recently that its job may be on the way.
+ * - One without a job is released, unless members were added so recently that its job may still be on its way.
  * - One whose job has finished is settled. BullMQ puts a failed or completed job that is added once more (a command
  *   that a reconnecting client sends twice) back into the dependencies, and would wait for it for ever.
  * - A child with another prefix, which was attached by hand, is released when its job is gone, and otherwise left.
  *
- * A job of a flow is released from children that vanished, as BullMQ does when a child is removed. A job that waits for
- * nothing then is woken.
+ * A job of a flow is released from children that vanished, as BullMQ does when a child is removed. A batch job or a job
+ * of a flow that waits for nothing then is woken.
  *
- * Of the failed members of a batch, those that were retried are put right. BullMQ usually moves them back into the
- * dependencies in the step that retries them. `queue.retryJobs()` does not before 6.3.15: then the member runs outside
- * of its batch, and its outcome is never recorded.
+ * Of the failed members of a batch:
+ *
+ * - One that was retried is put back into the dependencies or, if it has succeeded since, recorded so. BullMQ usually
+ *   puts it back in the step that retries it. `queue.retryJobs()` does not before 6.3.15: there the member runs outside
+ *   of its batch, and its outcome is never recorded.
  *
  * KEYS: the job, its dependencies, processed, failed.
  * ARGV: its id, key prefix of its queue, that of the batches queue, that of all queues, 'dependencies' or 'failed',
@@ -143,7 +145,11 @@ export interface RepairPage {
   readonly count: number;
 }
 
-/** @param graceMs for how long a dependency of a batch may be without a job after members were added. */
+/**
+ * Repairs one slice.
+ *
+ * @param graceMs for how long a dependency of a batch may be without a job after members were added.
+ */
 export async function repairSlice(
   redis: BatchRedis,
   { batchId, key, collection, cursor, count }: RepairPage,

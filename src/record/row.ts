@@ -83,18 +83,18 @@ end
 return written`,
 );
 
-/** What a process knows that writes a row. */
-export interface RowOf {
+/** The row of a batch, and as whom it is written. */
+export interface BatchRow {
   /** The lock token of the batch job, for the process that holds it; '' for any other. */
   readonly token: string;
-  /** When the batch job had ended by the snapshot, in ms since the epoch; for a process without the lock. */
+  /** When the batch job ended, in ms since the epoch; undefined if it had not when the snapshot was taken. */
   readonly endedAt?: number | undefined;
   readonly progress: object;
   readonly log: readonly LogLine[];
 }
 
 /** Writes a row; resolves with whether anything in it has changed. */
-export async function showRow(redis: BatchRedis, batchId: string, row: RowOf): Promise<boolean> {
+export async function showRow(redis: BatchRedis, batchId: string, row: BatchRow): Promise<boolean> {
   const { job } = batchKeys(redis, batchId);
   const written = await redis.run(SHOW, [
     ...[job, `${job}:lock`, `${job}:logs`, batchesKey(redis, 'events'), batchesKey(redis, 'meta')],

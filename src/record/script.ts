@@ -22,7 +22,7 @@ export function script(name: string, keys: number, lua: string): Script {
   return { name: `bullmqBatches_${name}_${hash}`, plainName: name, keys, lua };
 }
 
-/** The scripts that were defined on a client, by name, with what is to be waited for before the first use. */
+/** The scripts that were defined on a client, by name, each with what its first runs have to wait for, if anything. */
 const defined = new WeakMap<ScriptClient, Map<string, Promise<unknown> | undefined>>();
 
 /** Runs a script by its hash, in one round trip; the client sends the text when Redis does not know it. */
@@ -41,8 +41,8 @@ export async function run(client: ScriptClient, { name, keys, lua }: Script, arg
 }
 
 /**
- * With `enableAutoPipelining`, ioredis collects commands in a pipeline that knows only the scripts that were defined
- * before it was opened; any other one throws where nobody can catch it. After a ping, that pipeline is gone.
+ * With `enableAutoPipelining`, ioredis collects commands in a pipeline, which knows only the scripts that were defined
+ * before it was opened: any other one throws where no caller can catch it. After a ping, that pipeline has been sent.
  */
 function untilPipelined(client: ScriptClient): Promise<unknown> | undefined {
   return client.options?.enableAutoPipelining === true ? client.ping?.().catch(() => {}) : undefined;
@@ -88,7 +88,7 @@ local function hashSlice(key, cursor, count, bytes)
 end
 `;
 
-/** Lua: beginning(text, length) returns at most so many bytes of a text, without a part of a character at its end. */
+/** Lua: beginning(text, length) returns at most `length` bytes of a text, without a part of a character at its end. */
 export const LUA_BEGINNING = `
 local function beginning(text, length)
   if not text or #text <= length then
@@ -240,7 +240,7 @@ local function lookAt(look, id)
 end
 `;
 
-/** Divides a flat list of a script's reply into rows of so many values; what is left at its end is ignored. */
+/** Divides a flat list of a script's reply into rows of `width` values; what is left at its end is ignored. */
 export function rowsOf(reply: unknown, width: number): string[][] {
   const flat = reply as readonly string[];
   return Array.from({ length: Math.floor(flat.length / width) }, (_, i) => flat.slice(i * width, (i + 1) * width));

@@ -6,17 +6,21 @@ import { LUA_IS_CLOSED, LUA_NOW, LUA_WAKE, script } from './script.js';
 import { LUA_IS_JUDGED, whileJudged } from './while-judged.js';
 
 /**
- * Records the seal, and lets the batch job wait for the members or, when none is outstanding or it is a run's, run, in
- * one step, so that a killed producer never leaves a sealed batch that nothing wakes. Sealing again changes nothing,
- * except that it does so with a batch job that a BatchWorker has put back to 'delayed' meanwhile. A batch that was
- * abandoned, and that a BatchWorker is just judging, would fail although it was sealed: it is sealed when the
- * BatchWorker has let go of it. Without a nonce the script only wakes a batch job that was put back to 'delayed', if
- * the batch was sealed, abandoned or cancelled.
+ * Records the seal and moves the batch job, in one step, so that a killed producer never leaves a sealed batch that
+ * nothing wakes: the job waits for the members that are outstanding, without a run of a BatchWorker; with none
+ * outstanding, and for a run of a workflow, it is woken. Sealing again changes nothing, but moves a batch job that a
+ * BatchWorker has put back to 'delayed' meanwhile.
  *
- * KEYS: batch job, its dependencies. ARGV: batch id, key prefix of the batches queue, nonce or '', '1' not to wait for
- * a BatchWorker.
- * Returns 0 without this life of the batch, 3 while it is judged as abandoned, 2 for one that has failed before it was
- * sealed, which only an abandoned one does, otherwise 1.
+ * A batch that was abandoned, and that a BatchWorker is just judging, would fail although it was sealed: the caller
+ * has to ask again until the BatchWorker has released it.
+ *
+ * Without a nonce nothing is sealed: the script only moves a batch job that was put back to 'delayed', if the batch was
+ * sealed, abandoned or cancelled.
+ *
+ * KEYS: batch job, its dependencies.
+ * ARGV: batch id, key prefix of the batches queue, nonce or '', '1' to seal also a batch that is being judged.
+ * Returns 0 without this life of the batch, 3 while it is judged as abandoned, 2 for one that has failed without a
+ * seal, as only an abandoned batch does, otherwise 1.
  */
 const SEAL = script(
   'seal',
@@ -48,6 +52,7 @@ return isToBeRevived and 2 or 1`,
 
 export type Sealed = 'not found' | 'sealed' | 'to be revived';
 
+/** Seals a batch; waits, for half a minute at most, while a BatchWorker judges it as abandoned. */
 export async function sealBatch(redis: BatchRedis, { id, nonce }: BatchLife): Promise<Sealed> {
   const { job, dependencies } = batchKeys(redis, id);
   const reply = await whileJudged(
@@ -58,8 +63,8 @@ export async function sealBatch(redis: BatchRedis, { id, nonce }: BatchLife): Pr
 }
 
 /**
- * Wakes a batch job that was put back to 'delayed' as that of an open batch, if the batch is closed by now: the script
- * that closed it while a BatchWorker held the batch job could not wake it.
+ * Wakes a batch job that was put back to 'delayed' as that of an open batch, if the batch is closed by now. The script
+ * that closed it could not do so while a BatchWorker held the batch job.
  */
 export async function wakeIfClosed(redis: BatchRedis, batchId: string): Promise<void> {
   const { job, dependencies } = batchKeys(redis, batchId);

@@ -16,14 +16,14 @@ export interface SettledMember {
  *
  * KEYS: dependencies, processed or failed. ARGV: cursor, about how many, about how many bytes, key prefix of all
  *       queues, or '' for members that succeeded.
- * Returns cursor; members (key, value, …), where the value of one that is outstanding is ''; server, which tells one
- * run of a Redis server from another, or ''.
+ * Returns cursor; members (key, value, …), where the value of one that is outstanding is ''; server, a text that
+ * differs between two runs of a Redis server, or '' where INFO is forbidden.
  */
 const SETTLED = script(
   'settled',
   1,
   `${LUA_HASH_SLICE}${LUA_OWN_REASON}
--- Not everybody may ask for it.
+-- An ACL may forbid INFO.
 local info = redis.pcall('INFO', 'server')
 local server = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 if redis.call('TYPE', KEYS[1]).ok == 'set' then

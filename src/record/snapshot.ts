@@ -15,10 +15,11 @@ import { LUA_BEGINNING, named, script } from './script.js';
 export const REASON_LENGTH = 1000;
 
 /*
- * Lua: readBatch(KEYS, prefix, id) returns nil without a batch, or a table with the fields of the batch's hash, its
- * counts, the state of the callbacks that were enqueued, and what the counts consist of. A callback that was enqueued
- * and is in no collection of the batch was detached from it, if its job exists; otherwise it vanished before it ran,
- * and is due again. Callbacks and known strangers are in none of the counts. `total` is never less than what is there.
+ * Lua: readBatch(keys, id), with the KEYS of READ, returns nil without a batch, or a table with the fields of the
+ * batch's hash, its counts, the callbacks that were enqueued with their states, and the keys that are no members. A
+ * callback that was enqueued and is in no collection of the batch was detached from it, if its job exists; otherwise it
+ * vanished before it ran, and is due again. Callbacks and known strangers are in none of the counts. `total` is never
+ * less than the number of members that are there.
  */
 export const LUA_READ_BATCH = `${LUA_BEGINNING}
 local function lines(text)
@@ -37,8 +38,7 @@ local function readBatch(keys, id)
     failedReason = values[5], sealedAt = values[7], completedAt = values[8], completedCounts = values[9],
     abandonedAt = values[10], cancelledAt = values[12], cancelReason = values[13], cancelledChildren = values[15],
     diedAt = values[16], attemptedAt = values[17], strangers = values[19], deferred = values[20],
-    childCount = values[21],
-    startedAt = values[22], skippedAt = values[23], callbacks = {} }
+    childCount = values[21], startedAt = values[22], skippedAt = values[23], callbacks = {} }
   local pending = redis.call('SCARD', keys[2])
   local succeeded, failed = redis.call('HLEN', keys[3]), redis.call('HLEN', keys[4])
   batch.version = table.concat({ pending, succeeded, failed, values[6] or 0, values[12] or '' }, ' ')
@@ -80,7 +80,7 @@ local function readBatch(keys, id)
   batch.counts = { batch.total, pending, succeeded, failed, cancelled }
   return batch
 end
--- What a caller gets: names and values, without those that are missing.
+-- Returns the names and values that parseSnapshot() reads, without those that are missing.
 local function answer(batch)
   local reply = { 'counts', batch.counts, 'callbacks', batch.callbacks }
   for _, name in ipairs({ 'definition', 'createdAt', 'finishedOn', 'failedReason', 'sealedAt', 'completedAt',
@@ -111,11 +111,13 @@ return batch and answer(batch)`,
 
 type CountsReply = readonly [total: number, pending: number, succeeded: number, failed: number, cancelled: number];
 
+/** Reads a batch in one round trip. Returns undefined when there is none, or it is being removed. */
 export async function readSnapshot(redis: BatchRedis, batchId: string): Promise<Snapshot | undefined> {
   const reply = await redis.run(READ, [...snapshotKeys(redis, batchId), batchId]);
   return reply === null ? undefined : parseSnapshot(redis, named(reply));
 }
 
+/** Returns the KEYS of a script that calls readBatch(). */
 export function snapshotKeys(redis: BatchRedis, batchId: string): string[] {
   const { job, dependencies, processed, failed } = batchKeys(redis, batchId);
   return [job, dependencies, processed, failed, batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];

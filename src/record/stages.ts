@@ -10,11 +10,11 @@ import { BYTES_PER_COMMAND, LUA_NOW, LUA_WAKE, named, script } from './script.js
 import { LUA_TAKE_BACK, LUA_VERDICT, NEVER_RULE } from './take-back.js';
 
 /*
- * How the stages of a run follow each other. A stage keeps, for each outcome, how many of those it comes after have
- * come to it. A predecessor tells its outcome to all its successors in one step, before its own batch job ends, and
- * remembers what it has told: a crash, or a command that is sent twice, tells nothing twice, and what it tells after a
- * retry replaces what it told before. So the last of several predecessors to tell, and only that one, finds that the
- * stage can start; and a run, whose stages are its members, never finishes between two of them.
+ * How the stages of a run follow each other. A stage counts, by outcome, its predecessors that have finished. A
+ * predecessor reports its outcome to all its successors in one step, before its own batch job ends, and keeps what it
+ * has reported: after a crash, or when a command is sent twice, nothing is counted twice, and what it reports after a
+ * retry replaces what it reported before. So the last of several predecessors, and only that one, finds that the stage
+ * can start; and a run, whose stages are its members, never finishes between two of them.
  */
 
 /** The position of the first stage, from which a report begins. */
@@ -35,11 +35,12 @@ export interface StartableStage {
 const LOOKED_AT_ONCE = 100;
 
 /*
- * report(queueKey, ids, before, outcome, isSkipping, from) tells stages what the one before them has come to, and what
- * that was thought to be before, or nil. Then it looks at some of them, those from this position on: those that were
- * skipped and may start after all wait again; those that can never start are skipped: sealed as they are, empty.
- * Returns those that can start and have not, and the position of the next one to look at, 0 after the last one.
- * `isSkipping`: nothing starts any more in this run.
+ * Lua: report(queueKey, ids, before, outcome, isSkipping, from) counts the outcome of a predecessor in these stages, in
+ * place of the one that it had reported before, or nil. Then it looks at some of them, those from this position on:
+ * those that were skipped and may start after all wait again; those that can never start are skipped: sealed as they
+ * are, empty. Returns those that can start and have not, and the position of the next one to look at, 0 after the last
+ * one. `isSkipping`: nothing starts any more in this run. reportOutcome(queueKey, key, outcome, from) does this for the
+ * successors of a stage.
  */
 export const LUA_REPORT = `${LUA_NOW}${LUA_WAKE}${LUA_PLAN_SLICE}${LUA_VERDICT}${LUA_TAKE_BACK}
 local function skip(queueKey, key, id)
@@ -95,7 +96,6 @@ local function isSkipping(runKey)
   local run = redis.call('HMGET', runKey, '${FIELD.skippedAt}', '${FIELD.abandonedAt}')
   return (run[1] or run[2]) and true or false
 end
--- Tells those after a stage what it has come to.
 local function reportOutcome(queueKey, key, outcome, from)
   local before, nextIds, runKey = unpack(redis.call('HMGET', key, '${FIELD.outcome}', '${FIELD.next}', 'parentKey'))
   redis.call('HSET', key, '${FIELD.outcome}', outcome)
@@ -104,7 +104,8 @@ end
 `;
 
 /**
- * Tells those after a stage what it has come to, while its batch job is held, in the batch as the snapshot has seen it.
+ * Reports the outcome of a stage to those after it, for the holder of its batch job, if the batch is as the snapshot
+ * has seen it.
  *
  * KEYS: batch job, its dependencies, processed, failed. ARGV: nonce, lock token, version of the snapshot, outcome, key
  * prefix of the batches queue, position of the first stage to look at.
@@ -130,13 +131,13 @@ return { 'state', 'reported', 'startable', startable, 'next', following }`,
 );
 
 /**
- * Begins a run that was sealed: its first stages are let start, or, when the run is skipped or was abandoned, not
- * to. An open run whose producer has given no sign of life for its openTimeout is abandoned: as its stages are
- * outstanding, nothing else would end it.
+ * Begins a run that was sealed: its first stages can start or, if the run is skipped or was abandoned, are skipped. An
+ * open run whose producer has given no sign of life for its openTimeout is abandoned: as its stages are outstanding,
+ * nothing else would end it.
  *
  * KEYS: batch job. ARGV: lock token, key prefix of the batches queue, position of the first stage to look at.
- * Returns state: 'begun', startable and next, as above | 'open' and openFor (ms) | 'over' (it was cancelled or removed, or
- * the lock is lost).
+ * Returns state: 'begun', startable and next, as above | 'open' and openFor (ms) | 'over' (it was cancelled or removed,
+ * or the lock is lost).
  */
 const BEGIN_RUN = script(
   'beginRun',
@@ -163,7 +164,7 @@ return { 'state', 'begun', 'startable', startable, 'next', following }`,
 );
 
 /**
- * Skips a stage that waits for one that is gone: removed by hand, it has told nobody what it has come to, and is
+ * Skips a stage that waits for one that is gone: removed by hand, it has reported no outcome, and is
  * missing in the run. Idempotent.
  *
  * KEYS: the stage's batch job; its run's dependencies, processed, failed. ARGV: its id, key prefix of the batches
@@ -275,7 +276,7 @@ end
 local function isIn(state)
   return redis.call('ZSCORE', queueKey .. state, id) ~= false
 end
--- Whoever runs the batch job has looked at it as a stage that does not start, and may be about to end it as such.
+-- A BatchWorker that runs the batch job has seen it as a stage that does not start, and may be about to end it as such.
 if not isIn('delayed') and not isIn('waiting-children') and not isIn('completed') then
   return { 'state', 'busy' }
 end

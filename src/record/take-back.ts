@@ -3,12 +3,12 @@ import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_NOW, script } from './script.js';
 
 /*
- * What a stage of a run has come to holds until the stage runs again. Then what it told those after it is taken back,
- * and those of them that were skipped because of it wait again: none starts before all that it comes after have
- * finished, also when some of them are retried.
+ * The outcome that a stage of a run has reported holds until the stage runs again. Then the report is taken back from
+ * the stages after it, and those of them that were skipped because of it wait again. So no stage starts before all that
+ * it comes after have finished, also when some of them are retried.
  */
 
-/** The `when` of a stage that waited for one that is gone: nothing that comes later lets it start. */
+/** The `when` of a stage that waited for one that is gone: it stays skipped whatever is retried. */
 const NEVER = 'never';
 export const NEVER_RULE = `${NEVER} 0`;
 
@@ -32,17 +32,21 @@ local function verdictOf(key, rule)
 end
 `;
 
-/** How many skipped stages one command lets wait again. */
+/** How many skipped stages one command opens again at most. */
 const TAKEN_BACK_AT_ONCE = 200;
 
-/** The outcome of a stage that counts nowhere any more, while not all that were skipped because of it wait again. */
+/**
+ * Stands for the outcome of a stage whose report was taken back, until all stages that were skipped because of it wait
+ * again.
+ */
 const RECALLING = 'recalling';
 
 /**
- * Lua, after LUA_NOW and LUA_VERDICT: takeBack(queueKey, ids) lets those of these stages that were skipped, and need
- * not be any more, wait again, open as they were before. recall(queueKey, key) takes back what a stage has told those
- * after it, and then them. A stage that is just ending as skipped, and has told so, stays skipped until it is told
- * again. What is too much for one command is left to the next one: tookBackAll() tells.
+ * Lua, after LUA_NOW and LUA_VERDICT: recall(queueKey, key) takes back the outcome that a stage has reported to those
+ * after it, and opens them again by takeBack(). takeBack(queueKey, ids) opens those of these stages that were skipped
+ * and need not be any more, and recalls their own outcome in turn. A stage whose batch job is just ending as skipped,
+ * after it has reported so, is left skipped; the next report to it opens it. What is too much for one command is left
+ * to the next one: tookBackAll() tells.
  */
 export const LUA_TAKE_BACK = `
 local takeBack
@@ -102,10 +106,10 @@ end
 `;
 
 /**
- * Takes back what a stage told when it ended, as its batch job runs again.
+ * Takes back the outcome of a stage whose batch job runs again, one bounded part.
  *
  * KEYS: batch job. ARGV: lock token, key prefix of the batches queue.
- * Returns 1 when there is more to do, else 0.
+ * Returns 1 when there is more to do, otherwise 0, also without the lock.
  */
 const RECALL = script(
   'recall',
@@ -118,9 +122,10 @@ recall(ARGV[2], KEYS[1])
 return redis.call('HEXISTS', KEYS[1], '${FIELD.outcome}')`,
 );
 
+/** Takes back, for the holder of its batch job, the outcome that a stage has reported before. */
 export async function recallOutcome(redis: BatchRedis, batchId: string, token: string): Promise<void> {
   const args = [batchKeys(redis, batchId).job, token, batchesKey(redis, '')];
   while ((await redis.run(RECALL, args)) === 1) {
-    // Each command lets some more of the skipped stages wait again.
+    // Each command opens some more of the skipped stages.
   }
 }

@@ -1,16 +1,14 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { FIELD } from './keys.js';
 
-/**
- * How often, every so many ms, a producer asks again while a BatchWorker is judging the batch that it had abandoned.
- */
+/** How often, and after how many ms each time, a producer asks again while its abandoned batch is being judged. */
 const TRIES = 600;
 const CHECK_MS = 50;
 
 /**
- * Lua: isJudged(batchKey, sealedAt): whether a BatchWorker is just judging a batch that was abandoned. What a producer
- * that comes back does then would be overlooked: the batch would fail all the same. It waits until the BatchWorker has
- * let go of the batch, which may have failed by then, and is revived.
+ * Lua: isJudged(batchKey, sealedAt): whether a BatchWorker is just judging a batch that was abandoned. It would
+ * overlook what a producer that comes back does meanwhile, and the batch would fail all the same. Therefore the
+ * producer waits until the BatchWorker has released the batch job; if the batch has failed by then, it is revived.
  */
 export const LUA_IS_JUDGED = `
 local function isJudged(batchKey, sealedAt)
@@ -19,7 +17,7 @@ local function isJudged(batchKey, sealedAt)
 end
 `;
 
-/** Sends a command until it is not told that the batch is being judged; the last time, it does not wait any more. */
+/** Repeats a command until its reply is not that the batch is being judged; the last try does not ask for that. */
 export async function whileJudged<Reply>(
   send: (mayWait: boolean) => Promise<Reply>,
   isJudged: (reply: Reply) => boolean,

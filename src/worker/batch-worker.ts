@@ -42,7 +42,7 @@ export interface BatchWorkerOptions {
   readonly lockDuration?: number;
   /** How often, in ms, this BatchWorker looks for batches whose BatchWorker has died. Default: 5,000. */
   readonly stalledInterval?: number;
-  /** How often, in ms, the leading BatchWorker looks for damage that no event tells. Default: 5,000. */
+  /** How often, in ms, the leading BatchWorker looks for damage that BullMQ reports by no event. Default: 5,000. */
   readonly reconcileInterval?: number;
   /**
    * How often, in ms, one BatchWorker looks for first failures, failure policies and cancelled batches: `death` is
@@ -74,7 +74,7 @@ export interface BatchWorkerEvents {
   ];
   /** One of its `callbacks` has failed; BullMQ tries it again as long as it has attempts left. */
   callbackFailed: [callback: FailedCallback];
-  /** Maintenance has mended something that no event had told: in good order this does not happen. */
+  /** Maintenance has mended damage that BullMQ had reported by no event: in good order this does not happen. */
   repaired: [repair: BatchRepair];
   /**
    * Something went wrong and will be tried again. An error that repeats is reported at most every 10 seconds, with the

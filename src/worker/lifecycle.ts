@@ -16,12 +16,12 @@ import { begin } from '../workflow/begin.js';
 import { fill } from '../workflow/fill.js';
 import { releaseNext } from '../workflow/release.js';
 
-/** How long to wait for a stage that is just ending as skipped, and is to be started now. */
+/** How long, in ms, to wait for a stage that is just ending as skipped, and is to be started now. */
 const BUSY_STAGE_MS = 100;
 
 /**
- * How long, in ms, to wait before looking again for a callback that was detached from its batch by hand: its end does
- * not wake the batch job.
+ * After how many ms to look again at a batch that waits for a callback that was detached from it by hand: the end of
+ * such a callback does not wake the batch job.
  */
 const DETACHED_CHECK_MS = 1000;
 
@@ -53,7 +53,7 @@ export async function runBatchJob(context: BatchContext, job: Job, token: string
       case 'await members':
       case 'await callbacks':
         if (previous === step.kind) {
-          await later(job, token, DETACHED_CHECK_MS);
+          await runAgainIn(job, token, DETACHED_CHECK_MS);
         }
         break;
       case 'announce death':
@@ -70,7 +70,7 @@ export async function runBatchJob(context: BatchContext, job: Job, token: string
           break;
         }
         const finished = ended(snapshot, 'completed');
-        await showLast(context, finished, token);
+        await writeLastRow(context, finished, token);
         return statusOf(batchId, finished);
       }
       case 'fail':
@@ -80,21 +80,21 @@ export async function runBatchJob(context: BatchContext, job: Job, token: string
         if (isFailedByCancel(snapshot)) {
           await reportCancel(context, snapshot.definition);
         }
-        await showLast(context, { ...ended(snapshot, 'failed'), failedReason: step.reason }, token);
+        await writeLastRow(context, { ...ended(snapshot, 'failed'), failedReason: step.reason }, token);
         throw new BatchFailedError(step.reason);
     }
     previous = step.kind;
   }
 }
 
-/** What a part of a workflow needs before it waits for its members: to begin its stages, or to get its members. */
+/** Starts the first stages of a run, or adds the members of a stage, before its batch job waits for them. */
 async function prepare(context: BatchContext, job: Job, token: string): Promise<void> {
   const batchId = job.id ?? '';
   switch (preparationOf(job)) {
     case 'begin': {
       const begun = await begin(context, batchId, token);
       if (begun === 'busy') {
-        await later(job, token, BUSY_STAGE_MS);
+        await runAgainIn(job, token, BUSY_STAGE_MS);
       } else if (begun !== 'begun') {
         await backToOpen(context, job, token, begun.openFor);
         throw new DelayedError();
@@ -103,12 +103,16 @@ async function prepare(context: BatchContext, job: Job, token: string): Promise<
     }
     case 'fill':
       if ((await fill(context, batchId, token)) === 'more') {
-        await later(job, token, 0);
+        await runAgainIn(job, token, 0);
       }
   }
 }
 
-/** Before a stage ends, those after it are released; false when it is to be judged afresh. */
+/**
+ * Starts the stages that come after one that ends; does nothing for any other batch.
+ *
+ * @returns false when the batch has changed since the decision, and is to be judged afresh.
+ */
 async function release(
   context: BatchContext,
   job: Job,
@@ -121,18 +125,21 @@ async function release(
   }
   const released = await releaseNext(context, decision, outcome, token);
   if (released === 'busy') {
-    await later(job, token, BUSY_STAGE_MS);
+    await runAgainIn(job, token, BUSY_STAGE_MS);
   }
   return released === 'released';
 }
 
-/** Lets go of the batch job, which runs again in so many ms. */
-async function later(job: Job, token: string, ms: number): Promise<never> {
+/** Ends the run; the batch job runs again after `ms`. */
+async function runAgainIn(job: Job, token: string, ms: number): Promise<never> {
   await job.moveToDelayed(Date.now() + ms, token);
   throw new DelayedError();
 }
 
-/** One for all runs: it tells BullMQ's worker that the job was moved, and its stack would cost more than the move. */
+/**
+ * Shows BullMQ's worker that the job was moved. It is one for all runs, because making its stack would cost more than
+ * the move.
+ */
 const WAITING = new WaitingChildrenError();
 
 /** Ends the run if anything is outstanding. Maintenance brings the row of a batch that waits up to date. */
@@ -142,15 +149,16 @@ async function waitForChildren(job: Job, token: string): Promise<void> {
   }
 }
 
-function throwWaiting(error: unknown): void {
+/** Ignores that a move was refused which was sent before it was known whether it would be needed. */
+function throwIfMoved(error: unknown): void {
   if (error === WAITING) {
     throw error;
   }
 }
 
 /**
- * Decides, and enqueues what is prepared if everything has gone well. The move that is to follow then is sent together
- * with it: if nothing is outstanding, it does nothing, or is refused.
+ * Runs the decide step, which enqueues the prepared callbacks if everything has gone well. The move that has to follow
+ * then is sent together with it: if nothing is outstanding, it does nothing, or is refused.
  */
 async function decideHeld(
   context: BatchContext,
@@ -161,7 +169,7 @@ async function decideHeld(
   const batchId = job.id ?? '';
   const [decision] = await Promise.all([
     decide(context.redis, batchId, token, prepared),
-    prepared && waitForChildren(job, token).catch(throwWaiting),
+    prepared && waitForChildren(job, token).catch(throwIfMoved),
   ]);
   switch (decision) {
     case 'no batch':
@@ -228,12 +236,12 @@ function ended(snapshot: Snapshot, how: 'completed' | 'failed'): Snapshot {
 }
 
 /**
- * Writes what people see of a batch that ends. Of a batch without child batches the command is sent together with the
- * one that ends the batch job. Redis may get it after that one, when it had to be sent again because Redis had
- * forgotten the script: without the lock it writes nothing, and the row is written from a new snapshot. An error must
- * not keep the batch from ending.
+ * Writes the row of a batch that ends. For a batch without child batches this does not wait for the reply: the command
+ * is sent just before the one that ends the batch job. It may be run after that one, when Redis did not know the script
+ * and it had to be sent again: then the lock is gone, nothing is written, and refreshRow() writes the row from a new
+ * snapshot. An error must not keep the batch from ending.
  */
-async function showLast(context: BatchContext, snapshot: Snapshot, token: string): Promise<void> {
+async function writeLastRow(context: BatchContext, snapshot: Snapshot, token: string): Promise<void> {
   const { id } = snapshot.definition;
   const row = writeRow(context, id, snapshot, token)
     .then((isWritten) => (isWritten ? undefined : refreshRow(context, id)))

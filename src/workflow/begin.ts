@@ -5,7 +5,9 @@ import { startStartable } from './start-stage.js';
 /**
  * Starts the first stages of a run that was sealed, each time that its batch job runs: what has started is left alone.
  *
- * @returns 'open', and for how many ms it may stay so, when the run was not sealed.
+ * @returns 'begun' also for a run that was cancelled or removed; 'busy' when a stage that is to be started is just
+ * ending, because it was skipped, and all this is to be tried again in a moment; `openFor`, for how many ms the run may
+ * stay open, when it was not sealed.
  */
 export async function begin(
   context: BatchContext,

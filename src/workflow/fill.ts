@@ -18,9 +18,9 @@ import { plannedMember, stageMember } from './start-stage.js';
 /** After so many slices the batch job goes back to its queue, so that a large stage holds up no other batch. */
 const SLICES_PER_TURN = 50;
 
-/** Where the last slice ends. */
+/** The end of the last slice. */
 const END = '';
-/** After the last slice of results that were removed while they were read, or before. */
+/** The end of the last slice when the results that it was made of were removed: some may never have been read. */
 const LOST = 'lost';
 
 interface Slice {
@@ -31,8 +31,8 @@ interface Slice {
 
 /**
  * Adds the members of a stage that has started, slice by slice, and seals it: from its plan, or one for each result of
- * another stage. The members' ids come from their position, or from the member whose result it is: what was added
- * before a crash is known.
+ * another stage. The id of each comes from its position, or from the member whose result it is: what was added before a
+ * crash is recognized. A stage made of results that were removed is cancelled.
  *
  * @returns 'more' when there is more to add, in another turn.
  */

@@ -5,8 +5,8 @@ import { reportOutcome } from '../record/stages.js';
 import { startStartable } from './start-stage.js';
 
 /**
- * Before a stage ends: tells those after it what it has come to, and starts those that can start now. To be called, and
- * after a crash called again, by the holder of the stage's batch job: whatever was done before is not done twice.
+ * Reports the outcome of a stage to those after it, and starts those that can start now, before the stage's own batch
+ * job ends. To be called, and after a crash called again, by the holder of that job: nothing is done twice.
  *
  * @returns 'changed' when the stage has other members by now, and is to be judged afresh; 'busy' when a stage that is
  * to be started is just ending, because it was skipped, and all this is to be tried again in a moment.

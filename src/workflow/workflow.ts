@@ -27,7 +27,7 @@ const START_KEYS = [
   ...['id', 'description', 'on', 'parent', 'openTimeout', 'keep', 'onFailure', 'deadline', 'metadata', 'tags'],
 ];
 
-/** What a workflow may be told beside its stages. Everything is optional. */
+/** Options of a workflow beside its stages; all are optional. */
 export interface WorkflowOptions<Output extends string = string> {
   /** The queue of the stages that name none. Default: that of the first stage which names one. */
   readonly queue?: QueueLike;

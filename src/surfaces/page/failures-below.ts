@@ -54,7 +54,7 @@ export async function failuresBelow(queue: BatchMethods<QueueLike>, root: BatchT
   };
 }
 
-/** Child batches among the failures of a batch are told by the reasons of their own jobs. */
+/** Returns the reasons of failed jobs. Failed child batches are left out: the reasons of their own jobs are shown. */
 function jobReasons(found: FailureReasons | undefined): FailureReasons['reasons'] {
   return (found?.reasons ?? []).filter(({ examples }) => !examples.some(({ isBatch }) => isBatch));
 }

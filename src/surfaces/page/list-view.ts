@@ -136,7 +136,7 @@ function empty(sentence: string): Html {
   return html`<p class="empty">${sentence}</p>`;
 }
 
-/** Up to so many child batches of a batch are seen without opening them. */
+/** How many batches there may be below one for them to be shown without opening it. */
 const OPENED_UP_TO = 3;
 
 /** Batches of one state, each below its parent. */

@@ -12,7 +12,7 @@ export interface Sample {
 const LATELY_MS = 60_000;
 const LEAST_MS = 4000;
 
-/** More samples are thinned out: those of the last minute stay, and so many before it. */
+/** More samples are thinned out: those of the last minute stay, and `OLD_SAMPLES` of those before it. */
 const MOST_SAMPLES = 150;
 const OLD_SAMPLES = 60;
 

@@ -15,7 +15,7 @@ import { foreignness, hostAskedFor } from './same-origin.js';
 import type { Settings } from './settings.js';
 import { asConflict, Refusal, refusalOf, sayNothingWasDone, Visit } from './visit.js';
 
-/** A page that stays empty says nothing: after so many milliseconds it says that Redis does not answer. */
+/** After how many ms without an answer of Redis the page says so, instead of staying empty. */
 const ANSWER_MS = 5000;
 const FAILURES_PER_PAGE = 25;
 

@@ -8,7 +8,7 @@ import { number, plural } from './text.js';
 const MOST_NODES = 500;
 const DEEPEST = 12;
 
-/** Up to so many child batches are shown without opening their parent. */
+/** How many child batches a batch may have for them to be shown without opening it. */
 const OPENED_UP_TO = 20;
 
 /** The batches below a batch, level by level so that the limit cuts the deepest ones. */

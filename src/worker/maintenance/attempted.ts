@@ -13,6 +13,7 @@ const SEARCHES_KEPT = 10_000;
 
 /** How far the search of a batch for members that have not run has come. */
 interface Search {
+  /** The member at which the last round stopped, because it had not run; '' for none. */
   readonly notRun: string;
   readonly cursor: string;
   /** The number of members when the search began. */
@@ -22,8 +23,8 @@ interface Search {
 const NOTHING_SEEN: Search = { notRun: '', cursor: '0', total: undefined };
 
 /**
- * Notes when every member of a batch has run at least once. No event tells so: a failed attempt does not reach the
- * batch.
+ * Notes when every member of a batch has run at least once. BullMQ does not report this: a failed attempt changes
+ * nothing in the batch.
  */
 export function attempted(context: BatchContext, intervalMs: number): Service {
   const searches = new Map<string, Search>();
@@ -62,7 +63,7 @@ async function searchOn(context: BatchContext, batchId: string, searches: Map<st
   }
 }
 
-/** A missing member may never have run, and nothing brings it back: such a batch is not waited for. */
+/** Notes that every member has run; with a missing member, which may never have run, that this cannot happen. */
 async function note(context: BatchContext, batchId: string, total: string): Promise<void> {
   const snapshot = await readSnapshot(context.redis, batchId);
   if (snapshot === undefined) {

@@ -8,8 +8,8 @@ const SLICES_PER_TURN = 20;
 
 /**
  * Takes out the pending members of cancelled batches. Running members are left: if one fails and waits for its next
- * attempt, a later round takes it. Each batch has its turn in each round; a batch that only waits for running members
- * costs one command.
+ * attempt, a later round takes it out. Each batch has its turn in each round; a batch that only waits for running
+ * members costs one command.
  */
 export function cancels(context: BatchContext, intervalMs: number): Service {
   const states = new Map<string, CancelState>();
@@ -24,7 +24,7 @@ export function cancels(context: BatchContext, intervalMs: number): Service {
       }
       if (state === undefined || state === 'done') {
         states.delete(batchId);
-        // What is left then is taken by the service for dropped jobs.
+        // The service for dropped jobs removes what this leaves in the lists.
         await removeDropped(context, SLICES_PER_TURN);
       } else {
         states.set(batchId, state);

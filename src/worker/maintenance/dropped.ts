@@ -3,8 +3,8 @@ import { type DroppedState, removeDroppedSlice } from '../../batch/cancel.js';
 import type { Service } from './service.js';
 
 /**
- * Takes the jobs that were dropped by a cancel out of the lists of their queues: by a failure policy, and by a cancel()
- * whose process has died.
+ * Removes dropped jobs from the lists of their queues, as far as nothing else does: those of a batch that its failure
+ * policy has cancelled, and of a cancel() or a removal whose process has died. record/dropped.ts says what they are.
  */
 export function dropped(context: BatchContext, intervalMs: number): Service {
   let state: DroppedState | 'done' = 'done';

@@ -8,7 +8,7 @@ import { roundOfNeed } from './round.js';
 import type { Service, Turn } from './service.js';
 
 /**
- * Enqueues the callbacks that become due while the batch job does not wake: those registered after their event, and
+ * Enqueues the callbacks that become due although the batch job does not wake: those registered after their event, and
  * those of `death` and `attempted`, which happen while members run. While such a callback runs, the batch does not wake
  * when its last member settles either; this service then finds that `complete` is due.
  */

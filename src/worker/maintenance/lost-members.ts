@@ -4,7 +4,7 @@ import { type RepairTask, repair, repairTask } from './repair-task.js';
 import { RoundRobin } from './round-robin.js';
 import type { Service, Turn } from './service.js';
 
-/** How many batches get a step in one slice. Fewer rows are written: only people read them, and they can wait. */
+/** How many batches, and how many rows, get a step in one slice. Only people read rows, and they can wait. */
 const BATCHES_PER_SLICE = 20;
 const ROWS_PER_SLICE = 5;
 
@@ -18,8 +18,9 @@ export interface Found {
 }
 
 /**
- * Mends the damage to members that no event tells; record/repair.ts says which. `unfinishedBatches` hands the batches
- * over; each of those in line has one slice of its members looked at before any has its next.
+ * Mends the damage to members that BullMQ reports by no event; record/repair.ts says which. It also writes the rows
+ * that people see of unfinished batches, and of those above them, when their numbers have moved. `unfinishedBatches`
+ * hands the batches over; each of those in line has one slice of its members looked at before any has its next.
  */
 export class LostMembers implements Service {
   /** 0: a round starts whenever a batch is in line. */

@@ -7,8 +7,8 @@ import { roundOfNeed } from './round.js';
 import type { Service, Turn } from './service.js';
 
 /**
- * Skips stages that come after one that is gone. A stage is released by the one before it; when that was removed by
- * hand, nobody else would end the waiting.
+ * Skips stages that come after one that is gone. A stage waits for the report of the one before it; when that was
+ * removed by hand, nothing else would end the wait.
  */
 export function orphanedStages(context: BatchContext, intervalMs: number): Service {
   return roundOfNeed(context, 'stages', {

@@ -35,7 +35,7 @@ export class Poller {
     }
   }
 
-  /** Waits for so many ms, or until the poller is closed. */
+  /** Waits for `ms`, or until the poller is closed. */
   async rest(ms: number): Promise<void> {
     await pause(ms, undefined, { signal: this.#stop.signal, ref: false }).catch(() => {});
   }

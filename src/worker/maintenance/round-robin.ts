@@ -1,6 +1,6 @@
 /**
- * A line of tasks that take several steps. Each gets one step in turn; a task that is not done goes to the end of the
- * line.
+ * A line of tasks that take several steps. The caller takes tasks from its front, does one step of each, and adds what
+ * is left of them at its end, so that each gets its turn.
  */
 export class RoundRobin<T extends { readonly batchId: string }> {
   #line: T[] = [];
@@ -20,6 +20,7 @@ export class RoundRobin<T extends { readonly batchId: string }> {
     this.#batches.set(task.batchId, (this.#batches.get(task.batchId) ?? 0) + 1);
   }
 
+  /** Takes at most `count` tasks from the front of the line. */
   take(count: number): T[] {
     const taken = this.#line.splice(0, count);
     for (const { batchId } of taken) {

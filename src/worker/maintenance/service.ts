@@ -6,7 +6,7 @@ export interface BatchRepair {
   readonly batchId: string;
   /** Members whose job is gone: they are missing from now on. */
   readonly missing: number;
-  /** Members whose job had finished, or was running again, without the batch being told. */
+  /** Members whose job had finished, or was running again, without a trace of it in the batch. */
   readonly settled: number;
   /** Whether the batch job was made to run. */
   readonly woken: boolean;

@@ -15,7 +15,7 @@ import type { Service } from './service.js';
 import { unfinishedBatches } from './unfinished-batches.js';
 
 export interface MaintenanceOptions {
-  /** Ms between two rounds of the services that have to act soon: first failures, failure policies, cancels. */
+  /** Ms between two rounds of the services that have to act soon, e.g. for first failures, deadlines and cancels. */
   readonly sweepIntervalMs: number;
   /** Ms between two rounds of the services that mend damage, and that remove batches. */
   readonly reconcileIntervalMs: number;

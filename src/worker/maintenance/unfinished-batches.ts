@@ -8,7 +8,7 @@ const BATCHES_PER_PAGE = 200;
 
 /**
  * Looks at all unfinished batches, and mends the damage that the batch job itself shows; record/unfinished.ts says
- * which. All of them are handed over to `lostMembers`, because some of their members may be lost.
+ * which. All of them are handed over to `lostMembers`, which looks for lost members, and writes rows.
  */
 export function unfinishedBatches(context: BatchContext, intervalMs: number, lostMembers: LostMembers): Service {
   /** How each batch stood in the last round and in this one: its number of dependencies, and whether it was closed. */
