@@ -155,7 +155,9 @@ local function filledIn(text, number)
   return table.concat(parts, string.format('%d', number))
 end
 ${luaDecide(`
-if isFlawless and redis.sha1hex(batch.definition) == request.definition then
+-- Where complete was noted before members were retried, it is told other counts than those that are filled in.
+if isFlawless and batch.completedCounts == cjson.encode(batch.counts)
+  and redis.sha1hex(batch.definition) == request.definition then
   local wanted = {}
   for i = 1, jobCount do
     ARGV[firstJob + 2 * i - 1] = filledIn(jobDataAt(i), batch.total)

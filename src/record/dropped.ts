@@ -60,8 +60,10 @@ if removed > 0 then
   isDone = redis.call('HINCRBY', KEYS[2], ARGV[1], -removed) <= 0 or isDone
 end
 local left = math.max(0, tonumber(ARGV[3]) - removed)
+local counted = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or 0)
 -- A second search at the same time moves entries past the place of this one: then the queue is searched once more.
-if isDone and (left == 0 or ARGV[4] == '1') and tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or 0) == left then
+-- Below zero this one has found jobs that an earlier search had left: nothing that was counted is left.
+if isDone and (left == 0 or ARGV[4] == '1') and (counted == left or counted <= 0) then
   redis.call('HDEL', KEYS[2], ARGV[1])
 end
 return { 'next', isDone and -1 or from + seen - removed, 'removed', removed }`,

@@ -117,7 +117,7 @@ export const FIELD = {
    * is counted there.
    */
   cancelledChildren: 'b:cancelledChildren',
-  cancelReported: 'b:cancelReported',
+  cancelReported: 'b:toldParent',
   /** When it was noted that a member of this batch or of one below has failed for good. */
   diedAt: 'b:diedAt',
   /** When every member had run at least once. */

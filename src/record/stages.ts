@@ -260,17 +260,22 @@ export function parseReported({ startable, next }: Readonly<Record<string, unkno
  *
  * KEYS: batch job, its dependencies, processed, failed, the jobs that it was to have, the index of needs.
  * ARGV: the jobs, see encodeRequest(). The request is { id, nonce, queueKey (key prefix of the batches queue), how }.
- * Returns state: 'started' | 'past' (it was started before, cancelled, or is gone) | 'busy' (its batch job runs,
- *         because it was skipped: try again in a moment) | 'failed', and then error.
+ * Returns state: 'started' | 'past' (it was started before, cancelled, is gone, or waits again for one that was
+ *         retried) | 'busy' (its batch job runs, because it was skipped: try again in a moment) | 'failed', and then
+ *         error.
  */
 const START_STAGE = script(
   'startStage',
   6,
   `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_VERDICT}${LUA_TAKE_BACK}
 local key, id, queueKey = KEYS[1], request.id, request.queueKey
-local nonce, isRemoved, isCancelled, isStarted, runKey = unpack(redis.call('HMGET', key, '${FIELD.nonce}',
-  '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', 'parentKey'))
+local nonce, isRemoved, isCancelled, isStarted, runKey, rule = unpack(redis.call('HMGET', key, '${FIELD.nonce}',
+  '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', 'parentKey', '${FIELD.when}'))
 if nonce ~= request.nonce or isRemoved or isCancelled or isStarted then
+  return { 'state', 'past' }
+end
+-- One that it comes after was retried since it was found that it can start: that one will start it.
+if rule and verdictOf(key, rule) ~= 'start' then
   return { 'state', 'past' }
 end
 local function isIn(state)

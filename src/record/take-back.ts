@@ -8,9 +8,12 @@ import { LUA_NOW, script } from './script.js';
  * it comes after have finished, also when some of them are retried.
  */
 
-/** The `when` of a stage that waited for one that is gone: it stays skipped whatever is retried. */
+/**
+ * The `when` of a stage that waited for one that is gone: it stays skipped whatever is retried. A BatchWorker that does
+ * not know the word goes by the number, and waits for more stages than there are.
+ */
 const NEVER = 'never';
-export const NEVER_RULE = `${NEVER} 0`;
+export const NEVER_RULE = `${NEVER} 1000000000`;
 
 /**
  * Lua: verdictOf(key, rule) says what is to become of a stage that has not started: 'start', 'skip' or 'wait'. `rule`

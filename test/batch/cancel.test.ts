@@ -701,6 +701,27 @@ describe('cancel and what else happens at the same time', () => {
     expect(names()).toEqual(['death']);
   });
 
+  test('a cancelled child that a BatchWorker of an earlier version has reported hides no later death', async ({
+    testbed,
+  }) => {
+    const users = testbed.queue('users');
+    const parent = await users.createBatch({ on: { death: { name: 'death' } } });
+    const child = await parent.createBatch();
+    await child.add('row', {});
+    await child.cancel();
+    // As it was left by one that was killed before the child's batch job had failed.
+    await testbed.redis.hset(`${testbed.prefix}:batches:${child.id}`, 'b:toldParent', 1);
+    await testbed.redis.hincrby(`${testbed.prefix}:batches:${parent.id}`, 'b:cancelledChildren', 1);
+    const { held, names } = holding(testbed);
+    held.open();
+    testbed.batchWorker();
+    await child.waitUntilFinished(15_000);
+    await parent.add('bad', {});
+    await parent.seal();
+    expect(await parent.waitUntilFinished(15_000)).toMatchObject({ state: 'failed', failed: 2 });
+    expect(names()).toEqual(['death']);
+  });
+
   test('retry() of a batch that is being cancelled is refused', async ({ testbed }) => {
     const users = testbed.queue('users');
     const batch = await users.createBatch();

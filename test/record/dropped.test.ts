@@ -32,3 +32,17 @@ test('jobs that are dropped behind one search, while another one helps it, are f
   expect(await testbed.redis.llen(`${queueKey}wait`)).toBe(0);
   expect(await droppedQueues(redis)).toEqual([]);
 });
+
+test('a search that finds more jobs than are counted is not the first of endless ones', async ({ testbed }) => {
+  const users = testbed.queue('users');
+  const context = await contextOf(users);
+  const { redis } = context;
+  const queueKey = `${testbed.prefix}:users:`;
+  const jobs = await users.addBulk(Array.from({ length: 3 }, () => ({ name: 'row', data: {} })));
+  await Promise.all(jobs.map(({ id }) => testbed.redis.hset(queueKey + id, DROPPED_FIELD, '1')));
+  // Two were out of reach when the search for them ended.
+  await testbed.redis.hincrby(droppedKey(redis), queueKey, 1);
+  await removeDropped(context);
+  expect(await testbed.redis.llen(`${queueKey}wait`)).toBe(0);
+  expect(await droppedQueues(redis)).toEqual([]);
+});
