@@ -351,9 +351,9 @@ function ofCallback(
       ],
     ];
   }
-  const context = queues.find((one) => one.name === queue) ?? { name: queue, workers: undefined, paused: false };
+  const facts = queues.find((one) => one.name === queue) ?? { name: queue, workers: undefined, paused: false };
   return [
-    inQueue(`${what} is ${DOING[jobState] ?? 'outstanding'}`, context, start),
+    inQueue(`${what} is ${DOING[jobState] ?? 'outstanding'}`, facts, start),
     ...(failedReason === undefined
       ? []
       : [

@@ -2,7 +2,7 @@ import type { BatchLife } from './add-members.js';
 import type { NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
-import { named, script } from './script.js';
+import { LUA_VERSION, named, script } from './script.js';
 
 /** Who enqueues callbacks, and from which snapshot. */
 export interface Enqueuing {
@@ -49,7 +49,7 @@ end
 const ENQUEUE_CALLBACKS = script(
   'enqueueCallbacks',
   4,
-  `${LUA_ENQUEUE}
+  `${LUA_VERSION}${LUA_ENQUEUE}
 local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.enqueued}', '${FIELD.total}',
   '${FIELD.cancelledAt}')
 if batch[1] ~= request.nonce or batch[2] then
@@ -58,8 +58,8 @@ end
 if request.token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= request.token then
   return { 'state', 'lock lost' }
 end
-local version = table.concat({ redis.call('SCARD', KEYS[2]), redis.call('HLEN', KEYS[3]), redis.call('HLEN', KEYS[4]),
-  batch[4] or 0, batch[5] or '' }, ' ')
+local version = versionOf(redis.call('SCARD', KEYS[2]), redis.call('HLEN', KEYS[3]), redis.call('HLEN', KEYS[4]),
+  batch[4], batch[5])
 local function isThere(key)
   if redis.call('EXISTS', key) == 1 then
     return true

@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD } from './keys.js';
-import { parseBroken } from './look.js';
+import { parseBroken, type Ranks } from './look.js';
 import { LUA_LOOK_AT, named, script } from './script.js';
 
 /** How many batches one command asks together whether they have dependencies, and failures. */
@@ -66,7 +66,7 @@ return { 'listed', #ids, 'due', due, 'broken', broken }`,
 /** Reads a page of the failed batches, by rank; `listed` is 0 past the last one. */
 export async function failedBatches(
   redis: BatchRedis,
-  { from, to, round }: { readonly from: number; readonly to: number; readonly round: number },
+  { from, to, round }: Ranks,
 ): Promise<{
   readonly listed: number;
   readonly due: readonly string[];

@@ -1,5 +1,12 @@
 import { named } from './script.js';
 
+/** A page of a list of batches: its first and its last rank, and the number of the round. */
+export interface Ranks {
+  readonly from: number;
+  readonly to: number;
+  readonly round: number;
+}
+
 /** What a page of batches was found to need. */
 export interface Look {
   /** Where the next page begins; '0' after the last one. */

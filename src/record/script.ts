@@ -129,6 +129,16 @@ local function unlinkJob(key)
 end
 `;
 
+/**
+ * Lua: versionOf(pending, succeeded, failed, total, cancelledAt) returns the version of a batch, given the sizes of its
+ * three collections and two of its fields: while it is the same, so are the members.
+ */
+export const LUA_VERSION = `
+local function versionOf(pending, succeeded, failed, total, cancelledAt)
+  return table.concat({ pending, succeeded, failed, total or 0, cancelledAt or '' }, ' ')
+end
+`;
+
 /** Lua: isClosed(jobKey): whether the batch was sealed, abandoned or cancelled, as `isClosed` in model/rules.ts. */
 export const LUA_IS_CLOSED = `
 local function isClosed(jobKey)

@@ -9,7 +9,7 @@ import {
 } from '../model/snapshot.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD, jobKey } from './keys.js';
-import { LUA_BEGINNING, named, script } from './script.js';
+import { LUA_BEGINNING, LUA_VERSION, named, script } from './script.js';
 
 /** How many bytes of a failure reason are read. */
 export const REASON_LENGTH = 1000;
@@ -21,7 +21,7 @@ export const REASON_LENGTH = 1000;
  * vanished before it ran, and is due again. Callbacks and known strangers are in none of the counts. `total` is never
  * less than the number of members that are there.
  */
-export const LUA_READ_BATCH = `${LUA_BEGINNING}
+export const LUA_READ_BATCH = `${LUA_BEGINNING}${LUA_VERSION}
 local function lines(text)
   return string.gmatch(text or '', '[^\\n]+')
 end
@@ -41,7 +41,7 @@ local function readBatch(keys, id)
     childCount = values[21], startedAt = values[22], skippedAt = values[23], callbacks = {} }
   local pending = redis.call('SCARD', keys[2])
   local succeeded, failed = redis.call('HLEN', keys[3]), redis.call('HLEN', keys[4])
-  batch.version = table.concat({ pending, succeeded, failed, values[6] or 0, values[12] or '' }, ' ')
+  batch.version = versionOf(pending, succeeded, failed, values[6], values[12])
   batch.notMembers = {}
   for key in lines(values[18]) do
     local state, reason

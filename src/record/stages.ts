@@ -6,7 +6,7 @@ import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD, needsKey, PLAN_END, planKey } from './keys.js';
 import { LUA_NEED } from './needs.js';
 import { LUA_PLAN_SLICE, PLAN_SLICE } from './plan.js';
-import { BYTES_PER_COMMAND, LUA_NOW, LUA_WAKE, named, script } from './script.js';
+import { BYTES_PER_COMMAND, LUA_NOW, LUA_VERSION, LUA_WAKE, named, script } from './script.js';
 import { LUA_TAKE_BACK, LUA_VERDICT, NEVER_RULE } from './take-back.js';
 
 /*
@@ -115,11 +115,12 @@ end
 const REPORT_OUTCOME = script(
   'reportOutcome',
   4,
-  `${LUA_REPORT}
+  `${LUA_VERSION}${LUA_REPORT}
 local nonce, isRemoved, total, cancelledAt, skippedAt = unpack(redis.call('HMGET', KEYS[1], '${FIELD.nonce}',
   '${FIELD.removal}', '${FIELD.total}', '${FIELD.cancelledAt}', '${FIELD.skippedAt}'))
-local version = table.concat({ redis.call('SCARD', KEYS[2]), redis.call('HLEN', KEYS[3]), redis.call('HLEN', KEYS[4]),
-  total or 0, cancelledAt or '' }, ' ')
+local version = versionOf(redis.call('SCARD', KEYS[2]), redis.call('HLEN', KEYS[3]), redis.call('HLEN', KEYS[4]),
+  total, cancelledAt)
+
 if nonce ~= ARGV[1] or isRemoved or redis.call('GET', KEYS[1] .. ':lock') ~= ARGV[2] or version ~= ARGV[3] then
   return { 'state', 'changed' }
 end
@@ -269,8 +270,8 @@ const START_STAGE = script(
   6,
   `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_VERDICT}${LUA_TAKE_BACK}
 local key, id, queueKey = KEYS[1], request.id, request.queueKey
-local nonce, isRemoved, isCancelled, isStarted, runKey, rule = unpack(redis.call('HMGET', key, '${FIELD.nonce}',
-  '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', 'parentKey', '${FIELD.when}'))
+local nonce, isRemoved, isCancelled, isStarted, rule = unpack(redis.call('HMGET', key, '${FIELD.nonce}',
+  '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', '${FIELD.when}'))
 if nonce ~= request.nonce or isRemoved or isCancelled or isStarted then
   return { 'state', 'past' }
 end
@@ -312,11 +313,7 @@ else
   redis.call('HSET', key, '${FIELD.sealedAt}', now())
   redis.call('UNLINK', KEYS[5])
 end
-if redis.call('ZREM', queueKey .. 'completed', id) == 1 then
-  redis.call('HDEL', key, 'finishedOn', 'processedOn', 'returnvalue')
-  if runKey and redis.call('HDEL', runKey .. ':processed', key) == 1 then
-    redis.call('SADD', runKey .. ':dependencies', key)
-  end
+if leaveCompleted(queueKey, key, id) then
   redis.call('ZADD', queueKey .. 'delayed', 0, id)
 end
 if request.how ~= 'whole' or redis.call('SCARD', KEYS[2]) == 0 then

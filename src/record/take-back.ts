@@ -73,17 +73,25 @@ local function recall(queueKey, key)
     redis.call('HDEL', key, '${FIELD.outcome}')
   end
 end
-local function reopen(queueKey, key, id)
+-- Takes a stage that has ended back into what its run waits for; false for one that has not.
+local function leaveCompleted(queueKey, key, id)
   if redis.call('ZREM', queueKey .. 'completed', id) == 0 then
-    return
+    return false
   end
-  redis.call('HDEL', key, 'finishedOn', 'processedOn', 'returnvalue', 'progress')
-  local runKey, openTimeout = unpack(redis.call('HMGET', key, 'parentKey', '${FIELD.openTimeout}'))
+  redis.call('HDEL', key, 'finishedOn', 'processedOn', 'returnvalue')
+  local runKey = redis.call('HGET', key, 'parentKey')
   if runKey and redis.call('HDEL', runKey .. ':processed', key) == 1 then
     redis.call('SADD', runKey .. ':dependencies', key)
   end
-  redis.call('HSET', key, 'delay', openTimeout)
-  redis.call('ZADD', queueKey .. 'delayed', string.format('%.0f', (now() + tonumber(openTimeout)) * 4096), id)
+  return true
+end
+local function reopen(queueKey, key, id)
+  if leaveCompleted(queueKey, key, id) then
+    local openTimeout = redis.call('HGET', key, '${FIELD.openTimeout}')
+    redis.call('HDEL', key, 'progress')
+    redis.call('HSET', key, 'delay', openTimeout)
+    redis.call('ZADD', queueKey .. 'delayed', string.format('%.0f', (now() + tonumber(openTimeout)) * 4096), id)
+  end
 end
 takeBack = function(queueKey, ids)
   for id in string.gmatch(ids or '', '[^\\n]+') do

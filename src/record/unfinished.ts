@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD, needsKey } from './keys.js';
-import { parseBroken } from './look.js';
+import { parseBroken, type Ranks } from './look.js';
 import { LUA_NEED } from './needs.js';
 import { LUA_LOOK_AT, LUA_NOW, LUA_WAKE, named, rowsOf, script } from './script.js';
 
@@ -111,7 +111,7 @@ return { 'listed', #ids, 'batches', batches, 'broken', broken }`,
 /** Reads a page of the unfinished batches, by rank; `listed` is 0 past the last one. */
 export async function unfinishedBatches(
   redis: BatchRedis,
-  { from, to, round }: { readonly from: number; readonly to: number; readonly round: number },
+  { from, to, round }: Ranks,
 ): Promise<{
   readonly listed: number;
   readonly due: readonly UnfinishedBatch[];

@@ -35,6 +35,12 @@ async function failedRun(testbed: Testbed, held: HeldConnection) {
   return { testbed, held, ran, queue, run, actors };
 }
 
+async function failedRunWithBatchWorker(testbed: Testbed, held: HeldConnection) {
+  const situation = await failedRun(testbed, held);
+  testbed.batchWorker();
+  return situation;
+}
+
 type Situation = Awaited<ReturnType<typeof failedRun>>;
 
 async function expectRecovery({ run, ran }: Situation): Promise<void> {
@@ -53,11 +59,7 @@ describe('retry() of a run', () => {
     TIMEOUT,
     async ({ testbed }) => {
       await interleave(testbed, {
-        async setup(testbed, held) {
-          const situation = await failedRun(testbed, held);
-          testbed.batchWorker();
-          return situation;
-        },
+        setup: failedRunWithBatchWorker,
         actor: ({ actors }) => actors.retry(),
         async other({ run }) {
           await run.retry();
@@ -90,11 +92,7 @@ describe('retry() of a run', () => {
     async ({ testbed }) => {
       const ends = new Set<string>();
       await interleave(testbed, {
-        async setup(testbed, held) {
-          const situation = await failedRun(testbed, held);
-          testbed.batchWorker();
-          return situation;
-        },
+        setup: failedRunWithBatchWorker,
         actor: ({ actors }) => actors.retry(),
         other: ({ run }) => run.cancel('enough'),
         refusals: { actor: [BatchFinishedError], other: [BatchError] },
@@ -126,11 +124,7 @@ describe('retry() of a run', () => {
   test('beside remove(): the run recovers, or it is gone and leaves nothing', TIMEOUT, async ({ testbed }) => {
     const ends = new Set<string>();
     await interleave(testbed, {
-      async setup(testbed, held) {
-        const situation = await failedRun(testbed, held);
-        testbed.batchWorker();
-        return situation;
-      },
+      setup: failedRunWithBatchWorker,
       actor: ({ actors }) => actors.retry(),
       other: ({ run }) => run.remove({ force: true, members: true }),
       refusals: { actor: [BatchNotFoundError] },

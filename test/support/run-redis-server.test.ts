@@ -68,13 +68,16 @@ test('a port that another Redis took meanwhile is left to it', async (context) =
   expect(await answersPing(other.url)).toBe(true);
 });
 
+/** The program of a parent that says where its server is, and lives on. */
+const LIVING_PARENT = `
+  const redis = await startPrivateRedis();
+  console.log(redis.url);
+  setInterval(() => {}, 1_000);
+`;
+
 test('a parent killed by SIGKILL leaves no server and no folder behind', { timeout: 30_000 }, async (context) => {
   await skipWithoutServer(context);
-  const parent = await runParent(`
-    const redis = await startPrivateRedis();
-    console.log(redis.url);
-    setInterval(() => {}, 1_000);
-  `);
+  const parent = await runParent(LIVING_PARENT);
   const url = await parent.nextLine();
   const folder = await setting(url, 'dir');
   expect(await answersPing(url)).toBe(true);
@@ -87,11 +90,7 @@ test('a parent killed by SIGKILL leaves no server and no folder behind', { timeo
 
 test('a busy server does not outlive its parent either', { timeout: 30_000 }, async (context) => {
   await skipWithoutServer(context);
-  const parent = await runParent(`
-    const redis = await startPrivateRedis();
-    console.log(redis.url);
-    setInterval(() => {}, 1_000);
-  `);
+  const parent = await runParent(LIVING_PARENT);
   const url = await parent.nextLine();
   const folder = await setting(url, 'dir');
   const endless = ask(url, "EVAL 'while true do end' 0");

@@ -15,7 +15,8 @@ export function stagesView(paths: Paths, { stages }: BatchStatus): Html | false 
   }
   const content =
     stages.length > MOST_DRAWN
-      ? html`<p class="meaning">${number(stages.length)} stages are too many to be drawn: they are among the child batches below.</p>`
+      ? html`<p class="meaning">${number(stages.length)} stages are too many to be drawn: they are among the child
+batches below.</p>`
       : drawing(paths, stages);
   return html`<section aria-labelledby="h-stages" class="card"><h2 id="h-stages">Stages</h2>${content}</section>`;
 }
@@ -23,7 +24,8 @@ export function stagesView(paths: Paths, { stages }: BatchStatus): Html | false 
 function drawing(paths: Paths, stages: readonly StageStatus[]): Html {
   const boxes = layOut(stages, openedOf(stages, MOST_DRAWN));
   const { width, height } = sizeOf(boxes);
-  return html`<div class="stages"><svg viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="group" aria-labelledby="h-stages">${level(paths, boxes)}</svg></div>`;
+  return html`<div class="stages"><svg viewBox="0 0 ${width} ${height}" width="${width}" height="${height}"
+role="group" aria-labelledby="h-stages">${level(paths, boxes)}</svg></div>`;
 }
 
 /** The lines first, so that the boxes, and what is inside of them, cover what passes behind. */

@@ -1,5 +1,6 @@
 import type { BatchContext } from '../../batch/batch-context.js';
 import { BatchError } from '../../errors.js';
+import type { Ranks } from '../../record/look.js';
 import { batchesNeeding, indexOf, type NeedAskedFor, type NeedIndex } from '../../record/needs.js';
 import type { Service, Turn } from './service.js';
 
@@ -94,11 +95,7 @@ export function roundOfNeed(
 
 /** Makes a round through a list of batches by rank, `count` of them in a page. A page that has none is the end. */
 export function roundByRank<T = string>(
-  readPage: (ranks: {
-    readonly from: number;
-    readonly to: number;
-    readonly round: number;
-  }) => Promise<Omit<RoundPage<T>, 'cursor'> & { readonly listed: number }>,
+  readPage: (ranks: Ranks) => Promise<Omit<RoundPage<T>, 'cursor'> & { readonly listed: number }>,
   { count, ...options }: Omit<RoundOptions<T>, 'page' | 'index'> & { readonly count: number },
 ): Service {
   let round = 0;

@@ -1,4 +1,5 @@
 import type { BatchContext } from '../../batch/batch-context.js';
+import type { Ranks } from '../../record/look.js';
 import { type UnfinishedBatch, unfinishedBatches as unfinishedBatchesPage } from '../../record/unfinished.js';
 import type { LostMembers } from './lost-members.js';
 import { roundByRank } from './round.js';
@@ -13,7 +14,7 @@ const BATCHES_PER_PAGE = 200;
 export function unfinishedBatches(context: BatchContext, intervalMs: number, lostMembers: LostMembers): Service {
   /** How each batch stood in the last round and in this one: its number of dependencies, and whether it was closed. */
   let [before, now] = [new Map<string, string>(), new Map<string, string>()];
-  const readPage = (ranks: { readonly from: number; readonly to: number; readonly round: number }) => {
+  const readPage = (ranks: Ranks) => {
     if (ranks.from === 0) {
       [before, now] = [now, new Map()];
     }
