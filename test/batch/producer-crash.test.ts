@@ -44,7 +44,7 @@ describe('that is killed between any two of its commands resumes: every member r
     const source = Array.from({ length: MEMBERS }, (_, n) => ({ name: 'member', data: { n } }));
     await series(async (n) => {
       const id = `import-${n}`;
-      const end = await runChild('doomed-producer', testbed, { n, id, members: MEMBERS }).ended;
+      const end = await runChild('doomedProducer', testbed, { n, id, members: MEMBERS }).ended;
       const batch = await users.addBatch({ id, on: { success: { name: 'success' } } }, source);
       const status = await batch.waitUntilFinished(20_000);
       expect(status, `killed before script ${n}`).toMatchObject({ state: 'succeeded', total: MEMBERS, missing: 0 });
@@ -59,7 +59,7 @@ describe('that is killed between any two of its commands resumes: every member r
       const id = `loaded-${n}`;
       const queue = `loaders-${n}`;
       await testbed.plainQueue(queue).add('load', { id });
-      const end = await runChild('doomed-loader', testbed, { n, queue, lockDuration: 500 }).ended;
+      const end = await runChild('doomedLoader', testbed, { n, queue, lockDuration: 500 }).ended;
       const worker = testbed.worker(queue, loader(users), {
         lockDuration: 500,
         stalledInterval: 200,

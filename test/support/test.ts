@@ -153,25 +153,28 @@ export async function keysOf(redis: Redis, prefix: string): Promise<string[]> {
   return keys;
 }
 
-/** Polls until `probe` stops throwing and returns something truthy; the last error says what was missing. */
+/**
+ * Polls until `probe` stops throwing and returns something truthy; the last error says what was missing. The longer it
+ * has waited, the longer are its pauses: a wait ends late by a tenth at most, and looks rarely.
+ */
 export async function eventually<T>(probe: () => Promise<T> | T, timeoutMs = 15_000): Promise<NonNullable<T>> {
-  const until = Date.now() + timeoutMs;
+  const began = Date.now();
   for (;;) {
+    const waitedMs = Date.now() - began;
     try {
       const value = await probe();
-      if (value || Date.now() > until) {
-        if (!value) {
-          throw new Error(`still ${String(value)} after ${timeoutMs} ms`);
-        }
+      if (value) {
         return value;
       }
+      if (waitedMs > timeoutMs) {
+        throw new Error(`still ${String(value)} after ${timeoutMs} ms`);
+      }
     } catch (error) {
-      if (Date.now() > until) {
+      if (waitedMs > timeoutMs) {
         throw error;
       }
     }
-    await new Promise((resolve) => setImmediate(resolve));
-    await new Promise((resolve) => globalThis.setTimeout(resolve, 10));
+    await pause(Math.min(10 + waitedMs / 10, 50));
   }
 }
 

@@ -97,7 +97,7 @@ async function live(testbed: Testbed, { start, status, ran: expected }: Life, n:
     { prefix: own.prefix, concurrency: 4 },
   );
   const batch = await start(users);
-  const doomed = runChild('doomed-batch-worker', own, { n, lockDuration: LOCK_MS, last: batch.id });
+  const doomed = runChild('doomedBatchWorker', own, { n, lockDuration: LOCK_MS, last: batch.id });
   ends.push(await doomed.ended);
   const settings = { prefix: own.prefix, lockDuration: LOCK_MS, stalledInterval: 200, sweepInterval: 50 };
   const batchWorker = testbed.batchWorker(settings);

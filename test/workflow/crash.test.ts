@@ -63,7 +63,7 @@ describe('that is killed between any two of its commands: each stage starts once
     await series(async (n) => {
       const life = lifeIn(testbed, n);
       const run = await life.workflow.start();
-      const end = await runChild('doomed-batch-worker', life.own, { n, lockDuration: LOCK_MS, last: run.id }).ended;
+      const end = await runChild('doomedBatchWorker', life.own, { n, lockDuration: LOCK_MS, last: run.id }).ended;
       await life.expectEnd(run);
       return end;
     });
@@ -72,7 +72,7 @@ describe('that is killed between any two of its commands: each stage starts once
   test('a producer that starts a run, and starts it again', { timeout: 600_000 }, async ({ testbed }) => {
     await series(async (n) => {
       const life = lifeIn(testbed, n);
-      const end = await runChild('doomed-starter', life.own, { n, id: 'run' }).ended;
+      const end = await runChild('doomedStarter', life.own, { n, id: 'run' }).ended;
       await life.expectEnd(await life.workflow.start({}, { id: 'run' }));
       return end;
     });
@@ -115,7 +115,7 @@ describe('that is killed between any two commands of a retry: after another retr
   test('a process that retries the run', { timeout: 600_000 }, async ({ testbed }) => {
     await series(async (n) => {
       const life = await failedLife(testbed, n);
-      const end = await runChild('doomed-retrier', life.own, { n, id: life.run.id }).ended;
+      const end = await runChild('doomedRetrier', life.own, { n, id: life.run.id }).ended;
       await life.run.retry();
       await life.expectRecovery();
       return end;
@@ -127,7 +127,7 @@ describe('that is killed between any two commands of a retry: after another retr
       const life = await failedLife(testbed, n);
       await life.run.retry();
       const args = { n, lockDuration: LOCK_MS, last: life.run.id };
-      const end = await runChild('doomed-batch-worker', life.own, args).ended;
+      const end = await runChild('doomedBatchWorker', life.own, args).ended;
       await life.run.retry();
       await life.expectRecovery();
       return end;
