@@ -17,6 +17,8 @@ const CHILD_MAIN = fileURLToPath(new URL('child-main.cjs', import.meta.url));
 /** The programs that tests run in processes of their own. */
 const CHILDREN = { children: 'test/support/children.ts' };
 const COMMAND_LINE = { 'command-line': 'src/surfaces/cli/index.ts' };
+const BENCH = { bench: 'bench/main.ts', 'memory-producer': 'bench/memory-producer.ts' };
+const EXAMPLES = ['examples/stories/*.ts', 'examples/workflow/*.ts'];
 const DEMO = { 'import-demo': 'examples/import/main.ts' };
 
 const common = {
@@ -48,7 +50,7 @@ export async function buildPrograms(): Promise<{ readonly folder: string; remove
     await build({
       ...asModule,
       ...own,
-      entryPoints: COMMAND_LINE,
+      entryPoints: version === 'bullmq' ? { ...COMMAND_LINE, ...BENCH } : COMMAND_LINE,
       banner: { js: "import { createRequire as from } from 'node:module'; const require = from(import.meta.url);" },
     });
     await build({
@@ -62,11 +64,11 @@ export async function buildPrograms(): Promise<{ readonly folder: string; remove
     });
     execFileSync(process.execPath, [CHILD_MAIN, join(folder, version, 'children.js')]);
   }
+  const withPackages = { ...asModule, outdir: join(folder, 'bullmq'), packages: 'external' } as const;
+  await build({ ...withPackages, entryPoints: EXAMPLES, outbase: root });
   await build({
-    ...asModule,
+    ...withPackages,
     entryPoints: DEMO,
-    outdir: join(folder, 'bullmq'),
-    packages: 'external',
     // Its files are found beside its source.
     define: { 'import.meta.url': JSON.stringify(pathToFileURL(join(root, DEMO['import-demo'])).href) },
     plugins: [pageAssets],
@@ -86,8 +88,8 @@ const pageAssets: Plugin = {
   },
 };
 
-/** The compiled program, for the BullMQ that the test runs against. */
-export function programPath(name: 'command-line' | 'import-demo'): string {
+/** The compiled program, for the BullMQ that the test runs against; of an example, `examples/FOLDER/NAME`. */
+export function programPath(name: string): string {
   return fileOf(`${name}.mjs`);
 }
 
