@@ -1,5 +1,5 @@
 import { heldBatchWorker, interleave } from '../support/interleave.js';
-import { describe, eventually, expect, test, withTestbed } from '../support/test.js';
+import { describe, eventually, expect, test } from '../support/test.js';
 import {
   AN_HOUR,
   type AnyBatch,
@@ -75,7 +75,7 @@ describe('seal()', () => {
     async ([, goOn], { testbed }) => {
       const states: string[] = [];
       for (let position = 1; ; position++) {
-        const isHeld = await withTestbed({ ...testbed, prefix: `${testbed.prefix}-${position}` }, async (own) => {
+        const isHeld = await testbed.within(position, async (own) => {
           const [held, producers] = [await own.heldConnection(), await own.heldConnection()];
           const { users, actorsUsers } = tell(own, producers);
           await heldBatchWorker(own, held);

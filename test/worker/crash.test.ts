@@ -74,7 +74,9 @@ describe('a BatchWorker that is killed between any two of its commands', () => {
       const life = LIVES[name] as Life;
       const ends: (number | string)[] = [];
       for (let n = 1; n < MOST_SCRIPTS && !ends.includes(0); n += AT_ONCE) {
-        await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => live(testbed, life, n + i, ends)));
+        const places = Array.from({ length: AT_ONCE }, (_, i) => n + i);
+        // A prefix per life: each has its own batches queue, and so its own doomed BatchWorker.
+        ends.push(...(await Promise.all(places.map((n) => testbed.within(n, (own) => live(own, life, n))))));
       }
       expect(ends.filter((end) => end === 'SIGKILL').length).toBeGreaterThan(10);
       expect(ends, 'the series reaches the end of a life').toContain(0);
@@ -83,26 +85,21 @@ describe('a BatchWorker that is killed between any two of its commands', () => {
 });
 
 /** One life, in which the first BatchWorker is killed before its n-th script. */
-async function live(testbed: Testbed, { start, status, ran: expected }: Life, n: number, ends: (number | string)[]) {
-  // A prefix per life: each has its own batches queue, and so its own doomed worker.
-  const own = { ...testbed, prefix: `${testbed.prefix}-${n}` };
-  const users = testbed.queue('users', { prefix: own.prefix });
+async function live(testbed: Testbed, { start, status, ran: expected }: Life, n: number): Promise<number | string> {
+  const users = testbed.queue('users');
   const ran: string[] = [];
-  const worker = testbed.worker(
+  testbed.worker(
     'users',
     async ({ name }) => {
       ran.push(name);
       if (name === 'bad') throw new Error('bad');
     },
-    { prefix: own.prefix, concurrency: 4 },
+    { concurrency: 4 },
   );
   const batch = await start(users);
-  const doomed = runChild('doomedBatchWorker', own, { n, lockDuration: LOCK_MS, last: batch.id });
-  ends.push(await doomed.ended);
-  const settings = { prefix: own.prefix, lockDuration: LOCK_MS, stalledInterval: 200, sweepInterval: 50 };
-  const batchWorker = testbed.batchWorker(settings);
+  const end = await runChild('doomedBatchWorker', testbed, { n, lockDuration: LOCK_MS, last: batch.id }).ended;
+  testbed.batchWorker({ lockDuration: LOCK_MS, stalledInterval: 200, sweepInterval: 50 });
   expect(await batch.waitUntilFinished(20_000), `killed before script ${n}`).toMatchObject(status);
   expect(ran.sort(), `killed before script ${n}`).toEqual(expected);
-  // Hundreds of them would keep the machine busy until the last life has ended.
-  await Promise.all([worker.close(), batchWorker.close(), users.close()]);
+  return end;
 }
