@@ -1,11 +1,11 @@
 import type { Batch, BatchQueue, BatchStatus } from '../../src/index.js';
 import { runChild } from '../support/child.js';
+import { crashSeries } from '../support/crash-series.js';
 import type { AnyQueue, Testbed } from '../support/test.js';
 import { describe, expect, test } from '../support/test.js';
 
 /** Enough for one life; BullMQ's own scripts on timers count too, so how many it takes differs. */
 const MOST_SCRIPTS = 240;
-const AT_ONCE = 6;
 const LOCK_MS = 500;
 
 type Users = BatchQueue<AnyQueue>;
@@ -72,14 +72,9 @@ describe('a BatchWorker that is killed between any two of its commands', () => {
     },
     async (name, { testbed }) => {
       const life = LIVES[name] as Life;
-      const ends: (number | string)[] = [];
-      for (let n = 1; n < MOST_SCRIPTS && !ends.includes(0); n += AT_ONCE) {
-        const places = Array.from({ length: AT_ONCE }, (_, i) => n + i);
-        // A prefix per life: each has its own batches queue, and so its own doomed BatchWorker.
-        ends.push(...(await Promise.all(places.map((n) => testbed.within(n, (own) => live(own, life, n))))));
-      }
-      expect(ends.filter((end) => end === 'SIGKILL').length).toBeGreaterThan(10);
-      expect(ends, 'the series reaches the end of a life').toContain(0);
+      const places = Array.from({ length: MOST_SCRIPTS }, (_, i) => i + 1);
+      // A prefix per life: each has its own batches queue, and so its own doomed BatchWorker.
+      await crashSeries(places, 11, (n) => testbed.within(n, (own) => live(own, life, n)));
     },
   );
 });

@@ -1,5 +1,6 @@
 import type { WorkflowRun } from '../../src/index.js';
 import { runChild } from '../support/child.js';
+import { crashSeries } from '../support/crash-series.js';
 import {
   everyKindOfStage,
   FAILED_STATES,
@@ -16,7 +17,6 @@ import {
 import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
 import { statesOf } from './story.js';
 
-const AT_ONCE = 6;
 const LOCK_MS = 500;
 const SETTINGS = { lockDuration: LOCK_MS, stalledInterval: 200 };
 /** Every place in the beginning, then ever fewer: each wake of a batch job is several scripts of BullMQ's. */
@@ -25,18 +25,9 @@ const PLACES = [
   ...Array.from({ length: 12 }, (_, i) => Math.ceil(61 * 1.12 ** i)),
 ];
 
-/**
- * Lives in which a process is killed before its n-th script, until one lives on. A prefix per life: each has its own
- * batches queue, and so its own doomed process.
- */
-async function series(testbed: Testbed, live: (own: Testbed, n: number) => Promise<number | string>): Promise<void> {
-  const ends: (number | string)[] = [];
-  for (let i = 0; i < PLACES.length && !ends.includes(0); i += AT_ONCE) {
-    const places = PLACES.slice(i, i + AT_ONCE);
-    ends.push(...(await Promise.all(places.map((n) => testbed.within(n, (own) => live(own, n))))));
-  }
-  expect(ends.filter((end) => end === 'SIGKILL').length).toBeGreaterThan(5);
-  expect(ends, 'the series reaches one that lives').toContain(0);
+/** A prefix per life: each has its own batches queue, and so its own doomed process. */
+function series(testbed: Testbed, live: (own: Testbed, n: number) => Promise<number | string>): Promise<void> {
+  return crashSeries(PLACES, 6, (n) => testbed.within(n, (own) => live(own, n)));
 }
 
 function lifeIn(testbed: Testbed, n: number) {
