@@ -7,6 +7,7 @@ import {
   inBothHands,
   member,
   ON,
+  openBatch,
   promoteAndPutBack,
   readyToFinish,
   tell,
@@ -15,13 +16,7 @@ import {
 describe('seal()', () => {
   test('beside another seal(): the batch finishes once', async ({ testbed }) => {
     await interleave(testbed, {
-      async setup(testbed, held) {
-        const story = tell(testbed, held);
-        testbed.batchWorker();
-        const batch = await story.users.createBatch({ on: ON });
-        await batch.add('member', {});
-        return inBothHands(story, batch);
-      },
+      setup: (testbed, held) => openBatch(testbed, held, { jobs: [member()] }),
       actor: ({ actors }) => actors.seal(),
       other: ({ others }) => others.seal(),
       verdict: (story) => expectEnd(story, story.others, { state: 'succeeded' }, ['member', 'complete', 'success']),
