@@ -315,51 +315,83 @@ describe('a stage that is retried, and fails again, while a BatchWorker skips wh
   });
 });
 
+/**
+ * A stage that has failed, and will run until the gate `again` when it is retried; beside it one that has just ended, at
+ * the step in which its BatchWorker is about to start what comes after both in any way.
+ */
+async function aboutToStart(testbed: Testbed) {
+  const held = await testbed.heldConnection();
+  const ran: string[] = [];
+  const [beside, again] = [gateOf(testbed), gateOf(testbed)];
+  testbed.worker(
+    'work',
+    async ({ name }) => {
+      ran.push(name);
+      if (name === 'beside') {
+        await beside.opened;
+      } else if (name === 'sick' && ran.filter((other) => other === 'sick').length === 1) {
+        throw new Error('bad');
+      } else if (name === 'sick') {
+        await again.opened;
+      }
+    },
+    { concurrency: 10 },
+  );
+  const queue = testbed.queue('work');
+  const workflow = defineWorkflow('again', {
+    beside: { queue, name: 'beside' },
+    sick: { queue, name: 'sick' },
+    report: { after: ['beside', 'sick'], when: 'complete', queue, name: 'report' },
+  });
+  const before = testbed.batchWorker();
+  const run = await workflow.start({}, { id: 'run' });
+  await eventually(async () => statesOf(await run.status()).sick === 'failed');
+  await before.close();
+  await heldBatchWorker(testbed, held);
+  held.countFrom();
+  beside.open();
+  for (let position = 1, name = ''; name !== 'startStage'; position++) {
+    held.holdBefore(position);
+    name = (await held.heldOrEnded(new Promise(() => {})))?.name ?? '';
+  }
+  return {
+    ...{ held, queue, run },
+    async expectWaitedFor() {
+      await eventually(async () => statesOf(await run.status()).beside === 'succeeded');
+      await eventually(async () => statesOf(await run.status()).sick === 'running');
+      expect(statesOf(await run.status())).toEqual({ beside: 'succeeded', sick: 'running', report: 'waiting' });
+      again.open();
+      await eventually(async () => (await run.status()).state === 'succeeded');
+      expect(ran.filter((name) => name !== 'beside')).toEqual(['sick', 'sick', 'report']);
+    },
+  };
+}
+
 describe('a stage that is retried between the end of the one beside it and the start of what comes after both', () => {
   test('is waited for again', async ({ testbed }) => {
-    const held = await testbed.heldConnection();
-    const ran: string[] = [];
-    const [beside, again] = [gateOf(testbed), gateOf(testbed)];
-    testbed.worker(
-      'work',
-      async ({ name }) => {
-        ran.push(name);
-        if (name === 'beside') {
-          await beside.opened;
-        } else if (name === 'sick' && ran.filter((other) => other === 'sick').length === 1) {
-          throw new Error('bad');
-        } else if (name === 'sick') {
-          await again.opened;
-        }
-      },
-      { concurrency: 10 },
-    );
-    const queue = testbed.queue('work');
-    const workflow = defineWorkflow('again', {
-      beside: { queue, name: 'beside' },
-      sick: { queue, name: 'sick' },
-      report: { after: ['beside', 'sick'], when: 'complete', queue, name: 'report' },
-    });
-    const before = testbed.batchWorker();
-    const run = await workflow.start({}, { id: 'run' });
-    await eventually(async () => statesOf(await run.status()).sick === 'failed');
-    await before.close();
-    await heldBatchWorker(testbed, held);
-    held.countFrom();
-    beside.open();
-    for (let position = 1, name = ''; name !== 'startStage'; position++) {
-      held.holdBefore(position);
-      name = (await held.heldOrEnded(new Promise(() => {})))?.name ?? '';
-    }
+    const { held, queue, expectWaitedFor } = await aboutToStart(testbed);
     testbed.batchWorker();
     await (await queue.getBatch('run.sick')).retry();
     const batches = testbed.plainQueue('batches');
     await eventually(async () => (await batches.getJobState('run.sick')) === 'waiting-children');
     held.release();
-    await eventually(async () => statesOf(await run.status()).beside === 'succeeded');
-    expect(statesOf(await run.status())).toEqual({ beside: 'succeeded', sick: 'running', report: 'waiting' });
-    again.open();
-    await eventually(async () => (await run.status()).state === 'succeeded');
-    expect(ran.filter((name) => name !== 'beside')).toEqual(['sick', 'sick', 'report']);
+    await expectWaitedFor();
+  });
+
+  test('is waited for again, also when no BatchWorker has taken it up', async ({ testbed }) => {
+    const { held, queue, expectWaitedFor } = await aboutToStart(testbed);
+    await (await queue.getBatch('run.sick')).retry();
+    expect(await testbed.plainQueue('batches').getJobState('run.sick')).toBe('waiting');
+    held.release();
+    await expectWaitedFor();
+  });
+
+  test('is waited for again, also when only its member is retried by hand', async ({ testbed }) => {
+    const { held, queue, expectWaitedFor } = await aboutToStart(testbed);
+    const [job] = await queue.getFailed();
+    await job?.retry();
+    expect(await testbed.plainQueue('batches').getJobState('run.sick')).toBe('failed');
+    held.release();
+    await expectWaitedFor();
   });
 });
