@@ -3,7 +3,7 @@ import { plainReason } from '../model/rules.js';
 import {
   type CallbackSnapshot,
   type CallbackState,
-  type Counts,
+  type MemberCounts,
   pendingCallbacks,
   type Snapshot,
 } from '../model/snapshot.js';
@@ -175,7 +175,7 @@ function parseCallbacks(prefix: string, definition: BatchDefinition, flat: reado
   });
 }
 
-function parseCounts([total, pending, succeeded, failed, cancelled]: CountsReply): Counts {
+function parseCounts([total, pending, succeeded, failed, cancelled]: CountsReply): MemberCounts {
   const missing = total - pending - succeeded - failed - cancelled;
   return { total, pending, succeeded, failed, cancelled, missing };
 }
