@@ -25,9 +25,9 @@ import { recallOutcome } from './take-back.js';
  * for which the script asks.
  *
  * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
- * ARGV: the prepared callbacks, see encodeRequest(). The request is { id, token (of the lock, or ''), prefix, batchesKey
- * (key prefix of the batches queue) } and, with callbacks, { definition (the SHA-1 of the definition that they were made
- * from), mark (the text in their data that stands for the number of members) }.
+ * ARGV: the prepared callbacks, see encodeRequest(). The request is { id, token (of the lock, or ''), prefix,
+ * batchesKey (key prefix of the batches queue) } and, with callbacks, { definition (the SHA-1 of the definition that
+ * they were made from), mark (the text in their data that stands for the number of members) }.
  *
  * Returns nil without a batch, or what answer() returns, with openFor (ms); with anyFailure (why a member failed) when
  * all are settled; and with startable, see reportOutcome(), of a stage whose success was reported. Or it returns a
