@@ -249,8 +249,8 @@ async function isGone(redis: BatchRedis, id: string, runId: string): Promise<boo
  * which begins the stages below it. A stage that was skipped is taken back, also from 'completed': into the
  * dependencies of its run.
  *
- * A member of a stage that it comes after may have been retried, without that any BatchWorker has seen it: that one
- * runs again, and starts this one when it has finished.
+ * A stage that it comes after, or a member of that one, may have been retried, and no BatchWorker has taken it up yet:
+ * then that one is made to run, and starts this one when it has finished.
  *
  * KEYS: batch job, its dependencies, processed, failed, the jobs that it was to have, the index of needs.
  * ARGV: the jobs, see encodeRequest(). The request is { id, nonce, queueKey (key prefix of the batches queue), how,
@@ -276,25 +276,27 @@ end
 local function isIn(state, batchId)
   return redis.call('ZSCORE', queueKey .. state, batchId) ~= false
 end
-local function runNow(batchKey, batchId)
-  redis.call('ZADD', queueKey .. 'delayed', 0, batchId)
-  need(batchKey, KEYS[6], batchId, '')
-  wake(queueKey, batchKey, batchId)
+-- What a stage has reported does not hold when it, or one of its members, was retried: it will report anew.
+local function runsAgain(before)
+  local beforeKey = queueKey .. before
+  local outcome, isOver, isGoing = unpack(redis.call('HMGET', beforeKey, '${FIELD.outcome}', '${FIELD.cancelledAt}',
+    '${FIELD.removal}'))
+  local isOutstanding = redis.call('SCARD', beforeKey .. ':dependencies') > 0
+  if not outcome or isOver or isGoing or isIn('failed', before) and not isOutstanding then
+    return nil
+  elseif redis.call('EXISTS', beforeKey .. ':lock') == 1 then
+    return isOutstanding and 'busy' or nil
+  elseif leaveEnd(queueKey, beforeKey, before, 'failed') then
+    redis.call('ZADD', queueKey .. 'delayed', 0, before)
+    need(beforeKey, KEYS[6], before, '')
+    wake(queueKey, beforeKey, before)
+  end
+  return 'past'
 end
 for _, before in ipairs(request.after) do
-  local beforeKey = queueKey .. before
-  if redis.call('SCARD', beforeKey .. ':dependencies') > 0 and not isIn('completed', before) then
-    local outcome, isBeforeCancelled, isBeforeRemoved = unpack(redis.call('HMGET', beforeKey, '${FIELD.outcome}',
-      '${FIELD.cancelledAt}', '${FIELD.removal}'))
-    if outcome and not isBeforeCancelled and not isBeforeRemoved then
-      if redis.call('EXISTS', beforeKey .. ':lock') == 1 then
-        return { 'state', 'busy' }
-      end
-      if leaveEnd(queueKey, beforeKey, before, 'failed') then
-        runNow(beforeKey, before)
-      end
-      return { 'state', 'past' }
-    end
+  local state = not isIn('completed', before) and runsAgain(before)
+  if state then
+    return { 'state', state }
   end
 end
 -- A BatchWorker that runs the batch job has seen it as a stage that does not start, and may be about to end it as such.

@@ -342,6 +342,7 @@ async function aboutToStart(testbed: Testbed) {
     beside: { queue, name: 'beside' },
     sick: { queue, name: 'sick' },
     report: { after: ['beside', 'sick'], when: 'complete', queue, name: 'report' },
+    rescue: { after: ['beside', 'sick'], when: 'failure', queue, name: 'rescue' },
   });
   const before = testbed.batchWorker();
   const run = await workflow.start({}, { id: 'run' });
@@ -354,15 +355,19 @@ async function aboutToStart(testbed: Testbed) {
     held.holdBefore(position);
     name = (await held.heldOrEnded(new Promise(() => {})))?.name ?? '';
   }
+  const expectRecovered = async () => {
+    await eventually(async () => (await run.status()).state === 'succeeded');
+    expect(ran.filter((name) => name !== 'beside')).toEqual(['sick', 'sick', 'report']);
+  };
   return {
-    ...{ held, queue, run },
+    ...{ held, queue, run, again, expectRecovered },
     async expectWaitedFor() {
       await eventually(async () => statesOf(await run.status()).beside === 'succeeded');
-      await eventually(async () => statesOf(await run.status()).sick === 'running');
-      expect(statesOf(await run.status())).toEqual({ beside: 'succeeded', sick: 'running', report: 'waiting' });
+      expect(statesOf(await run.status())).toEqual({
+        ...{ beside: 'succeeded', sick: 'running', report: 'waiting', rescue: 'waiting' },
+      });
       again.open();
-      await eventually(async () => (await run.status()).state === 'succeeded');
-      expect(ran.filter((name) => name !== 'beside')).toEqual(['sick', 'sick', 'report']);
+      await expectRecovered();
     },
   };
 }
@@ -386,10 +391,21 @@ describe('a stage that is retried between the end of the one beside it and the s
     await expectWaitedFor();
   });
 
+  test('is judged again before, when its members have ended, and no BatchWorker has taken it up', async ({
+    testbed,
+  }) => {
+    const { held, queue, run, again, expectRecovered } = await aboutToStart(testbed);
+    again.open();
+    await (await queue.getBatch('run.sick')).retry();
+    await eventually(async () => (await run.status()).stages[1]?.pending === 0);
+    expect(await testbed.plainQueue('batches').getJobState('run.sick')).toBe('waiting');
+    held.release();
+    await expectRecovered();
+  });
+
   test('is waited for again, also when only its member is retried by hand', async ({ testbed }) => {
     const { held, queue, expectWaitedFor } = await aboutToStart(testbed);
-    const [job] = await queue.getFailed();
-    await job?.retry();
+    await (await queue.getFailed())[0]?.retry();
     expect(await testbed.plainQueue('batches').getJobState('run.sick')).toBe('failed');
     held.release();
     await expectWaitedFor();
