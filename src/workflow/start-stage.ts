@@ -5,7 +5,8 @@ import { BatchError } from '../errors.js';
 import type { BatchDefinition } from '../model/definition.js';
 import { isFilledInSlices, type StoredJob } from '../model/workflow.js';
 import type { PlanSlice } from '../record/plan.js';
-import { type StageStarted, type StartableStage, startStage } from '../record/stages.js';
+import type { StartableStage } from '../record/stages.js';
+import { type StageStarted, startStage } from '../record/start-stage.js';
 
 /** Starts a stage in the way that it needs, once, whoever starts it. */
 export async function startStartable(

@@ -126,7 +126,7 @@ function stagePart(runId: string, { stage, jobs, run }: PlannedStage, plan: read
     place: {
       ...below?.place,
       stage: { when, awaited: after.length, next: next.map((one) => stageId(runId, one)) },
-      plan: plan.slice(0, 1),
+      plan: plan[0],
     },
     preparation: below?.preparation ?? (isFilledInSlices(stored) ? 'fill' : undefined),
   };

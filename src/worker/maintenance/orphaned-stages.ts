@@ -1,7 +1,7 @@
 import type { BatchContext } from '../../batch/batch-context.js';
 import { stagesOf } from '../../batch/stages.js';
 import { readDefinition } from '../../record/change-definition.js';
-import { skipOrphan } from '../../record/stages.js';
+import { skipOrphan } from '../../record/skip-orphan.js';
 import { roundOfNeed } from './round.js';
 import type { Service, Turn } from './service.js';
 
