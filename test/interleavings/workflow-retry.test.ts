@@ -315,6 +315,16 @@ describe('a stage that is retried, and fails again, while a BatchWorker skips wh
   });
 });
 
+/** Stops the held BatchWorker before its first command of this name. */
+async function stopBefore(held: HeldConnection, name: string, begin: () => unknown): Promise<void> {
+  held.countFrom();
+  held.holdBefore(1);
+  await begin();
+  for (let position = 2; (await held.heldOrEnded(new Promise(() => {})))?.name !== name; position++) {
+    held.holdBefore(position);
+  }
+}
+
 /**
  * A stage that has failed, and will run until the gate `again` when it is retried; beside it one that has just ended, at
  * the step in which its BatchWorker is about to start what comes after both in any way.
@@ -349,12 +359,7 @@ async function aboutToStart(testbed: Testbed) {
   await eventually(async () => statesOf(await run.status()).sick === 'failed');
   await before.close();
   await heldBatchWorker(testbed, held);
-  held.countFrom();
-  beside.open();
-  for (let position = 1, name = ''; name !== 'startStage'; position++) {
-    held.holdBefore(position);
-    name = (await held.heldOrEnded(new Promise(() => {})))?.name ?? '';
-  }
+  await stopBefore(held, 'startStage', beside.open);
   const expectRecovered = async () => {
     await eventually(async () => (await run.status()).state === 'succeeded');
     expect(ran.filter((name) => name !== 'beside')).toEqual(['sick', 'sick', 'report']);
@@ -409,5 +414,33 @@ describe('a stage that is retried between the end of the one beside it and the s
     expect(await testbed.plainQueue('batches').getJobState('run.sick')).toBe('failed');
     held.release();
     await expectWaitedFor();
+  });
+});
+
+describe('a stage that is removed while a BatchWorker takes it up again', () => {
+  test('is gone, and its run ends', async ({ testbed }) => {
+    const held = await testbed.heldConnection();
+    const { heal, processor } = sickness([]);
+    testbed.worker('work', processor);
+    const queue = testbed.queue('work');
+    const stages = { sick: { queue, name: 'sick' }, next: { after: 'sick', queue, name: 'next' } } as const;
+    const before = testbed.batchWorker();
+    const run = await defineWorkflow('removed', stages).start({}, { id: 'run' });
+    expect((await run.waitUntilFinished(10_000)).state).toBe('failed');
+    await before.close();
+    await heldBatchWorker(testbed, held);
+    heal();
+    const stage = await queue.getBatch('run.sick');
+    await stopBefore(held, 'report', () => stage.retry());
+    const removing = stage.remove({ force: true });
+    await eventually(
+      async () => (await testbed.redis.hexists(`${testbed.prefix}:batches:run.sick`, 'b:removal')) === 1,
+    );
+    held.release();
+    await removing;
+    // The held BatchWorker leads maintenance, for an hour: what comes after the stage must not wait for it.
+    await testbed.redis.del(`${testbed.prefix}:batches:reconciler:leader`);
+    testbed.batchWorker({ reconcileInterval: 50 });
+    expect(await run.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', missing: 1 });
   });
 });
