@@ -9,9 +9,9 @@ import { readSnapshot } from './snapshot.js';
 import { NEVER_RULE } from './take-back.js';
 
 /**
- * Skips a waiting stage if one of those that it comes after is gone: removed by hand, it has reported no outcome, and is
- * missing in the run. A run that is closed has had all of its stages, and none of them comes back. If the process dies
- * before the last command, maintenance wakes the batch job, as that of any closed batch.
+ * Skips a waiting stage if one of those that it comes after is gone: removed by hand, it has reported no outcome, and
+ * is missing in the run. A run that is closed has had all of its stages, and none of them comes back. If the process
+ * dies before the last command, maintenance wakes the batch job, as that of any closed batch.
  *
  * @returns whether it was skipped.
  */

@@ -20,8 +20,8 @@ import { LUA_TAKE_BACK } from './take-back.js';
  * ARGV: the jobs, see encodeRequest(). The request is { id, nonce, queueKey (key prefix of the batches queue), how,
  * after (ids of the stages that it comes after) }.
  * Returns state: 'started' | 'past' (it was started before, cancelled, is gone, or waits again for one that was
- *         retried) | 'busy' (its batch job runs, because it was skipped, or that of one that was retried: try again in a
- *         moment) | 'failed', and then error.
+ * retried) | 'busy' (its batch job runs, because it was skipped, or that of one that was retried: try again in a
+ * moment) | 'failed', and then error.
  */
 const START_STAGE = script(
   'startStage',

@@ -26,8 +26,8 @@ const RECALLING = 'recalling';
  * Lua, after LUA_NOW:
  * - verdictOf(key, rule) says what is to become of a stage that has not started: 'start', 'skip' or 'wait'. `rule` is
  *   '<when> <how many stages it comes after>'.
- * - tell(queueKey, key, outcome) stores the outcome of a stage and counts it in the stages after it, in place of the one
- *   that it had told them before. Returns the ids of those stages.
+ * - tell(queueKey, key, outcome) stores the outcome of a stage and counts it in the stages after it, in place of the
+ *   one before. Returns the ids of those stages.
  * - takeBack(queueKey, ids, from, to) lets those of these stages wait again that were skipped and need not be any more,
  *   and recalls their own outcome in turn. A stage whose batch job is just ending as skipped, after it has reported so,
  *   is left skipped; the next report to it opens it. What is too much for one command is left to the next one:

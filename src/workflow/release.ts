@@ -7,8 +7,8 @@ import { startStartable } from './start-stage.js';
 /**
  * Starts the first stages of a run that was sealed, each time that its batch job runs: what has started is left alone.
  *
- * @returns 'over' for a run that was cancelled or removed; `openFor`, for how many ms the run may stay open, when it was
- * not sealed; otherwise as `startEach()`.
+ * @returns 'over' for a run that was cancelled or removed; `openFor`, for how many ms the run may stay open, when it
+ * was not sealed; otherwise as `startEach()`.
  */
 export function begin(context: BatchContext, batchId: string, token: string) {
   return startEach(context, (from) => beginRun(context.redis, batchId, token, from));

@@ -326,8 +326,8 @@ async function stopBefore(held: HeldConnection, name: string, begin: () => unkno
 }
 
 /**
- * A stage that has failed, and will run until the gate `again` when it is retried; beside it one that has just ended, at
- * the step in which its BatchWorker is about to start what comes after both in any way.
+ * A stage that has failed, and will run until the gate `again` when it is retried; beside it one that has just ended,
+ * at the step in which its BatchWorker is about to start what comes after both in any way.
  */
 async function aboutToStart(testbed: Testbed) {
   const held = await testbed.heldConnection();
