@@ -106,7 +106,11 @@ end
 return { 'state', 'started' }`,
 );
 
-export type StageStarted = 'started' | 'past' | 'busy' | { readonly error: string };
+export interface StageStarted {
+  readonly state: 'started' | 'past' | 'busy' | 'failed';
+  /** Why it has failed. */
+  readonly error?: string;
+}
 
 export async function startStage(
   redis: BatchRedis,
@@ -117,6 +121,5 @@ export async function startStage(
   const keys = [job, dependencies, processed, failed, planKey(redis, id), needsKey(redis)];
   const after = (stage?.after ?? []).map((name) => stageId(parentId, name));
   const request = { id, nonce, how, after, queueKey: batchesKey(redis, '') };
-  const { state, error } = named(await redis.runAdding(START_STAGE, jobs, keys, request, jobs));
-  return state === 'failed' ? { error: String(error) } : (state as 'started' | 'past' | 'busy');
+  return named(await redis.runAdding(START_STAGE, jobs, keys, request, jobs)) as unknown as StageStarted;
 }

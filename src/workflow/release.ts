@@ -46,7 +46,7 @@ async function startEach<Otherwise>(
       return found;
     }
     const started = await Promise.all(found.startable.map((stage) => startStartable(context, stage)));
-    if (started.includes('busy')) {
+    if (started.includes(false)) {
       return 'busy';
     }
     if (found.next === 0) {

@@ -8,17 +8,14 @@ import type { PlanSlice } from '../record/plan.js';
 import type { StartableStage } from '../record/stages.js';
 import { type StageStarted, startStage } from '../record/start-stage.js';
 
-/** Starts a stage in the way that it needs, once, whoever starts it. */
-export async function startStartable(
-  context: BatchContext,
-  stage: StartableStage,
-): Promise<'started' | 'past' | 'busy'> {
-  const started = await start(context, stage);
-  if (typeof started === 'object') {
+/** Starts a stage in the way that it needs, once, whoever starts it. Returns false when it is to be tried again. */
+export async function startStartable(context: BatchContext, stage: StartableStage): Promise<boolean> {
+  const { state, error } = await start(context, stage);
+  if (state === 'failed') {
     const { id, stage: { name } = { name: id } } = stage.definition;
-    throw new BatchError(`Stage '${name}' (${id}) was not started: ${started.error}.`, { batchId: id });
+    throw new BatchError(`Stage '${name}' (${id}) was not started: ${error}.`, { batchId: id });
   }
-  return started;
+  return state !== 'busy';
 }
 
 function start(context: BatchContext, { definition, plan }: StartableStage): Promise<StageStarted> {
