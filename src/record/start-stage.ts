@@ -43,11 +43,13 @@ end
 -- What a stage has reported does not hold when it, or one of its members, was retried: 'past' or 'busy'.
 local function runsAgain(before)
   local beforeKey = queueKey .. before
+  local isOutstanding = redis.call('SCARD', beforeKey .. ':dependencies') > 0
+  if not isOutstanding and redis.call('HEXISTS', beforeKey, 'finishedOn') == 1 then
+    return nil
+  end
   local outcome, wasCancelled, isBeingRemoved = unpack(redis.call('HMGET', beforeKey, '${FIELD.outcome}',
     '${FIELD.cancelledAt}', '${FIELD.removal}'))
-  local isOutstanding = redis.call('SCARD', beforeKey .. ':dependencies') > 0
-  local hasFailed = isIn('failed', before) and not isOutstanding
-  if not outcome or hasFailed or wasCancelled or isBeingRemoved then
+  if not outcome or wasCancelled or isBeingRemoved or isIn('completed', before) then
     return nil
   elseif redis.call('EXISTS', beforeKey .. ':lock') == 1 then
     return isOutstanding and 'busy' or nil
@@ -59,7 +61,7 @@ local function runsAgain(before)
   return 'past'
 end
 for _, before in ipairs(request.after) do
-  local state = not isIn('completed', before) and runsAgain(before)
+  local state = runsAgain(before)
   if state then
     return { 'state', state }
   end
