@@ -1,7 +1,7 @@
 import type { Job } from 'bullmq';
 import { runInside } from '../context.js';
 import { BatchError, BatchNotFoundError, BatchOptionsError } from '../errors.js';
-import { type BatchDefinition, type BatchEvent, EVENTS } from '../model/definition.js';
+import { type BatchDefinition, type BatchEvent, EVENTS, openTimeoutOf } from '../model/definition.js';
 import type { BatchExplanation } from '../model/explanation.js';
 import type { Snapshot } from '../model/snapshot.js';
 import type { AttachmentLink } from '../record/add-members.js';
@@ -25,7 +25,7 @@ import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
 import { explain } from './explain.js';
 import { type FailureReasons, type FailureReasonsOptions, failureReasonsOf } from './failure-reasons.js';
 import { addFlow, type Flow, type FlowNode } from './flow.js';
-import { derivedIds, freshIds, type NextId, repeatableIds } from './ids.js';
+import { derivedIds, firstIds, freshIds, type NextId, repeatableIds } from './ids.js';
 import { type BatchJobs, type CheckedJob, checkData, checkIterable, checkJob, checkJobs, checkMember } from './job.js';
 import { addCallback } from './late.js';
 import { memberOf } from './member-jobs.js';
@@ -274,7 +274,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     const { redis } = this.#context;
     // A sign of life that fails is not reported to the producer: the next one may succeed, and so may its jobs.
     const touch = () => void touchBatch(redis, this.#definition).catch(() => {});
-    const timer = setInterval(touch, Math.min(this.#definition.openTimeout / 3, LONGEST_INTERVAL_MS));
+    const timer = setInterval(touch, Math.min(openTimeoutOf(this.#definition) / 3, LONGEST_INTERVAL_MS));
     timer.unref();
     try {
       return await work();
@@ -404,7 +404,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
         : { ...options, id: this.#childId(context, options, repetition) };
     const nextIds = ({ id, nonce }: BatchDefinition) =>
       repetition === undefined || options.id !== undefined
-        ? firstIds(id, nonce, options.id !== undefined)
+        ? newIds(id, nonce, options.id !== undefined)
         : derivedIds(nonce, repetition);
     const defined = await this.#traced(() => defineBatch(context, named, this.access, { members, nextIds }));
     return new Batch<C>({ ...defined, context, parent: this, rights: { ...NO_RIGHTS, repetition } });
@@ -798,8 +798,9 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   }
 }
 
-function firstIds(batchId: string, nonce: string, isRepeatable: boolean): NextId {
-  return isRepeatable ? repeatableIds(batchId, nonce) : freshIds(nonce);
+/** The ids of the members that a batch is created with, in one step. */
+function newIds(batchId: string, nonce: string, isRepeatable: boolean): NextId {
+  return isRepeatable ? repeatableIds(batchId, nonce) : firstIds(nonce);
 }
 
 /**
@@ -815,7 +816,7 @@ export async function createBatch<Q extends QueueLike, Names extends string = st
   checkBatchOptions(options);
   const { parent } = options;
   if (parent === undefined) {
-    const nextIds = ({ id, nonce }: BatchDefinition) => firstIds(id, nonce, options.id !== undefined);
+    const nextIds = ({ id, nonce }: BatchDefinition) => newIds(id, nonce, options.id !== undefined);
     return new Batch<Q, Names>({ ...(await defineBatch(context, options, undefined, { members, nextIds })), context });
   }
   return asParent(parent).createChild<Q>(context, options, members);

@@ -8,7 +8,7 @@ import {
   BatchOptionsError,
   because,
 } from '../errors.js';
-import { type BatchDefinition, EVENTS, eventsOf } from '../model/definition.js';
+import { type BatchDefinition, EVENTS, eventsOf, KEEP, openTimeoutOf } from '../model/definition.js';
 import { type OnFailure, policyOf } from '../model/failure-policy.js';
 import type { StoredRun, StoredStage } from '../model/workflow.js';
 import type { NewJob } from '../record/adding-lua.js';
@@ -32,16 +32,13 @@ import { type BatchContext, checkNotBatches, type QueueContext } from './batch-c
 import { type Callbacks, storeCallbacks } from './callbacks.js';
 import { type FirstMembers, firstMembers, type MembersToBe } from './first-members.js';
 import { newBatchId, newNonce } from './ids.js';
-import { newEntry, newJob, withTrace } from './member-jobs.js';
+import { newEntry, newJob, withoutCopies, withTrace } from './member-jobs.js';
 import { type BatchAccess, refusal, reportFailed, takenError } from './members.js';
 import { otherQueue } from './other-queue.js';
 import type { QueueLike } from './queue-like.js';
 import { removeBatch } from './remove.js';
 import { revive } from './retry.js';
 import { startTrace } from './trace.js';
-
-const OPEN_TIMEOUT_MS = 24 * 60 * 60 * 1000;
-const KEEP = { age: 7 * 24 * 60 * 60 };
 
 /** Options of the batch job. After an error of the infrastructure its step is tried again for as long as it takes. */
 const STEP_OPTIONS = {
@@ -311,7 +308,7 @@ function definitionOf(
   { run, stage }: Pick<WorkflowPart, 'run' | 'stage'> = {},
 ): BatchDefinition {
   const { own } = context;
-  const { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS, keep, onFailure, metadata, tags } = options;
+  const { id, description, on, jobOptions, openTimeout, keep, onFailure, metadata, tags } = options;
   const { deadline } = options;
   checkNotBatches(own.name, context.batches.name);
   const policy = policyOf(onFailure);
@@ -323,8 +320,10 @@ function definitionOf(
     on: storeCallbacks(on, context),
     ...(policy === undefined ? {} : { policy }),
     ...(jobOptions === undefined ? {} : { jobOptions: jobOptions as JobsOptions }),
-    openTimeout,
-    keep: keep?.age === undefined && keep?.count === undefined ? { ...KEEP, ...keep } : keep,
+    ...(openTimeout === undefined ? {} : { openTimeout }),
+    ...(keep === undefined
+      ? {}
+      : { keep: keep.age === undefined && keep.count === undefined ? { ...KEEP, ...keep } : keep }),
     ...(metadata === undefined ? {} : { metadata }),
     ...(tags === undefined ? {} : { tags: [...new Set(tags)] }),
     ...(deadline === undefined ? {} : { deadline: typeof deadline === 'number' ? Date.now() + deadline : +deadline }),
@@ -463,17 +462,17 @@ function refusedBatch(
 function batchEntry(context: BatchContext, { definition, parent, first, part }: Wanted): NewJob {
   const isFilled = first.entries.length > 0;
   const preparation = part?.preparation;
-  const { id, description, queue, openTimeout } = definition;
+  const { id, description, queue } = definition;
   const batches = { queue: context.batches as unknown as QueueLike };
   const job = newJob(batches, description ?? `batch of ${queue}`, definition, {
     ...withTrace(STEP_OPTIONS, definition.trace),
     ...(preparation === undefined ? {} : { [PREPARATION]: preparation }),
     jobId: id,
-    ...(isFilled ? {} : { delay: openTimeout }),
+    ...(isFilled ? {} : { delay: openTimeoutOf(definition) }),
     ...(parent === undefined ? {} : { parent: { id: parent.batch.id, queue: context.batches.qualifiedName } }),
   });
   const options = { queue: context.batches.name, id, kind: 'batch', isParent: isFilled };
-  return newEntry(context, job, options, 'of the batch', { batchId: id, jobIds: [id] });
+  return newEntry(context, withoutCopies(job), options, 'of the batch', { batchId: id, jobIds: [id] });
 }
 
 function notCreated(batchId: string, cause: unknown): BatchMemberError {

@@ -10,7 +10,7 @@ import { enqueueInBatch } from '../record/enqueue-callbacks.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
 import { callbackJob } from './callbacks.js';
-import { isPlainJob, newEntry, newJob, withTrace } from './member-jobs.js';
+import { isPlainJob, newEntry, newJob, withoutCopies, withTrace } from './member-jobs.js';
 import { inProducerSpans, inTrace } from './trace.js';
 
 /** Enqueues the callbacks of this event that are due and not enqueued yet. Any process may call it at any time. */
@@ -106,7 +106,7 @@ function newCallback(
     removeOnComplete: false,
     removeOnFail: false,
   };
-  const job = newJob(queue, name, data, options);
+  const job = withoutCopies(newJob(queue, name, data, options));
   const kind = due.event === 'success' ? 'fragile' : 'firm';
   const adding = { batchId: definition.id, jobIds: [due.jobId] };
   const entry = { queue: due.queue, id: due.jobId, kind, isPlain: isPlainJob(job) };

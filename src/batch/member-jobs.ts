@@ -39,7 +39,7 @@ export function memberOptionsOf({ jobOptions, keep }: BatchDefinition): {
   readonly defaults: JobsOptions | undefined;
   readonly fixed: JobsOptions;
 } {
-  return { defaults: jobOptions, fixed: keep.members ? { removeOnFail: false } : {} };
+  return { defaults: jobOptions, fixed: keep?.members ? { removeOnFail: false } : {} };
 }
 
 type TraceOf = (queue: MemberQueue) => string | undefined;
@@ -138,15 +138,22 @@ export function isPlainJob(job: Job): boolean {
 }
 
 /**
- * Makes the job of a member small, and tells it from a job that is attached to the batch job by hand. BullMQ stores its
- * `parent` in fields of its own, and reads only those: without copies in the stored options the hash of a job with
- * small data stays a listpack, a fifth of the size. The mark is `1` in the place of `true`.
+ * Makes a job small: its id and its parent are not copied into the stored options. BullMQ keeps them in the key and in
+ * fields of their own, and reads them only there.
  */
-export function asMember(job: Job): Job {
+export function withoutCopies(job: Job): Job {
   const { parent: _, jobId, ignoreDependencyOnFailure, ...opts } = job.opts;
   job.opts = opts;
-  job.parent = { ...job.parent, idof: 1 } as unknown as NonNullable<Job['parent']>;
   return job;
+}
+
+/**
+ * Makes the job of a member small, so that the hash of one with small data stays a listpack, a fifth of the size; and
+ * tells it from a job that is attached to the batch job by hand: the mark is `1` in the place of `true`.
+ */
+export function asMember(job: Job): Job {
+  job.parent = { ...job.parent, idof: 1 } as unknown as NonNullable<Job['parent']>;
+  return withoutCopies(job);
 }
 
 /** A job that has not been added, of the queue's own version of BullMQ. */
