@@ -138,22 +138,26 @@ export function isPlainJob(job: Job): boolean {
 }
 
 /**
- * Makes a job small: its id and its parent are not copied into the stored options. BullMQ keeps them in the key and in
- * fields of their own, and reads them only there.
+ * Makes a job smaller: its stored options have neither its id nor what its end means to its parent. BullMQ keeps them
+ * in the key and in `parent`, and reads them only there. The option `parent` stays: with it Bull Board finds the batch
+ * above a callback or a child batch.
  */
 export function withoutCopies(job: Job): Job {
-  const { parent: _, jobId, ignoreDependencyOnFailure, ...opts } = job.opts;
+  const { jobId, ignoreDependencyOnFailure, ...opts } = job.opts;
   job.opts = opts;
   return job;
 }
 
 /**
- * Makes the job of a member small, so that the hash of one with small data stays a listpack, a fifth of the size; and
- * tells it from a job that is attached to the batch job by hand: the mark is `1` in the place of `true`.
+ * Makes the job of a member small, and tells it from a job that is attached to the batch job by hand. BullMQ stores its
+ * `parent` in fields of its own, and reads only those: without copies in the stored options the hash of a job with
+ * small data stays a listpack, a fifth of the size. The mark is `1` in the place of `true`.
  */
 export function asMember(job: Job): Job {
+  const { parent: _, ...opts } = withoutCopies(job).opts;
+  job.opts = opts;
   job.parent = { ...job.parent, idof: 1 } as unknown as NonNullable<Job['parent']>;
-  return withoutCopies(job);
+  return job;
 }
 
 /** A job that has not been added, of the queue's own version of BullMQ. */
