@@ -1,5 +1,5 @@
 import { type BatchState, hasHappened, progressOf, stateOf } from '../model/rules.js';
-import type { Counts, Snapshot } from '../model/snapshot.js';
+import type { MemberCounts, Snapshot } from '../model/snapshot.js';
 import { childrenOf } from '../record/children.js';
 import { type LogLine, showRow } from '../record/row.js';
 import { readSnapshot } from '../record/snapshot.js';
@@ -12,7 +12,7 @@ import type { BatchContext } from './batch-context.js';
  */
 
 /** The `progress` of a batch job. Bull Board draws its integer of this name. */
-interface ProgressRow extends Pick<Counts, 'total' | 'succeeded' | 'failed' | 'pending'> {
+interface ProgressRow extends Pick<MemberCounts, 'total' | 'succeeded' | 'failed' | 'pending'> {
   /** Settled ÷ total in whole percent: of all jobs below, where there are child batches. */
   readonly progress: number;
   readonly status: BatchState;
@@ -20,7 +20,7 @@ interface ProgressRow extends Pick<Counts, 'total' | 'succeeded' | 'failed' | 'p
   readonly jobs?: Jobs;
 }
 
-type Jobs = Pick<Counts, 'total' | 'pending'>;
+type Jobs = Pick<MemberCounts, 'total' | 'pending'>;
 
 function progressRow(snapshot: Snapshot, jobs: Jobs | undefined): ProgressRow {
   const { counts, ended } = snapshot;

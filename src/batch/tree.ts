@@ -1,15 +1,16 @@
 import { BatchNotFoundError } from '../errors.js';
 import { progressOf } from '../model/rules.js';
-import type { Counts, Snapshot } from '../model/snapshot.js';
+import type { MemberCounts, Snapshot } from '../model/snapshot.js';
 import { COLLECTIONS, type Collection, childrenOf } from '../record/children.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
 import { type BatchStatus, statusOf } from './status.js';
 
-/** The jobs of a batch and of all batches below it. Child batches and callbacks are not counted. */
-export interface TreeJobs extends Counts {
-  /** Jobs that vanished without settling: removed, drained, evicted. A child batch that vanished is one too. */
-  readonly missing: number;
+/**
+ * The jobs of a batch and of all batches below it. Child batches and callbacks are not counted, but a child batch that
+ * vanished is a missing job.
+ */
+export interface TreeJobs extends MemberCounts {
   /** Settled ÷ total in whole percent; 100 only when the batch has finished. */
   readonly progress: number;
 }
@@ -105,16 +106,16 @@ function treeFrom({ id, snapshot, children }: Node, trees: ReadonlyMap<string, B
 }
 
 /** Adds up two sets of counts. */
-function plus(counts: Counts, more: Counts): Counts {
-  const names = Object.keys(counts) as (keyof Counts)[];
-  return Object.fromEntries(names.map((name) => [name, counts[name] + more[name]])) as unknown as Counts;
+function plus(counts: MemberCounts, more: MemberCounts): MemberCounts {
+  const names = Object.keys(counts) as (keyof MemberCounts)[];
+  return Object.fromEntries(names.map((name) => [name, counts[name] + more[name]])) as unknown as MemberCounts;
 }
 
 /**
  * Returns the counts of the members that are jobs. A child that has settled since it was seen is taken from the settled
  * ones.
  */
-function withoutChildren(counts: Counts, children: Iterable<Collection>): Counts {
+function withoutChildren(counts: MemberCounts, children: Iterable<Collection>): MemberCounts {
   const own: Record<string, number> = { ...counts };
   for (const collection of children) {
     const seenAs = COLLECTIONS[collection];
@@ -123,7 +124,7 @@ function withoutChildren(counts: Counts, children: Iterable<Collection>): Counts
       own[name] = (own[name] ?? 0) - 1;
     }
   }
-  return own as unknown as Counts;
+  return own as unknown as MemberCounts;
 }
 
 async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R | undefined>): Promise<R[]> {
