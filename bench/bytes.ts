@@ -8,6 +8,8 @@ import { type Outcome, type Setting, SIDES, type Side } from './scenario.js';
 const PENDING = 10_000;
 const BATCHES = 200;
 const MEMBERS = 10;
+/** How many batches are worked off at the same time; they are a multiple of it. */
+const AT_ONCE = 10;
 
 /** The most that a pending member may take, as a multiple of a plain job, by the size of its data. */
 const MOST = { 10: 2.2, 100: 1.25 } as const;
@@ -97,12 +99,10 @@ function bytesLeftOfTree({ redis }: Setting): Promise<number> {
     const worker = new Worker(QUEUE_NAME, async () => {}, { ...place, concurrency: 20 });
     const bytes = await bytesPerTurn({ redis, prefix }, async () => {
       const children = removedRows().map((row) => ({ ...row, queueName: QUEUE_NAME }));
-      const ended = new Promise<void>((resolve) => {
-        worker.on('completed', ({ name }) => name === CALLBACK_NAME && resolve());
-      });
-      await producer.add({ name: CALLBACK_NAME, queueName: QUEUE_NAME, children });
-      await ended;
-      worker.removeAllListeners('completed');
+      const { job } = await producer.add({ name: CALLBACK_NAME, queueName: QUEUE_NAME, children });
+      while (!(await job.isCompleted())) {
+        await pause(5);
+      }
     });
     await Promise.all([worker.close(), producer.close()]);
     return bytes;
@@ -115,12 +115,12 @@ async function bytesPerTurn(
   turn: () => Promise<void>,
 ): Promise<number> {
   const run = async (turns: number) => {
-    for (let n = 0; n < turns; n++) {
-      await turn();
+    for (let n = 0; n < turns; n += AT_ONCE) {
+      await Promise.all(Array.from({ length: AT_ONCE }, turn));
     }
     await pause(50);
     return redis.bytesOfKeys(prefix, (key) => !key.endsWith(':events'));
   };
-  const before = await run(10);
+  const before = await run(AT_ONCE);
   return ((await run(BATCHES)) - before) / BATCHES;
 }
