@@ -678,7 +678,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   /**
    * Reads one page of the members, jobs and child batches, with how they stand, their data while their job exists, and
    * what they returned or why they failed. While the batch is running, a member that settles meanwhile may be on two
-   * pages, or on none.
+   * pages, or on none. With a cursor of before a restart or failover of Redis the first page comes again.
    *
    * @param options `state`: 'pending', 'succeeded' or 'failed', by default all; `cursor` of the page before, and about
    * how many are wanted: `count`, 1 to 1,000, by default 100.
@@ -747,7 +747,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
 
   /**
    * Reads one page of `failures()`, for a web page or an API that goes on in another request. A page may hold more or
-   * fewer failures than asked for; only the last one, without a `cursor`, may be empty.
+   * fewer failures than asked for; only the last one, without a `cursor`, may be empty. With a cursor of before a
+   * restart or failover of Redis the first page comes again: failures may come twice, none is passed over.
    *
    * @param options `cursor` of the page before; about how many are wanted: `count`, 1 to 1,000, by default 100; and
    * `reason`, for those that have one of the reasons that `failureReasons()` tells. A page of these looks at some 1,000
