@@ -340,7 +340,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * Runs `fn`, in which `add` and `addBulk` of any wrapped queue add to this batch, and `createBatch` creates a child
    * of it: existing code becomes a batch without being rewritten. Seal the batch afterwards.
    *
-   * @param fn may be async: all that it awaits is inside.
+   * @param fn may be async: all that it awaits is inside. What it leaves running, and Workers that it makes, cannot add
+   * with a wrapped queue once it has ended: that throws a BatchError.
    * @returns what `fn` returns.
    * @throws what `fn` throws; BatchOptionsError when it is not a function.
    *
@@ -354,7 +355,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
         `jobs() needs a function that adds the jobs, not ${describe(fn)}: batch.jobs(() => queue.add(…)).`,
       );
     }
-    return this.#whileTouched(() => runInside(this, async () => fn()));
+    return this.#whileTouched(() => runInside(this, fn));
   }
 
   /**
