@@ -38,6 +38,7 @@ import { removeBatch } from './remove.js';
 import { removeMember } from './remove-member.js';
 import type { Repetition } from './repetition.js';
 import { retryFailed, revive } from './retry.js';
+import { jobsInRow } from './row.js';
 import {
   type BatchFailure,
   type BatchFailuresPage,
@@ -612,7 +613,12 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   async status(): Promise<BatchStatus> {
     const snapshot = await this.#snapshot();
     const stages = await allStagesOf(this.#context, snapshot.definition);
-    return { ...statusOf(this.id, snapshot), ...(stages === undefined ? {} : { stages }) };
+    return { ...this.#statusOf(snapshot), ...(stages === undefined ? {} : { stages }) };
+  }
+
+  #statusOf(snapshot: Snapshot): BatchStatus {
+    const jobs = jobsInRow(snapshot);
+    return { ...statusOf(this.id, snapshot), ...(jobs === undefined ? {} : { jobs }) };
   }
 
   async #snapshot(): Promise<Snapshot> {
@@ -793,7 +799,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     }
     const { id } = this;
     // Its stages are read once, in the end.
-    const light = { id, status: async () => statusOf(id, await this.#snapshot()), explain: () => this.explain() };
+    const light = { id, status: async () => this.#statusOf(await this.#snapshot()), explain: () => this.explain() };
     const status = await waitUntilFinished(light, ttl);
     const stages = await allStagesOf(this.#context, this.#definition);
     return { ...status, ...(stages === undefined ? {} : { stages }) };
