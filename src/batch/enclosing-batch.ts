@@ -17,9 +17,10 @@ export function enclosingBatch(what: string): Batch | undefined {
   }
   if (isOver) {
     throw new BatchError(
-      `${what} was called by code that jobs(fn) of batch '${batch.id}' has left running: fn has ended, so nothing can ` +
-        'be added to the batch that way any more, and nothing was added elsewhere. Await in fn all that adds to the ' +
-        'batch. Make Workers, timers and connections outside of jobs(): they keep the batch of the code that made them.',
+      `${what} was called by code that jobs(fn) of batch '${batch.id}' has left running: fn has ended, so nothing ` +
+        'can be added to the batch that way any more, and nothing was added elsewhere. Await in fn all that adds to ' +
+        'the batch. Make Workers, timers and connections outside of jobs(): they keep the batch of the code that ' +
+        'made them.',
       { batchId: batch.id },
     );
   }
