@@ -5,6 +5,7 @@
  */
 
 export type { Batch, BulkAdded } from './batch/batch.js';
+export type { BatchOptions, ParentBatch } from './batch/batch-options.js';
 export type {
   Callback,
   CallbackBatch,
@@ -12,7 +13,6 @@ export type {
   CallbackJob,
   Callbacks,
 } from './batch/callbacks.js';
-export type { BatchOptions, ParentBatch } from './batch/create.js';
 export type { FailureReason, FailureReasons, FailureReasonsOptions } from './batch/failure-reasons.js';
 export type { Flow, FlowChild, FlowChildOptions, FlowNode } from './batch/flow.js';
 export type { BatchJob, BatchJobs } from './batch/job.js';

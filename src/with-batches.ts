@@ -10,8 +10,8 @@ import {
   memberQueueOf,
   type QueueContext,
 } from './batch/batch-context.js';
+import { type BatchOptions, checkBatchOptions } from './batch/batch-options.js';
 import { type CallbackHandlers, checkCallbackHandlers } from './batch/callbacks.js';
-import { type BatchOptions, checkBatchOptions } from './batch/create.js';
 import { enclosingBatch } from './batch/enclosing-batch.js';
 import { type BatchJobs, type CheckedJob, checkIterable, checkJobs } from './batch/job.js';
 import {

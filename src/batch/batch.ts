@@ -19,9 +19,10 @@ import {
   mayBeBatchId,
 } from '../validation.js';
 import { checkNotBatches, checkSameBatches, findQueue, type MemberQueue, type QueueContext } from './batch-context.js';
+import { type BatchOptions, checkBatchOptions } from './batch-options.js';
 import { type Callback, checkCallbackCount, storeCallback, storeCallbacks } from './callbacks.js';
 import { cancelBatch } from './cancel.js';
-import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
+import { defineBatch } from './create.js';
 import { explain } from './explain.js';
 import { type FailureReasons, type FailureReasonsOptions, failureReasonsOf } from './failure-reasons.js';
 import { addFlow, type Flow, type FlowNode } from './flow.js';

@@ -1,7 +1,8 @@
 import type { Queue } from 'bullmq';
 import { asParent, type Batch } from '../batch/batch.js';
 import { checkSameBatches, type MemberQueue, memberQueueOf, type QueueContext } from '../batch/batch-context.js';
-import { type BatchOptions, checkBatchOptions, type DefinedBatch, type ParentBatch } from '../batch/create.js';
+import { type BatchOptions, checkBatchOptions, type ParentBatch } from '../batch/batch-options.js';
+import type { DefinedBatch } from '../batch/create.js';
 import { enclosingBatch } from '../batch/enclosing-batch.js';
 import { batchOf } from '../batch/lookup.js';
 import type { JobLike, QueueLike } from '../batch/queue-like.js';
