@@ -46,7 +46,7 @@ export type {
 export type { OnFailure, Percentage } from './model/failure-policy.js';
 export type { JobState } from './model/job-facts.js';
 export type { BatchState } from './model/rules.js';
-export type { CallbackState } from './model/snapshot.js';
+export type { CallbackState, MemberCounts } from './model/snapshot.js';
 export type { When } from './model/workflow.js';
 export type { CallbackJobOptions, MemberDefaults, MemberOptions } from './validation.js';
 export { type BatchMethods, type BatchQueue, type WithBatchesOptions, withBatches } from './with-batches.js';

@@ -3,7 +3,7 @@ import type { Job, JobsOptions } from 'bullmq';
 import { BatchError } from '../errors.js';
 import type { BatchDefinition, BatchEvent } from '../model/definition.js';
 import { dueOf } from '../model/rules.js';
-import { type CallbackSnapshot, type Counts, flawlessSnapshot, type Snapshot } from '../model/snapshot.js';
+import { type CallbackSnapshot, flawlessSnapshot, type MemberCounts, type Snapshot } from '../model/snapshot.js';
 import type { NewJob } from '../record/adding-lua.js';
 import type { PreparedCallbacks } from '../record/decide.js';
 import { enqueueInBatch } from '../record/enqueue-callbacks.js';
@@ -77,7 +77,7 @@ export function prepareCallbacks(context: BatchContext, { id, data }: Job): Prep
   try {
     const flawless = flawlessSnapshot(definition);
     const mark = `${definition.nonce}~total`;
-    const completedCounts = { ...flawless.counts, total: mark, succeeded: mark } as unknown as Counts;
+    const completedCounts = { ...flawless.counts, total: mark, succeeded: mark } as unknown as MemberCounts;
     const marked = { ...flawless, counts: completedCounts, completedCounts };
     const jobs = dueOf(flawless).map((callback) => newCallback(context, marked, callback, undefined));
     const sha1 = createHash('sha1').update(JSON.stringify(definition)).digest('hex');

@@ -1,10 +1,11 @@
-import type { Counts } from '../model/snapshot.js';
+import type { MemberCounts } from '../model/snapshot.js';
 import { COLLECTIONS, type Collection } from '../record/children.js';
 
-/** The jobs of a batch and of all batches below it. Child batches and callbacks are not counted. */
-export interface TreeJobs extends Counts {
-  /** Jobs that vanished without settling: removed, drained, evicted. A child batch that vanished is one too. */
-  readonly missing: number;
+/**
+ * The jobs of a batch and of all batches below it. Child batches and callbacks are not counted, but a child batch that
+ * vanished is a missing job.
+ */
+export interface TreeJobs extends MemberCounts {
   /** Settled ÷ total in whole percent; 100 only when the batch has finished. */
   readonly progress: number;
 }
@@ -16,21 +17,25 @@ export interface TreeJobs extends Counts {
  * @param children the collections in which its child batches are, or were seen last.
  * @param below the jobs of each child batch, and of all below that.
  */
-export function jobsOf(own: Counts, children: Iterable<Collection>, below: readonly Counts[]): Counts {
+export function jobsOf(
+  own: MemberCounts,
+  children: Iterable<Collection>,
+  below: readonly MemberCounts[],
+): MemberCounts {
   return below.reduce(plus, withoutChildren(own, children));
 }
 
 /** Adds up two sets of counts. */
-function plus(counts: Counts, more: Counts): Counts {
-  const names = Object.keys(counts) as (keyof Counts)[];
-  return Object.fromEntries(names.map((name) => [name, counts[name] + more[name]])) as unknown as Counts;
+function plus(counts: MemberCounts, more: MemberCounts): MemberCounts {
+  const names = Object.keys(counts) as (keyof MemberCounts)[];
+  return Object.fromEntries(names.map((name) => [name, counts[name] + more[name]])) as unknown as MemberCounts;
 }
 
 /**
  * Returns the counts of the members that are jobs. A child that has settled since it was seen is taken from the settled
  * ones.
  */
-function withoutChildren(counts: Counts, children: Iterable<Collection>): Counts {
+function withoutChildren(counts: MemberCounts, children: Iterable<Collection>): MemberCounts {
   const own: Record<string, number> = { ...counts };
   for (const collection of children) {
     const seenAs = COLLECTIONS[collection];
@@ -39,5 +44,5 @@ function withoutChildren(counts: Counts, children: Iterable<Collection>): Counts
       own[name] = (own[name] ?? 0) - 1;
     }
   }
-  return own as unknown as Counts;
+  return own as unknown as MemberCounts;
 }

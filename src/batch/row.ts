@@ -1,5 +1,5 @@
 import { type BatchState, hasHappened, progressOf, stateOf } from '../model/rules.js';
-import type { Counts, Snapshot } from '../model/snapshot.js';
+import type { MemberCounts, Snapshot } from '../model/snapshot.js';
 import { type Collection, childrenOf } from '../record/children.js';
 import { type LogLine, showRow } from '../record/row.js';
 import { readSnapshot } from '../record/snapshot.js';
@@ -21,11 +21,11 @@ interface ProgressRow extends RowCounts {
   readonly jobs?: RowCounts;
 }
 
-/** Counts as they are stored: `cancelled` and `missing` only where there are any. */
-type RowCounts = Pick<Counts, 'total' | 'succeeded' | 'failed' | 'pending'> &
-  Partial<Pick<Counts, 'cancelled' | 'missing'>>;
+/** MemberCounts as they are stored: `cancelled` and `missing` only where there are any. */
+type RowCounts = Pick<MemberCounts, 'total' | 'succeeded' | 'failed' | 'pending'> &
+  Partial<Pick<MemberCounts, 'cancelled' | 'missing'>>;
 
-function progressRow(snapshot: Snapshot, jobs: Counts | undefined): ProgressRow {
+function progressRow(snapshot: Snapshot, jobs: MemberCounts | undefined): ProgressRow {
   const { counts, ended } = snapshot;
   return {
     progress: progressOf(jobs ?? counts, ended !== undefined),
@@ -35,7 +35,7 @@ function progressRow(snapshot: Snapshot, jobs: Counts | undefined): ProgressRow 
   };
 }
 
-function rowCounts({ total, succeeded, failed, pending, cancelled, missing }: Counts): RowCounts {
+function rowCounts({ total, succeeded, failed, pending, cancelled, missing }: MemberCounts): RowCounts {
   return {
     ...{ total, succeeded, failed, pending },
     ...(cancelled > 0 ? { cancelled } : {}),
@@ -47,7 +47,7 @@ function rowCounts({ total, succeeded, failed, pending, cancelled, missing }: Co
  * Reads the `progress` of a batch job: the counts of all jobs below the batch, or of its members in one without child
  * batches. People can set it to anything, and an earlier version has stored fewer counts.
  */
-function countsIn(progress: string): { readonly members: Counts; readonly jobs: Counts | undefined } {
+function countsIn(progress: string): { readonly members: MemberCounts; readonly jobs: MemberCounts | undefined } {
   const row: Partial<ProgressRow> = Object(parsed(progress));
   return { members: counted(row), jobs: row.jobs && counted(Object(row.jobs)) };
 }
@@ -60,7 +60,7 @@ function parsed(json: string): unknown {
   }
 }
 
-function counted(stored: Partial<RowCounts>): Counts {
+function counted(stored: Partial<RowCounts>): MemberCounts {
   const numberOf = (name: keyof RowCounts) => (Number.isInteger(stored[name]) ? Math.max(0, Number(stored[name])) : 0);
   const [total, pending, failed] = [numberOf('total'), numberOf('pending'), numberOf('failed')];
   const [cancelled, missing] = [numberOf('cancelled'), numberOf('missing')];
@@ -81,9 +81,9 @@ export function jobsInRow({ childCount, progress, ended }: Snapshot): TreeJobs |
  * Adds up the rows of the child batches, which are such sums themselves: only the children are read, not the batches
  * below them.
  */
-async function jobsBelow(context: BatchContext, batchId: string, own: Counts): Promise<Counts> {
+async function jobsBelow(context: BatchContext, batchId: string, own: MemberCounts): Promise<MemberCounts> {
   const children: Collection[] = [];
-  const below: Counts[] = [];
+  const below: MemberCounts[] = [];
   for await (const { collection, progress } of childrenOf(context.redis, batchId)) {
     const { members, jobs } = countsIn(progress);
     children.push(collection);

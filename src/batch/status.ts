@@ -1,6 +1,6 @@
 import type { BatchEvent } from '../model/definition.js';
 import { type BatchState, isGoodEnough, progressOf, stateOf } from '../model/rules.js';
-import type { CallbackState, Snapshot } from '../model/snapshot.js';
+import type { CallbackState, MemberCounts, Snapshot } from '../model/snapshot.js';
 import type { When } from '../model/workflow.js';
 import type { TreeJobs } from './jobs-below.js';
 
@@ -8,7 +8,7 @@ import type { TreeJobs } from './jobs-below.js';
  * Where a batch stands. Members are jobs and child batches alike; the batch's own callbacks are never counted. Times
  * are ms since the epoch.
  */
-export interface BatchStatus {
+export interface BatchStatus extends MemberCounts {
   /** The id of the batch. */
   readonly id: string;
   /** What `createBatch` was given for people to read in lists. */
@@ -20,18 +20,6 @@ export interface BatchStatus {
   readonly state: BatchState;
   /** Whether `seal()` was called: only a sealed batch can succeed. */
   readonly sealed: boolean;
-  /** How many members there are: always `pending + succeeded + failed + cancelled + missing`. */
-  readonly total: number;
-  /** Members that have not settled: they wait, run, or will be tried again. */
-  readonly pending: number;
-  /** Members that have succeeded. */
-  readonly succeeded: number;
-  /** Members that failed for good; one with attempts left is pending. */
-  readonly failed: number;
-  /** Members that `cancel()` removed. */
-  readonly cancelled: number;
-  /** Members that vanished without settling: removed, drained, evicted. */
-  readonly missing: number;
   /** Settled ÷ total in whole percent; 100 only when the batch has finished. */
   readonly progress: number;
   /**

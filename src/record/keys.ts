@@ -164,7 +164,7 @@ export const FIELD = {
  */
 export const DROPPED_FIELD = 'b:dropped';
 
-/** Of a member that was retried: how often it had failed before; see record/earlier-failures.ts. */
+/** Of a member that was retried: how often it had failed before; see record/failed-jobs.ts. */
 export const EARLIER_FAILURES_FIELD = 'b:failures';
 
 /** Returns the keys of the jobs of a batch's callbacks. */

@@ -265,7 +265,10 @@ export function rowsOf(reply: unknown, width: number): string[][] {
   return Array.from({ length: Math.floor(flat.length / width) }, (_, i) => flat.slice(i * width, (i + 1) * width));
 }
 
+/** The values of a script's reply, by their names. */
+export type NamedReply = Readonly<Record<string, unknown>>;
+
 /** Parses the name/value pairs of a script's reply; their order does not matter. */
-export function named(reply: unknown): Readonly<Record<string, unknown>> {
+export function named(reply: unknown): NamedReply {
   return Object.fromEntries(rowsOf(reply, 2));
 }

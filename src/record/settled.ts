@@ -5,7 +5,7 @@ import { BYTES_PER_COMMAND, LUA_HASH_SLICE, LUA_OWN_REASON, named, rowsOf, scrip
 
 export interface SettledMember {
   readonly key: string;
-  /** The return value as JSON, or the failure's reason. */
+  /** The return value as JSON, or the failure's reason; of an outstanding job how many attempts it has made, or ''. */
   readonly value: string;
   /** The job's data as JSON, where it was asked for and the job still exists. */
   readonly data: string | undefined;
@@ -16,8 +16,8 @@ export interface SettledMember {
  *
  * KEYS: dependencies, processed or failed. ARGV: cursor, about how many, about how many bytes, key prefix of all
  *       queues, or '' for members that succeeded.
- * Returns cursor; members (key, value, …), where the value of one that is outstanding is ''; server, a text that
- * differs between two runs of a Redis server, or '' where INFO is forbidden.
+ * Returns cursor; members (key, value, …), where the value of one that is outstanding is its number of attempts made, or
+ * ''; server, a text that differs between two runs of a Redis server, or '' where INFO is forbidden.
  */
 const SETTLED = script(
   'settled',
@@ -29,8 +29,10 @@ local server = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or 
 if redis.call('TYPE', KEYS[1]).ok == 'set' then
   local page, outstanding = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2]), {}
   for _, key in ipairs(page[2]) do
+    -- One that was attached by hand may be on another node of a cluster.
+    local attempts = redis.pcall('HGET', key, 'atm')
     outstanding[#outstanding + 1] = key
-    outstanding[#outstanding + 1] = ''
+    outstanding[#outstanding + 1] = type(attempts) == 'string' and attempts or ''
   end
   return { 'cursor', page[1], 'members', outstanding, 'server', string.sub(server, 1, 16) }
 end

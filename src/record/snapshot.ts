@@ -3,13 +3,13 @@ import { plainReason } from '../model/rules.js';
 import {
   type CallbackSnapshot,
   type CallbackState,
-  type Counts,
+  type MemberCounts,
   pendingCallbacks,
   type Snapshot,
 } from '../model/snapshot.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD, jobKey } from './keys.js';
-import { LUA_BEGINNING, LUA_VERSION, named, script } from './script.js';
+import { LUA_BEGINNING, LUA_VERSION, type NamedReply, named, script } from './script.js';
 
 /** How many bytes of a failure reason are read. */
 export const REASON_LENGTH = 1000;
@@ -125,7 +125,7 @@ export function snapshotKeys(redis: BatchRedis, batchId: string): string[] {
   return [job, dependencies, processed, failed, batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
 }
 
-export function parseSnapshot({ prefix }: BatchRedis, reply: Readonly<Record<string, unknown>>): Snapshot {
+export function parseSnapshot({ prefix }: BatchRedis, reply: NamedReply): Snapshot {
   const text = (name: string) => (reply[name] === undefined ? undefined : String(reply[name]));
   const time = (name: string) => (reply[name] === undefined ? undefined : Number(reply[name]));
   const definition: BatchDefinition = JSON.parse(String(reply.definition));
@@ -178,7 +178,7 @@ function parseCallbacks(prefix: string, definition: BatchDefinition, flat: reado
   });
 }
 
-function parseCounts([total, pending, succeeded, failed, cancelled]: CountsReply): Counts {
+function parseCounts([total, pending, succeeded, failed, cancelled]: CountsReply): MemberCounts {
   const missing = total - pending - succeeded - failed - cancelled;
   return { total, pending, succeeded, failed, cancelled, missing };
 }
