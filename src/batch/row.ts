@@ -70,11 +70,13 @@ function counted(stored: Partial<RowCounts>): MemberCounts {
 
 /**
  * The jobs of a batch with child batches and of all batches below it, as they were added up last: cheap to read, and
- * at most some seconds old. Undefined for a batch without child batches, and before they were added up.
+ * at most some seconds old. Undefined for a batch without child batches, and before they were added up; also when a
+ * finished batch has a row of before its end, because the last one of a batch below was late.
  */
 export function jobsInRow({ childCount, progress, ended }: Snapshot): TreeJobs | undefined {
   const { jobs } = countsIn(childCount ? (progress ?? '') : '');
-  return jobs && { ...jobs, progress: progressOf(jobs, ended !== undefined) };
+  const isOutdated = ended !== undefined && jobs !== undefined && jobs.pending > 0;
+  return jobs === undefined || isOutdated ? undefined : { ...jobs, progress: progressOf(jobs, ended !== undefined) };
 }
 
 /**

@@ -191,6 +191,11 @@ describe('the row of a batch', () => {
       await testbed.redis.hset(`${testbed.prefix}:batches:${top.id}`, 'progress', row);
       expect((await top.status()).jobs, row).toEqual(shown);
     }
+    await top.cancel();
+    await top.seal();
+    await top.waitUntilFinished();
+    await testbed.redis.hset(`${testbed.prefix}:batches:${top.id}`, 'progress', '{"jobs":{"total":3,"pending":1}}');
+    expect((await top.status()).jobs, 'a row of before the end').toBeUndefined();
   });
 
   test('is written a bounded number of times, however many members there are', async ({ testbed }) => {

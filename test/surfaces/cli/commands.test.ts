@@ -76,8 +76,9 @@ describe('list', () => {
   });
 
   test('shows the progress of all jobs below a batch with child batches, and so does show', async ({ testbed }) => {
-    const { queue, parent } = await standingBatches(testbed);
-    testbed.worker('rows', async ({ data: { n } }) => (n < 3 ? n : new Promise(() => {})), { concurrency: 5 });
+    const { parent } = await standingBatches(testbed);
+    const { opened, open } = gate();
+    testbed.worker('rows', async ({ data: { n } }) => (n < 3 ? n : opened), { concurrency: 5 });
     testbed.batchWorker({ reconcileInterval: 50 });
     await eventually(async () => (await parent.status()).jobs?.pending === 1);
     const { run } = cliOf(testbed);
@@ -86,7 +87,7 @@ describe('list', () => {
     expect(out).toMatch(/^progress +66 %$/m);
     expect(out).toMatch(/^members +1: 1 pending, 0 succeeded/m);
     expect(out).toMatch(/^jobs below +3: 1 pending, 2 succeeded, 0 failed, 0 cancelled, 0 missing$/m);
-    await queue.close();
+    open();
   });
 
   test('lists the newest first, and by state', async ({ testbed }) => {
