@@ -7,6 +7,7 @@ import { type CallbackSnapshot, flawlessSnapshot, type MemberCounts, type Snapsh
 import type { NewJob } from '../record/adding-lua.js';
 import type { PreparedCallbacks } from '../record/decide.js';
 import { enqueueInBatch } from '../record/enqueue-callbacks.js';
+import { withWayOut } from '../record/out-of-memory.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
 import { callbackJob } from './callbacks.js';
@@ -53,7 +54,7 @@ export async function enqueueCallbacks(
       if (typeof enqueued === 'object') {
         throw new BatchError(
           `The callbacks ${due.map(({ name }) => `'${name}'`).join(', ')} of batch '${definition.id}' were not ` +
-            `enqueued: ${enqueued.error}.`,
+            `enqueued: ${withWayOut(enqueued.error)}.`,
           { batchId: definition.id },
         );
       }

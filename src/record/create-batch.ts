@@ -8,6 +8,7 @@ import { type KeptElsewhere, keptElsewhere, LUA_CLAIM } from './claim-queue.js';
 import { keepField } from './expiry.js';
 import { batchesQueueKey, batchKeys, FIELD, needsKey, planKey } from './keys.js';
 import { LUA_NEED, type Need } from './needs.js';
+import { withWayOut } from './out-of-memory.js';
 import { LUA_NOW, named, script } from './script.js';
 import { whileJudged } from './while-judged.js';
 
@@ -227,7 +228,7 @@ function parse(reply: ReturnType<typeof named>): BatchCreated {
     return { taken: (reply.taken as number[]).map((position) => position - 1) };
   }
   if (reply.definition === undefined) {
-    return { error: String(reply.error) };
+    return { error: withWayOut(String(reply.error)) };
   }
   const definition = JSON.parse(String(reply.definition));
   return { definition, isParentToBeRevived: reply.revived === 1, filled: filledOf(reply) };
@@ -237,7 +238,7 @@ function filledOf({ known, failed, error }: ReturnType<typeof named>): Filled | 
   if (known === undefined) {
     return undefined;
   }
-  const failure = failed === 0 ? {} : { failed: { position: Number(failed) - 1, error: String(error) } };
+  const failure = failed === 0 ? {} : { failed: { position: Number(failed) - 1, error: withWayOut(String(error)) } };
   return { known: Number(known), ...failure };
 }
 

@@ -30,7 +30,7 @@ local function readBatch(keys, id)
     'failedReason', '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completed}', '${FIELD.skippedAt}',
     '${FIELD.abandonedAt}', '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}', '${FIELD.cancelled}',
     '${FIELD.cancelledChildren}', '${FIELD.diedAt}', '${FIELD.attemptedAt}', '${FIELD.enqueued}', '${FIELD.strangers}',
-    '${FIELD.deferred}', '${FIELD.childCount}', '${FIELD.startedAt}')
+    '${FIELD.deferred}', '${FIELD.childCount}', '${FIELD.startedAt}', 'progress')
   if not values[1] or values[11] then
     return nil
   end
@@ -38,7 +38,7 @@ local function readBatch(keys, id)
     failedReason = values[5], sealedAt = values[7], skippedAt = values[9],
     abandonedAt = values[10], cancelledAt = values[12], cancelReason = values[13], cancelledChildren = values[15],
     diedAt = values[16], attemptedAt = values[17], strangers = values[19], deferred = values[20],
-    childCount = values[21], startedAt = values[22], callbacks = {} }
+    childCount = values[21], startedAt = values[22], progress = values[21] and values[23], callbacks = {} }
   batch.completedAt, batch.completedCounts = string.match(values[8] or '', '^(%d+) (.+)$')
   local pending = redis.call('SCARD', keys[2])
   local succeeded, failed = redis.call('HLEN', keys[3]), redis.call('HLEN', keys[4])
@@ -87,7 +87,7 @@ local function answer(batch)
   for _, name in ipairs({ 'definition', 'createdAt', 'finishedOn', 'failedReason', 'sealedAt', 'completedAt',
     'completedCounts', 'abandonedAt', 'cancelledAt', 'cancelReason', 'cancelledChildren', 'diedAt', 'attemptedAt',
     'strangers', 'deferred', 'startedAt', 'skippedAt', 'version', 'ended', 'openFor', 'anyFailure', 'childCount',
-    'startable', 'next' }) do
+    'progress', 'startable', 'next' }) do
     if batch[name] then
       reply[#reply + 1] = name
       reply[#reply + 1] = batch[name]
@@ -153,6 +153,7 @@ export function parseSnapshot({ prefix }: BatchRedis, reply: NamedReply): Snapsh
     isToBeSorted: reply.deferred !== undefined,
     counts,
     childCount: Number(reply.childCount ?? 0),
+    progress: text('progress'),
     callbacks: parseCallbacks(prefix, definition, reply.callbacks as readonly string[]),
     strangers: (text('strangers') ?? '').split('\n').filter((key) => key !== ''),
     version: String(reply.version),
