@@ -47,7 +47,8 @@ export async function explain(context: BatchContext, batchId: string): Promise<B
   ]);
   const about = {
     ...what,
-    lastSignOfLifeAt: facts.get(batchJob)?.registeredAt,
+    // A batch that was created and sealed in one step has no other.
+    lastSignOfLifeAt: facts.get(batchJob)?.registeredAt ?? snapshot.sealedAt,
     strangers,
     sampled,
     callbacks: callbacks.map((callback) =>

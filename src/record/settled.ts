@@ -109,6 +109,11 @@ export function nextPlace(
   return cursor === '0' ? undefined : { ...before, cursor, server };
 }
 
+/** Whether the reading begins again after a page. */
+export function beginsAgain(before: Place, next: Place | undefined): next is Place {
+  return next !== undefined && next.beginning > before.beginning;
+}
+
 /**
  * Yields all pages, one after the other. Members may leave the collection meanwhile: HSCAN still returns every one that
  * stays, because each page continues where the last one ended.

@@ -1,3 +1,4 @@
+import { OPEN_TIMEOUT_MS } from '../model/definition.js';
 import { FIELD } from './keys.js';
 
 /*
@@ -104,7 +105,7 @@ end
 local function reopen(queueKey, key, id)
   redis.call('HDEL', key, '${FIELD.skippedAt}', '${FIELD.sealedAt}')
   if leaveEnd(queueKey, key, id, 'completed') then
-    local openTimeout = redis.call('HGET', key, '${FIELD.openTimeout}')
+    local openTimeout = redis.call('HGET', key, '${FIELD.openTimeout}') or ${OPEN_TIMEOUT_MS}
     redis.call('HDEL', key, 'progress')
     redis.call('HSET', key, 'delay', openTimeout)
     redis.call('ZADD', queueKey .. 'delayed', string.format('%.0f', (now() + tonumber(openTimeout)) * 4096), id)
