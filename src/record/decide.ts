@@ -8,8 +8,9 @@ import { LUA_IS_CLOSED, LUA_NOW, LUA_OWN_REASON, named, script } from './script.
 import { SEARCHED_AT_ONCE, SEARCHED_EACH_TIME, searchForStrangers } from './search-strangers.js';
 import { LUA_READ_BATCH, parseSnapshot, REASON_LENGTH, readSnapshot, snapshotKeys } from './snapshot.js';
 import { sortCancelled } from './sort-cancelled.js';
-import { FIRST_STAGE, LUA_REPORT, parseReported, type Reported, recallOutcome } from './stages.js';
+import { FIRST_STAGE, LUA_REPORT, parseReported, type Reported } from './stages.js';
 import { LUA_IS_STRANGER } from './strangers.js';
+import { LUA_TAKE_BACK } from './take-back.js';
 
 /**
  * The decide step. It reads the batch; when every member is settled, it makes `complete` due, once, and
@@ -36,7 +37,8 @@ import { LUA_IS_STRANGER } from './strangers.js';
  * - 'waiting', to a holder: something is outstanding, if only the callbacks that this script has just enqueued;
  * - 'no batch': the job is none;
  * - 'search', 'sort', 'recall': nothing was decided. First the caller has to search for strangers, sort the failures of
- *   a cancelled batch, or take back what a stage had reported that had ended and runs again.
+ *   a cancelled batch, or run the script again: what a stage has reported that had ended and runs again is taken back
+ *   here, one bounded part after the other.
  */
 const DECIDE = script(
   'decide',
@@ -60,7 +62,12 @@ end
 local outcome, openTimeout, searched, registeredAt, when = unpack(redis.call('HMGET', KEYS[1], '${FIELD.outcome}',
   '${FIELD.openTimeout}', '${FIELD.searchedForStrangers}', '${FIELD.registeredAt}', '${FIELD.when}'))
 if token ~= '' and outcome then
-  return 'recall'
+  -- Here, so that only a stage that has ended before pays for the definition of these functions.
+  ${LUA_TAKE_BACK}
+  recall(batchesKey, KEYS[1])
+  if redis.call('HEXISTS', KEYS[1], '${FIELD.outcome}') == 1 then
+    return 'recall'
+  end
 end
 if token ~= '' and redis.call('SCARD', KEYS[2]) > 0 then
   return 'waiting'
@@ -190,8 +197,6 @@ export async function decide(
     const reply = await runDecide(redis, batchId, token, prepared);
     if (reply === 'search') {
       await searchForStrangers(redis, batchId);
-    } else if (reply === 'recall') {
-      await recallOutcome(redis, batchId, token);
     } else if (reply === 'sort' && isSorted && token === '') {
       // Too many dependencies that are no members are outstanding for a look at each: the batch is judged when its job
       // wakes, and nothing is outstanding.
@@ -200,11 +205,11 @@ export async function decide(
     } else if (reply === 'sort') {
       await sortCancelled(redis, batchId);
       isSorted = true;
-    } else if (typeof reply === 'string') {
+    } else if (typeof reply === 'string' && reply !== 'recall') {
       return reply as 'lock lost' | 'waiting' | 'no batch';
     } else if (reply === null) {
       return undefined;
-    } else {
+    } else if (reply !== 'recall') {
       const found = named(reply);
       return {
         snapshot: parseSnapshot(redis, found),

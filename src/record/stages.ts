@@ -2,7 +2,7 @@ import { type BatchDefinition, OPEN_TIMEOUT_MS } from '../model/definition.js';
 import type { Outcome } from '../model/workflow.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD, PLAN_END } from './keys.js';
-import { BYTES_PER_COMMAND, LUA_NOW, LUA_VERSION, LUA_WAKE, named, script } from './script.js';
+import { BYTES_PER_COMMAND, LUA_NOW, LUA_VERSION, LUA_WAKE, type NamedReply, named, script } from './script.js';
 import { LUA_TAKE_BACK } from './take-back.js';
 
 /*
@@ -87,12 +87,12 @@ end
 
 /**
  * Reports to the stages after one, for the holder of its batch job, what it has come to, if the batch is as the
- * snapshot has seen it; or that it runs again, so that what it has reported does not hold any more, one bounded part.
+ * snapshot has seen it.
  *
- * KEYS: batch job, its dependencies, processed, failed. ARGV: lock token, key prefix of the batches queue, outcome or
- * 'running', version of the snapshot, position of the first stage to look at.
- * Returns state: 'changed' (nothing was done) | 'reported', startable ({ definition, its jobs }, …), next (position) |
- * 'recalling' (there is more to take back) | 'recalled'.
+ * KEYS: batch job, its dependencies, processed, failed. ARGV: lock token, key prefix of the batches queue, outcome,
+ * version of the snapshot, position of the first stage to look at.
+ * Returns state: 'changed' (nothing was done) | 'reported', and then startable ({ definition, its jobs }, …) and next
+ * (position).
  */
 const REPORT = script(
   'report',
@@ -101,16 +101,10 @@ const REPORT = script(
 local token, queueKey, outcome, version, from = unpack(ARGV)
 local isRemoved, total, cancelledAt, skippedAt = unpack(redis.call('HMGET', KEYS[1], '${FIELD.removal}',
   '${FIELD.total}', '${FIELD.cancelledAt}', '${FIELD.skippedAt}'))
-if redis.call('GET', KEYS[1] .. ':lock') ~= token then
-  return { 'state', 'changed' }
-end
-if outcome == 'running' then
-  recall(queueKey, KEYS[1])
-  return { 'state', redis.call('HEXISTS', KEYS[1], '${FIELD.outcome}') == 1 and 'recalling' or 'recalled' }
-end
+local isHeld = redis.call('GET', KEYS[1] .. ':lock') == token
 local present = versionOf(redis.call('SCARD', KEYS[2]), redis.call('HLEN', KEYS[3]), redis.call('HLEN', KEYS[4]),
   total, cancelledAt)
-if isRemoved or present ~= version or outcome == 'skipped' and not skippedAt then
+if not isHeld or isRemoved or present ~= version or outcome == 'skipped' and not skippedAt then
   return { 'state', 'changed' }
 end
 local startable, following = reportOutcome(queueKey, KEYS[1], outcome, tonumber(from))
@@ -123,24 +117,13 @@ export async function reportOutcome(
   report: { readonly token: string; readonly version: string; readonly outcome: Outcome; readonly from: number },
 ): Promise<Reported | 'changed'> {
   const { token, version, outcome, from } = report;
-  const reply = named(await redis.run(REPORT, [...reportArgs(redis, batchId, token), outcome, version, from]));
+  const { job, dependencies, processed, failed } = batchKeys(redis, batchId);
+  const args = [token, batchesKey(redis, ''), outcome, version, from];
+  const reply = named(await redis.run(REPORT, [job, dependencies, processed, failed, ...args]));
   return reply.state === 'reported' ? parseReported(reply) : 'changed';
 }
 
-/** Takes back, for the holder of its batch job, the outcome that a stage has reported before. */
-export async function recallOutcome(redis: BatchRedis, batchId: string, token: string): Promise<void> {
-  const args = [...reportArgs(redis, batchId, token), 'running'];
-  while (named(await redis.run(REPORT, args)).state === 'recalling') {
-    // Each command opens some more of the skipped stages.
-  }
-}
-
-function reportArgs(redis: BatchRedis, batchId: string, token: string): string[] {
-  const { job, dependencies, processed, failed } = batchKeys(redis, batchId);
-  return [job, dependencies, processed, failed, token, batchesKey(redis, '')];
-}
-
-export function parseReported({ startable, next }: Readonly<Record<string, unknown>>): Reported {
+export function parseReported({ startable, next }: NamedReply): Reported {
   const stages = startable as readonly [definition: string, plan: string][];
   return {
     startable: stages.map(([definition, plan]) => ({

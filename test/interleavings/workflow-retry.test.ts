@@ -431,7 +431,7 @@ describe('a stage that is removed while a BatchWorker takes it up again', () => 
     await heldBatchWorker(testbed, held);
     heal();
     const stage = await queue.getBatch('run.sick');
-    await stopBefore(held, 'report', () => stage.retry());
+    await stopBefore(held, 'decide', () => stage.retry());
     const removing = stage.remove({ force: true });
     await eventually(
       async () => (await testbed.redis.hexists(`${testbed.prefix}:batches:run.sick`, 'b:removal')) === 1,
