@@ -87,10 +87,11 @@ local function removeIdle(key)
     key = above
   end
 end
--- From now on the job fails by its own deferred failure, not by that of a job below it.
-local function keepFromFailing(key)
+-- From now on the job above fails by its own deferred failure: neither by that of this job, nor does it wait for ever
+-- when this job fails, as it does for one that was added to it by hand.
+local function releaseAbove(key)
   local isRead, parent = pcall(cjson.decode, redis.call('HGET', key, 'parent') or '')
-  if isRead and type(parent) == 'table' and parent.fpof then
+  if isRead and type(parent) == 'table' and not (parent.idof or parent.cpof or parent.rdof) then
     parent.fpof, parent.rdof = nil, true
     redis.call('HSET', key, 'parent', cjson.encode(parent))
   end
@@ -104,7 +105,9 @@ local function cancelChild(key, owner)
   end
   local became = cancelJob(key, queueKey, jobId, owner, deferral)
   if not isMember and (became == 'running' or became == 'waits') then
-    keepFromFailing(key)
+    releaseAbove(key)
+  elseif not isMember and not became and redis.call('HEXISTS', key, 'finishedOn') == 1 then
+    redis.call('SREM', owner .. ':dependencies', key)
   end
   if became == 'waits' then
     goOnWith(key, 'dependencies')
