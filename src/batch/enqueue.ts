@@ -7,10 +7,11 @@ import { type CallbackSnapshot, flawlessSnapshot, type MemberCounts, type Snapsh
 import type { NewJob } from '../record/adding-lua.js';
 import type { PreparedCallbacks } from '../record/decide.js';
 import { enqueueInBatch } from '../record/enqueue-callbacks.js';
+import { withWayOut } from '../record/out-of-memory.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
 import { callbackJob } from './callbacks.js';
-import { isPlainJob, newEntry, newJob, withTrace } from './member-jobs.js';
+import { isPlainJob, newEntry, newJob, withoutCopies, withTrace } from './member-jobs.js';
 import { inProducerSpans, inTrace } from './trace.js';
 
 /** Enqueues the callbacks of this event that are due and not enqueued yet. Any process may call it at any time. */
@@ -53,7 +54,7 @@ export async function enqueueCallbacks(
       if (typeof enqueued === 'object') {
         throw new BatchError(
           `The callbacks ${due.map(({ name }) => `'${name}'`).join(', ')} of batch '${definition.id}' were not ` +
-            `enqueued: ${enqueued.error}.`,
+            `enqueued: ${withWayOut(enqueued.error)}.`,
           { batchId: definition.id },
         );
       }
@@ -106,7 +107,7 @@ function newCallback(
     removeOnComplete: false,
     removeOnFail: false,
   };
-  const job = newJob(queue, name, data, options);
+  const job = withoutCopies(newJob(queue, name, data, options));
   const kind = due.event === 'success' ? 'fragile' : 'firm';
   const adding = { batchId: definition.id, jobIds: [due.jobId] };
   const entry = { queue: due.queue, id: due.jobId, kind, isPlain: isPlainJob(job) };

@@ -5,6 +5,7 @@ import { needMaintenance } from '../record/amend.js';
 import { lookAtFailed, type Retriable } from '../record/failed-jobs.js';
 import { failedBelow, reopenFlow } from '../record/flow.js';
 import { memberName } from '../record/keys.js';
+import { orOutOfMemory } from '../record/out-of-memory.js';
 import { claimRetry, unclaimRetry } from '../record/retry-claim.js';
 import { settledPages } from '../record/settled.js';
 import { readSnapshot } from '../record/snapshot.js';
@@ -166,7 +167,7 @@ async function runAgain(job: Job): Promise<boolean> {
   } catch (error) {
     const state = await job.getState();
     if (state === 'failed') {
-      throw error;
+      throw orOutOfMemory(error);
     }
     return state !== 'unknown';
   }

@@ -2,6 +2,7 @@ import type { BatchEvent } from '../model/definition.js';
 import { type BatchState, isGoodEnough, progressOf, stateOf } from '../model/rules.js';
 import type { CallbackState, MemberCounts, Snapshot } from '../model/snapshot.js';
 import type { When } from '../model/workflow.js';
+import type { TreeJobs } from './jobs-below.js';
 
 /**
  * Where a batch stands. Members are jobs and child batches alike; the batch's own callbacks are never counted. Times
@@ -21,6 +22,11 @@ export interface BatchStatus extends MemberCounts {
   readonly sealed: boolean;
   /** Settled ÷ total in whole percent; 100 only when the batch has finished. */
   readonly progress: number;
+  /**
+   * Of a batch with child batches: its jobs and those of all batches below it, as BatchWorkers have added them up last,
+   * some seconds ago at most; `tree()` adds them up now. Absent before the first time.
+   */
+  readonly jobs?: TreeJobs;
   /** The id of the parent batch, if there is one. */
   readonly parentId: string | undefined;
   /** When the batch was created. */

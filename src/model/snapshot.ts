@@ -67,6 +67,8 @@ export interface Snapshot {
   readonly counts: MemberCounts;
   /** How many child batches were created in it. */
   readonly childCount?: number;
+  /** Of a batch with child batches: what BullMQ keeps as the `progress` of its job, as JSON. */
+  readonly progress?: string | undefined;
   readonly callbacks: readonly CallbackSnapshot[];
   /**
    * The keys of jobs that were attached to the batch job by hand: they are not members, but the batch waits for them.

@@ -66,7 +66,7 @@ local queueKey, prefix, needsKey = ARGV[1], ARGV[2], KEYS[2]
 local function mark(id, nonce, reason)
   local key = queueKey .. id
   local batch = redis.call('HMGET', key, 'timestamp', '${FIELD.removal}', '${FIELD.cancelledAt}',
-    '${FIELD.completedAt}')
+    '${FIELD.completed}')
   local own = batch[1] and not batch[2] and nonceOf(key)
   if not own or nonce ~= '' and nonce ~= own then
     return 'not found'

@@ -1,10 +1,11 @@
+import { OPEN_TIMEOUT_MS } from '../model/definition.js';
 import type { Snapshot } from '../model/snapshot.js';
 import type { NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import { LUA_ENQUEUE } from './enqueue-callbacks.js';
 import { batchesKey, FIELD } from './keys.js';
 import { LUA_IS_CLOSED, LUA_NOW, LUA_OWN_REASON, named, script } from './script.js';
-import { SEARCHED_AT_ONCE, searchForStrangers } from './search-strangers.js';
+import { SEARCHED_AT_ONCE, SEARCHED_EACH_TIME, searchForStrangers } from './search-strangers.js';
 import { LUA_READ_BATCH, parseSnapshot, REASON_LENGTH, readSnapshot, snapshotKeys } from './snapshot.js';
 import { sortCancelled } from './sort-cancelled.js';
 import { FIRST_STAGE, LUA_REPORT, parseReported, type Reported } from './stages.js';
@@ -22,7 +23,7 @@ import { recallOutcome } from './take-back.js';
  *
  * Before a batch is judged, its settled dependencies are searched for strangers (jobs that were attached by hand), each
  * of which would hide a missing member: in this script if the dependencies are few, otherwise by searchForStrangers(),
- * for which the script asks.
+ * for which the script asks. How many were searched is not noted where they are so few that each pass can search them.
  *
  * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
  * ARGV: the prepared callbacks, see encodeRequest(). The request is { id, token (of the lock, or ''), prefix,
@@ -70,6 +71,7 @@ if not batch then
   local isRemoved = redis.call('HEXISTS', KEYS[1], '${FIELD.removal}') == 1
   return redis.call('EXISTS', KEYS[1]) == 1 and not isRemoved and 'no batch' or nil
 end
+openTimeout = openTimeout or '${OPEN_TIMEOUT_MS}'
 batch.openFor = openTimeout
 if token ~= '' and not batch.sealedAt and not batch.abandonedAt and not batch.cancelledAt then
   if not registeredAt then
@@ -107,13 +109,14 @@ if isSettled and searched ~= tostring(settled) then
     batch = readBatch(KEYS, id)
     batch.openFor, batch.abandonedAt = openFor, abandonedAt
   end
-  redis.call('HSET', KEYS[1], '${FIELD.searchedForStrangers}', batch.succeeded + batch.failed)
+  if settled > ${SEARCHED_EACH_TIME} then
+    redis.call('HSET', KEYS[1], '${FIELD.searchedForStrangers}', batch.succeeded + batch.failed)
+  end
 end
 if isSettled and not batch.completedAt and not batch.skippedAt then
   batch.completedAt = tostring(now())
   batch.completedCounts = cjson.encode(batch.counts)
-  redis.call('HSET', KEYS[1], '${FIELD.completedAt}', batch.completedAt,
-    '${FIELD.completedCounts}', batch.completedCounts)
+  redis.call('HSET', KEYS[1], '${FIELD.completed}', batch.completedAt .. ' ' .. batch.completedCounts)
 end
 if isSettled and batch.failed > 0 then
   local cursor = '0'

@@ -1,6 +1,12 @@
+import { type BatchDefinition, KEEP } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD } from './keys.js';
 import { LUA_FREES_MEMORY, LUA_NOW, named, script } from './script.js';
+
+/** Returns how long a finished batch is kept, in the form that expiry reads: see FIELD.keep. */
+export function keepField({ age, count, members }: NonNullable<BatchDefinition['keep']>): string {
+  return `${age ?? ''},${count ?? ''}${members ? ',members' : ''}`;
+}
 
 /**
  * Lua, after LUA_NOW: whether the time to keep a finished batch has passed, or it is being removed already. Its age
@@ -26,7 +32,7 @@ local function isExpired(jobKey, id, completed, failed)
   if not nonce or not finishedOn or parentKey and redis.call('EXISTS', parentKey) == 1 then
     return false
   end
-  local age, count = string.match(keep or '', '^(%d*),(%d*)')
+  local age, count = string.match(keep or '${keepField(KEEP)}', '^(%d*),(%d*)')
   -- What cannot be read must not keep the others of the page from expiring.
   age, count = age or '', count or ''
   local seen = firstSeen(jobKey, finishedOn, finishedAt)

@@ -76,7 +76,7 @@ export const FIELD = {
   searchedForStrangers: 'b:searched',
   /** What the batch needs from maintenance: words, separated by spaces; see record/needs.ts. */
   needs: 'b:needs',
-  /** Ms without a sign of life after which an open batch is abandoned, from its definition. */
+  /** Ms without a sign of life after which an open batch is abandoned, from its definition; absent by default. */
   openTimeout: 'b:openTimeout',
   /**
    * The failure policy, from the definition: '<how many failures cancel>,<percent of all that cancels>,<percent of
@@ -89,16 +89,18 @@ export const FIELD = {
   total: 'b:total',
   /** When the batch was sealed. */
   sealedAt: 'b:sealedAt',
-  /** When the producer last gave a sign of life, by Redis's clock: it added members, or said that it lives. */
+  /**
+   * When the producer last gave a sign of life, by Redis's clock: it added members, or said that it lives. Absent in a
+   * batch that was created and sealed in one step.
+   */
   registeredAt: 'b:registeredAt',
   /**
    * When the batch was abandoned, because its producer gave no sign of life. The field goes when the producer comes
    * back.
    */
   abandonedAt: 'b:abandonedAt',
-  /** When `complete` became due, and the counts that its callbacks are given; both written once. */
-  completedAt: 'b:completedAt',
-  completedCounts: 'b:completedCounts',
+  /** When `complete` became due, a space, and the counts that its callbacks are given, as JSON; written once. */
+  completed: 'b:completed',
   /** When the batch was cancelled, and why; both written once. */
   cancelledAt: 'b:cancelledAt',
   cancelReason: 'b:cancelReason',
@@ -147,7 +149,7 @@ export const FIELD = {
   finishedAt: 'b:finishedAt',
   /**
    * `<age in seconds>,<count>`, either of them may be empty, and `,members` when its members' jobs go with it: for how
-   * long, and among how many, it stays when it has finished.
+   * long, and among how many, it stays when it has finished. Absent by default.
    */
   keep: 'b:keep',
   /** By when it is to have finished, in ms since the epoch by Redis's clock. */

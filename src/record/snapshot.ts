@@ -1,4 +1,4 @@
-import type { BatchDefinition } from '../model/definition.js';
+import { type BatchDefinition, openTimeoutOf } from '../model/definition.js';
 import { plainReason } from '../model/rules.js';
 import {
   type CallbackSnapshot,
@@ -27,18 +27,19 @@ local function lines(text)
 end
 local function readBatch(keys, id)
   local values = redis.call('HMGET', keys[1], '${FIELD.definition}', '${FIELD.nonce}', 'timestamp', 'finishedOn',
-    'failedReason', '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}',
+    'failedReason', '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completed}', '${FIELD.skippedAt}',
     '${FIELD.abandonedAt}', '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}', '${FIELD.cancelled}',
     '${FIELD.cancelledChildren}', '${FIELD.diedAt}', '${FIELD.attemptedAt}', '${FIELD.enqueued}', '${FIELD.strangers}',
-    '${FIELD.deferred}', '${FIELD.childCount}', '${FIELD.startedAt}', '${FIELD.skippedAt}')
+    '${FIELD.deferred}', '${FIELD.childCount}', '${FIELD.startedAt}', 'progress')
   if not values[1] or values[11] then
     return nil
   end
   local batch = { definition = values[1], nonce = values[2], createdAt = values[3], finishedOn = values[4],
-    failedReason = values[5], sealedAt = values[7], completedAt = values[8], completedCounts = values[9],
+    failedReason = values[5], sealedAt = values[7], skippedAt = values[9],
     abandonedAt = values[10], cancelledAt = values[12], cancelReason = values[13], cancelledChildren = values[15],
     diedAt = values[16], attemptedAt = values[17], strangers = values[19], deferred = values[20],
-    childCount = values[21], startedAt = values[22], skippedAt = values[23], callbacks = {} }
+    childCount = values[21], startedAt = values[22], progress = values[21] and values[23], callbacks = {} }
+  batch.completedAt, batch.completedCounts = string.match(values[8] or '', '^(%d+) (.+)$')
   local pending = redis.call('SCARD', keys[2])
   local succeeded, failed = redis.call('HLEN', keys[3]), redis.call('HLEN', keys[4])
   batch.version = versionOf(pending, succeeded, failed, values[6], values[12])
@@ -86,7 +87,7 @@ local function answer(batch)
   for _, name in ipairs({ 'definition', 'createdAt', 'finishedOn', 'failedReason', 'sealedAt', 'completedAt',
     'completedCounts', 'abandonedAt', 'cancelledAt', 'cancelReason', 'cancelledChildren', 'diedAt', 'attemptedAt',
     'strangers', 'deferred', 'startedAt', 'skippedAt', 'version', 'ended', 'openFor', 'anyFailure', 'childCount',
-    'startable', 'next' }) do
+    'progress', 'startable', 'next' }) do
     if batch[name] then
       reply[#reply + 1] = name
       reply[#reply + 1] = batch[name]
@@ -141,7 +142,7 @@ export function parseSnapshot({ prefix }: BatchRedis, reply: NamedReply): Snapsh
     failedReason: text('failedReason'),
     anyFailure: text('anyFailure'),
     abandonedAt: time('abandonedAt'),
-    openFor: time('openFor') ?? definition.openTimeout,
+    openFor: time('openFor') ?? openTimeoutOf(definition),
     cancelledAt: time('cancelledAt'),
     cancelReason: text('cancelReason') || undefined,
     startedAt: time('startedAt'),
@@ -152,6 +153,7 @@ export function parseSnapshot({ prefix }: BatchRedis, reply: NamedReply): Snapsh
     isToBeSorted: reply.deferred !== undefined,
     counts,
     childCount: Number(reply.childCount ?? 0),
+    progress: text('progress'),
     callbacks: parseCallbacks(prefix, definition, reply.callbacks as readonly string[]),
     strangers: (text('strangers') ?? '').split('\n').filter((key) => key !== ''),
     version: String(reply.version),

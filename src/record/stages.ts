@@ -1,4 +1,4 @@
-import type { BatchDefinition } from '../model/definition.js';
+import { type BatchDefinition, OPEN_TIMEOUT_MS } from '../model/definition.js';
 import type { Outcome } from '../model/workflow.js';
 import type { BatchLife } from './add-members.js';
 import type { NewJob } from './adding-lua.js';
@@ -151,7 +151,7 @@ if isRemoved or isCancelled or redis.call('GET', KEYS[1] .. ':lock') ~= ARGV[1] 
   return { 'state', 'over' }
 end
 if not sealedAt and not abandonedAt then
-  local left = tonumber(openTimeout) - (now() - tonumber(registeredAt or now()))
+  local left = tonumber(openTimeout or ${OPEN_TIMEOUT_MS}) - (now() - tonumber(registeredAt or now()))
   if left > 0 then
     return { 'state', 'open', 'openFor', left }
   end

@@ -1,3 +1,4 @@
+import { OPEN_TIMEOUT_MS } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
 import { LUA_NOW, script } from './script.js';
@@ -87,7 +88,7 @@ local function leaveCompleted(queueKey, key, id)
 end
 local function reopen(queueKey, key, id)
   if leaveCompleted(queueKey, key, id) then
-    local openTimeout = redis.call('HGET', key, '${FIELD.openTimeout}')
+    local openTimeout = redis.call('HGET', key, '${FIELD.openTimeout}') or ${OPEN_TIMEOUT_MS}
     redis.call('HDEL', key, 'progress')
     redis.call('HSET', key, 'delay', openTimeout)
     redis.call('ZADD', queueKey .. 'delayed', string.format('%.0f', (now() + tonumber(openTimeout)) * 4096), id)

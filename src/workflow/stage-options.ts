@@ -1,4 +1,4 @@
-import type { BatchOptions } from '../batch/create.js';
+import type { BatchOptions } from '../batch/batch-options.js';
 import type { DataOf, NameOf, QueueLike, ResultOf } from '../batch/queue-like.js';
 import type { When } from '../model/workflow.js';
 import type { MemberOptions } from '../validation.js';

@@ -5,7 +5,8 @@ import {
   memberQueueOf,
   type QueueContext,
 } from '../batch/batch-context.js';
-import { type BatchOptions, type DefinedBatch, defineBatch, type WorkflowPart } from '../batch/create.js';
+import type { BatchOptions } from '../batch/batch-options.js';
+import { type DefinedBatch, defineBatch, type WorkflowPart } from '../batch/create.js';
 import { newBatchId } from '../batch/ids.js';
 import { type BatchAccess, isElsewhere } from '../batch/members.js';
 import { removeBatch } from '../batch/remove.js';

@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
 import { Emptying } from '../../src/batch/emptying.js';
-import { findMemberNotRun } from '../../src/record/attempted.js';
+import { beginSearch, continueSearch, type NotRunSearch } from '../../src/record/attempted.js';
 import { BatchRedis } from '../../src/record/batch-redis.js';
 import { markCancelled } from '../../src/record/cancel.js';
 import { scriptClientOf } from '../../src/record/client.js';
@@ -96,19 +96,20 @@ describe('where another Redis server takes over, with all data, between two comm
     const { batchId, key } = await largeBatch(testbed);
     const members = await testbed.redis.smembers(`${key}:dependencies`);
     await Promise.all(members.map((member) => testbed.redis.hset(member, 'atm', 1)));
-    const redis = takesOverAfter(1);
-    const { cursor } = await findMemberNotRun(redis, batchId, { notRun: '', cursor: '0', count: 500 });
+    // The first script begins the search.
+    const redis = takesOverAfter(2);
+    let search: NotRunSearch | 'all have run' | undefined = await beginSearch(redis, batchId);
+    search = search && (await continueSearch(redis, batchId, search));
     // The second server would have returned this one before the place at which the search goes on.
     await copyKey(`${key}:dependencies`);
     const [, firstThere] = await second.sscan(`${key}:dependencies`, 0, 'COUNT', 500);
     const [, firstHere] = await testbed.redis.sscan(`${key}:dependencies`, 0, 'COUNT', 500);
     const notRun = firstThere.find((member) => !firstHere.includes(member)) ?? '';
     await testbed.redis.hdel(notRun, 'atm');
-    let search = { notRun: '', cursor, total: '' };
-    do {
-      search = await findMemberNotRun(redis, batchId, { ...search, count: 500 });
-    } while (search.notRun === '' && search.cursor !== '0');
-    expect(search.notRun).toBe(notRun);
+    while (search !== undefined && search !== 'all have run' && search.notRun === undefined) {
+      search = await continueSearch(redis, batchId, search);
+    }
+    expect(search).toMatchObject({ notRun });
   });
 
   test('all jobs that were attached by hand are found among the settled members', async ({ testbed }) => {
