@@ -25,8 +25,8 @@ export interface PlaceInRun {
   readonly roots?: readonly string[];
   /** Of a stage: when it starts, how many it waits for, and the ids of those that wait for it. */
   readonly stage?: { readonly when: When; readonly awaited: number; readonly next: readonly string[] };
-  /** The first of the stage's jobs, as JSON. */
-  readonly plan?: readonly string[];
+  /** The first slice of the stage's plan, as JSON; see record/plan.ts. */
+  readonly plan?: string | undefined;
 }
 
 export type BatchCreated =
@@ -78,8 +78,8 @@ local function placeInRun(place)
     ['${FIELD.next}'] = place.next }) do
     redis.call('HSET', KEYS[1], field, value)
   end
-  if place.plan and #place.plan > 0 then
-    redis.call('RPUSH', KEYS[8], unpack(place.plan))
+  if place.plan then
+    redis.call('RPUSH', KEYS[8], place.plan)
   end
 end
 local elsewhere = claimQueue(KEYS[7], request.prefix, request.queue)

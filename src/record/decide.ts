@@ -8,9 +8,8 @@ import { LUA_IS_CLOSED, LUA_NOW, LUA_OWN_REASON, named, script } from './script.
 import { SEARCHED_AT_ONCE, SEARCHED_EACH_TIME, searchForStrangers } from './search-strangers.js';
 import { LUA_READ_BATCH, parseSnapshot, REASON_LENGTH, readSnapshot, snapshotKeys } from './snapshot.js';
 import { sortCancelled } from './sort-cancelled.js';
-import { FIRST_STAGE, LUA_REPORT, parseReported, type Reported } from './stages.js';
+import { FIRST_STAGE, LUA_REPORT, parseReported, type Reported, recallOutcome } from './stages.js';
 import { LUA_IS_STRANGER } from './strangers.js';
-import { recallOutcome } from './take-back.js';
 
 /**
  * The decide step. It reads the batch; when every member is settled, it makes `complete` due, once, and

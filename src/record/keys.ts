@@ -35,7 +35,7 @@ export function batchKeys(place: BatchesPlace, batchId: string) {
 /** The endings of the keys in which BullMQ keeps one job, its hash first. */
 export const JOB_KEY_ENDS = ['', ':dependencies', ':processed', ':failed', ':unsuccessful', ':logs', ':lock'] as const;
 
-/** What the key of a batch's plan ends with: a list of a stage's jobs, as JSON, until the stage has started. */
+/** What the key of a stage's plan ends with: a list of slices of its jobs; see record/plan.ts. */
 export const PLAN_END = ':b:plan';
 export const planKey = (place: BatchesPlace, batchId: string) => `${batchesKey(place, batchId)}${PLAN_END}`;
 
@@ -130,12 +130,8 @@ export const FIELD = {
   /** Of a stage: '<when> <how many stages it comes after>', and how many of them have reported which outcome. */
   when: 'b:when',
   after: { succeeded: 'b:after:succeeded', failed: 'b:after:failed', skipped: 'b:after:skipped' },
-  /**
-   * Of a stage: the outcome that it has reported to those after it, see also record/take-back.ts. Of a run: what was
-   * reported to its first stages.
-   */
+  /** Of a stage: the outcome that it has reported to those after it; see record/take-back.ts. */
   outcome: 'b:outcome',
-  begun: 'b:begun',
   /** When a stage was started, from when on members are added; and when it was found that it cannot start. */
   startedAt: 'b:startedAt',
   skippedAt: 'b:skippedAt',

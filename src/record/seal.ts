@@ -1,7 +1,7 @@
 import type { BatchLife } from './add-members.js';
 import { amend } from './amend.js';
 import type { BatchRedis } from './batch-redis.js';
-import { batchesKey, batchKeys, FIELD } from './keys.js';
+import { batchesKey, batchKeys, FIELD, PLAN_END } from './keys.js';
 import { LUA_IS_CLOSED, LUA_NOW, LUA_WAKE, script } from './script.js';
 import { LUA_IS_JUDGED, whileJudged } from './while-judged.js';
 
@@ -26,9 +26,9 @@ const SEAL = script(
   'seal',
   2,
   `${LUA_NOW}${LUA_WAKE}${LUA_IS_CLOSED}${LUA_IS_JUDGED}
-local nonce, isRemoved, roots, sealedAt, abandonedAt, cancelledAt = unpack(redis.call('HMGET', KEYS[1],
+local nonce, isRemoved, roots, sealedAt, abandonedAt, cancelledAt, startedAt = unpack(redis.call('HMGET', KEYS[1],
   '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.roots}', '${FIELD.sealedAt}', '${FIELD.abandonedAt}',
-  '${FIELD.cancelledAt}'))
+  '${FIELD.cancelledAt}', '${FIELD.startedAt}'))
 local isSealing = ARGV[3] ~= ''
 if isRemoved or not nonce or isSealing and ARGV[3] ~= nonce then
   return 'not found'
@@ -39,6 +39,10 @@ end
 if isSealing then
   redis.call('HSETNX', KEYS[1], '${FIELD.sealedAt}', now())
   redis.call('HDEL', KEYS[1], '${FIELD.abandonedAt}')
+  if startedAt then
+    -- All members of this stage were added: it needs its plan no more.
+    redis.call('UNLINK', KEYS[1] .. '${PLAN_END}')
+  end
 end
 if isSealing and not roots and redis.call('SCARD', KEYS[2]) > 0 then
   waitForMembers(ARGV[2], KEYS[1], ARGV[1])
