@@ -1,6 +1,7 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, memberName } from './keys.js';
 import { jobData } from './outstanding.js';
+import { LUA_SCAN_PLACE } from './scan-place.js';
 import { BYTES_PER_COMMAND, LUA_HASH_SLICE, LUA_OWN_REASON, named, rowsOf, script } from './script.js';
 
 export interface SettledMember {
@@ -22,10 +23,7 @@ export interface SettledMember {
 const SETTLED = script(
   'settled',
   1,
-  `${LUA_HASH_SLICE}${LUA_OWN_REASON}
--- An ACL may forbid INFO.
-local info = redis.pcall('INFO', 'server')
-local server = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+  `${LUA_HASH_SLICE}${LUA_OWN_REASON}${LUA_SCAN_PLACE}
 if redis.call('TYPE', KEYS[1]).ok == 'set' then
   local page, outstanding = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2]), {}
   for _, key in ipairs(page[2]) do
@@ -34,7 +32,7 @@ if redis.call('TYPE', KEYS[1]).ok == 'set' then
     outstanding[#outstanding + 1] = key
     outstanding[#outstanding + 1] = type(attempts) == 'string' and attempts or ''
   end
-  return { 'cursor', page[1], 'members', outstanding, 'server', string.sub(server, 1, 16) }
+  return { 'cursor', page[1], 'members', outstanding, 'server', thisServer() }
 end
 local cursor, slice = hashSlice(KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]))
 if ARGV[4] ~= '' then
@@ -42,7 +40,7 @@ if ARGV[4] ~= '' then
     slice[i] = ownReason(ARGV[4], slice[i])
   end
 end
-return { 'cursor', cursor, 'members', slice, 'server', string.sub(server, 1, 16) }`,
+return { 'cursor', cursor, 'members', slice, 'server', thisServer() }`,
 );
 
 /** Which members to read, how many at a time, and whether with their jobs' data. */
