@@ -4,7 +4,14 @@ import { AsyncLocalStorage } from 'node:async_hooks';
  * Which batch the running code is in: set by `batch.jobs(fn)`, read by the wrapped queues. This file imports nothing of
  * the library, so that all of it may import this file.
  */
-const storage = new AsyncLocalStorage<unknown>();
+const storage = new AsyncLocalStorage<Enclosing | undefined>();
+
+/** The batch that the running code is in. */
+export interface Enclosing {
+  readonly batch: unknown;
+  /** Whether the `fn` of `batch.jobs(fn)` has ended: what it has left running keeps its context for ever. */
+  readonly isOver: boolean;
+}
 
 interface RunningJob {
   readonly finishedOn?: number | undefined;
@@ -21,11 +28,21 @@ interface NotedJob {
 
 const noted = new AsyncLocalStorage<NotedJob>();
 
-export function runInside<T>(enclosing: unknown, fn: () => T): T {
-  return storage.run(enclosing, fn);
+export async function runInside<T>(batch: unknown, fn: () => T | Promise<T>): Promise<T> {
+  const entered = { batch, isOver: false };
+  try {
+    return await storage.run(entered, fn);
+  } finally {
+    entered.isOver = true;
+  }
 }
 
-export function enclosing(): unknown {
+/** Runs code that belongs to no batch, wherever what calls it was made. */
+export function runOutside<T>(fn: () => T): T {
+  return storage.run(undefined, fn);
+}
+
+export function enclosing(): Enclosing | undefined {
   return storage.getStore();
 }
 

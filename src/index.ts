@@ -5,6 +5,7 @@
  */
 
 export type { Batch, BulkAdded } from './batch/batch.js';
+export type { BatchOptions, ParentBatch } from './batch/batch-options.js';
 export type {
   Callback,
   CallbackBatch,
@@ -12,16 +13,16 @@ export type {
   CallbackJob,
   Callbacks,
 } from './batch/callbacks.js';
-export type { BatchOptions, ParentBatch } from './batch/create.js';
 export type { FailureReason, FailureReasons, FailureReasonsOptions } from './batch/failure-reasons.js';
 export type { Flow, FlowChild, FlowChildOptions, FlowNode } from './batch/flow.js';
 export type { BatchJob, BatchJobs } from './batch/job.js';
+export type { TreeJobs } from './batch/jobs-below.js';
 export type { BatchCounts, BatchQuery, ListedState } from './batch/lookup.js';
 export type { BatchMember, BatchMembersPage, MemberState, MembersPageOptions } from './batch/member-pages.js';
 export type { DataOf, JobLike, JobOf, NamedQueue, NameOf, QueueLike, ResultOf } from './batch/queue-like.js';
 export type { BatchFailure, BatchFailuresPage, BatchResult, FailuresPageOptions } from './batch/settled.js';
 export type { BatchStatus, CallbackStatus, StageStatus } from './batch/status.js';
-export type { BatchTree, TreeJobs } from './batch/tree.js';
+export type { BatchTree } from './batch/tree.js';
 export {
   BatchConflictError,
   BatchError,
@@ -45,7 +46,7 @@ export type {
 export type { OnFailure, Percentage } from './model/failure-policy.js';
 export type { JobState } from './model/job-facts.js';
 export type { BatchState } from './model/rules.js';
-export type { CallbackState } from './model/snapshot.js';
+export type { CallbackState, MemberCounts } from './model/snapshot.js';
 export type { When } from './model/workflow.js';
 export type { CallbackJobOptions, MemberDefaults, MemberOptions } from './validation.js';
 export { type BatchMethods, type BatchQueue, type WithBatchesOptions, withBatches } from './with-batches.js';

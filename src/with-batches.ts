@@ -1,5 +1,5 @@
 import type { Job } from 'bullmq';
-import { Batch, createBatch, loadBatch } from './batch/batch.js';
+import { type Batch, createBatch, loadBatch } from './batch/batch.js';
 import {
   batchesQueueOf,
   checkNotBatches,
@@ -10,9 +10,9 @@ import {
   memberQueueOf,
   type QueueContext,
 } from './batch/batch-context.js';
+import { type BatchOptions, checkBatchOptions } from './batch/batch-options.js';
 import { type CallbackHandlers, checkCallbackHandlers } from './batch/callbacks.js';
-import { type BatchOptions, checkBatchOptions } from './batch/create.js';
-
+import { enclosingBatch } from './batch/enclosing-batch.js';
 import { type BatchJobs, type CheckedJob, checkIterable, checkJobs } from './batch/job.js';
 import {
   type BatchCounts,
@@ -23,10 +23,9 @@ import {
   getBatches,
   type ListedState,
 } from './batch/lookup.js';
-
 import type { JobLike, QueueLike } from './batch/queue-like.js';
 import { signalOf } from './batch/signal.js';
-import { enclosing, notedBatchId, noteJob } from './context.js';
+import { notedBatchId, noteJob } from './context.js';
 import { BatchMemberError, BatchOptionsError } from './errors.js';
 import { DEFAULT_BATCHES_QUEUE } from './model/place.js';
 import { checkBackend } from './record/client.js';
@@ -238,21 +237,23 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
     own,
     callbackNames: callbackNames.get(queue),
   });
-  const create = async (options: BatchOptions = {}, members: readonly CheckedJob[] = []) => {
+  const checked = (what: string, options: BatchOptions): BatchOptions => {
     checkOwnQueue(options, own);
     checkBatchOptions(options);
-    const parent = options.parent ?? enclosingBatch();
-    if (parent === undefined) {
+    const parent = options.parent ?? enclosingBatch(`${what}() of queue '${own.name}'`);
+    return parent === undefined ? options : { ...options, parent };
+  };
+  const create = async (options: BatchOptions, members: readonly CheckedJob[] = []) => {
+    if (options.parent === undefined) {
       warnWithoutParent(own);
     }
-    return createBatch<Q>(await openContext(), parent === undefined ? options : { ...options, parent }, members);
+    return createBatch<Q>(await openContext(), options, members);
   };
   return {
-    createBatch: (options) => create(options),
-    async addBatch(options, jobs) {
+    createBatch: async (options = {}) => create(checked('createBatch', options)),
+    async addBatch(given, jobs) {
       checkIterable('addBatch', jobs);
-      checkOwnQueue(options, own);
-      checkBatchOptions(options);
+      const options = checked('addBatch', given);
       const batchId = options.id === undefined ? undefined : escapedId(options.id);
       const members = Array.isArray(jobs) ? checkJobs(jobs, await openContext(), batchId) : undefined;
       const batch = await create(options, members);
@@ -351,7 +352,7 @@ function addingInsideJobs(
   return {
     async add(name: string, data: unknown, opts?: object): Promise<Job> {
       checkNotBatches(own.name, batchesQueue);
-      const batch = enclosingBatch();
+      const batch = enclosingBatch(`add() of queue '${own.name}'`);
       if (batch === undefined) {
         return own.add(name, data, opts as never);
       }
@@ -360,13 +361,8 @@ function addingInsideJobs(
     },
     async addBulk(jobs: { name: string; data: unknown; opts: object }[]): Promise<readonly Job[]> {
       checkNotBatches(own.name, batchesQueue);
-      const batch = enclosingBatch();
+      const batch = enclosingBatch(`addBulk() of queue '${own.name}'`);
       return batch === undefined ? own.addBulk(jobs) : (await batch.addTo(own, jobs)).jobs;
     },
   };
-}
-
-function enclosingBatch(): Batch | undefined {
-  const batch = enclosing();
-  return batch instanceof Batch ? batch : undefined;
 }

@@ -1,7 +1,7 @@
 import type { Job } from 'bullmq';
 import { runInside } from '../context.js';
 import { BatchError, BatchNotFoundError, BatchOptionsError } from '../errors.js';
-import { type BatchDefinition, type BatchEvent, EVENTS } from '../model/definition.js';
+import { type BatchDefinition, type BatchEvent, EVENTS, openTimeoutOf } from '../model/definition.js';
 import type { BatchExplanation } from '../model/explanation.js';
 import type { Snapshot } from '../model/snapshot.js';
 import type { AttachmentLink } from '../record/add-members.js';
@@ -19,13 +19,14 @@ import {
   mayBeBatchId,
 } from '../validation.js';
 import { checkNotBatches, checkSameBatches, findQueue, type MemberQueue, type QueueContext } from './batch-context.js';
+import { type BatchOptions, checkBatchOptions } from './batch-options.js';
 import { type Callback, checkCallbackCount, storeCallback, storeCallbacks } from './callbacks.js';
 import { cancelBatch } from './cancel.js';
-import { type BatchOptions, checkBatchOptions, defineBatch } from './create.js';
+import { defineBatch } from './create.js';
 import { explain } from './explain.js';
 import { type FailureReasons, type FailureReasonsOptions, failureReasonsOf } from './failure-reasons.js';
 import { addFlow, type Flow, type FlowNode } from './flow.js';
-import { derivedIds, freshIds, type NextId, repeatableIds } from './ids.js';
+import { derivedIds, firstIds, freshIds, type NextId, repeatableIds } from './ids.js';
 import { type BatchJobs, type CheckedJob, checkData, checkIterable, checkJob, checkJobs, checkMember } from './job.js';
 import { addCallback } from './late.js';
 import { memberOf } from './member-jobs.js';
@@ -38,6 +39,7 @@ import { removeBatch } from './remove.js';
 import { removeMember } from './remove-member.js';
 import type { Repetition } from './repetition.js';
 import { retryFailed, revive } from './retry.js';
+import { jobsInRow } from './row.js';
 import {
   type BatchFailure,
   type BatchFailuresPage,
@@ -274,7 +276,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     const { redis } = this.#context;
     // A sign of life that fails is not reported to the producer: the next one may succeed, and so may its jobs.
     const touch = () => void touchBatch(redis, this.#definition).catch(() => {});
-    const timer = setInterval(touch, Math.min(this.#definition.openTimeout / 3, LONGEST_INTERVAL_MS));
+    const timer = setInterval(touch, Math.min(openTimeoutOf(this.#definition) / 3, LONGEST_INTERVAL_MS));
     timer.unref();
     try {
       return await work();
@@ -340,7 +342,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * Runs `fn`, in which `add` and `addBulk` of any wrapped queue add to this batch, and `createBatch` creates a child
    * of it: existing code becomes a batch without being rewritten. Seal the batch afterwards.
    *
-   * @param fn may be async: all that it awaits is inside.
+   * @param fn may be async: all that it awaits is inside. What it leaves running, and Workers that it makes, cannot add
+   * with a wrapped queue once it has ended: that throws a BatchError.
    * @returns what `fn` returns.
    * @throws what `fn` throws; BatchOptionsError when it is not a function.
    *
@@ -354,7 +357,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
         `jobs() needs a function that adds the jobs, not ${describe(fn)}: batch.jobs(() => queue.add(…)).`,
       );
     }
-    return this.#whileTouched(() => runInside(this, async () => fn()));
+    return this.#whileTouched(() => runInside(this, fn));
   }
 
   /**
@@ -404,7 +407,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
         : { ...options, id: this.#childId(context, options, repetition) };
     const nextIds = ({ id, nonce }: BatchDefinition) =>
       repetition === undefined || options.id !== undefined
-        ? firstIds(id, nonce, options.id !== undefined)
+        ? newIds(id, nonce, options.id !== undefined)
         : derivedIds(nonce, repetition);
     const defined = await this.#traced(() => defineBatch(context, named, this.access, { members, nextIds }));
     return new Batch<C>({ ...defined, context, parent: this, rights: { ...NO_RIGHTS, repetition } });
@@ -611,7 +614,12 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   async status(): Promise<BatchStatus> {
     const snapshot = await this.#snapshot();
     const stages = await allStagesOf(this.#context, snapshot.definition);
-    return { ...statusOf(this.id, snapshot), ...(stages === undefined ? {} : { stages }) };
+    return { ...this.#statusOf(snapshot), ...(stages === undefined ? {} : { stages }) };
+  }
+
+  #statusOf(snapshot: Snapshot): BatchStatus {
+    const jobs = jobsInRow(snapshot);
+    return { ...statusOf(this.id, snapshot), ...(jobs === undefined ? {} : { jobs }) };
   }
 
   async #snapshot(): Promise<Snapshot> {
@@ -678,7 +686,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   /**
    * Reads one page of the members, jobs and child batches, with how they stand, their data while their job exists, and
    * what they returned or why they failed. While the batch is running, a member that settles meanwhile may be on two
-   * pages, or on none.
+   * pages, or on none. With a cursor of before a restart or failover of Redis the first page comes again.
    *
    * @param options `state`: 'pending', 'succeeded' or 'failed', by default all; `cursor` of the page before, and about
    * how many are wanted: `count`, 1 to 1,000, by default 100.
@@ -747,7 +755,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
 
   /**
    * Reads one page of `failures()`, for a web page or an API that goes on in another request. A page may hold more or
-   * fewer failures than asked for; only the last one, without a `cursor`, may be empty.
+   * fewer failures than asked for; only the last one, without a `cursor`, may be empty. With a cursor of before a
+   * restart or failover of Redis the first page comes again: failures may come twice, none is passed over.
    *
    * @param options `cursor` of the page before; about how many are wanted: `count`, 1 to 1,000, by default 100; and
    * `reason`, for those that have one of the reasons that `failureReasons()` tells. A page of these looks at some 1,000
@@ -791,15 +800,16 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     }
     const { id } = this;
     // Its stages are read once, in the end.
-    const light = { id, status: async () => statusOf(id, await this.#snapshot()), explain: () => this.explain() };
+    const light = { id, status: async () => this.#statusOf(await this.#snapshot()), explain: () => this.explain() };
     const status = await waitUntilFinished(light, ttl);
     const stages = await allStagesOf(this.#context, this.#definition);
     return { ...status, ...(stages === undefined ? {} : { stages }) };
   }
 }
 
-function firstIds(batchId: string, nonce: string, isRepeatable: boolean): NextId {
-  return isRepeatable ? repeatableIds(batchId, nonce) : freshIds(nonce);
+/** The ids of the members that a batch is created with, in one step. */
+function newIds(batchId: string, nonce: string, isRepeatable: boolean): NextId {
+  return isRepeatable ? repeatableIds(batchId, nonce) : firstIds(nonce);
 }
 
 /**
@@ -815,7 +825,7 @@ export async function createBatch<Q extends QueueLike, Names extends string = st
   checkBatchOptions(options);
   const { parent } = options;
   if (parent === undefined) {
-    const nextIds = ({ id, nonce }: BatchDefinition) => firstIds(id, nonce, options.id !== undefined);
+    const nextIds = ({ id, nonce }: BatchDefinition) => newIds(id, nonce, options.id !== undefined);
     return new Batch<Q, Names>({ ...(await defineBatch(context, options, undefined, { members, nextIds })), context });
   }
   return asParent(parent).createChild<Q>(context, options, members);

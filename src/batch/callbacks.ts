@@ -2,7 +2,7 @@ import type { Job, JobsOptions } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
 import { type BatchDefinition, type BatchEvent, EVENTS, type StoredCallback } from '../model/definition.js';
 import { CALLBACKS_QUEUE } from '../model/place.js';
-import type { CallbackSnapshot, Snapshot } from '../model/snapshot.js';
+import type { CallbackSnapshot, MemberCounts, Snapshot } from '../model/snapshot.js';
 import {
   type CallbackJobOptions,
   checkJobOptions,
@@ -39,8 +39,11 @@ export type Callbacks<Names extends string = string> = {
   readonly [event in BatchEvent]?: Names | Callback | readonly (Names | Callback)[];
 };
 
-/** What the job of a callback finds in `job.data.batch`. */
-export interface CallbackBatch {
+/**
+ * What the job of a callback finds in `job.data.batch`. The counts are as of the moment when the event happened:
+ * `pending` is 0, except for `death` and `attempted`.
+ */
+export interface CallbackBatch extends MemberCounts {
   /** The id of the batch that calls back. */
   readonly id: string;
   /** The event that has happened. */
@@ -49,20 +52,6 @@ export interface CallbackBatch {
   readonly description?: string;
   /** The id of the parent batch, if there is one. */
   readonly parentId?: string;
-  /**
-   * How many members there are, jobs and child batches alike. All counts are as of the moment when the event happened.
-   */
-  readonly total: number;
-  /** Members that have not settled: 0, except for `death` and `attempted`. */
-  readonly pending: number;
-  /** Members that have succeeded. */
-  readonly succeeded: number;
-  /** Members that have failed for good: no attempts are left. */
-  readonly failed: number;
-  /** Members that `cancel()` removed. */
-  readonly cancelled: number;
-  /** Members that vanished without settling: removed, drained, evicted. */
-  readonly missing: number;
   /** Present, and true, when the batch was never sealed: its producer died. */
   readonly abandoned?: true;
   /** Why the batch was cancelled, when it was and a reason was given. */
@@ -154,7 +143,7 @@ export function storeCallback(what: string, given: unknown, context: QueueContex
   for (const option of ['jobId', 'removeOnComplete', 'removeOnFail'] as const) {
     if (option in opts) {
       throw new BatchOptionsError(
-        `${what}.opts must not have '${option}': a callback's job has the id, and the life, that its batch gives it.`,
+        `${what}.opts must not have '${option}': the batch gives a callback's job its id, and decides how long it is kept.`,
       );
     }
   }

@@ -8,40 +8,26 @@ import {
   BatchOptionsError,
   because,
 } from '../errors.js';
-import { type BatchDefinition, EVENTS, eventsOf } from '../model/definition.js';
-import { type OnFailure, policyOf } from '../model/failure-policy.js';
+import { type BatchDefinition, EVENTS, eventsOf, KEEP, openTimeoutOf } from '../model/definition.js';
+import { policyOf } from '../model/failure-policy.js';
 import type { StoredRun, StoredStage } from '../model/workflow.js';
 import type { NewJob } from '../record/adding-lua.js';
 import { isConnectionError } from '../record/connection-error.js';
 import { type BatchCreated, createBatchJob, type PlaceInRun } from '../record/create-batch.js';
 import { needsOf } from '../record/needs.js';
-import {
-  between,
-  checkBatchId,
-  checkJobOptions,
-  checkJson,
-  checkKeys,
-  checkName,
-  checkObject,
-  checkPlainOptions,
-  describe,
-  escapedId,
-  type MemberDefaults,
-} from '../validation.js';
+import { escapedId } from '../validation.js';
 import { type BatchContext, checkNotBatches, type QueueContext } from './batch-context.js';
-import { type Callbacks, storeCallbacks } from './callbacks.js';
+import type { BatchOptions } from './batch-options.js';
+import { storeCallbacks } from './callbacks.js';
 import { type FirstMembers, firstMembers, type MembersToBe } from './first-members.js';
 import { newBatchId, newNonce } from './ids.js';
-import { newEntry, newJob, withTrace } from './member-jobs.js';
+import { newEntry, newJob, withoutCopies, withTrace } from './member-jobs.js';
 import { type BatchAccess, refusal, reportFailed, takenError } from './members.js';
 import { otherQueue } from './other-queue.js';
 import type { QueueLike } from './queue-like.js';
 import { removeBatch } from './remove.js';
 import { revive } from './retry.js';
 import { startTrace } from './trace.js';
-
-const OPEN_TIMEOUT_MS = 24 * 60 * 60 * 1000;
-const KEEP = { age: 7 * 24 * 60 * 60 };
 
 /** Options of the batch job. After an error of the infrastructure its step is tried again for as long as it takes. */
 const STEP_OPTIONS = {
@@ -64,203 +50,12 @@ export function preparationOf({ opts }: { readonly opts: object }): Preparation 
   return (opts as { readonly [PREPARATION]?: Preparation })[PREPARATION];
 }
 
-/** A batch as the option `parent` takes it: the `Batch` that `createBatch()` or `getBatch()` returned. */
-export interface ParentBatch {
-  /** The id of the parent batch. */
-  readonly id: string;
-  /** The id of the batch above the parent, if there is one. */
-  readonly parentId: string | undefined;
-  /** Seals the parent batch: see `Batch.seal`. */
-  seal(): Promise<void>;
-}
-
-/** Options of `createBatch()` and `addBatch()`; all are optional. */
-export interface BatchOptions<Names extends string = string> {
-  /**
-   * An id of your own, e.g. 'import-42': creating it again returns the batch that exists. ':', '~' and the end of a
-   * line become '%3A', '%7E' and '%0A', here and in `getBatch(id)`. Not an integer, and no word under which BullMQ
-   * keeps something of a queue, e.g. 'meta' or 'failed' (docs/guarantees.md). Default: a generated one.
-   */
-  readonly id?: string;
-  /**
-   * What to do when there is a batch with this `id`: `'join'` returns it, and adds to it what it does not have;
-   * `'reject'` throws a BatchConflictError; `'replace'` removes it, with the jobs of its members, also when it has not
-   * finished, and creates a new one. A child cannot replace: its parent would miss the one before. Default: `'join'`.
-   */
-  readonly ifExists?: 'join' | 'reject' | 'replace';
-  /** What people read in lists, e.g. 'Import of ACME'. */
-  readonly description?: string;
-  /** The callbacks by event: jobs, or names of the BatchWorker's own `callbacks`. Default: none. */
-  readonly on?: Callbacks<Names>;
-  /** The batch that this one becomes a member of. Default: inside of `batch.jobs()` that batch, otherwise none. */
-  readonly parent?: ParentBatch;
-  /** Defaults for the members' job options: `attempts`, `backoff`, `priority`, `delay`, … */
-  readonly jobOptions?: MemberDefaults;
-  /**
-   * After how many ms without a sign of life of its producer (adding, or `jobs(fn)` running) an open batch is
-   * abandoned: `complete` fires with `abandoned: true`, and the batch fails. Adding to it, or sealing it, revives it.
-   * Default: 24 hours.
-   */
-  readonly openTimeout?: number;
-  /**
-   * How long the batch stays readable once it has finished, in the form of BullMQ's `removeOnComplete`: `age` in
-   * seconds, `count` for the latest so many of its state. Then it goes, with its child batches and the jobs of its
-   * callbacks; its members' jobs are yours, unless `members` is true. A child stays as long as its parent. Default:
-   * `{ age: 604800 }`, 7 days.
-   */
-  readonly keep?: {
-    /** For how many seconds a finished batch stays readable. */
-    readonly age?: number;
-    /** How many of the batches that have finished in the same state stay readable: the latest ones. */
-    readonly count?: number;
-    /**
-     * Whether the members' jobs go with the batch. Then failed members stay as long as the batch, so that their data
-     * can be read, also with `removeOnFail: true`. Default: false.
-     */
-    readonly members?: boolean;
-  };
-  /**
-   * By when the batch is to have finished: in ms from now, or a Date. Then what is left of it is cancelled, with that
-   * reason, within about a second. Default: never.
-   */
-  readonly deadline?: number | Date;
-  /**
-   * What you want to keep with the batch, for `status()`, callbacks and the page: a JSON object of at most 10,000
-   * characters. `batch.updateMetadata()` changes it. Default: none.
-   */
-  readonly metadata?: Readonly<Record<string, unknown>>;
-  /** By what `getBatches({ tag })` finds the batch: at most 20 words of at most 100 characters. Default: none. */
-  readonly tags?: readonly string[];
-  /** What failures do to the batch: see {@link OnFailure}. Default: `'continue'`, they are counted. */
-  readonly onFailure?: OnFailure;
-}
-
-const IF_EXISTS = ['join', 'reject', 'replace'];
-const OPTION_KEYS = [
-  ...['id', 'ifExists', 'description', 'on', 'parent', 'jobOptions', 'openTimeout', 'keep', 'onFailure'],
-  ...['deadline', 'metadata', 'tags'],
-];
-
-/** Checks all options but the callbacks and the parent, without asking Redis. */
-export function checkBatchOptions(options: unknown): asserts options is BatchOptions {
-  checkObject('The options of a batch', options);
-  checkKeys('A batch', options, OPTION_KEYS);
-  const { id, description, jobOptions, openTimeout, keep } = options;
-  if (id !== undefined) {
-    checkBatchId(id);
-  }
-  if (options.ifExists !== undefined && !IF_EXISTS.includes(options.ifExists as string)) {
-    throw new BatchOptionsError(`ifExists must be 'join', 'reject' or 'replace', not ${describe(options.ifExists)}.`);
-  }
-  if (description !== undefined) {
-    checkName('description', description);
-  }
-  if (openTimeout !== undefined && !(Number.isSafeInteger(openTimeout) && Number(openTimeout) > 0)) {
-    throw new BatchOptionsError(`openTimeout must be a positive integer, in ms, not ${describe(openTimeout)}.`);
-  }
-  if (keep !== undefined) {
-    checkKeep(keep);
-  }
-  checkDeadline(options.deadline);
-  checkMetadata('metadata', options.metadata);
-  checkTags(options.tags);
-  policyOf(options.onFailure);
-  if (jobOptions !== undefined) {
-    checkJobOptions('jobOptions', jobOptions);
-    checkJson('jobOptions', jobOptions);
-    checkPlainOptions('jobOptions', jobOptions);
-    if ('jobId' in jobOptions) {
-      throw new BatchOptionsError(`jobOptions must not have 'jobId': it would be the same for all members.`);
-    }
-  }
-}
-
-function checkKeep(keep: unknown): void {
-  checkObject('keep', keep);
-  checkKeys('keep', keep, ['age', 'count', 'members']);
-  const { age, count, members } = keep;
-  if (members !== undefined && typeof members !== 'boolean') {
-    throw new BatchOptionsError(`keep.members must be true or false, not ${describe(members)}.`);
-  }
-  if (age === undefined && count === undefined && members === undefined) {
-    throw new BatchOptionsError(`keep needs 'age' (seconds) or 'count', or both: keep: { age: 86400 }.`);
-  }
-  for (const [name, value] of Object.entries({ age, count })) {
-    if (value !== undefined && !(Number.isSafeInteger(value) && Number(value) >= 0)) {
-      throw new BatchOptionsError(`keep.${name} must be a whole number, not ${describe(value)}.`);
-    }
-  }
-}
-
 /** What a batch is in a workflow: a run of it, a stage of a run, or, a workflow as a stage of another, both. */
 export interface WorkflowPart {
   readonly run?: StoredRun;
   readonly stage?: StoredStage;
   readonly place: PlaceInRun;
   readonly preparation?: Preparation | undefined;
-}
-
-/** The last instant of a Date is the year 275760; Redis's clock may be ahead. */
-const LONGEST_DEADLINE_MS = 8_000_000_000_000_000;
-
-function checkDeadline(deadline: unknown): void {
-  const isDate = deadline instanceof Date && !Number.isNaN(deadline.getTime());
-  if (deadline !== undefined && !isDate && !(Number.isInteger(deadline) && between(deadline, 1, LONGEST_DEADLINE_MS))) {
-    throw new BatchOptionsError(
-      `deadline must be a positive integer, in ms, or a valid Date, not ${describe(deadline)}.`,
-    );
-  }
-}
-
-/** How many characters of JSON metadata may have: each look at a batch reads it. */
-const MOST_METADATA = 10_000;
-
-/** Refuses metadata that is no JSON object, or too large. */
-export function checkMetadata(what: string, metadata: unknown): void {
-  if (metadata === undefined) {
-    return;
-  }
-  checkObject(what, metadata);
-  checkJson(what, metadata);
-  const { length } = jsonOf(what, metadata);
-  if (length > MOST_METADATA) {
-    throw new BatchOptionsError(
-      `${what} has ${length} characters of JSON, and may have ${MOST_METADATA}: keep the rest elsewhere, by the ` +
-        `batch's id.`,
-    );
-  }
-}
-
-/** Returns the metadata as JSON. An object with a `toJSON` may become something else than an object, or throw. */
-function jsonOf(what: string, metadata: Record<string, unknown>): string {
-  let json: unknown;
-  try {
-    json = JSON.stringify(metadata);
-  } catch (cause) {
-    throw new BatchOptionsError(`${what} is not JSON: ${because(cause)}.`, { cause });
-  }
-  if (typeof json !== 'string' || !json.startsWith('{')) {
-    throw new BatchOptionsError(`${what} must be an object as JSON, too, not ${describe(metadata)}.`);
-  }
-  return json;
-}
-
-const MOST_TAGS = 20;
-const LONGEST_TAG = 100;
-
-function checkTags(tags: unknown): void {
-  if (tags === undefined) {
-    return;
-  }
-  if (!Array.isArray(tags) || tags.length > MOST_TAGS) {
-    throw new BatchOptionsError(`tags must be an array of at most ${MOST_TAGS} words, not ${describe(tags)}.`);
-  }
-  tags.forEach((tag: unknown, i) => {
-    checkName(`tags[${i}]`, tag);
-    if (tag.length > LONGEST_TAG) {
-      throw new BatchOptionsError(`tags[${i}] has ${tag.length} characters, and may have ${LONGEST_TAG}.`);
-    }
-  });
 }
 
 /** A batch as it is stored. */
@@ -311,7 +106,7 @@ function definitionOf(
   { run, stage }: Pick<WorkflowPart, 'run' | 'stage'> = {},
 ): BatchDefinition {
   const { own } = context;
-  const { id, description, on, jobOptions, openTimeout = OPEN_TIMEOUT_MS, keep, onFailure, metadata, tags } = options;
+  const { id, description, on, jobOptions, openTimeout, keep, onFailure, metadata, tags } = options;
   const { deadline } = options;
   checkNotBatches(own.name, context.batches.name);
   const policy = policyOf(onFailure);
@@ -323,8 +118,10 @@ function definitionOf(
     on: storeCallbacks(on, context),
     ...(policy === undefined ? {} : { policy }),
     ...(jobOptions === undefined ? {} : { jobOptions: jobOptions as JobsOptions }),
-    openTimeout,
-    keep: keep?.age === undefined && keep?.count === undefined ? { ...KEEP, ...keep } : keep,
+    ...(openTimeout === undefined ? {} : { openTimeout }),
+    ...(keep === undefined
+      ? {}
+      : { keep: keep.age === undefined && keep.count === undefined ? { ...KEEP, ...keep } : keep }),
     ...(metadata === undefined ? {} : { metadata }),
     ...(tags === undefined ? {} : { tags: [...new Set(tags)] }),
     ...(deadline === undefined ? {} : { deadline: typeof deadline === 'number' ? Date.now() + deadline : +deadline }),
@@ -463,17 +260,17 @@ function refusedBatch(
 function batchEntry(context: BatchContext, { definition, parent, first, part }: Wanted): NewJob {
   const isFilled = first.entries.length > 0;
   const preparation = part?.preparation;
-  const { id, description, queue, openTimeout } = definition;
+  const { id, description, queue } = definition;
   const batches = { queue: context.batches as unknown as QueueLike };
   const job = newJob(batches, description ?? `batch of ${queue}`, definition, {
     ...withTrace(STEP_OPTIONS, definition.trace),
     ...(preparation === undefined ? {} : { [PREPARATION]: preparation }),
     jobId: id,
-    ...(isFilled ? {} : { delay: openTimeout }),
+    ...(isFilled ? {} : { delay: openTimeoutOf(definition) }),
     ...(parent === undefined ? {} : { parent: { id: parent.batch.id, queue: context.batches.qualifiedName } }),
   });
   const options = { queue: context.batches.name, id, kind: 'batch', isParent: isFilled };
-  return newEntry(context, job, options, 'of the batch', { batchId: id, jobIds: [id] });
+  return newEntry(context, withoutCopies(job), options, 'of the batch', { batchId: id, jobIds: [id] });
 }
 
 function notCreated(batchId: string, cause: unknown): BatchMemberError {

@@ -3,14 +3,15 @@ import type { Job, JobsOptions } from 'bullmq';
 import { BatchError } from '../errors.js';
 import type { BatchDefinition, BatchEvent } from '../model/definition.js';
 import { dueOf } from '../model/rules.js';
-import { type CallbackSnapshot, type Counts, flawlessSnapshot, type Snapshot } from '../model/snapshot.js';
+import { type CallbackSnapshot, flawlessSnapshot, type MemberCounts, type Snapshot } from '../model/snapshot.js';
 import type { NewJob } from '../record/adding-lua.js';
 import type { PreparedCallbacks } from '../record/decide.js';
 import { enqueueInBatch } from '../record/enqueue-callbacks.js';
+import { withWayOut } from '../record/out-of-memory.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
 import { callbackJob } from './callbacks.js';
-import { isPlainJob, newEntry, newJob, withTrace } from './member-jobs.js';
+import { isPlainJob, newEntry, newJob, withoutCopies, withTrace } from './member-jobs.js';
 import { inProducerSpans, inTrace } from './trace.js';
 
 /** Enqueues the callbacks of this event that are due and not enqueued yet. Any process may call it at any time. */
@@ -53,7 +54,7 @@ export async function enqueueCallbacks(
       if (typeof enqueued === 'object') {
         throw new BatchError(
           `The callbacks ${due.map(({ name }) => `'${name}'`).join(', ')} of batch '${definition.id}' were not ` +
-            `enqueued: ${enqueued.error}.`,
+            `enqueued: ${withWayOut(enqueued.error)}.`,
           { batchId: definition.id },
         );
       }
@@ -76,7 +77,7 @@ export function prepareCallbacks(context: BatchContext, { id, data }: Job): Prep
   try {
     const flawless = flawlessSnapshot(definition);
     const mark = `${definition.nonce}~total`;
-    const completedCounts = { ...flawless.counts, total: mark, succeeded: mark } as unknown as Counts;
+    const completedCounts = { ...flawless.counts, total: mark, succeeded: mark } as unknown as MemberCounts;
     const marked = { ...flawless, counts: completedCounts, completedCounts };
     const jobs = dueOf(flawless).map((callback) => newCallback(context, marked, callback, undefined));
     const sha1 = createHash('sha1').update(JSON.stringify(definition)).digest('hex');
@@ -106,7 +107,7 @@ function newCallback(
     removeOnComplete: false,
     removeOnFail: false,
   };
-  const job = newJob(queue, name, data, options);
+  const job = withoutCopies(newJob(queue, name, data, options));
   const kind = due.event === 'success' ? 'fragile' : 'firm';
   const adding = { batchId: definition.id, jobIds: [due.jobId] };
   const entry = { queue: due.queue, id: due.jobId, kind, isPlain: isPlainJob(job) };

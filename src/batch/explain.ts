@@ -13,11 +13,11 @@ import { dueOf, isSettled, stateOf } from '../model/rules.js';
 import type { Snapshot } from '../model/snapshot.js';
 import { readDefinition } from '../record/change-definition.js';
 import { childrenOf } from '../record/children.js';
-import { isConnectionError } from '../record/connection-error.js';
 import { batchKeys, callbackKeys, jobKey, memberName } from '../record/keys.js';
 import { jobFacts, OLDEST, type OutstandingGroup, outstandingPage } from '../record/outstanding.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
+import { connectedWorkers } from './connected-workers.js';
 import { stagesOf } from './stages.js';
 import type { StageStatus } from './status.js';
 
@@ -47,7 +47,8 @@ export async function explain(context: BatchContext, batchId: string): Promise<B
   ]);
   const about = {
     ...what,
-    lastSignOfLifeAt: facts.get(batchJob)?.registeredAt,
+    // A batch that was created and sealed in one step has no other.
+    lastSignOfLifeAt: facts.get(batchJob)?.registeredAt ?? snapshot.sealedAt,
     strangers,
     sampled,
     callbacks: callbacks.map((callback) =>
@@ -256,21 +257,7 @@ async function queuesOf(
   for (const name of new Set([context.batches.name, ...parts.map(({ queue }) => queue)])) {
     const queue =
       name === context.batches.name ? context.batches : (context.queueNamed(name).queue as unknown as Queue);
-    queues.push({ name, workers: await connectedWorkers(queue), paused: await queue.isPaused() });
+    queues.push({ name, workers: await connectedWorkers(queue, context.redis.prefix), paused: await queue.isPaused() });
   }
   return queues;
-}
-
-/** Returns how many workers are connected to a queue, or undefined where Redis does not say. */
-async function connectedWorkers(queue: Queue): Promise<number | undefined> {
-  try {
-    const workers = await queue.getWorkers();
-    // Without CLIENT LIST, BullMQ invents one worker, which has no `rawname`.
-    return workers.every((worker) => 'rawname' in worker) ? workers.length : undefined;
-  } catch (error) {
-    if (isConnectionError(error)) {
-      throw error;
-    }
-    return undefined;
-  }
 }

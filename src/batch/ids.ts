@@ -26,6 +26,15 @@ export function freshIds(nonce: string): () => string {
 }
 
 /**
+ * Returns a generator of the ids of the first members of a new batch, which are added in the step that creates it: a few
+ * hundred at most. They are shorter than all others that begin with the nonce, and so equal to none of them.
+ */
+export function firstIds(nonce: string): () => string {
+  let n = 0;
+  return () => `${nonce}-${(n++).toString(36)}`;
+}
+
+/**
  * Returns a generator of ids that are the same each time that the same source is read, for a producer that starts again
  * after a crash.
  */
@@ -61,5 +70,8 @@ export function orderOf(
     return undefined;
   }
   const made = id.slice(nonce.length + 1);
+  if (made.length < CALL_LENGTH) {
+    return ['', Number.parseInt(made, 36)];
+  }
   return [made.slice(0, CALL_LENGTH), Number.parseInt(made.slice(CALL_LENGTH), 36)];
 }

@@ -34,7 +34,8 @@ export async function addCallback(
   if (event === 'death') {
     await watchChildren(context, batchId);
   }
-  await enqueueDue(context, batchId, event);
+  // It is registered, and maintenance enqueues it: after an error here the caller would register it a second time.
+  await enqueueDue(context, batchId, event).catch(() => {});
 }
 
 /**

@@ -2,7 +2,7 @@ import type { Job, JobType } from 'bullmq';
 import { BatchOptionsError } from '../errors.js';
 import { type BatchDefinition, isCallbackId } from '../model/definition.js';
 import { readDefinition } from '../record/change-definition.js';
-import { failuresOfJob } from '../record/earlier-failures.js';
+import { failuresOfJob } from '../record/failed-jobs.js';
 import { linksAlong, pathToBatch } from '../record/flow.js';
 import { readSnapshot } from '../record/snapshot.js';
 import { checkKeys, checkName, checkObject, describe } from '../validation.js';

@@ -39,7 +39,7 @@ export function memberOptionsOf({ jobOptions, keep }: BatchDefinition): {
   readonly defaults: JobsOptions | undefined;
   readonly fixed: JobsOptions;
 } {
-  return { defaults: jobOptions, fixed: keep.members ? { removeOnFail: false } : {} };
+  return { defaults: jobOptions, fixed: keep?.members ? { removeOnFail: false } : {} };
 }
 
 type TraceOf = (queue: MemberQueue) => string | undefined;
@@ -138,12 +138,23 @@ export function isPlainJob(job: Job): boolean {
 }
 
 /**
+ * Makes a job smaller: its stored options have neither its id nor what its end means to its parent. BullMQ keeps them
+ * in the key and in `parent`, and reads them only there. The option `parent` stays: with it Bull Board finds the batch
+ * above a callback or a child batch.
+ */
+export function withoutCopies(job: Job): Job {
+  const { jobId, ignoreDependencyOnFailure, ...opts } = job.opts;
+  job.opts = opts;
+  return job;
+}
+
+/**
  * Makes the job of a member small, and tells it from a job that is attached to the batch job by hand. BullMQ stores its
  * `parent` in fields of its own, and reads only those: without copies in the stored options the hash of a job with
  * small data stays a listpack, a fifth of the size. The mark is `1` in the place of `true`.
  */
 export function asMember(job: Job): Job {
-  const { parent: _, jobId, ignoreDependencyOnFailure, ...opts } = job.opts;
+  const { parent: _, ...opts } = withoutCopies(job).opts;
   job.opts = opts;
   job.parent = { ...job.parent, idof: 1 } as unknown as NonNullable<Job['parent']>;
   return job;

@@ -1,10 +1,10 @@
 import { BatchOptionsError } from '../errors.js';
 import { plainReason } from '../model/rules.js';
 import { memberName } from '../record/keys.js';
-import { type SettledMember, settledPage } from '../record/settled.js';
+import { BEGINNING, beginsAgain, nextPlace, type SettledMember, settledPage } from '../record/settled.js';
 import { checkKeys, checkObject, describe } from '../validation.js';
 import type { BatchContext } from './batch-context.js';
-import { checkCount, DEFAULT_COUNT, isCursor } from './paging.js';
+import { checkCount, cursorAt, DEFAULT_COUNT, placeAt } from './paging.js';
 import { membersAmong, parsed, strangersOf } from './settled.js';
 
 /** How a member stands: `pending` until it has succeeded, or failed for good. */
@@ -57,16 +57,22 @@ export async function membersPage<Data, Result>(
 ): Promise<BatchMembersPage<Data, Result>> {
   const { states, count, ...from } = checkOptions(options);
   const strangers = await strangersOf(context, batchId);
-  let { at, cursor } = from;
+  let { at, place } = from;
   for (;;) {
     const state = states[at] ?? 'failed';
     const part = { which: COLLECTION[state], count, withData: true } as const;
-    const page = await settledPage(context.redis, batchId, { ...part, cursor });
+    const page = await settledPage(context.redis, batchId, { ...part, cursor: place.cursor });
+    const next = nextPlace(place, page);
+    if (beginsAgain(place, next)) {
+      // From the first state: a member that had settled can be pending on a server that took over without its end.
+      [at, place] = [0, next];
+      continue;
+    }
     const found = membersAmong(context, batchId, page.members, strangers);
-    [at, cursor] = page.cursor === '0' ? [at + 1, '0'] : [at, page.cursor];
-    const next = at >= states.length ? undefined : `${states[at]}:${cursor}`;
-    if (found.length > 0 || next === undefined) {
-      return { members: found.map((member) => memberOf<Data, Result>(context, state, member)), cursor: next };
+    [at, place] = next === undefined ? [at + 1, { ...place, cursor: '0', server: page.server }] : [at, next];
+    const cursor = at >= states.length ? undefined : `${states[at]}:${cursorAt(place)}`;
+    if (found.length > 0 || cursor === undefined) {
+      return { members: found.map((member) => memberOf<Data, Result>(context, state, member)), cursor };
     }
   }
 }
@@ -100,12 +106,13 @@ function checkOptions(options: MembersPageOptions) {
   }
   checkCount('members()', count);
   const states = state === undefined ? STATES : [state];
-  const [, first = '', cursor = ''] = /^([a-z]+):(\d{1,20})$/.exec(textOf(options.cursor ?? `${states[0]}:0`)) ?? [];
-  const at = states.indexOf(first as MemberState);
-  if (at < 0 || !isCursor(cursor)) {
+  const [, first = '', rest] = /^([a-z]+):(.+)$/.exec(textOf(options.cursor)) ?? [];
+  const at = options.cursor === undefined ? 0 : states.indexOf(first as MemberState);
+  const place = options.cursor === undefined ? BEGINNING : placeAt(rest);
+  if (at < 0 || place === undefined) {
     throw new BatchOptionsError(
       `members(): cursor must be what the page before has returned, not ${describe(options.cursor)}.`,
     );
   }
-  return { states, count, at, cursor };
+  return { states, count, at, place };
 }

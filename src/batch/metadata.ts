@@ -3,7 +3,7 @@ import type { BatchLife } from '../record/add-members.js';
 import { changeDefinition } from '../record/change-definition.js';
 import { checkJson, checkObject } from '../validation.js';
 import type { BatchContext } from './batch-context.js';
-import { checkMetadata } from './create.js';
+import { checkMetadata } from './batch-options.js';
 
 type Metadata = Readonly<Record<string, unknown>>;
 

@@ -20,8 +20,8 @@ export async function* orderedResults<Result>(
   }
   if (snapshot.counts.succeeded > MOST_ORDERED) {
     throw new BatchError(
-      `Batch '${batchId}' has ${snapshot.counts.succeeded} results, and can put ${MOST_ORDERED} in order: read them ` +
-        'with results(), or give the members ids or data to sort them by.',
+      `Batch '${batchId}' has ${snapshot.counts.succeeded} results, and results({ ordered: true }) can put ` +
+        `${MOST_ORDERED} in order: read them with results(), and sort them by an id or by what they hold.`,
       { batchId },
     );
   }

@@ -1,4 +1,5 @@
 import { BatchOptionsError } from '../errors.js';
+import { BEGINNING, type Place } from '../record/settled.js';
 import { describe } from '../validation.js';
 
 /** How many members a page has that asks for no other number. */
@@ -15,7 +16,20 @@ export function checkCount(method: string, count: number): void {
   }
 }
 
-/** Whether Redis can have returned this cursor of a hash or set. */
-export function isCursor(cursor: unknown): cursor is string {
-  return typeof cursor === 'string' && /^\d{1,20}$/.test(cursor) && BigInt(cursor) <= LAST_CURSOR;
+/**
+ * Writes a place as the cursor that a client keeps: what Redis has returned, the run of the server that has, and how
+ * often the reading has begun if that was more than once, as in `1792-8f3b20c1a5d94e67-2`.
+ */
+export function cursorAt({ cursor, server, beginning }: Place): string {
+  return [cursor, ...(server ? [server, ...(beginning > 1 ? [beginning] : [])] : [])].join('-');
+}
+
+/**
+ * Reads a cursor; undefined for a text that is none. One without a server, as earlier versions have returned it, is
+ * taken to be of the server that is asked.
+ */
+export function placeAt(text: unknown): Place | undefined {
+  const parts = typeof text === 'string' ? /^(\d{1,20})(?:-(\w{1,16})(?:-(\d))?)?$/.exec(text) : null;
+  const [, cursor = '', server, beginning = BEGINNING.beginning] = parts ?? [];
+  return parts === null || BigInt(cursor) > LAST_CURSOR ? undefined : { cursor, server, beginning: Number(beginning) };
 }

@@ -44,12 +44,8 @@ export async function removeBatch(
  * @returns `done` when nothing is left, also when nothing was there; `more` when there is something for the next turn;
  * `held` when a living process removes the batch; `not removed` for a batch that is not being removed.
  */
-export async function continueRemoval(
-  context: BatchContext,
-  batchId: string,
-  { slices = SLICES_PER_TURN }: { readonly slices?: number } = {},
-): Promise<TurnOutcome | 'not removed'> {
-  return turnOf(await new Remover(context, slices).remove(batchId, { how: 'continue' })) ?? 'not removed';
+export async function continueRemoval(context: BatchContext, batchId: string): Promise<TurnOutcome | 'not removed'> {
+  return turnOf(await new Remover(context, SLICES_PER_TURN).remove(batchId, { how: 'continue' })) ?? 'not removed';
 }
 
 /**
@@ -58,12 +54,8 @@ export async function continueRemoval(
  *
  * @returns as `continueRemoval`; `kept` when the batch stays for now.
  */
-export async function expireBatch(
-  context: BatchContext,
-  batchId: string,
-  { slices = SLICES_PER_TURN }: { readonly slices?: number } = {},
-): Promise<TurnOutcome | 'kept'> {
-  return turnOf(await new Remover(context, slices).remove(batchId, { how: 'expire' })) ?? 'kept';
+export async function expireBatch(context: BatchContext, batchId: string): Promise<TurnOutcome | 'kept'> {
+  return turnOf(await new Remover(context, SLICES_PER_TURN).remove(batchId, { how: 'expire' })) ?? 'kept';
 }
 
 /** The outcome of a turn of maintenance. */

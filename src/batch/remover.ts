@@ -160,7 +160,10 @@ export class Remover {
    */
   async #awaitUnlock(batchId: string, tries: number): Promise<void> {
     if (tries > LOCKED_TRIES) {
-      throw new BatchError(`Batch '${batchId}' is being worked on: remove it again.`, { batchId });
+      throw new BatchError(
+        `Batch '${batchId}' was not removed, because a BatchWorker is still at work on it: call remove() again.`,
+        { batchId },
+      );
     }
     await pause(LOCKED_MS);
   }

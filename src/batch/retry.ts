@@ -2,17 +2,18 @@ import type { Job } from 'bullmq';
 import { BatchError, BatchNotFoundError } from '../errors.js';
 import type { BatchDefinition } from '../model/definition.js';
 import { needMaintenance } from '../record/amend.js';
-import { noteEarlierFailures } from '../record/earlier-failures.js';
+import { lookAtFailed, type Retriable } from '../record/failed-jobs.js';
 import { failedBelow, reopenFlow } from '../record/flow.js';
 import { memberName } from '../record/keys.js';
+import { orOutOfMemory } from '../record/out-of-memory.js';
 import { claimRetry, unclaimRetry } from '../record/retry-claim.js';
 import { settledPages } from '../record/settled.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
 import { newNonce } from './ids.js';
-import { keepsFewTraces } from './repetition.js';
+import { newJob } from './member-jobs.js';
 
-const PAGE_SIZE = 100;
+const PAGE_SIZE = 200;
 
 /**
  * Runs the failed members and callbacks of a batch again, then the batch job itself, then those of its ancestors: each
@@ -84,14 +85,17 @@ async function retryMembers(context: BatchContext, batchId: string, retry: Retry
   let retried = 0;
   const failed = settledPages(context.redis, batchId, { which: 'failed', count: PAGE_SIZE, withData: false });
   for await (const members of failed) {
-    const counts = await Promise.all(members.map(({ key }) => retryMember(context, key, retry)));
-    retried += counts.reduce((sum, count) => sum + count, 0);
+    const keys = members.map(({ key }) => key);
+    const found = await lookAtFailed(context.redis, batchId, keys);
+    const runAgain = await Promise.all(keys.map((key, i) => retryMember(context, key, found[i] ?? '', retry)));
+    retried += runAgain.reduce((sum, count) => sum + count, 0);
     await retry.renew();
   }
   return retried;
 }
 
-async function retryMember(context: BatchContext, key: string, retry: Retry): Promise<number> {
+/** Retries a member; returns how many jobs run again by it. */
+async function retryMember(context: BatchContext, key: string, found: Retriable, retry: Retry): Promise<number> {
   const { queue, id } = memberName(context.redis.prefix, key);
   if (queue === context.batches.name) {
     if ((await readSnapshot(context.redis, id))?.cancelledAt !== undefined) {
@@ -101,20 +105,21 @@ async function retryMember(context: BatchContext, key: string, retry: Retry): Pr
     await revive(context, id);
     return retried;
   }
-  return retryJob(context, key, retry.stuck);
+  return found === 'flow' ? retryFlow(context, key, retry.stuck) : retryFailedJob(context, key, found);
 }
 
 /**
  * Retries a job of a flow. The jobs below that made it fail run again first, and it waits for them. The order is
  * bottom-up, so that a job that was left failed half-way has what it needs when it is retried later.
  */
-async function retryJob(context: BatchContext, key: string, stuck: StuckFlow[]): Promise<number> {
+async function retryFlow(context: BatchContext, key: string, stuck: StuckFlow[]): Promise<number> {
   let retried = 0;
   for (const below of await failedBelow(context.redis, key)) {
-    if ((await findJob(context, below)) === undefined) {
+    const { queue, id } = memberName(context.redis.prefix, below);
+    if ((await context.queueNamed(queue).queueJob(id)) === undefined) {
       stuck.push({ key, removed: below });
     }
-    retried += await retryJob(context, below, stuck);
+    retried += await retryFlow(context, below, stuck);
   }
   if (await reopenFlow(context.redis, key)) {
     return retried + 1;
@@ -123,16 +128,19 @@ async function retryJob(context: BatchContext, key: string, stuck: StuckFlow[]):
     // The jobs below have failed again already, and so has this job.
     return retried;
   }
-  const job = await findJob(context, key);
-  if (job !== undefined && keepsFewTraces(job)) {
-    await noteEarlierFailures(context.redis, key);
-  }
-  return retried + ((await retryIfFailed(job)) ? 1 : 0);
+  const [found = ''] = await lookAtFailed(context.redis, '', [key]);
+  return retried + (await retryFailedJob(context, key, found));
 }
 
-function findJob(context: BatchContext, key: string): Promise<Job | undefined> {
+/** Lets a job run again of which Redis has said that it has failed; returns how many run again. */
+async function retryFailedJob(context: BatchContext, key: string, found: Retriable): Promise<number> {
+  if (found !== 'failed' && found !== 'failed lifo') {
+    return 0;
+  }
   const { queue, id } = memberName(context.redis.prefix, key);
-  return context.queueNamed(queue).queueJob(id);
+  // Only its id and this option matter: the job itself need not be read.
+  const job = newJob(context.queueNamed(queue), '', undefined, { jobId: id, lifo: found === 'failed lifo' });
+  return (await runAgain(job)) ? 1 : 0;
 }
 
 /** Lets a failed batch run again: it waits for what is outstanding now, and is judged anew. */
@@ -142,8 +150,8 @@ export async function revive(context: BatchContext, batchId: string): Promise<vo
     if (await job.isFailed()) {
       // The log is for people: an error there must not keep the batch from going on.
       await job.log(`${new Date().toISOString()} retried`).catch(() => {});
+      await runAgain(job);
     }
-    await retryIfFailed(job);
     await needMaintenance(context.redis, batchId);
   }
 }
@@ -152,17 +160,14 @@ export async function revive(context: BatchContext, batchId: string): Promise<vo
  * Lets a failed job run again; returns whether it does. BullMQ refuses a job that has not failed: it may run again
  * already, because the reply to this command was lost, or because another process was faster.
  */
-async function retryIfFailed(job: Job | undefined): Promise<boolean> {
-  if (job === undefined || !(await job.isFailed())) {
-    return false;
-  }
+async function runAgain(job: Job): Promise<boolean> {
   try {
     await job.retry('failed', { resetAttemptsMade: true });
     return true;
   } catch (error) {
     const state = await job.getState();
     if (state === 'failed') {
-      throw error;
+      throw orOutOfMemory(error);
     }
     return state !== 'unknown';
   }

@@ -1,9 +1,10 @@
 import { type BatchState, hasHappened, progressOf, stateOf } from '../model/rules.js';
-import type { Counts, Snapshot } from '../model/snapshot.js';
-import { childrenOf } from '../record/children.js';
+import type { MemberCounts, Snapshot } from '../model/snapshot.js';
+import { type Collection, childrenOf } from '../record/children.js';
 import { type LogLine, showRow } from '../record/row.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
+import { jobsOf, type TreeJobs } from './jobs-below.js';
 
 /*
  * What Bull Board shows of a batch without anything of this package installed: BullMQ's `progress` of the batch job,
@@ -12,43 +13,85 @@ import type { BatchContext } from './batch-context.js';
  */
 
 /** The `progress` of a batch job. Bull Board draws its integer of this name. */
-interface ProgressRow extends Pick<Counts, 'total' | 'succeeded' | 'failed' | 'pending'> {
+interface ProgressRow extends RowCounts {
   /** Settled ÷ total in whole percent: of all jobs below, where there are child batches. */
   readonly progress: number;
   readonly status: BatchState;
   /** The counts of all jobs below, if there are child batches. */
-  readonly jobs?: Jobs;
+  readonly jobs?: RowCounts;
 }
 
-type Jobs = Pick<Counts, 'total' | 'pending'>;
+/** MemberCounts as they are stored: `cancelled` and `missing` only where there are any. */
+type RowCounts = Pick<MemberCounts, 'total' | 'succeeded' | 'failed' | 'pending'> &
+  Partial<Pick<MemberCounts, 'cancelled' | 'missing'>>;
 
-function progressRow(snapshot: Snapshot, jobs: Jobs | undefined): ProgressRow {
+function progressRow(snapshot: Snapshot, jobs: MemberCounts | undefined): ProgressRow {
   const { counts, ended } = snapshot;
-  const { total, succeeded, failed, pending } = counts;
   return {
     progress: progressOf(jobs ?? counts, ended !== undefined),
-    ...{ total, succeeded, failed, pending },
+    ...rowCounts(counts),
     status: stateOf(snapshot),
-    ...(jobs === undefined ? {} : { jobs }),
+    ...(jobs === undefined ? {} : { jobs: rowCounts(jobs) }),
   };
+}
+
+function rowCounts({ total, succeeded, failed, pending, cancelled, missing }: MemberCounts): RowCounts {
+  return {
+    ...{ total, succeeded, failed, pending },
+    ...(cancelled > 0 ? { cancelled } : {}),
+    ...(missing > 0 ? { missing } : {}),
+  };
+}
+
+/**
+ * Reads the `progress` of a batch job: the counts of all jobs below the batch, or of its members in one without child
+ * batches. People can set it to anything, and an earlier version has stored fewer counts.
+ */
+function countsIn(progress: string): { readonly members: MemberCounts; readonly jobs: MemberCounts | undefined } {
+  const row: Partial<ProgressRow> = Object(parsed(progress));
+  return { members: counted(row), jobs: row.jobs && counted(Object(row.jobs)) };
+}
+
+function parsed(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return {};
+  }
+}
+
+function counted(stored: Partial<RowCounts>): MemberCounts {
+  const numberOf = (name: keyof RowCounts) => (Number.isInteger(stored[name]) ? Math.max(0, Number(stored[name])) : 0);
+  const [total, pending, failed] = [numberOf('total'), numberOf('pending'), numberOf('failed')];
+  const [cancelled, missing] = [numberOf('cancelled'), numberOf('missing')];
+  const succeeded = Math.max(0, total - pending - failed - cancelled - missing);
+  return { total, pending, succeeded, failed, cancelled, missing };
+}
+
+/**
+ * The jobs of a batch with child batches and of all batches below it, as they were added up last: cheap to read, and
+ * at most some seconds old. Undefined for a batch without child batches, and before they were added up; also when a
+ * finished batch has a row of before its end, because the last one of a batch below was late.
+ */
+export function jobsInRow({ childCount, progress, ended }: Snapshot): TreeJobs | undefined {
+  const { jobs } = countsIn(childCount ? (progress ?? '') : '');
+  const isOutdated = ended !== undefined && jobs !== undefined && jobs.pending > 0;
+  return jobs === undefined || isOutdated ? undefined : { ...jobs, progress: progressOf(jobs, ended !== undefined) };
 }
 
 /**
  * Adds up the rows of the child batches, which are such sums themselves: only the children are read, not the batches
  * below them.
  */
-async function jobsBelow(context: BatchContext, batchId: string, { total, pending }: Jobs): Promise<Jobs> {
-  let jobs = { total, pending };
+async function jobsBelow(context: BatchContext, batchId: string, own: MemberCounts): Promise<MemberCounts> {
+  const children: Collection[] = [];
+  const below: MemberCounts[] = [];
   for await (const { collection, progress } of childrenOf(context.redis, batchId)) {
-    // People can set the progress of a job to anything.
-    const row: Partial<ProgressRow> = Object(progress === '' ? {} : JSON.parse(progress));
-    const below = row.jobs ?? { total: row.total ?? 0, pending: row.pending ?? 0 };
-    jobs = {
-      total: jobs.total - 1 + below.total,
-      pending: jobs.pending - (collection === 'dependencies' ? 1 : 0) + below.pending,
-    };
+    const { members, jobs } = countsIn(progress);
+    children.push(collection);
+    below.push(jobs ?? members);
   }
-  return jobs;
+  return jobsOf(own, children, below);
 }
 
 /** Returns the life of a batch so far, in the order in which it happened. */

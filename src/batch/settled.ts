@@ -3,12 +3,20 @@ import { isCallbackId } from '../model/definition.js';
 import { reasonPattern } from '../model/reason-pattern.js';
 import { plainReason } from '../model/rules.js';
 import { type MemberName, memberName } from '../record/keys.js';
-import { nextPlace, type Place, type SettledMember, settledPage, settledPages } from '../record/settled.js';
+import {
+  BEGINNING,
+  beginsAgain,
+  nextPlace,
+  type Place,
+  type SettledMember,
+  settledPage,
+  settledPages,
+} from '../record/settled.js';
 import { readSnapshot } from '../record/snapshot.js';
 import { checkKeys, checkObject, describe } from '../validation.js';
 import type { BatchContext } from './batch-context.js';
 import { sourceOfResults } from './output.js';
-import { checkCount, DEFAULT_COUNT, isCursor } from './paging.js';
+import { checkCount, cursorAt, DEFAULT_COUNT, placeAt } from './paging.js';
 import type { BatchStatus } from './status.js';
 
 /** A member that succeeded: a job with what it returned, or a child batch with its final status. */
@@ -127,28 +135,32 @@ export async function failuresPage<Data>(
   const isWanted = ({ value }: SettledMember) => reason === undefined || reasonPattern(value) === reason;
   let examined = 0;
   const strangers = await strangersOf(context, batchId);
-  let { cursor } = from;
-  const members: SettledMember[] = [];
+  let place: Place | undefined = from.place;
+  let members: SettledMember[] = [];
   do {
     const wanted = reason === undefined ? count - members.length : count;
     const part = { which: 'failed', count: wanted, withData: true } as const;
-    const page = await settledPage(context.redis, batchId, { ...part, cursor });
-    members.push(...membersAmong(context, batchId, page.members, strangers).filter(isWanted));
+    const page = await settledPage(context.redis, batchId, { ...part, cursor: place.cursor });
+    const next = nextPlace(place, page);
+    const found = membersAmong(context, batchId, page.members, strangers).filter(isWanted);
+    // What was found before the reading begins again, it finds again.
+    members = beginsAgain(place, next) ? [] : [...members, ...found];
     examined += page.members.length;
-    cursor = page.cursor;
-  } while (members.length < count && cursor !== '0' && (reason === undefined || examined < MOST_EXAMINED));
+    place = next;
+  } while (members.length < count && place !== undefined && (reason === undefined || examined < MOST_EXAMINED));
   return {
     failures: members.map((member) => failureOf<Data>(context, member)),
-    cursor: cursor === '0' ? undefined : cursor,
+    cursor: place && cursorAt(place),
   };
 }
 
-function checkPageOptions(options: FailuresPageOptions): { cursor: string; count: number; reason: string | undefined } {
+function checkPageOptions(options: FailuresPageOptions): { place: Place; count: number; reason: string | undefined } {
   const given: unknown = options;
   checkObject('The options of failuresPage', given);
   checkKeys('failuresPage()', given, ['cursor', 'count', 'reason']);
-  const { cursor = '0', count = DEFAULT_COUNT, reason } = options;
-  if (!isCursor(cursor)) {
+  const { cursor, count = DEFAULT_COUNT, reason } = options;
+  const place = cursor === undefined ? BEGINNING : placeAt(cursor);
+  if (place === undefined) {
     throw new BatchOptionsError(
       `failuresPage(): cursor must be what the page before has returned, not ${describe(cursor)}.`,
     );
@@ -157,7 +169,7 @@ function checkPageOptions(options: FailuresPageOptions): { cursor: string; count
   if (reason !== undefined && typeof reason !== 'string') {
     throw new BatchOptionsError(`failuresPage(): reason must be a string, not ${describe(reason)}.`);
   }
-  return { cursor, count, reason: reason === undefined ? undefined : reasonPattern(reason) };
+  return { place, count, reason: reason === undefined ? undefined : reasonPattern(reason) };
 }
 
 /** A page of what the jobs of a batch have returned, and where the next page is; undefined after the last one. */

@@ -1,13 +1,14 @@
 import type { BatchEvent } from '../model/definition.js';
 import { type BatchState, isGoodEnough, progressOf, stateOf } from '../model/rules.js';
-import type { CallbackState, Snapshot } from '../model/snapshot.js';
+import type { CallbackState, MemberCounts, Snapshot } from '../model/snapshot.js';
 import type { When } from '../model/workflow.js';
+import type { TreeJobs } from './jobs-below.js';
 
 /**
  * Where a batch stands. Members are jobs and child batches alike; the batch's own callbacks are never counted. Times
  * are ms since the epoch.
  */
-export interface BatchStatus {
+export interface BatchStatus extends MemberCounts {
   /** The id of the batch. */
   readonly id: string;
   /** What `createBatch` was given for people to read in lists. */
@@ -19,20 +20,13 @@ export interface BatchStatus {
   readonly state: BatchState;
   /** Whether `seal()` was called: only a sealed batch can succeed. */
   readonly sealed: boolean;
-  /** How many members there are: always `pending + succeeded + failed + cancelled + missing`. */
-  readonly total: number;
-  /** Members that have not settled: they wait, run, or will be tried again. */
-  readonly pending: number;
-  /** Members that have succeeded. */
-  readonly succeeded: number;
-  /** Members that failed for good; one with attempts left is pending. */
-  readonly failed: number;
-  /** Members that `cancel()` removed. */
-  readonly cancelled: number;
-  /** Members that vanished without settling: removed, drained, evicted. */
-  readonly missing: number;
   /** Settled ÷ total in whole percent; 100 only when the batch has finished. */
   readonly progress: number;
+  /**
+   * Of a batch with child batches: its jobs and those of all batches below it, as BatchWorkers have added them up last,
+   * some seconds ago at most; `tree()` adds them up now. Absent before the first time.
+   */
+  readonly jobs?: TreeJobs;
   /** The id of the parent batch, if there is one. */
   readonly parentId: string | undefined;
   /** When the batch was created. */

@@ -1,18 +1,11 @@
 import { BatchNotFoundError } from '../errors.js';
 import { progressOf } from '../model/rules.js';
-import type { Counts, Snapshot } from '../model/snapshot.js';
-import { COLLECTIONS, type Collection, childrenOf } from '../record/children.js';
+import type { Snapshot } from '../model/snapshot.js';
+import { type Collection, childrenOf } from '../record/children.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
+import { jobsOf, type TreeJobs } from './jobs-below.js';
 import { type BatchStatus, statusOf } from './status.js';
-
-/** The jobs of a batch and of all batches below it. Child batches and callbacks are not counted. */
-export interface TreeJobs extends Counts {
-  /** Jobs that vanished without settling: removed, drained, evicted. A child batch that vanished is one too. */
-  readonly missing: number;
-  /** Settled ÷ total in whole percent; 100 only when the batch has finished. */
-  readonly progress: number;
-}
 
 /** A batch with all batches below it. Times are ms since the epoch. */
 export interface BatchTree
@@ -85,7 +78,11 @@ function treeFrom({ id, snapshot, children }: Node, trees: ReadonlyMap<string, B
   const below = [...children.keys()]
     .flatMap((child) => trees.get(child) ?? [])
     .sort((a, b) => rank(a) - rank(b) || a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1));
-  const counts = below.reduce((sum, { jobs }) => plus(sum, jobs), withoutChildren(snapshot.counts, children.values()));
+  const counts = jobsOf(
+    snapshot.counts,
+    children.values(),
+    below.map(({ jobs }) => jobs),
+  );
   return {
     id,
     description: status.description,
@@ -102,28 +99,6 @@ function treeFrom({ id, snapshot, children }: Node, trees: ReadonlyMap<string, B
     jobs: { ...counts, progress: progressOf(counts, snapshot.ended !== undefined) },
     children: below,
   };
-}
-
-/** Adds up two sets of counts. */
-function plus(counts: Counts, more: Counts): Counts {
-  const names = Object.keys(counts) as (keyof Counts)[];
-  return Object.fromEntries(names.map((name) => [name, counts[name] + more[name]])) as unknown as Counts;
-}
-
-/**
- * Returns the counts of the members that are jobs. A child that has settled since it was seen is taken from the settled
- * ones.
- */
-function withoutChildren(counts: Counts, children: Iterable<Collection>): Counts {
-  const own: Record<string, number> = { ...counts };
-  for (const collection of children) {
-    const seenAs = COLLECTIONS[collection];
-    const countedAs = [seenAs, ...Object.values(COLLECTIONS)].find((name) => (own[name] ?? 0) > 0);
-    for (const name of countedAs === undefined ? [] : ['total', countedAs]) {
-      own[name] = (own[name] ?? 0) - 1;
-    }
-  }
-  return own as unknown as Counts;
 }
 
 async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R | undefined>): Promise<R[]> {

@@ -43,10 +43,10 @@ export interface BatchDefinition {
   readonly on: { readonly [event in BatchEvent]?: readonly StoredCallback[] };
   readonly jobOptions?: JobsOptions;
   readonly policy?: FailurePolicy;
-  /** Ms without a sign of life of the producer after which an open batch is abandoned. */
-  readonly openTimeout: number;
-  /** How long a finished batch is kept: `age` in seconds, `count` for the latest so many. */
-  readonly keep: { readonly age?: number; readonly count?: number; readonly members?: boolean };
+  /** Ms without a sign of life of the producer after which an open batch is abandoned. Default: OPEN_TIMEOUT_MS. */
+  readonly openTimeout?: number;
+  /** How long a finished batch is kept: `age` in seconds, `count` for the latest so many. Default: KEEP. */
+  readonly keep?: { readonly age?: number; readonly count?: number; readonly members?: boolean };
   /** What its users keep with it; small. */
   readonly metadata?: Readonly<Record<string, unknown>>;
   readonly tags?: readonly string[];
@@ -59,6 +59,14 @@ export interface BatchDefinition {
   readonly trace?: string;
   /** A random text that tells this life of the id from an earlier batch with the same id. */
   readonly nonce: string;
+}
+
+/** What a batch has that was created without these options: 24 hours, and 7 days. Only other values are stored. */
+export const OPEN_TIMEOUT_MS = 24 * 60 * 60 * 1000;
+export const KEEP = { age: 7 * 24 * 60 * 60 };
+
+export function openTimeoutOf({ openTimeout = OPEN_TIMEOUT_MS }: Pick<BatchDefinition, 'openTimeout'>): number {
+  return openTimeout;
 }
 
 export interface CallbackName {

@@ -1,9 +1,9 @@
 import type { BatchState } from './rules.js';
-import type { Counts } from './snapshot.js';
+import type { MemberCounts } from './snapshot.js';
 import type { When } from './workflow.js';
 
 /** A stage as it is drawn; with a state, as a part of a run. */
-export interface DrawnStage extends Partial<Pick<Counts, 'total' | 'pending'>> {
+export interface DrawnStage extends Partial<Pick<MemberCounts, 'total' | 'pending'>> {
   readonly name: string;
   readonly after: readonly string[];
   readonly when: When;

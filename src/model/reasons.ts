@@ -274,8 +274,8 @@ function ofStrangers(keys: readonly string[]): Reason[] {
   return [
     [
       'goes wrong',
-      `${what} attached to it by hand, e.g. '${first}', and it waits for ${keys.length === 1 ? 'it' : 'them'}: add ` +
-        'jobs with batch.add(), and let go of this one with its removeChildDependency().',
+      `${what} attached to it by hand, e.g. '${first}', and it waits for ${keys.length === 1 ? 'it' : 'them'}: ` +
+        'detach such a job with job.removeChildDependency(), and add jobs with batch.add().',
     ],
   ];
 }
@@ -304,8 +304,8 @@ function ofMembers(
       return [
         [
           'goes wrong',
-          `${what} in queue '${queue}' ${has} ${state}, but the batch was not told: ${mender} mends that within ` +
-            'seconds.',
+          `${what} in queue '${queue}' ${has} ${state}, but the batch still waits for ` +
+            `${count === 1 ? 'it' : 'them'}: ${mender} corrects that within seconds.`,
         ],
       ];
     default:

@@ -1,5 +1,5 @@
 import type { BatchEvent, FailurePolicy } from './definition.js';
-import type { CallbackSnapshot, Counts, Snapshot } from './snapshot.js';
+import type { CallbackSnapshot, MemberCounts, Snapshot } from './snapshot.js';
 
 /*
  * What state a batch is in and what has to happen next, as functions of one snapshot. Nothing here asks Redis. The
@@ -40,7 +40,7 @@ export type Standing = Pick<
 > & { readonly definition: Pick<Snapshot['definition'], 'parentId' | 'policy' | 'stage'> };
 
 /** Returns the share of settled members in whole percent; 100 only for a finished batch. */
-export function progressOf(counts: Pick<Counts, 'total' | 'pending'>, isFinished: boolean): number {
+export function progressOf(counts: Pick<MemberCounts, 'total' | 'pending'>, isFinished: boolean): number {
   if (isFinished) {
     return 100;
   }
@@ -95,7 +95,7 @@ function isAbandoned({ sealedAt, abandonedAt }: Pick<Standing, 'sealedAt' | 'aba
  * Whether the members make the batch a success: all of them succeeded, or as many as `succeedIf` asks for and none is
  * missing.
  */
-export function isGoodEnough(counts: Counts, policy: FailurePolicy | undefined): boolean {
+export function isGoodEnough(counts: MemberCounts, policy: FailurePolicy | undefined): boolean {
   const { total, succeeded, cancelled } = counts;
   if (counts.missing > 0 || cancelled > 0) {
     return false;

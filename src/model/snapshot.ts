@@ -1,18 +1,18 @@
 import { type BatchDefinition, type BatchEvent, callbacksOf } from './definition.js';
 
-/** The members of a batch by how they stand; the batch's own callbacks are in none of them. */
-export interface Counts {
-  /** All of them: the sum of the other counts. */
+/** The members of a batch, jobs and child batches alike, by how they stand. Its callbacks are in none of the counts. */
+export interface MemberCounts {
+  /** How many members there are: always `pending + succeeded + failed + cancelled + missing`. */
   readonly total: number;
-  /** Not settled: they wait, run, or will be tried again. */
+  /** Members that have not settled: they wait, run, or will be tried again. */
   readonly pending: number;
-  /** Succeeded. */
+  /** Members that have succeeded. */
   readonly succeeded: number;
-  /** Failed for good: no attempts are left. */
+  /** Members that failed for good; one with attempts left is pending. */
   readonly failed: number;
-  /** Removed by `cancel()`. */
+  /** Members that `cancel()` removed. */
   readonly cancelled: number;
-  /** Vanished without settling: removed, drained, evicted. */
+  /** Members that vanished without settling: removed, drained, evicted. */
   readonly missing: number;
 }
 
@@ -36,7 +36,7 @@ export interface Snapshot {
   readonly sealedAt: number | undefined;
   readonly completedAt: number | undefined;
   /** The counts at the moment when `complete` became due, which its callbacks are given; undefined before. */
-  readonly completedCounts: Counts | undefined;
+  readonly completedCounts: MemberCounts | undefined;
   readonly finishedAt: number | undefined;
   /** How the batch job ended in BullMQ. */
   readonly ended: 'completed' | 'failed' | undefined;
@@ -64,9 +64,11 @@ export interface Snapshot {
    * apart from others.
    */
   readonly isToBeSorted?: boolean;
-  readonly counts: Counts;
+  readonly counts: MemberCounts;
   /** How many child batches were created in it. */
   readonly childCount?: number;
+  /** Of a batch with child batches: what BullMQ keeps as the `progress` of its job, as JSON. */
+  readonly progress?: string | undefined;
   readonly callbacks: readonly CallbackSnapshot[];
   /**
    * The keys of jobs that were attached to the batch job by hand: they are not members, but the batch waits for them.

@@ -1,5 +1,5 @@
 import type { BatchState } from './rules.js';
-import type { Counts } from './snapshot.js';
+import type { MemberCounts } from './snapshot.js';
 import type { When } from './workflow.js';
 
 /*
@@ -7,7 +7,7 @@ import type { When } from './workflow.js';
  */
 
 /** What is to be known of a stage. */
-export interface StageFacts extends Counts {
+export interface StageFacts extends MemberCounts {
   readonly name: string;
   readonly id: string;
   readonly state: BatchState;

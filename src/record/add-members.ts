@@ -1,6 +1,7 @@
 import { LUA_COUNT_MEMBERS, LUA_REFUSAL, type NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
+import { withWayOut } from './out-of-memory.js';
 import { LUA_NOW, named, script } from './script.js';
 import { whileJudged } from './while-judged.js';
 
@@ -158,7 +159,7 @@ export async function addToBatch(
   const isToBeRevived = reply.revived === 1;
   return reply.failed === 0
     ? { known, isToBeRevived }
-    : { known, isToBeRevived, failed: { position: Number(reply.failed) - 1, error: String(reply.error) } };
+    : { known, isToBeRevived, failed: { position: Number(reply.failed) - 1, error: withWayOut(String(reply.error)) } };
 }
 
 /** Flattens links into the form that LUA_REFUSAL reads. */

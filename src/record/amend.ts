@@ -1,6 +1,6 @@
 import type { BatchDefinition } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
-import { batchesKey, batchKeys, FIELD, leaseKey, needsKey } from './keys.js';
+import { batchesKey, batchKeys, FIELD, leaseKey, needsKey, PLAN_END } from './keys.js';
 import { LUA_NEED, type Need } from './needs.js';
 import { LUA_FREES_MEMORY, LUA_NOW, script } from './script.js';
 
@@ -17,6 +17,8 @@ export interface Amendment {
   readonly leader?: string;
   /** The new definition, as JSON. The data of the batch job, which people read, is a copy of it. */
   readonly definition?: string;
+  /** A slice for the plan of a stage, which must have as many slices as `at`; see record/plan.ts. */
+  readonly plan?: { readonly at: number; readonly slice: string };
   /** Fields with their new values. */
   readonly set?: Readonly<Record<string, string>>;
   /** A field that is set to the present time, by Redis's clock. */
@@ -53,6 +55,7 @@ local function isExpected(key, change)
   end
   return (not change.having or hasNeed(redis.call('HGET', key, '${FIELD.needs}'), change.having))
     and (not change.leader or redis.call('GET', KEYS[3]) == change.leader)
+    and (not change.plan or redis.call('LLEN', key .. '${PLAN_END}') == change.plan.at)
 end
 local function amend(change)
   local key = ARGV[1] .. change.id
@@ -65,12 +68,16 @@ local function amend(change)
   for field, value in pairs(change.set or {}) do
     redis.call('HSET', key, field, value)
   end
+  if change.plan then
+    redis.call('RPUSH', key .. '${PLAN_END}', change.plan.slice)
+  end
   if change.definition then
     redis.call('HSET', key, '${FIELD.definition}', change.definition, 'data', change.definition)
   end
   if change.time then
     redis.call('HSET', key, change.time, now())
-  elseif change.timeOnce then
+  end
+  if change.timeOnce then
     redis.call('HSETNX', key, change.timeOnce, now())
   end
   for word in string.gmatch(change.unneed or '', '%S+') do

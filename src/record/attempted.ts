@@ -1,55 +1,62 @@
-import { callbackIdStarts } from '../model/definition.js';
+import { isCallbackId } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
-import { batchesKey, batchKeys, FIELD } from './keys.js';
-import { LUA_SPLIT_KEY, luaIsCallback, named, script } from './script.js';
+import { batchKeys, FIELD, memberName } from './keys.js';
+import { BEGINNING, nextPlace, type Place, settledPage } from './settled.js';
 
-/**
- * Looks for a member that has not run yet. A member that had not run at the last look is asked first: while it still
- * has not, no other needs to be looked at. A child batch has run when it has finished.
- *
- * KEYS: batch job, its dependencies.
- * ARGV: a member that had not run or '', cursor, count, key prefix of the batches queue, key prefix of all queues, then
- * what the ids of the batch's own callbacks begin with.
- * Returns notRun (a member that has not run, or ''), cursor to go on at, total.
- */
-const FIND_NOT_RUN = script(
-  'findMemberNotRun',
-  2,
-  `${LUA_SPLIT_KEY}${luaIsCallback(6)}
-local total = redis.call('HGET', KEYS[1], '${FIELD.total}') or ''
-local function hasNotRun(key)
-  local queueKey, id = splitKey(key, ARGV[5])
-  if queueKey == ARGV[4] then
-    return true
-  end
-  -- A child with another prefix was attached by hand, and is no member.
-  return queueKey and not isCallback(id) and tonumber(redis.call('HGET', key, 'atm') or 0) == 0
-end
-if ARGV[1] ~= '' and redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 and hasNotRun(ARGV[1]) then
-  return { 'notRun', ARGV[1], 'cursor', ARGV[2], 'total', total }
-end
-local page = redis.call('SSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
-for _, key in ipairs(page[2]) do
-  if hasNotRun(key) then
-    return { 'notRun', key, 'cursor', ARGV[2], 'total', total }
-  end
-end
-return { 'notRun', '', 'cursor', page[1], 'total', total }`,
-);
+const MEMBERS_PER_PAGE = 500;
 
-export interface MemberSearch {
-  readonly notRun: string;
-  readonly cursor: string;
+/** How far the search of a batch for a member that has not run yet has come. */
+export interface NotRunSearch {
+  /** How many members there were when it began. */
   readonly total: string;
+  readonly place: Place;
+  /** The member at which it stopped, because it had not run; undefined for none. */
+  readonly notRun?: string | undefined;
 }
 
-export async function findMemberNotRun(
+/** Begins a search; undefined for a batch without members. */
+export async function beginSearch(redis: BatchRedis, batchId: string): Promise<NotRunSearch | undefined> {
+  const total = await redis.command('HGET', batchKeys(redis, batchId).job, FIELD.total);
+  return total === null ? undefined : { total: String(total), place: BEGINNING };
+}
+
+/**
+ * Continues a search by one page, or stops at a member that has not run. While the member at which it stopped has still
+ * not run, no other is looked at.
+ *
+ * @returns 'all have run' after the last page. Members that were added meanwhile may not have been looked at.
+ */
+export async function continueSearch(
   redis: BatchRedis,
   batchId: string,
-  { notRun, cursor, count }: { notRun: string; cursor: string; count: number },
-): Promise<MemberSearch> {
-  const { job, dependencies } = batchKeys(redis, batchId);
-  const args = [job, dependencies, notRun, cursor, count, batchesKey(redis, ''), redis.prefix];
-  const found = named(await redis.run(FIND_NOT_RUN, [...args, ...callbackIdStarts(batchId)]));
-  return { notRun: String(found.notRun), cursor: String(found.cursor), total: String(found.total) };
+  search: NotRunSearch,
+): Promise<NotRunSearch | 'all have run'> {
+  const { notRun, place } = search;
+  if (notRun !== undefined && (await hasStillNotRun(redis, batchId, notRun))) {
+    return search;
+  }
+  const part = { which: 'dependencies', count: MEMBERS_PER_PAGE, withData: false } as const;
+  const page = await settledPage(redis, batchId, { ...part, cursor: place.cursor });
+  const waiting = page.members.find(({ key, value }) => isMember(redis, batchId, key) && !hasRun(redis, key, value));
+  if (waiting !== undefined) {
+    return { ...search, notRun: waiting.key };
+  }
+  const next = nextPlace(place, page);
+  return next === undefined ? 'all have run' : { ...search, place: next, notRun: undefined };
+}
+
+async function hasStillNotRun(redis: BatchRedis, batchId: string, key: string): Promise<boolean> {
+  const { dependencies } = batchKeys(redis, batchId);
+  const isOutstanding = (await redis.command('SISMEMBER', dependencies, key)) === 1;
+  return isOutstanding && !hasRun(redis, key, await redis.command('HGET', key, 'atm'));
+}
+
+/** Whether an outstanding member has made an attempt. A child batch has run when it has finished. */
+function hasRun({ prefix, batchesQueue }: BatchRedis, key: string, attempts: unknown): boolean {
+  return memberName(prefix, key).queue !== batchesQueue && Number(attempts) > 0;
+}
+
+/** Whether an outstanding job is a member: a callback is none, nor is a child with another prefix. */
+function isMember({ prefix }: BatchRedis, batchId: string, key: string): boolean {
+  return key.startsWith(`${prefix}:`) && !isCallbackId(batchId, memberName(prefix, key).id);
 }

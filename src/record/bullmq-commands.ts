@@ -47,7 +47,8 @@ export function recordAdd(job: AddableJob, { isParent }: { readonly isParent: bo
   job.addJob(recorder as never, parentOptions).catch(() => {});
   if (recorded === undefined) {
     throw new BatchError(
-      'This version of BullMQ adds jobs in a way that batches do not know: see the supported versions.',
+      'This version of BullMQ adds jobs in a way that this version of bullmq-batches does not know: install one ' +
+        'of the versions of BullMQ that its README names.',
     );
   }
   return recorded;

@@ -2,6 +2,7 @@ import type { BatchRedis } from './batch-redis.js';
 import { type Advance, type CancelledBatch, continuedAt, type Page } from './cancel.js';
 import { LUA_CANCEL_JOB } from './deferral.js';
 import { batchesKey, batchKeys, droppedKey, FIELD } from './keys.js';
+import { LUA_SCAN_PLACE } from './scan-place.js';
 import { LUA_FREES_MEMORY, LUA_IS_OWN_CALLBACK, LUA_WAKE, named, rowsOf, script } from './script.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 
@@ -33,7 +34,7 @@ export interface CancelPage extends FlowNode, Page {
  *
  * KEYS: registry of dropped jobs.
  * ARGV: key prefix of the batches queue, key prefix of all queues, then per job whose children are to be cancelled the
- * batch's id and nonce, the key of the job, which of its collections, the cursor in it, and '1' when a child is known
+ * batch's id and nonce, the key of the job, which of its collections, the place in it, and '1' when a child is known
  * to be outstanding.
  * Returns cursors, of as many jobs as it came to; outstanding, of each '1' or ''; found: batch's id, nonce, key and
  * collection to go on with.
@@ -41,7 +42,7 @@ export interface CancelPage extends FlowNode, Page {
 const CANCEL_MEMBERS = script(
   'cancelMembers',
   1,
-  `${LUA_FREES_MEMORY}${LUA_WAKE}${LUA_IS_OWN_CALLBACK}${LUA_IS_STRANGER}${LUA_CANCEL_JOB}
+  `${LUA_FREES_MEMORY}${LUA_WAKE}${LUA_IS_OWN_CALLBACK}${LUA_IS_STRANGER}${LUA_CANCEL_JOB}${LUA_SCAN_PLACE}
 local batchesQueue, prefix = ARGV[1], ARGV[2]
 local used, cursors, outstanding, found = 0, {}, {}, {}
 local id, nonce, batchKey, deferral
@@ -86,10 +87,11 @@ local function removeIdle(key)
     key = above
   end
 end
--- From now on the job fails by its own deferred failure, not by that of a job below it.
-local function keepFromFailing(key)
+-- From now on the job above fails by its own deferred failure: neither by that of this job, nor does it wait for ever
+-- when this job fails, as it does for one that was added to it by hand.
+local function releaseAbove(key)
   local isRead, parent = pcall(cjson.decode, redis.call('HGET', key, 'parent') or '')
-  if isRead and type(parent) == 'table' and parent.fpof then
+  if isRead and type(parent) == 'table' and not (parent.idof or parent.cpof or parent.rdof) then
     parent.fpof, parent.rdof = nil, true
     redis.call('HSET', key, 'parent', cjson.encode(parent))
   end
@@ -103,7 +105,9 @@ local function cancelChild(key, owner)
   end
   local became = cancelJob(key, queueKey, jobId, owner, deferral)
   if not isMember and (became == 'running' or became == 'waits') then
-    keepFromFailing(key)
+    releaseAbove(key)
+  elseif not isMember and not became and redis.call('HEXISTS', key, 'finishedOn') == 1 then
+    redis.call('SREM', owner .. ':dependencies', key)
   end
   if became == 'waits' then
     goOnWith(key, 'dependencies')
@@ -117,10 +121,10 @@ local function lookBelowFailed(key, owner)
   end
 end
 local SCAN = { dependencies = { 'SSCAN', 1 }, unsuccessful = { 'ZSCAN', 2 }, failed = { 'HSCAN', 2 } }
-local function cancelPage(owner, collection, cursor)
+local function cancelPage(owner, collection, place)
   local command, step = unpack(SCAN[collection])
   local size = collection == 'failed' and ${SMALLEST_PAGE} or math.max(${SMALLEST_PAGE}, ${BUDGET} - used)
-  local page = redis.call(command, owner .. ':' .. collection, cursor, 'COUNT', size)
+  local page = redis.call(command, owner .. ':' .. collection, cursorAt(place), 'COUNT', size)
   local cancelled, deferred = 0, nil
   for i = 1, #page[2], step do
     -- A key that holds no job, by whatever accident, does not keep the others from being cancelled.
@@ -147,7 +151,7 @@ local function cancelPage(owner, collection, cursor)
     end
     removeIdle(owner)
   end
-  return page[1], deferred ~= nil
+  return placeOf(page[1]), deferred ~= nil
 end
 for i = 3, #ARGV, 6 do
   if used >= ${BUDGET} then

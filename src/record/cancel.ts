@@ -1,16 +1,14 @@
 import type { BatchLife } from './add-members.js';
-import { amendAll } from './amend.js';
+import { amend, amendAll } from './amend.js';
 import type { BatchRedis } from './batch-redis.js';
 import { LUA_CHILDREN_ON } from './children.js';
 import { batchesKey, batchKeys, FIELD, needsKey } from './keys.js';
 import { LUA_NEED } from './needs.js';
-import { LUA_LISTED_AS_ACTIVE } from './outstanding.js';
 import {
   LUA_FREES_MEMORY,
   LUA_IS_OWN_CALLBACK,
   LUA_NONCE,
   LUA_NOW,
-  LUA_SPLIT_KEY,
   LUA_WAKE,
   named,
   rowsOf,
@@ -68,7 +66,7 @@ local queueKey, prefix, needsKey = ARGV[1], ARGV[2], KEYS[2]
 local function mark(id, nonce, reason)
   local key = queueKey .. id
   local batch = redis.call('HMGET', key, 'timestamp', '${FIELD.removal}', '${FIELD.cancelledAt}',
-    '${FIELD.completedAt}')
+    '${FIELD.completed}')
   local own = batch[1] and not batch[2] and nonceOf(key)
   if not own or nonce ~= '' and nonce ~= own then
     return 'not found'
@@ -178,41 +176,25 @@ export function continuedAt<P extends Page>(pages: readonly P[], cursors: readon
 }
 
 /**
- * Whether anything can be done in a cancelled batch now. Nothing can while it waits for a member that is still running.
- * A batch that has ended needs nothing any more.
- *
- * KEYS: batch job. ARGV: key prefix of the batches queue, key prefix of all queues, batch id.
- * Returns what: 'nothing', 'everything', or 'members' when it has been gone through before; nonce.
+ * Returns what is to be done in a cancelled batch now: 'everything', only its 'members' when it has been gone through
+ * before, or 'nothing' while a member that was running then still is. A batch that needs nothing any more says so.
  */
-const LOOK = script(
-  'lookAtCancelled',
-  1,
-  `${LUA_NEED}${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}
-local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.cancelledAt}', '${FIELD.removal}',
-  '${FIELD.needs}', '${FIELD.deferred}')
-local isEmptied = hasNeed(batch[4], 'cancel!')
-local function isRunning(key)
-  local queueKey, id = splitKey(key, ARGV[2])
-  return redis.call('EXISTS', key .. ':lock') == 1 or queueKey and isListedAsActive(queueKey, id)
-end
-local hasEnded = redis.call('ZSCORE', ARGV[1] .. 'completed', ARGV[3])
-  or redis.call('ZSCORE', ARGV[1] .. 'failed', ARGV[3])
-local what = isEmptied and 'members' or 'everything'
-if not batch[1] or not batch[2] or batch[3] or hasEnded then
-  unneed(KEYS[1], 'cancel', 'cancel!')
-  what = 'nothing'
-elseif isEmptied and batch[5] and isRunning(batch[5]) then
-  what = 'nothing'
-end
-return { 'what', what, 'nonce', batch[1] or '' }`,
-);
-
 export async function lookAtCancelled(
   redis: BatchRedis,
   batchId: string,
 ): Promise<{ readonly what: 'nothing' | 'everything' | 'members'; readonly nonce: string }> {
-  const args = [batchKeys(redis, batchId).job, batchesKey(redis, ''), redis.prefix, batchId];
-  return named(await redis.run(LOOK, args)) as { what: 'nothing' | 'everything' | 'members'; nonce: string };
+  const fields = [FIELD.nonce, FIELD.cancelledAt, FIELD.removal, FIELD.needs, FIELD.deferred];
+  const found = await redis.command('HMGET', batchKeys(redis, batchId).job, ...fields);
+  const [nonce, cancelledAt, isRemoved, needs, deferred] = found as (string | null)[];
+  if (!nonce || !cancelledAt || isRemoved) {
+    await amend(redis, { id: batchId, unneed: 'cancel cancel!' });
+    return { what: 'nothing', nonce: '' };
+  }
+  if (!needs?.split(' ').includes('cancel!')) {
+    return { what: 'everything', nonce };
+  }
+  const isRunning = deferred && (await redis.command('EXISTS', `${deferred}:lock`)) === 1;
+  return { what: isRunning ? 'nothing' : 'members', nonce };
 }
 
 /** A cancelled batch that was gone through. */

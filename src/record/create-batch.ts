@@ -5,8 +5,10 @@ import { LUA_COUNT_MEMBERS, LUA_REFUSAL, type NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import { LUA_LIST_CHILD } from './children.js';
 import { type KeptElsewhere, keptElsewhere, LUA_CLAIM } from './claim-queue.js';
+import { keepField } from './expiry.js';
 import { batchesQueueKey, batchKeys, FIELD, needsKey, planKey } from './keys.js';
 import { LUA_NEED, type Need } from './needs.js';
+import { withWayOut } from './out-of-memory.js';
 import { LUA_NOW, named, script } from './script.js';
 import { whileJudged } from './while-judged.js';
 
@@ -23,8 +25,8 @@ export interface PlaceInRun {
   readonly roots?: readonly string[];
   /** Of a stage: when it starts, how many it waits for, and the ids of those that wait for it. */
   readonly stage?: { readonly when: When; readonly awaited: number; readonly next: readonly string[] };
-  /** The first of the stage's jobs, as JSON. */
-  readonly plan?: readonly string[];
+  /** The first slice of the stage's plan, as JSON; see record/plan.ts. */
+  readonly plan?: string | undefined;
 }
 
 export type BatchCreated =
@@ -61,7 +63,7 @@ export interface Filled {
  * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of
  * needs; the name of the batches queue; the batch's plan, if it is a stage.
  * ARGV: the batch job, whose data is the definition, and its members, see encodeRequest(). The request is { id, nonce,
- *       openTimeout, keep, policy?, needs, prefix, queue (that of the batches), deadlineIn? (ms) or deadline?, parent?:
+ *       openTimeout?, keep?, policy?, needs, prefix, queue (that of the batches), deadlineIn? (ms) or deadline?, parent?:
  *       { nonce, links }, fresh (no job can have the id of a member), place?: { roots?, when?, next?, plan? } }.
  * Returns definition (as it is stored), revived (the parent, 0 or 1), and of a new one known (how many members had the
  * id of another), failed (position, or 0) and error | taken (positions) | refused (why) | keptElsewhere, … as LUA_CLAIM
@@ -76,8 +78,8 @@ local function placeInRun(place)
     ['${FIELD.next}'] = place.next }) do
     redis.call('HSET', KEYS[1], field, value)
   end
-  if place.plan and #place.plan > 0 then
-    redis.call('RPUSH', KEYS[8], unpack(place.plan))
+  if place.plan then
+    redis.call('RPUSH', KEYS[8], place.plan)
   end
 end
 local elsewhere = claimQueue(KEYS[7], request.prefix, request.queue)
@@ -136,10 +138,10 @@ local failure = storeJob(1)
 if failure then
   return { 'error', failure }
 end
-redis.call('HSET', KEYS[1], '${FIELD.nonce}', request.nonce, '${FIELD.definition}', jobDataAt(1),
-  '${FIELD.openTimeout}', request.openTimeout, '${FIELD.keep}', request.keep)
-if request.policy then
-  redis.call('HSET', KEYS[1], '${FIELD.policy}', request.policy)
+redis.call('HSET', KEYS[1], '${FIELD.nonce}', request.nonce, '${FIELD.definition}', jobDataAt(1))
+for field, value in pairs({ ['${FIELD.openTimeout}'] = request.openTimeout, ['${FIELD.keep}'] = request.keep,
+  ['${FIELD.policy}'] = request.policy }) do
+  redis.call('HSET', KEYS[1], field, value)
 end
 if request.deadlineIn or request.deadline then
   local deadline = request.deadlineIn and now() + request.deadlineIn or request.deadline
@@ -160,10 +162,7 @@ if #members > 0 then
   if not isDone then
     stored, failed, problem = 0, members[1], type(stored) == 'table' and stored.err or tostring(stored)
   end
-  redis.call('HSET', KEYS[1], '${FIELD.total}', stored, '${FIELD.registeredAt}', now())
-  if not failed then
-    redis.call('HSET', KEYS[1], '${FIELD.sealedAt}', now())
-  end
+  redis.call('HSET', KEYS[1], '${FIELD.total}', stored, failed and '${FIELD.registeredAt}' or '${FIELD.sealedAt}', now())
 end
 return { 'definition', jobDataAt(1), 'revived', revived, 'known', jobCount - 1 - #members,
   'failed', (failed or 1) - 1, 'error', problem or '' }`,
@@ -198,8 +197,8 @@ export async function createBatchJob(
     queue: redis.batchesQueue,
     id,
     nonce,
-    openTimeout: String(definition.openTimeout),
-    keep: `${definition.keep.age ?? ''},${definition.keep.count ?? ''}${definition.keep.members ? ',members' : ''}`,
+    openTimeout: definition.openTimeout?.toString(),
+    keep: definition.keep && keepField(definition.keep),
     deadlineIn,
     deadline: definition.deadline,
     ...policyField(definition.policy),
@@ -229,7 +228,7 @@ function parse(reply: ReturnType<typeof named>): BatchCreated {
     return { taken: (reply.taken as number[]).map((position) => position - 1) };
   }
   if (reply.definition === undefined) {
-    return { error: String(reply.error) };
+    return { error: withWayOut(String(reply.error)) };
   }
   const definition = JSON.parse(String(reply.definition));
   return { definition, isParentToBeRevived: reply.revived === 1, filled: filledOf(reply) };
@@ -239,7 +238,7 @@ function filledOf({ known, failed, error }: ReturnType<typeof named>): Filled | 
   if (known === undefined) {
     return undefined;
   }
-  const failure = failed === 0 ? {} : { failed: { position: Number(failed) - 1, error: String(error) } };
+  const failure = failed === 0 ? {} : { failed: { position: Number(failed) - 1, error: withWayOut(String(error)) } };
   return { known: Number(known), ...failure };
 }
 

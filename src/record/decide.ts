@@ -1,18 +1,19 @@
+import { OPEN_TIMEOUT_MS } from '../model/definition.js';
 import type { Snapshot } from '../model/snapshot.js';
 import type { NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import { LUA_ENQUEUE } from './enqueue-callbacks.js';
 import { batchesKey, FIELD } from './keys.js';
 import { LUA_IS_CLOSED, LUA_NOW, LUA_OWN_REASON, named, script } from './script.js';
-import { SEARCHED_AT_ONCE, searchForStrangers } from './search-strangers.js';
+import { SEARCHED_AT_ONCE, SEARCHED_EACH_TIME, searchForStrangers } from './search-strangers.js';
 import { LUA_READ_BATCH, parseSnapshot, REASON_LENGTH, readSnapshot, snapshotKeys } from './snapshot.js';
 import { sortCancelled } from './sort-cancelled.js';
 import { FIRST_STAGE, LUA_REPORT, parseReported, type Reported } from './stages.js';
 import { LUA_IS_STRANGER } from './strangers.js';
-import { recallOutcome } from './take-back.js';
+import { LUA_TAKE_BACK } from './take-back.js';
 
 /**
- * The Lua of the decide step. It reads the batch; when every member is settled, it makes `complete` due, once, and
+ * The decide step. It reads the batch; when every member is settled, it makes `complete` due, once, and
  * freezes its counts: a process that takes over after a crash gives the callbacks the same numbers. The holder of the
  * batch job's lock calls it with its token, any other process without one. The holder also abandons an open batch whose
  * producer has given no sign of life for its openTimeout.
@@ -22,14 +23,12 @@ import { recallOutcome } from './take-back.js';
  *
  * Before a batch is judged, its settled dependencies are searched for strangers (jobs that were attached by hand), each
  * of which would hide a missing member: in this script if the dependencies are few, otherwise by searchForStrangers(),
- * for which the script asks.
+ * for which the script asks. How many were searched is not noted where they are so few that each pass can search them.
  *
  * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
- * ARGV without prepared callbacks: batch id, lock token or '', key prefix of all queues, key prefix of the batches
- * queue.
- * ARGV with prepared callbacks: the callbacks, see encodeRequest(). The request is { id, token, prefix, batchesKey,
- * definition (the SHA-1 of the definition that they were made from), mark (the text in their data that stands for the
- * number of members) }.
+ * ARGV: the prepared callbacks, see encodeRequest(). The request is { id, token (of the lock, or ''), prefix,
+ * batchesKey (key prefix of the batches queue) } and, with callbacks, { definition (the SHA-1 of the definition that
+ * they were made from), mark (the text in their data that stands for the number of members) }.
  *
  * Returns nil without a batch, or what answer() returns, with openFor (ms); with anyFailure (why a member failed) when
  * all are settled; and with startable, see reportOutcome(), of a stage whose success was reported. Or it returns a
@@ -38,14 +37,37 @@ import { recallOutcome } from './take-back.js';
  * - 'waiting', to a holder: something is outstanding, if only the callbacks that this script has just enqueued;
  * - 'no batch': the job is none;
  * - 'search', 'sort', 'recall': nothing was decided. First the caller has to search for strangers, sort the failures of
- *   a cancelled batch, or take back what a stage had reported that had ended and runs again.
+ *   a cancelled batch, or run the script again: what a stage has reported that had ended and runs again is taken back
+ *   here, one bounded part after the other.
  */
-const luaDecide = (enqueuePrepared: string) => `
+const DECIDE = script(
+  'decide',
+  6,
+  `${LUA_NOW}${LUA_READ_BATCH}${LUA_IS_STRANGER}${LUA_IS_CLOSED}${LUA_OWN_REASON}${LUA_ENQUEUE}
+local id, token, prefix, batchesKey = request.id, request.token, request.prefix, request.batchesKey
+local function filledIn(text, number)
+  local parts, from = {}, 1
+  local at, to = string.find(text, request.mark, from, true)
+  while at do
+    parts[#parts + 1] = string.sub(text, from, at - 1)
+    from = to + 1
+    at, to = string.find(text, request.mark, from, true)
+  end
+  parts[#parts + 1] = string.sub(text, from)
+  return table.concat(parts, string.format('%d', number))
+end
 if token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= token then
   return redis.call('EXISTS', KEYS[1]) == 1 and 'lock lost' or nil
 end
-if token ~= '' and redis.call('HEXISTS', KEYS[1], '${FIELD.outcome}') == 1 then
-  return 'recall'
+local outcome, openTimeout, searched, registeredAt, when = unpack(redis.call('HMGET', KEYS[1], '${FIELD.outcome}',
+  '${FIELD.openTimeout}', '${FIELD.searchedForStrangers}', '${FIELD.registeredAt}', '${FIELD.when}'))
+if token ~= '' and outcome then
+  -- Here, so that only a stage that has ended before pays for the definition of these functions.
+  ${LUA_TAKE_BACK}
+  recall(batchesKey, KEYS[1])
+  if redis.call('HEXISTS', KEYS[1], '${FIELD.outcome}') == 1 then
+    return 'recall'
+  end
 end
 if token ~= '' and redis.call('SCARD', KEYS[2]) > 0 then
   return 'waiting'
@@ -55,16 +77,15 @@ if not batch then
   local isRemoved = redis.call('HEXISTS', KEYS[1], '${FIELD.removal}') == 1
   return redis.call('EXISTS', KEYS[1]) == 1 and not isRemoved and 'no batch' or nil
 end
-local openTimeout = tonumber(redis.call('HGET', KEYS[1], '${FIELD.openTimeout}'))
-batch.openFor = tostring(openTimeout)
+openTimeout = openTimeout or '${OPEN_TIMEOUT_MS}'
+batch.openFor = openTimeout
 if token ~= '' and not batch.sealedAt and not batch.abandonedAt and not batch.cancelledAt then
-  local since = redis.call('HGET', KEYS[1], '${FIELD.registeredAt}')
-  if not since then
+  if not registeredAt then
     -- Nothing was added yet, and the creation was timed by a clock that is not Redis's: start now.
-    since = now()
-    redis.call('HSET', KEYS[1], '${FIELD.registeredAt}', since)
+    registeredAt = now()
+    redis.call('HSET', KEYS[1], '${FIELD.registeredAt}', registeredAt)
   end
-  local left = openTimeout - (now() - tonumber(since))
+  local left = tonumber(openTimeout) - (now() - tonumber(registeredAt))
   batch.openFor = tostring(left)
   if left <= 0 then
     batch.abandonedAt = tostring(now())
@@ -76,7 +97,7 @@ if batch.pending == 0 and batch.deferred then
 end
 local isSettled = isClosed(KEYS[1]) and batch.pending == 0
 local settled = batch.succeeded + batch.failed
-if isSettled and redis.call('HGET', KEYS[1], '${FIELD.searchedForStrangers}') ~= tostring(settled) then
+if isSettled and searched ~= tostring(settled) then
   if redis.call('HLEN', KEYS[3]) + redis.call('HLEN', KEYS[4]) > ${SEARCHED_AT_ONCE} then
     return 'search'
   end
@@ -94,13 +115,14 @@ if isSettled and redis.call('HGET', KEYS[1], '${FIELD.searchedForStrangers}') ~=
     batch = readBatch(KEYS, id)
     batch.openFor, batch.abandonedAt = openFor, abandonedAt
   end
-  redis.call('HSET', KEYS[1], '${FIELD.searchedForStrangers}', batch.succeeded + batch.failed)
+  if settled > ${SEARCHED_EACH_TIME} then
+    redis.call('HSET', KEYS[1], '${FIELD.searchedForStrangers}', batch.succeeded + batch.failed)
+  end
 end
 if isSettled and not batch.completedAt and not batch.skippedAt then
   batch.completedAt = tostring(now())
   batch.completedCounts = cjson.encode(batch.counts)
-  redis.call('HSET', KEYS[1], '${FIELD.completedAt}', batch.completedAt,
-    '${FIELD.completedCounts}', batch.completedCounts)
+  redis.call('HSET', KEYS[1], '${FIELD.completed}', batch.completedAt .. ' ' .. batch.completedCounts)
 end
 if isSettled and batch.failed > 0 then
   local cursor = '0'
@@ -120,43 +142,13 @@ local isFlawless = isSettled and batch.sealedAt and not batch.abandonedAt and no
 local function hasCallbacks()
   return next(cjson.decode(batch.definition).on) ~= nil
 end
-if token ~= '' and isFlawless and redis.call('HEXISTS', KEYS[1], '${FIELD.when}') == 1 and not hasCallbacks() then
+if token ~= '' and isFlawless and when and not hasCallbacks() then
   -- Here, so that only stages pay for the definition of these functions.
   ${LUA_REPORT}
   batch.startable, batch.next = reportOutcome(batchesKey, KEYS[1], 'succeeded', ${FIRST_STAGE})
 end
-${enqueuePrepared}
-return answer(batch)`;
-
-const LUA_DECIDES = `${LUA_NOW}${LUA_READ_BATCH}${LUA_IS_STRANGER}${LUA_IS_CLOSED}${LUA_OWN_REASON}`;
-
-const DECIDE = script(
-  'decide',
-  6,
-  `${LUA_DECIDES}
-local id, token, prefix, batchesKey = unpack(ARGV)
-${luaDecide('')}`,
-);
-
-const DECIDE_AND_ENQUEUE = script(
-  'decideAndEnqueue',
-  6,
-  `${LUA_DECIDES}${LUA_ENQUEUE}
-local id, token, prefix, batchesKey = request.id, request.token, request.prefix, request.batchesKey
-local function filledIn(text, number)
-  local parts, from = {}, 1
-  local at, to = string.find(text, request.mark, from, true)
-  while at do
-    parts[#parts + 1] = string.sub(text, from, at - 1)
-    from = to + 1
-    at, to = string.find(text, request.mark, from, true)
-  end
-  parts[#parts + 1] = string.sub(text, from)
-  return table.concat(parts, string.format('%d', number))
-end
-${luaDecide(`
 -- Where complete was noted before members were retried, it is told other counts than those that are filled in.
-if isFlawless and batch.completedCounts == cjson.encode(batch.counts)
+if jobCount > 0 and isFlawless and batch.completedCounts == cjson.encode(batch.counts)
   and redis.sha1hex(batch.definition) == request.definition then
   local wanted = {}
   for i = 1, jobCount do
@@ -167,7 +159,8 @@ if isFlawless and batch.completedCounts == cjson.encode(batch.counts)
   if not enqueue(KEYS[1], '', wanted) then
     return 'waiting'
   end
-end`)}`,
+end
+return answer(batch)`,
 );
 
 /** What the decide step has found. */
@@ -204,8 +197,6 @@ export async function decide(
     const reply = await runDecide(redis, batchId, token, prepared);
     if (reply === 'search') {
       await searchForStrangers(redis, batchId);
-    } else if (reply === 'recall') {
-      await recallOutcome(redis, batchId, token);
     } else if (reply === 'sort' && isSorted && token === '') {
       // Too many dependencies that are no members are outstanding for a look at each: the batch is judged when its job
       // wakes, and nothing is outstanding.
@@ -214,11 +205,11 @@ export async function decide(
     } else if (reply === 'sort') {
       await sortCancelled(redis, batchId);
       isSorted = true;
-    } else if (typeof reply === 'string') {
+    } else if (typeof reply === 'string' && reply !== 'recall') {
       return reply as 'lock lost' | 'waiting' | 'no batch';
     } else if (reply === null) {
       return undefined;
-    } else {
+    } else if (reply !== 'recall') {
       const found = named(reply);
       return {
         snapshot: parseSnapshot(redis, found),
@@ -232,17 +223,10 @@ function runDecide(
   redis: BatchRedis,
   id: string,
   token: string,
-  prepared: PreparedCallbacks | undefined,
+  { jobs, ...madeFrom }: Partial<PreparedCallbacks> = {},
 ): Promise<unknown> {
-  const keys = snapshotKeys(redis, id);
-  const { prefix } = redis;
-  const queueKey = batchesKey(redis, '');
-  if (prepared === undefined) {
-    return redis.run(DECIDE, [...keys, id, token, prefix, queueKey]);
-  }
-  const { jobs, definition, mark } = prepared;
-  const request = { id, token, prefix, batchesKey: queueKey, definition, mark };
-  return redis.runAdding(DECIDE_AND_ENQUEUE, jobs, keys, request, jobs);
+  const request = { id, token, prefix: redis.prefix, batchesKey: batchesKey(redis, ''), ...madeFrom };
+  return redis.runAdding(DECIDE, jobs ?? [], snapshotKeys(redis, id), request, jobs);
 }
 
 /** Runs the decide step without the lock, for a batch that does not wake because callbacks of it are still running. */

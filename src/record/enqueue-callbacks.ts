@@ -2,7 +2,7 @@ import type { BatchLife } from './add-members.js';
 import type { NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
-import { LUA_VERSION, named, script } from './script.js';
+import { LUA_SPLIT_KEY, LUA_UNLINK_JOB, LUA_VERSION, named, script } from './script.js';
 
 /** Who enqueues callbacks, and from which snapshot. */
 export interface Enqueuing {
@@ -41,7 +41,7 @@ end
  * before it ran: then neither a trace in the batch nor a job is left.
  *
  * KEYS: batch job, its dependencies, processed, failed.
- * ARGV: the jobs, see encodeRequest(); the request is { nonce, token, version }. The kind of a job is 'firm' when its
+ * ARGV: the jobs, see encodeRequest(); the request is { nonce, token, version, prefix }. The kind of a job is 'firm' when its
  * event, once it has happened, stays so, else 'fragile': due only in the batch as the snapshot has seen it.
  * Returns state: 'enqueued' | 'not found' (no such life of the batch) | 'lock lost' | 'changed' (nothing was done) |
  * 'failed', and then error.
@@ -49,7 +49,7 @@ end
 const ENQUEUE_CALLBACKS = script(
   'enqueueCallbacks',
   4,
-  `${LUA_VERSION}${LUA_ENQUEUE}
+  `${LUA_VERSION}${LUA_SPLIT_KEY}${LUA_UNLINK_JOB}${LUA_ENQUEUE}
 local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.enqueued}', '${FIELD.total}',
   '${FIELD.cancelledAt}')
 if batch[1] ~= request.nonce or batch[2] then
@@ -61,16 +61,27 @@ end
 local version = versionOf(redis.call('SCARD', KEYS[2]), redis.call('HLEN', KEYS[3]), redis.call('HLEN', KEYS[4]),
   batch[4], batch[5])
 local function isThere(key)
-  if redis.call('EXISTS', key) == 1 then
+  if redis.call('HEXISTS', key, 'timestamp') == 1 then
     return true
   end
   return redis.call('HEXISTS', KEYS[3], key) == 1 or redis.call('HEXISTS', KEYS[4], key) == 1
+end
+-- A worker that takes an id from a list whose job has vanished makes a hash for it, without name and data.
+local function removeRemains(key)
+  local queueKey, id = splitKey(key, request.prefix)
+  redis.call('LREM', queueKey .. 'active', 0, id)
+  redis.call('ZREM', queueKey .. 'completed', id)
+  redis.call('ZREM', queueKey .. 'failed', id)
+  unlinkJob(key)
 end
 local wanted = {}
 for i = 1, jobCount do
   if not isThere(jobKeyAt(i)) then
     if jobKindAt(i) == 'fragile' and version ~= request.version then
       return { 'state', 'changed' }
+    end
+    if redis.call('EXISTS', jobKeyAt(i)) == 1 then
+      removeRemains(jobKeyAt(i))
     end
     wanted[#wanted + 1] = i
   end
@@ -92,6 +103,7 @@ export async function enqueueInBatch(
 ): Promise<Enqueued> {
   const { job, dependencies, processed, failed } = batchKeys(redis, id);
   const keys = [job, dependencies, processed, failed];
-  const { state, error } = named(await redis.runAdding(ENQUEUE_CALLBACKS, jobs, keys, { nonce, token, version }, jobs));
+  const request = { nonce, token, version, prefix: redis.prefix };
+  const { state, error } = named(await redis.runAdding(ENQUEUE_CALLBACKS, jobs, keys, request, jobs));
   return state === 'failed' ? { error: String(error) } : (state as Exclude<Enqueued, object>);
 }

@@ -1,6 +1,12 @@
+import { type BatchDefinition, KEEP } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD } from './keys.js';
-import { LUA_FREES_MEMORY, LUA_NOW, script } from './script.js';
+import { LUA_FREES_MEMORY, LUA_NOW, named, script } from './script.js';
+
+/** Returns how long a finished batch is kept, in the form that expiry reads: see FIELD.keep. */
+export function keepField({ age, count, members }: NonNullable<BatchDefinition['keep']>): string {
+  return `${age ?? ''},${count ?? ''}${members ? ',members' : ''}`;
+}
 
 /**
  * Lua, after LUA_NOW: whether the time to keep a finished batch has passed, or it is being removed already. Its age
@@ -26,7 +32,7 @@ local function isExpired(jobKey, id, completed, failed)
   if not nonce or not finishedOn or parentKey and redis.call('EXISTS', parentKey) == 1 then
     return false
   end
-  local age, count = string.match(keep or '', '^(%d*),(%d*)')
+  local age, count = string.match(keep or '${keepField(KEEP)}', '^(%d*),(%d*)')
   -- What cannot be read must not keep the others of the page from expiring.
   age, count = age or '', count or ''
   local seen = firstSeen(jobKey, finishedOn, finishedAt)
@@ -44,7 +50,7 @@ end
  *
  * KEYS: the batches queue's completed, failed. ARGV: from, to (ranks in both, oldest first), key prefix of the batches
  * queue.
- * Returns { how many there were, { ids that are to go } }.
+ * Returns listed (how many batches the page has), due (ids of those that are to go).
  */
 const EXPIRED = script(
   'expired',
@@ -54,13 +60,13 @@ local ids = redis.call('ZRANGE', KEYS[1], ARGV[1], ARGV[2])
 for _, id in ipairs(redis.call('ZRANGE', KEYS[2], ARGV[1], ARGV[2])) do
   ids[#ids + 1] = id
 end
-local expired = {}
+local due = {}
 for _, id in ipairs(ids) do
   if isExpired(ARGV[3] .. id, id, KEYS[1], KEYS[2]) then
-    expired[#expired + 1] = id
+    due[#due + 1] = id
   end
 end
-return { #ids, expired }`,
+return { 'listed', #ids, 'due', due }`,
 );
 
 /**
@@ -73,6 +79,6 @@ export async function expiredBatches(
   to: number,
 ): Promise<{ readonly listed: number; readonly due: readonly string[] }> {
   const ended = [batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
-  const [listed, due] = (await redis.run(EXPIRED, [...ended, from, to, batchesKey(redis, '')])) as [number, string[]];
-  return { listed, due };
+  const { listed, due } = named(await redis.run(EXPIRED, [...ended, from, to, batchesKey(redis, '')]));
+  return { listed: Number(listed), due: due as string[] };
 }

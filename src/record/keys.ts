@@ -35,7 +35,7 @@ export function batchKeys(place: BatchesPlace, batchId: string) {
 /** The endings of the keys in which BullMQ keeps one job, its hash first. */
 export const JOB_KEY_ENDS = ['', ':dependencies', ':processed', ':failed', ':unsuccessful', ':logs', ':lock'] as const;
 
-/** What the key of a batch's plan ends with: a list of a stage's jobs, as JSON, until the stage has started. */
+/** What the key of a stage's plan ends with: a list of slices of its jobs; see record/plan.ts. */
 export const PLAN_END = ':b:plan';
 export const planKey = (place: BatchesPlace, batchId: string) => `${batchesKey(place, batchId)}${PLAN_END}`;
 
@@ -76,7 +76,7 @@ export const FIELD = {
   searchedForStrangers: 'b:searched',
   /** What the batch needs from maintenance: words, separated by spaces; see record/needs.ts. */
   needs: 'b:needs',
-  /** Ms without a sign of life after which an open batch is abandoned, from its definition. */
+  /** Ms without a sign of life after which an open batch is abandoned, from its definition; absent by default. */
   openTimeout: 'b:openTimeout',
   /**
    * The failure policy, from the definition: '<how many failures cancel>,<percent of all that cancels>,<percent of
@@ -89,16 +89,18 @@ export const FIELD = {
   total: 'b:total',
   /** When the batch was sealed. */
   sealedAt: 'b:sealedAt',
-  /** When the producer last gave a sign of life, by Redis's clock: it added members, or said that it lives. */
+  /**
+   * When the producer last gave a sign of life, by Redis's clock: it added members, or said that it lives. Absent in a
+   * batch that was created and sealed in one step.
+   */
   registeredAt: 'b:registeredAt',
   /**
    * When the batch was abandoned, because its producer gave no sign of life. The field goes when the producer comes
    * back.
    */
   abandonedAt: 'b:abandonedAt',
-  /** When `complete` became due, and the counts that its callbacks are given; both written once. */
-  completedAt: 'b:completedAt',
-  completedCounts: 'b:completedCounts',
+  /** When `complete` became due, a space, and the counts that its callbacks are given, as JSON; written once. */
+  completed: 'b:completed',
   /** When the batch was cancelled, and why; both written once. */
   cancelledAt: 'b:cancelledAt',
   cancelReason: 'b:cancelReason',
@@ -128,12 +130,8 @@ export const FIELD = {
   /** Of a stage: '<when> <how many stages it comes after>', and how many of them have reported which outcome. */
   when: 'b:when',
   after: { succeeded: 'b:after:succeeded', failed: 'b:after:failed', skipped: 'b:after:skipped' },
-  /**
-   * Of a stage: the outcome that it has reported to those after it, see also record/take-back.ts. Of a run: what was
-   * reported to its first stages.
-   */
+  /** Of a stage: the outcome that it has reported to those after it; see record/take-back.ts. */
   outcome: 'b:outcome',
-  begun: 'b:begun',
   /** When a stage was started, from when on members are added; and when it was found that it cannot start. */
   startedAt: 'b:startedAt',
   skippedAt: 'b:skippedAt',
@@ -147,7 +145,7 @@ export const FIELD = {
   finishedAt: 'b:finishedAt',
   /**
    * `<age in seconds>,<count>`, either of them may be empty, and `,members` when its members' jobs go with it: for how
-   * long, and among how many, it stays when it has finished.
+   * long, and among how many, it stays when it has finished. Absent by default.
    */
   keep: 'b:keep',
   /** By when it is to have finished, in ms since the epoch by Redis's clock. */
@@ -164,7 +162,7 @@ export const FIELD = {
  */
 export const DROPPED_FIELD = 'b:dropped';
 
-/** Of a member that was retried: how often it had failed before; see record/earlier-failures.ts. */
+/** Of a member that was retried: how often it had failed before; see record/failed-jobs.ts. */
 export const EARLIER_FAILURES_FIELD = 'b:failures';
 
 /** Returns the keys of the jobs of a batch's callbacks. */

@@ -182,7 +182,7 @@ local function isDue(id, key)
   end
   if word == 'deadline' then
     -- A batch that is run again after it had been completed is not held to its deadline any more.
-    if hasEnded or isCancelled or redis.call('HEXISTS', key, '${FIELD.completedAt}') == 1 then
+    if hasEnded or isCancelled or redis.call('HEXISTS', key, '${FIELD.completed}') == 1 then
       unneed(key, word)
       return false
     end

@@ -2,7 +2,16 @@ import type { JobFacts, JobState } from '../model/job-facts.js';
 import { plainReason } from '../model/rules.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
-import { BYTES_PER_COMMAND, LUA_BEGINNING, LUA_IS_CLOSED, LUA_SPLIT_KEY, rowsOf, script } from './script.js';
+import {
+  BYTES_PER_COMMAND,
+  LUA_BEGINNING,
+  LUA_IS_CLOSED,
+  LUA_SPLIT_KEY,
+  type NamedReply,
+  named,
+  rowsOf,
+  script,
+} from './script.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 
 /**
@@ -70,8 +79,8 @@ end
  *
  * KEYS: batch job, its dependencies. ARGV: cursor, count, prefix, how many of a group to name, how many dependencies
  * are to be looked at, then the keys of the batch's own callbacks, which are left out.
- * Returns { cursor, { { queue, state, count, failing, { key, timestamp, … oldest first } }, … }, keys of jobs that were
- * attached to the batch job by hand }.
+ * Returns cursor; groups, each with queue, state, count, failing, oldest (key, timestamp, …, oldest first); strangers:
+ * keys of jobs that were attached to the batch job by hand.
  */
 const OUTSTANDING = script(
   'outstanding',
@@ -153,18 +162,11 @@ for i, group in ipairs(order) do
     oldest[#oldest + 1] = member.key
     oldest[#oldest + 1] = tostring(member.timestamp)
   end
-  reply[i] = { group.queue, group.state, group.count, group.failing, oldest }
+  reply[i] = { 'queue', group.queue, 'state', group.state, 'count', group.count, 'failing', group.failing,
+    'oldest', oldest }
 end
-return { page[1], reply, strangers }`,
+return { 'cursor', page[1], 'groups', reply, 'strangers', strangers }`,
 );
-
-type GroupReply = readonly [
-  queue: string,
-  state: OutstandingGroup['state'],
-  count: number,
-  failing: number,
-  oldest: readonly string[],
-];
 
 /** Reads a page of what a batch waits for, without its own callbacks. The cursor is '0' after the last one. */
 export async function outstandingPage(
@@ -183,21 +185,15 @@ export async function outstandingPage(
 }> {
   const { job, dependencies } = batchKeys(redis, batchId);
   const args = [job, dependencies, cursor, count, redis.prefix, OLDEST, most, ...callbackKeys];
-  const [next, groups, strangers] = (await redis.run(OUTSTANDING, args)) as [
-    string,
-    readonly GroupReply[],
-    readonly string[],
-  ];
+  const { cursor: next, groups, strangers } = named(await redis.run(OUTSTANDING, args));
   return {
-    cursor: next,
-    strangers,
-    groups: groups.map(([queue, state, size, failing, flat]) => ({
-      queue,
-      state,
-      count: size,
-      failing,
-      oldest: rowsOf(flat, 2).map(([key = '', timestamp]) => ({ key, timestamp: Number(timestamp) })),
-    })),
+    cursor: String(next),
+    strangers: strangers as string[],
+    groups: (groups as unknown[]).map((reply) => {
+      const group = named(reply);
+      const oldest = rowsOf(group.oldest, 2).map(([key = '', timestamp]) => ({ key, timestamp: Number(timestamp) }));
+      return { ...group, oldest } as unknown as OutstandingGroup;
+    }),
   };
 }
 
@@ -210,7 +206,8 @@ const LONGEST_REASON = 1000;
  *
  * KEYS: a key of the batch, which only says where in a cluster the jobs are. ARGV: prefix, bytes, 'facts' or 'data',
  * keys of jobs.
- * Returns of each { state, { name, timestamp, atm, failedReason, registeredAt } }; or its data, '' without a job.
+ * Returns of each the data, '' without a job; or state and, of those that it has, name, timestamp, attemptsMade,
+ * failedReason, registeredAt.
  */
 const JOBS = script(
   'jobs',
@@ -225,9 +222,11 @@ for i = 4, #ARGV do
   if wantsData then
     found[#found + 1] = redis.call('HGET', ARGV[i], 'data') or ''
   else
-    local fields = redis.call('HMGET', ARGV[i], 'name', 'timestamp', 'atm', 'failedReason', '${FIELD.registeredAt}')
-    fields[4] = beginning(fields[4], ${LONGEST_REASON})
-    found[#found + 1] = { jobState(ARGV[1], ARGV[i]), fields }
+    local name, timestamp, attemptsMade, reason, registeredAt = unpack(redis.call('HMGET', ARGV[i], 'name', 'timestamp',
+      'atm', 'failedReason', '${FIELD.registeredAt}'))
+    local state = jobState(ARGV[1], ARGV[i])
+    found[#found + 1] = { 'state', state, 'name', name, 'timestamp', timestamp, 'attemptsMade', attemptsMade,
+      'failedReason', beginning(reason, ${LONGEST_REASON}), 'registeredAt', registeredAt }
   end
 end
 return found`,
@@ -261,8 +260,8 @@ export async function jobFacts(
   keys: readonly string[],
 ): Promise<ReadonlyMap<string, JobFacts>> {
   const { job } = batchKeys(redis, batchId);
-  const found = await readJobs<readonly [JobState, readonly (string | null)[]]>(redis, 'facts', job, keys);
-  return new Map([...found].map(([key, [state, fields]]) => [key, parseFacts(state, fields)]));
+  const found = await readJobs<unknown>(redis, 'facts', job, keys);
+  return new Map([...found].map(([key, reply]) => [key, parseFacts(named(reply))]));
 }
 
 /** Reads the data of these jobs, as JSON, by their keys; '' of one that does not exist. */
@@ -274,14 +273,13 @@ export function jobData(
   return readJobs<string>(redis, 'data', batchKey, keys);
 }
 
-function parseFacts(state: JobState, fields: readonly (string | null)[]): JobFacts {
-  const [name, timestamp, attempts, failedReason, registeredAt] = fields;
+function parseFacts({ state, name, timestamp, attemptsMade, failedReason, registeredAt }: NamedReply): JobFacts {
   return {
-    state,
-    name: name ?? undefined,
+    state: state as JobState,
+    name: name === null ? undefined : String(name),
     timestamp: timestamp ? Number(timestamp) : undefined,
-    attemptsMade: Number(attempts ?? 0),
-    failedReason: failedReason ? plainReason(failedReason) : undefined,
+    attemptsMade: Number(attemptsMade ?? 0),
+    failedReason: failedReason ? plainReason(String(failedReason)) : undefined,
     registeredAt: registeredAt ? Number(registeredAt) : undefined,
   };
 }

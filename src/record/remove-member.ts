@@ -2,7 +2,7 @@ import type { BatchLife } from './add-members.js';
 import type { BatchRedis } from './batch-redis.js';
 import { LUA_CANCEL_JOB } from './deferral.js';
 import { batchesKey, batchKeys, droppedKey, FIELD, jobKey } from './keys.js';
-import { LUA_WAKE, named, script } from './script.js';
+import { LUA_FREES_MEMORY, LUA_WAKE, named, script } from './script.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 
 /**
@@ -18,7 +18,7 @@ import { LUA_IS_STRANGER } from './strangers.js';
 const REMOVE_MEMBER = script(
   'removeMember',
   5,
-  `${LUA_WAKE}${LUA_CANCEL_JOB}${LUA_IS_STRANGER}
+  `${LUA_FREES_MEMORY}${LUA_WAKE}${LUA_CANCEL_JOB}${LUA_IS_STRANGER}
 local nonce, batchId, batchesQueue, key, queueKey, id = unpack(ARGV)
 local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.enqueued}')
 local prefix = string.match(batchesQueue, '^(.*):[^:]*:$')

@@ -55,8 +55,8 @@ local missing, settled, bytes, flows = 0, 0, 0, {}
 local function answer(cursor, woken)
   return { 'cursor', cursor, 'missing', missing, 'settled', settled, 'woken', woken, 'flows', flows, 'bytes', bytes }
 end
-local registeredAt, cancelledAt, isRemoved, timestamp = unpack(redis.call('HMGET', KEYS[1], '${FIELD.registeredAt}',
-  '${FIELD.cancelledAt}', '${FIELD.removal}', 'timestamp'))
+local registeredAt, sealedAt, cancelledAt, isRemoved, timestamp = unpack(redis.call('HMGET', KEYS[1],
+  '${FIELD.registeredAt}', '${FIELD.sealedAt}', '${FIELD.cancelledAt}', '${FIELD.removal}', 'timestamp'))
 if not timestamp or isRemoved or isBatch and collection == 'dependencies' and not isClosed(KEYS[1]) then
   return answer('0', 0)
 end
@@ -88,7 +88,7 @@ if collection == 'failed' then
   return answer(page[1], 0)
 end
 
-local isQuiet = not isBatch or now() - tonumber(registeredAt or 0) >= tonumber(ARGV[8])
+local isQuiet = not isBatch or now() - tonumber(registeredAt or sealedAt or 0) >= tonumber(ARGV[8])
 local function release(key, memberId)
   local removed = redis.call('SREM', KEYS[2], key)
   -- A callback that is gone is enqueued again: it is due. A member that was never added to a cancelled batch is no

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { EVENTS } from '../model/definition.js';
 import type { ScriptClient } from './client.js';
 import { FIELD, JOB_KEY_ENDS } from './keys.js';
+import { orOutOfMemory } from './out-of-memory.js';
 
 /** A Lua script with its name in Redis. `keys` is how many of the arguments are KEYS. */
 export interface Script {
@@ -25,7 +26,11 @@ export function script(name: string, keys: number, lua: string): Script {
 /** The scripts that were defined on a client, by name, each with what its first runs have to wait for, if anything. */
 const defined = new WeakMap<ScriptClient, Map<string, Promise<unknown> | undefined>>();
 
-/** Runs a script by its hash, in one round trip; the client sends the text when Redis does not know it. */
+/**
+ * Runs a script by its hash, in one round trip; the client sends the text when Redis does not know it.
+ *
+ * @throws BatchError when Redis is out of memory, and otherwise what the client throws.
+ */
 export async function run(client: ScriptClient, { name, keys, lua }: Script, args: readonly ScriptArgument[]) {
   const names = defined.get(client) ?? new Map<string, Promise<unknown> | undefined>();
   if (!names.has(name)) {
@@ -37,7 +42,11 @@ export async function run(client: ScriptClient, { name, keys, lua }: Script, arg
     await ready;
     names.set(name, undefined);
   }
-  return client.runCommand(name, args);
+  try {
+    return await client.runCommand(name, args);
+  } catch (error) {
+    throw orOutOfMemory(error);
+  }
 }
 
 /**
@@ -256,7 +265,10 @@ export function rowsOf(reply: unknown, width: number): string[][] {
   return Array.from({ length: Math.floor(flat.length / width) }, (_, i) => flat.slice(i * width, (i + 1) * width));
 }
 
+/** The values of a script's reply, by their names. */
+export type NamedReply = Readonly<Record<string, unknown>>;
+
 /** Parses the name/value pairs of a script's reply; their order does not matter. */
-export function named(reply: unknown): Readonly<Record<string, unknown>> {
+export function named(reply: unknown): NamedReply {
   return Object.fromEntries(rowsOf(reply, 2));
 }

@@ -1,7 +1,7 @@
 import type { BatchLife } from './add-members.js';
 import { amend } from './amend.js';
 import type { BatchRedis } from './batch-redis.js';
-import { batchesKey, batchKeys, FIELD } from './keys.js';
+import { batchesKey, batchKeys, FIELD, PLAN_END } from './keys.js';
 import { LUA_IS_CLOSED, LUA_NOW, LUA_WAKE, script } from './script.js';
 import { LUA_IS_JUDGED, whileJudged } from './while-judged.js';
 
@@ -19,26 +19,30 @@ import { LUA_IS_JUDGED, whileJudged } from './while-judged.js';
  *
  * KEYS: batch job, its dependencies.
  * ARGV: batch id, key prefix of the batches queue, nonce or '', '1' to seal also a batch that is being judged.
- * Returns 0 without this life of the batch, 3 while it is judged as abandoned, 2 for one that has failed without a
- * seal, as only an abandoned batch does, otherwise 1.
+ * Returns 'not found' without this life of the batch, 'judged' while it is judged as abandoned, 'to be revived' for one
+ * that has failed without a seal, as only an abandoned batch does, otherwise 'sealed'.
  */
 const SEAL = script(
   'seal',
   2,
   `${LUA_NOW}${LUA_WAKE}${LUA_IS_CLOSED}${LUA_IS_JUDGED}
-local nonce, isRemoved, roots, sealedAt, abandonedAt, cancelledAt = unpack(redis.call('HMGET', KEYS[1],
+local nonce, isRemoved, roots, sealedAt, abandonedAt, cancelledAt, startedAt = unpack(redis.call('HMGET', KEYS[1],
   '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.roots}', '${FIELD.sealedAt}', '${FIELD.abandonedAt}',
-  '${FIELD.cancelledAt}'))
+  '${FIELD.cancelledAt}', '${FIELD.startedAt}'))
 local isSealing = ARGV[3] ~= ''
 if isRemoved or not nonce or isSealing and ARGV[3] ~= nonce then
-  return 0
+  return 'not found'
 end
 if isSealing and ARGV[4] ~= '1' and isJudged(KEYS[1], sealedAt) then
-  return 3
+  return 'judged'
 end
 if isSealing then
   redis.call('HSETNX', KEYS[1], '${FIELD.sealedAt}', now())
   redis.call('HDEL', KEYS[1], '${FIELD.abandonedAt}')
+  if startedAt then
+    -- All members of this stage were added: it needs its plan no more.
+    redis.call('UNLINK', KEYS[1] .. '${PLAN_END}')
+  end
 end
 if isSealing and not roots and redis.call('SCARD', KEYS[2]) > 0 then
   waitForMembers(ARGV[2], KEYS[1], ARGV[1])
@@ -47,7 +51,7 @@ elseif isClosed(KEYS[1]) and redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1])
 end
 local isToBeRevived = (abandonedAt or not sealedAt and not cancelledAt)
   and redis.call('ZSCORE', ARGV[2] .. 'failed', ARGV[1])
-return isToBeRevived and 2 or 1`,
+return isToBeRevived and 'to be revived' or 'sealed'`,
 );
 
 export type Sealed = 'not found' | 'sealed' | 'to be revived';
@@ -57,9 +61,9 @@ export async function sealBatch(redis: BatchRedis, { id, nonce }: BatchLife): Pr
   const { job, dependencies } = batchKeys(redis, id);
   const reply = await whileJudged(
     (mayWait) => redis.run(SEAL, [job, dependencies, id, batchesKey(redis, ''), nonce, mayWait ? '' : '1']),
-    (answer) => answer === 3,
+    (answer) => answer === 'judged',
   );
-  return reply === 0 ? 'not found' : reply === 2 ? 'to be revived' : 'sealed';
+  return reply as Sealed;
 }
 
 /**

@@ -2,12 +2,16 @@ import type { BatchLife } from './add-members.js';
 import { amend } from './amend.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
+import { LUA_SCAN_PLACE } from './scan-place.js';
 import { script } from './script.js';
 import { readSnapshot } from './snapshot.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 
 /** How many settled members one step may look at for strangers. */
 export const SEARCHED_AT_ONCE = 500;
+
+/** Up to how many are looked at in each pass, which costs less than a field that says that they have been. */
+export const SEARCHED_EACH_TIME = 50;
 
 /** How many strangers are kept apart from members; further ones count as members. */
 const MOST_STRANGERS = 100;
@@ -16,20 +20,20 @@ const MOST_STRANGERS = 100;
  * Searches a page of the settled members of a batch for jobs that were attached to it by hand, and notes them.
  *
  * KEYS: batch job; its processed or failed.
- * ARGV: nonce, cursor, how many to look at, batch id, key prefix of all queues, key prefix of the batches queue.
- * Returns the next cursor.
+ * ARGV: nonce, place in them, how many to look at, batch id, key prefix of all queues, key prefix of the batches queue.
+ * Returns the next place.
  */
 const SEARCH = script(
   'searchForStrangers',
   2,
-  `${LUA_IS_STRANGER}
+  `${LUA_IS_STRANGER}${LUA_SCAN_PLACE}
 local batch = redis.call('HMGET', KEYS[1], '${FIELD.nonce}', '${FIELD.enqueued}', '${FIELD.strangers}')
 if batch[1] ~= ARGV[1] then
   return '0'
 end
 local known = '\\n' .. (batch[2] or '') .. '\\n' .. (batch[3] or '') .. '\\n'
 local found, _, count = batch[3] or '', string.gsub(batch[3] or '', '\\n', '')
-local page = redis.call('HSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
+local page = redis.call('HSCAN', KEYS[2], cursorAt(ARGV[2]), 'COUNT', ARGV[3])
 for i = 1, #page[2], 2 do
   local key = page[2][i]
   if count < ${MOST_STRANGERS} and isStranger(key, ARGV[5], ARGV[6], ARGV[4], ARGV[1])
@@ -42,7 +46,7 @@ end
 if found ~= (batch[3] or '') then
   redis.call('HSET', KEYS[1], '${FIELD.strangers}', found)
 end
-return page[1]`,
+return placeOf(page[1])`,
 );
 
 /** Searches all settled members for strangers, and notes that it has, unless members were settled meanwhile. */

@@ -1,11 +1,12 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, memberName } from './keys.js';
 import { jobData } from './outstanding.js';
+import { LUA_SCAN_PLACE } from './scan-place.js';
 import { BYTES_PER_COMMAND, LUA_HASH_SLICE, LUA_OWN_REASON, named, rowsOf, script } from './script.js';
 
 export interface SettledMember {
   readonly key: string;
-  /** The return value as JSON, or the failure's reason. */
+  /** The return value as JSON, or the failure's reason; of an outstanding job how many attempts it has made, or ''. */
   readonly value: string;
   /** The job's data as JSON, where it was asked for and the job still exists. */
   readonly data: string | undefined;
@@ -16,23 +17,22 @@ export interface SettledMember {
  *
  * KEYS: dependencies, processed or failed. ARGV: cursor, about how many, about how many bytes, key prefix of all
  *       queues, or '' for members that succeeded.
- * Returns cursor; members (key, value, …), where the value of one that is outstanding is ''; server, a text that
- * differs between two runs of a Redis server, or '' where INFO is forbidden.
+ * Returns cursor; members (key, value, …), where the value of one that is outstanding is its number of attempts made, or
+ * ''; server, a text that differs between two runs of a Redis server, or '' where INFO is forbidden.
  */
 const SETTLED = script(
   'settled',
   1,
-  `${LUA_HASH_SLICE}${LUA_OWN_REASON}
--- An ACL may forbid INFO.
-local info = redis.pcall('INFO', 'server')
-local server = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+  `${LUA_HASH_SLICE}${LUA_OWN_REASON}${LUA_SCAN_PLACE}
 if redis.call('TYPE', KEYS[1]).ok == 'set' then
   local page, outstanding = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2]), {}
   for _, key in ipairs(page[2]) do
+    -- One that was attached by hand may be on another node of a cluster.
+    local attempts = redis.pcall('HGET', key, 'atm')
     outstanding[#outstanding + 1] = key
-    outstanding[#outstanding + 1] = ''
+    outstanding[#outstanding + 1] = type(attempts) == 'string' and attempts or ''
   end
-  return { 'cursor', page[1], 'members', outstanding, 'server', string.sub(server, 1, 16) }
+  return { 'cursor', page[1], 'members', outstanding, 'server', thisServer() }
 end
 local cursor, slice = hashSlice(KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]))
 if ARGV[4] ~= '' then
@@ -40,7 +40,7 @@ if ARGV[4] ~= '' then
     slice[i] = ownReason(ARGV[4], slice[i])
   end
 end
-return { 'cursor', cursor, 'members', slice, 'server', string.sub(server, 1, 16) }`,
+return { 'cursor', cursor, 'members', slice, 'server', thisServer() }`,
 );
 
 /** Which members to read, how many at a time, and whether with their jobs' data. */
@@ -105,6 +105,11 @@ export function nextPlace(
     return { cursor: '0', server, beginning: before.beginning + 1 };
   }
   return cursor === '0' ? undefined : { ...before, cursor, server };
+}
+
+/** Whether the reading begins again after a page. */
+export function beginsAgain(before: Place, next: Place | undefined): next is Place {
+  return next !== undefined && next.beginning > before.beginning;
 }
 
 /**

@@ -1,18 +1,47 @@
-import type { BatchDefinition } from '../model/definition.js';
+import { type BatchDefinition, openTimeoutOf } from '../model/definition.js';
 import { plainReason } from '../model/rules.js';
 import {
   type CallbackSnapshot,
   type CallbackState,
-  type Counts,
+  type MemberCounts,
   pendingCallbacks,
   type Snapshot,
 } from '../model/snapshot.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD, jobKey } from './keys.js';
-import { LUA_BEGINNING, LUA_VERSION, named, script } from './script.js';
+import { LUA_BEGINNING, LUA_VERSION, type NamedReply, named, script } from './script.js';
 
 /** How many bytes of a failure reason are read. */
 export const REASON_LENGTH = 1000;
+
+/** The fields that readBatch() reads, by the names that they get there. */
+const FIELDS = {
+  definition: FIELD.definition,
+  nonce: FIELD.nonce,
+  createdAt: 'timestamp',
+  finishedOn: 'finishedOn',
+  failedReason: 'failedReason',
+  progress: 'progress',
+  added: FIELD.total,
+  sealedAt: FIELD.sealedAt,
+  startedAt: FIELD.startedAt,
+  skippedAt: FIELD.skippedAt,
+  abandonedAt: FIELD.abandonedAt,
+  completed: FIELD.completed,
+  removal: FIELD.removal,
+  cancelledAt: FIELD.cancelledAt,
+  cancelReason: FIELD.cancelReason,
+  cancelled: FIELD.cancelled,
+  cancelledChildren: FIELD.cancelledChildren,
+  deferred: FIELD.deferred,
+  diedAt: FIELD.diedAt,
+  attemptedAt: FIELD.attemptedAt,
+  enqueued: FIELD.enqueued,
+  strangers: FIELD.strangers,
+  childCount: FIELD.childCount,
+};
+
+const quoted = (texts: readonly string[]) => texts.map((text) => `'${text}'`).join(', ');
 
 /*
  * Lua: readBatch(keys, id), with the KEYS of READ, returns nil without a batch, or a table with the fields of the
@@ -25,25 +54,22 @@ export const LUA_READ_BATCH = `${LUA_BEGINNING}${LUA_VERSION}
 local function lines(text)
   return string.gmatch(text or '', '[^\\n]+')
 end
+local NAMES = { ${quoted(Object.keys(FIELDS))} }
 local function readBatch(keys, id)
-  local values = redis.call('HMGET', keys[1], '${FIELD.definition}', '${FIELD.nonce}', 'timestamp', 'finishedOn',
-    'failedReason', '${FIELD.total}', '${FIELD.sealedAt}', '${FIELD.completedAt}', '${FIELD.completedCounts}',
-    '${FIELD.abandonedAt}', '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.cancelReason}', '${FIELD.cancelled}',
-    '${FIELD.cancelledChildren}', '${FIELD.diedAt}', '${FIELD.attemptedAt}', '${FIELD.enqueued}', '${FIELD.strangers}',
-    '${FIELD.deferred}', '${FIELD.childCount}', '${FIELD.startedAt}', '${FIELD.skippedAt}')
-  if not values[1] or values[11] then
+  local batch = { callbacks = {}, notMembers = {} }
+  for i, value in ipairs(redis.call('HMGET', keys[1], ${quoted(Object.values(FIELDS))})) do
+    batch[NAMES[i]] = value
+  end
+  if not batch.definition or batch.removal then
     return nil
   end
-  local batch = { definition = values[1], nonce = values[2], createdAt = values[3], finishedOn = values[4],
-    failedReason = values[5], sealedAt = values[7], completedAt = values[8], completedCounts = values[9],
-    abandonedAt = values[10], cancelledAt = values[12], cancelReason = values[13], cancelledChildren = values[15],
-    diedAt = values[16], attemptedAt = values[17], strangers = values[19], deferred = values[20],
-    childCount = values[21], startedAt = values[22], skippedAt = values[23], callbacks = {} }
+  batch.completedAt, batch.completedCounts = string.match(batch.completed or '', '^(%d+) (.+)$')
+  -- That of a batch with child batches counts all jobs below it.
+  batch.progress = batch.childCount and batch.progress
   local pending = redis.call('SCARD', keys[2])
   local succeeded, failed = redis.call('HLEN', keys[3]), redis.call('HLEN', keys[4])
-  batch.version = versionOf(pending, succeeded, failed, values[6], values[12])
-  batch.notMembers = {}
-  for key in lines(values[18]) do
+  batch.version = versionOf(pending, succeeded, failed, batch.added, batch.cancelledAt)
+  for key in lines(batch.enqueued) do
     local state, reason
     local failure = redis.call('HGET', keys[4], key)
     if redis.call('HEXISTS', keys[3], key) == 1 then
@@ -67,16 +93,16 @@ local function readBatch(keys, id)
       batch.callbacks[#batch.callbacks + 1] = value
     end
   end
-  for key in lines(values[19]) do
+  for key in lines(batch.strangers) do
     batch.notMembers[key] = true
     pending = pending - redis.call('SISMEMBER', keys[2], key)
     succeeded = succeeded - redis.call('HEXISTS', keys[3], key)
     failed = failed - redis.call('HEXISTS', keys[4], key)
   end
   batch.ended = redis.call('ZSCORE', keys[5], id) and 'completed' or redis.call('ZSCORE', keys[6], id) and 'failed'
-  local cancelled = tonumber(values[14] or 0)
+  local cancelled = tonumber(batch.cancelled or 0)
   batch.pending, batch.succeeded, batch.failed, batch.cancelled = pending, succeeded, failed, cancelled
-  batch.total = math.max(tonumber(values[6] or 0), pending + succeeded + failed + cancelled)
+  batch.total = math.max(tonumber(batch.added or 0), pending + succeeded + failed + cancelled)
   batch.counts = { batch.total, pending, succeeded, failed, cancelled }
   return batch
 end
@@ -86,7 +112,7 @@ local function answer(batch)
   for _, name in ipairs({ 'definition', 'createdAt', 'finishedOn', 'failedReason', 'sealedAt', 'completedAt',
     'completedCounts', 'abandonedAt', 'cancelledAt', 'cancelReason', 'cancelledChildren', 'diedAt', 'attemptedAt',
     'strangers', 'deferred', 'startedAt', 'skippedAt', 'version', 'ended', 'openFor', 'anyFailure', 'childCount',
-    'startable', 'next' }) do
+    'progress', 'startable', 'next' }) do
     if batch[name] then
       reply[#reply + 1] = name
       reply[#reply + 1] = batch[name]
@@ -123,7 +149,7 @@ export function snapshotKeys(redis: BatchRedis, batchId: string): string[] {
   return [job, dependencies, processed, failed, batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
 }
 
-export function parseSnapshot({ prefix }: BatchRedis, reply: Readonly<Record<string, unknown>>): Snapshot {
+export function parseSnapshot({ prefix }: BatchRedis, reply: NamedReply): Snapshot {
   const text = (name: string) => (reply[name] === undefined ? undefined : String(reply[name]));
   const time = (name: string) => (reply[name] === undefined ? undefined : Number(reply[name]));
   const definition: BatchDefinition = JSON.parse(String(reply.definition));
@@ -141,7 +167,7 @@ export function parseSnapshot({ prefix }: BatchRedis, reply: Readonly<Record<str
     failedReason: text('failedReason'),
     anyFailure: text('anyFailure'),
     abandonedAt: time('abandonedAt'),
-    openFor: time('openFor') ?? definition.openTimeout,
+    openFor: time('openFor') ?? openTimeoutOf(definition),
     cancelledAt: time('cancelledAt'),
     cancelReason: text('cancelReason') || undefined,
     startedAt: time('startedAt'),
@@ -152,6 +178,7 @@ export function parseSnapshot({ prefix }: BatchRedis, reply: Readonly<Record<str
     isToBeSorted: reply.deferred !== undefined,
     counts,
     childCount: Number(reply.childCount ?? 0),
+    progress: text('progress'),
     callbacks: parseCallbacks(prefix, definition, reply.callbacks as readonly string[]),
     strangers: (text('strangers') ?? '').split('\n').filter((key) => key !== ''),
     version: String(reply.version),
@@ -175,7 +202,7 @@ function parseCallbacks(prefix: string, definition: BatchDefinition, flat: reado
   });
 }
 
-function parseCounts([total, pending, succeeded, failed, cancelled]: CountsReply): Counts {
+function parseCounts([total, pending, succeeded, failed, cancelled]: CountsReply): MemberCounts {
   const missing = total - pending - succeeded - failed - cancelled;
   return { total, pending, succeeded, failed, cancelled, missing };
 }

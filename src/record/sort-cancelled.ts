@@ -3,6 +3,7 @@ import { type Advance, type CancelledBatch, continuedAt, LUA_HAS_NO_MEMBERS, typ
 import { type FlowNode, flowNodes } from './cancel-members.js';
 import { LUA_DEFERRAL } from './deferral.js';
 import { batchesKey, batchKeys, FIELD } from './keys.js';
+import { LUA_SCAN_PLACE } from './scan-place.js';
 import { LUA_FREES_MEMORY, named, script } from './script.js';
 
 /**
@@ -20,15 +21,15 @@ const COST_OF_A_BATCH = 5;
  *
  * KEYS: a batch job, which only says where in a cluster the others are.
  * ARGV: key prefix of the batches queue, key prefix of all queues, then per batch id, nonce ('' for the life there is),
- * cursor, and, once it has begun, '1' when no member was outstanding when it began, else '0'.
- * Returns cursors, of as many batches as it came to; nonces and settled, of each; flows: id, nonce, key and collection
+ * place in them, and, once it has begun, '1' when no member was outstanding when it began, else '0'.
+ * Returns cursors (places to go on at), of as many batches as it came to; nonces and settled, of each; flows: id, nonce, key and collection
  * of failed members that have jobs below them; failures: how many members have failed by themselves, cancelled child
  * batches apart.
  */
 const SORT = script(
   'sortCancelled',
   1,
-  `${LUA_FREES_MEMORY}${LUA_HAS_NO_MEMBERS}${LUA_DEFERRAL}
+  `${LUA_FREES_MEMORY}${LUA_HAS_NO_MEMBERS}${LUA_DEFERRAL}${LUA_SCAN_PLACE}
 local batchesQueue, prefix = ARGV[1], ARGV[2]
 local used, bytes, failures, cursors, nonces, settled, flows = 0, 0, 0, {}, {}, {}, {}
 local function noteFailure(id, nonce, member)
@@ -65,8 +66,8 @@ for i = 3, #ARGV, 4 do
   if not mayGoOn() then
     break
   end
-  local id, nonce, cursor, isSettled = unpack(ARGV, i, i + 3)
-  local key = batchesQueue .. id
+  local id, nonce, place, isSettled = unpack(ARGV, i, i + 3)
+  local key, cursor = batchesQueue .. id, cursorAt(place)
   local batch = redis.call('HMGET', key, '${FIELD.nonce}', '${FIELD.cancelledAt}')
   used = used + ${COST_OF_A_BATCH}
   if batch[1] and batch[2] and (nonce == '' or nonce == batch[1]) then
@@ -84,7 +85,7 @@ for i = 3, #ARGV, 4 do
   else
     cursor = '0'
   end
-  cursors[#cursors + 1], nonces[#nonces + 1], settled[#settled + 1] = cursor, nonce, isSettled
+  cursors[#cursors + 1], nonces[#nonces + 1], settled[#settled + 1] = placeOf(cursor), nonce, isSettled
 end
 return { 'cursors', cursors, 'nonces', nonces, 'settled', settled, 'flows', flows, 'failures', failures }`,
 );

@@ -1,6 +1,5 @@
-import type { BatchRedis } from './batch-redis.js';
-import { batchesKey, batchKeys, FIELD } from './keys.js';
-import { LUA_NOW, script } from './script.js';
+import { OPEN_TIMEOUT_MS } from '../model/definition.js';
+import { FIELD } from './keys.js';
 
 /*
  * The outcome that a stage of a run has reported holds until the stage runs again. Then the report is taken back from
@@ -9,17 +8,36 @@ import { LUA_NOW, script } from './script.js';
  */
 
 /**
- * The `when` of a stage that waited for one that is gone: it stays skipped whatever is retried. A BatchWorker that does
- * not know the word goes by the number, and waits for more stages than there are.
+ * The `when` of a stage that comes after one that is gone: it stays skipped whatever is retried. It waits for no number
+ * of stages.
  */
 const NEVER = 'never';
-export const NEVER_RULE = `${NEVER} 1000000000`;
+export const NEVER_RULE = `${NEVER} 0`;
+
+/** How many skipped stages one command opens again at most. */
+const TAKEN_BACK_AT_ONCE = 200;
 
 /**
- * Lua: verdictOf(key, rule) says what is to become of a stage that has not started: 'start', 'skip' or 'wait'. `rule`
- * is '<when> <how many stages it comes after>'.
+ * Stands for the outcome of a stage whose report was taken back, until all stages that were skipped because of it wait
+ * again.
  */
-export const LUA_VERDICT = `
+const RECALLING = 'recalling';
+
+/**
+ * Lua, after LUA_NOW:
+ * - verdictOf(key, rule) says what is to become of a stage that has not started: 'start', 'skip' or 'wait'. `rule` is
+ *   '<when> <how many stages it comes after>'.
+ * - tell(queueKey, key, outcome) stores the outcome of a stage and counts it in the stages after it, in place of the
+ *   one before. Returns the ids of those stages.
+ * - takeBack(queueKey, ids, from, to) lets those of these stages wait again that were skipped and need not be any more,
+ *   and recalls their own outcome in turn. A stage whose batch job is just ending as skipped, after it has reported so,
+ *   is left skipped; the next report to it opens it. What is too much for one command is left to the next one:
+ *   tookBackAll() tells.
+ * - recall(queueKey, key) takes back the outcome that a stage has reported, if any.
+ * - leaveEnd(queueKey, key, id, state) takes a stage that has ended, 'completed' or 'failed', back into what its run
+ *   waits for; returns false for one that is not in that state.
+ */
+export const LUA_TAKE_BACK = `
 local AFTER = { succeeded = '${FIELD.after.succeeded}', failed = '${FIELD.after.failed}',
   skipped = '${FIELD.after.skipped}' }
 local function verdictOf(key, rule)
@@ -33,71 +51,72 @@ local function verdictOf(key, rule)
   end
   return when == 'failure' and failed == 0 and 'skip' or 'start'
 end
-`;
-
-/** How many skipped stages one command opens again at most. */
-const TAKEN_BACK_AT_ONCE = 200;
-
-/**
- * Stands for the outcome of a stage whose report was taken back, until all stages that were skipped because of it wait
- * again.
- */
-const RECALLING = 'recalling';
-
-/**
- * Lua, after LUA_NOW and LUA_VERDICT: recall(queueKey, key) takes back the outcome that a stage has reported to those
- * after it, and opens them again by takeBack(). takeBack(queueKey, ids) opens those of these stages that were skipped
- * and need not be any more, and recalls their own outcome in turn. A stage whose batch job is just ending as skipped,
- * after it has reported so, is left skipped; the next report to it opens it. What is too much for one command is left
- * to the next one: tookBackAll() tells.
- */
-export const LUA_TAKE_BACK = `
+local function idsOf(lines)
+  local ids = {}
+  for id in string.gmatch(lines or '', '[^\\n]+') do
+    ids[#ids + 1] = id
+  end
+  return ids
+end
+local function count(key, outcome, by)
+  if AFTER[outcome] then
+    redis.call('HINCRBY', key, AFTER[outcome], by)
+  end
+end
+local function tell(queueKey, key, outcome)
+  local before, following = unpack(redis.call('HMGET', key, '${FIELD.outcome}', '${FIELD.next}'))
+  local ids = idsOf(following)
+  if before ~= outcome then
+    for _, id in ipairs(ids) do
+      if redis.call('HEXISTS', queueKey .. id, '${FIELD.when}') == 1 then
+        count(queueKey .. id, before, -1)
+        count(queueKey .. id, outcome, 1)
+      end
+    end
+    redis.call('HSET', key, '${FIELD.outcome}', outcome)
+  end
+  return ids
+end
 local takeBack
 local takenBack = 0
 local function tookBackAll()
   return takenBack < ${TAKEN_BACK_AT_ONCE}
 end
 local function recall(queueKey, key)
-  local outcome, nextIds = unpack(redis.call('HMGET', key, '${FIELD.outcome}', '${FIELD.next}'))
-  if not outcome then
-    return
-  end
-  for id in string.gmatch(AFTER[outcome] and nextIds or '', '[^\\n]+') do
-    if redis.call('HEXISTS', queueKey .. id, '${FIELD.when}') == 1 then
-      redis.call('HINCRBY', queueKey .. id, AFTER[outcome], -1)
+  if redis.call('HEXISTS', key, '${FIELD.outcome}') == 1 then
+    local ids = tell(queueKey, key, '${RECALLING}')
+    takeBack(queueKey, ids, 1, #ids)
+    if tookBackAll() then
+      redis.call('HDEL', key, '${FIELD.outcome}')
     end
   end
-  redis.call('HSET', key, '${FIELD.outcome}', '${RECALLING}')
-  takeBack(queueKey, nextIds)
-  if tookBackAll() then
-    redis.call('HDEL', key, '${FIELD.outcome}')
-  end
 end
--- Takes a stage that has ended back into what its run waits for; false for one that has not.
-local function leaveCompleted(queueKey, key, id)
-  if redis.call('ZREM', queueKey .. 'completed', id) == 0 then
+local function leaveEnd(queueKey, key, id, state)
+  if redis.call('ZREM', queueKey .. state, id) == 0 then
     return false
   end
-  redis.call('HDEL', key, 'finishedOn', 'processedOn', 'returnvalue')
+  redis.call('HDEL', key, 'finishedOn', 'processedOn', 'returnvalue', 'failedReason')
   local runKey = redis.call('HGET', key, 'parentKey')
-  if runKey and redis.call('HDEL', runKey .. ':processed', key) == 1 then
+  if runKey and redis.call('HDEL', runKey .. (state == 'failed' and ':failed' or ':processed'), key) == 1 then
     redis.call('SADD', runKey .. ':dependencies', key)
   end
   return true
 end
 local function reopen(queueKey, key, id)
-  if leaveCompleted(queueKey, key, id) then
-    local openTimeout = redis.call('HGET', key, '${FIELD.openTimeout}')
+  redis.call('HDEL', key, '${FIELD.skippedAt}', '${FIELD.sealedAt}')
+  if leaveEnd(queueKey, key, id, 'completed') then
+    local openTimeout = redis.call('HGET', key, '${FIELD.openTimeout}') or ${OPEN_TIMEOUT_MS}
     redis.call('HDEL', key, 'progress')
     redis.call('HSET', key, 'delay', openTimeout)
     redis.call('ZADD', queueKey .. 'delayed', string.format('%.0f', (now() + tonumber(openTimeout)) * 4096), id)
   end
 end
-takeBack = function(queueKey, ids)
-  for id in string.gmatch(ids or '', '[^\\n]+') do
+takeBack = function(queueKey, ids, from, to)
+  for i = from, to do
     if not tookBackAll() then
       return
     end
+    local id = ids[i]
     local key = queueKey .. id
     local rule, isSkipped, isStarted, isRemoved, isCancelled, outcome = unpack(redis.call('HMGET', key,
       '${FIELD.when}', '${FIELD.skippedAt}', '${FIELD.startedAt}', '${FIELD.removal}', '${FIELD.cancelledAt}',
@@ -108,35 +127,9 @@ takeBack = function(queueKey, ids)
       recall(queueKey, key)
     elseif not isOut and isSkipped and not isEnding and verdictOf(key, rule) ~= 'skip' then
       takenBack = takenBack + 1
-      redis.call('HDEL', key, '${FIELD.skippedAt}', '${FIELD.sealedAt}')
       reopen(queueKey, key, id)
       recall(queueKey, key)
     end
   end
 end
 `;
-
-/**
- * Takes back the outcome of a stage whose batch job runs again, one bounded part.
- *
- * KEYS: batch job. ARGV: lock token, key prefix of the batches queue.
- * Returns 1 when there is more to do, otherwise 0, also without the lock.
- */
-const RECALL = script(
-  'recall',
-  1,
-  `${LUA_NOW}${LUA_VERDICT}${LUA_TAKE_BACK}
-if redis.call('GET', KEYS[1] .. ':lock') ~= ARGV[1] then
-  return 0
-end
-recall(ARGV[2], KEYS[1])
-return redis.call('HEXISTS', KEYS[1], '${FIELD.outcome}')`,
-);
-
-/** Takes back, for the holder of its batch job, the outcome that a stage has reported before. */
-export async function recallOutcome(redis: BatchRedis, batchId: string, token: string): Promise<void> {
-  const args = [batchKeys(redis, batchId).job, token, batchesKey(redis, '')];
-  while ((await redis.run(RECALL, args)) === 1) {
-    // Each command opens some more of the skipped stages.
-  }
-}

@@ -1,3 +1,4 @@
+import { OPEN_TIMEOUT_MS } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD, needsKey } from './keys.js';
 import { parseBroken, type Ranks } from './look.js';
@@ -49,8 +50,8 @@ local function isOverdue(key, registeredAt)
     redis.call('HSET', key, '${FIELD.registeredAt}', now())
     return false
   end
-  local openTimeout = tonumber(redis.call('HGET', key, '${FIELD.openTimeout}'))
-  return openTimeout and now() - tonumber(registeredAt) >= openTimeout
+  local nonce, openTimeout = unpack(redis.call('HMGET', key, '${FIELD.nonce}', '${FIELD.openTimeout}'))
+  return nonce and now() - tonumber(registeredAt) >= tonumber(openTimeout or ${OPEN_TIMEOUT_MS})
 end
 local at = now()
 local function look(id, score, isIndexed, hasFailures)

@@ -1,5 +1,6 @@
 import { type Job, Worker, type WorkerOptions } from 'bullmq';
 import { type CallbackHandlers, type CallbackJob, unknownCallback } from '../batch/callbacks.js';
+import { runOutside } from '../context.js';
 import { BatchError } from '../errors.js';
 import { CALLBACKS_QUEUE } from '../model/place.js';
 
@@ -37,7 +38,8 @@ export function callbackWorker(
         // This error may be retried: another BatchWorker, of a newer release, may know the callback.
         throw new BatchError(unknownCallback('BatchWorker', job.name, [...known.keys()]));
       }
-      return await run(job as CallbackJob);
+      // A BatchWorker may have been made inside of the jobs(fn) of some batch.
+      return await runOutside(() => run(job as CallbackJob));
     },
     { ...options, autorun: false },
   );

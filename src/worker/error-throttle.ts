@@ -9,7 +9,7 @@ const MOST_KINDS = 100;
  */
 export class ErrorThrottle {
   readonly #now: () => number;
-  readonly #kinds = new Map<string, { readonly toldAt: number; untold: number }>();
+  readonly #kinds = new Map<string, { readonly reportedAt: number; heldBack: number }>();
 
   /** @param now a clock in milliseconds that only goes forwards. */
   constructor(now: () => number = () => performance.now()) {
@@ -21,17 +21,19 @@ export class ErrorThrottle {
     const now = this.#now();
     const kind = kindOf(error);
     const known = this.#kinds.get(kind);
-    if (known !== undefined && now - known.toldAt < INTERVAL_MS) {
-      known.untold += 1;
+    if (known !== undefined && now - known.reportedAt < INTERVAL_MS) {
+      known.heldBack += 1;
       return undefined;
     }
     this.#kinds.delete(kind);
-    this.#kinds.set(kind, { toldAt: now, untold: 0 });
+    this.#kinds.set(kind, { reportedAt: now, heldBack: 0 });
     const [oldest = kind] = this.#kinds.keys();
     if (this.#kinds.size > MOST_KINDS) {
       this.#kinds.delete(oldest);
     }
-    return known === undefined || known.untold === 0 ? error : withCount(error, known.untold, now - known.toldAt);
+    return known === undefined || known.heldBack === 0
+      ? error
+      : withCount(error, known.heldBack, now - known.reportedAt);
   }
 }
 
@@ -49,7 +51,7 @@ function kindOf({ name, message }: Error): string {
 }
 
 function withCount(error: Error, count: number, ms: number): Error {
-  const times = `${count.toLocaleString('en')} more of this kind since one was told ${Math.round(ms / 1000)} s ago`;
+  const times = `and ${count.toLocaleString('en')} more like it in the ${Math.round(ms / 1000)} s since the last report`;
   return withMessage(error, `${error.message} (${times})`);
 }
 

@@ -12,11 +12,10 @@ import type { Snapshot } from '../model/snapshot.js';
 import type { Outcome } from '../model/workflow.js';
 import { type Decision, decide, type PreparedCallbacks } from '../record/decide.js';
 import { wakeIfClosed } from '../record/seal.js';
-import { begin } from '../workflow/begin.js';
 import { fill } from '../workflow/fill.js';
-import { releaseNext } from '../workflow/release.js';
+import { begin, releaseNext } from '../workflow/release.js';
 
-/** How long, in ms, to wait for a stage that is just ending as skipped, and is to be started now. */
+/** How long, in ms, to wait for a stage that another BatchWorker is just ending. */
 const BUSY_STAGE_MS = 100;
 
 /**
@@ -95,14 +94,14 @@ async function prepare(context: BatchContext, job: Job, token: string): Promise<
       const begun = await begin(context, batchId, token);
       if (begun === 'busy') {
         await runAgainIn(job, token, BUSY_STAGE_MS);
-      } else if (begun !== 'begun') {
+      } else if (typeof begun === 'object') {
         await backToOpen(context, job, token, begun.openFor);
         throw new DelayedError();
       }
       break;
     }
     case 'fill':
-      if ((await fill(context, batchId, token)) === 'more') {
+      if ((await fill(context, batchId)) === 'more') {
         await runAgainIn(job, token, 0);
       }
   }
@@ -127,7 +126,7 @@ async function release(
   if (released === 'busy') {
     await runAgainIn(job, token, BUSY_STAGE_MS);
   }
-  return released === 'released';
+  return released === 'started';
 }
 
 /** Ends the run; the batch job runs again after `ms`. */

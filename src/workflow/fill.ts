@@ -11,9 +11,10 @@ import { stageId } from '../model/workflow.js';
 import { markCancelled } from '../record/cancel.js';
 import { jobKey } from '../record/keys.js';
 import { noteFilled, PLAN_SLICE, readFilling, readPlan } from '../record/plan.js';
+import { sealBatch } from '../record/seal.js';
 import { BEGINNING, type Place } from '../record/settled.js';
 import { readSnapshot } from '../record/snapshot.js';
-import { plannedMember, stageMember } from './start-stage.js';
+import { plannedMembers, stageMember } from './start-stage.js';
 
 /** After so many slices the batch job goes back to its queue, so that a large stage holds up no other batch. */
 const SLICES_PER_TURN = 50;
@@ -36,8 +37,8 @@ interface Slice {
  *
  * @returns 'more' when there is more to add, in another turn.
  */
-export async function fill(context: BatchContext, batchId: string, token: string): Promise<'done' | 'more'> {
-  const filling = await readFilling(context.redis, batchId, token);
+export async function fill(context: BatchContext, batchId: string): Promise<'done' | 'more'> {
+  const filling = await readFilling(context.redis, batchId);
   if (filling === undefined) {
     return 'done';
   }
@@ -57,8 +58,12 @@ export async function fill(context: BatchContext, batchId: string, token: string
     }
     from = next;
   }
-  await noteFilled(context.redis, batchId, token, from);
-  return from === END ? 'done' : 'more';
+  if (from !== END) {
+    await noteFilled(context.redis, definition, from);
+    return 'more';
+  }
+  await sealBatch(context.redis, definition);
+  return 'done';
 }
 
 /** False when nothing can be added any more: the stage was cancelled, or sealed by hand, meanwhile. */
@@ -92,10 +97,11 @@ async function sliceReader(
   return (from) => resultsSlice(context, definition, source, from);
 }
 
-async function plannedSlice(context: BatchContext, definition: BatchDefinition, from: number): Promise<Slice> {
-  const plan = await readPlan(context.redis, definition.id, from);
-  const members = plan.map((json, i) => plannedMember(context, definition, json, from + i));
-  return { members, next: plan.length === 0 ? END : String(from + plan.length) };
+async function plannedSlice(context: BatchContext, definition: BatchDefinition, at: number): Promise<Slice> {
+  const slice = await readPlan(context.redis, definition.id, at);
+  return slice === undefined
+    ? { members: [], next: END }
+    : { members: plannedMembers(context, definition, slice), next: String(at + 1) };
 }
 
 async function resultsSlice(

@@ -95,7 +95,7 @@ export function checkKnown(what: string, name: unknown, names: readonly string[]
   if (!names.includes(name)) {
     const near = nearest(name, names);
     const hint = near === undefined ? `Stages are: ${names.join(', ')}.` : `Did you mean '${near}'?`;
-    throw new BatchOptionsError(`${what} names the stage '${name}', which there is not. ${hint}`);
+    throw new BatchOptionsError(`${what} names the stage '${name}', which does not exist. ${hint}`);
   }
 }
 
@@ -113,7 +113,7 @@ function refuseCycles(workflow: string, stages: readonly Ordered[]): void {
   const [start] = left.values();
   if (start !== undefined) {
     throw new BatchOptionsError(
-      `The stages of workflow '${workflow}' go round: ${cycleFrom(start, left).join(' → ')}. A stage cannot come ` +
+      `The stages of workflow '${workflow}' form a cycle: ${cycleFrom(start, left).join(' → ')}. A stage cannot come ` +
         'after itself.',
     );
   }

@@ -1,7 +1,7 @@
 import type { JobsOptions } from 'bullmq';
 import { findQueue, type MemberQueue, type QueueContext } from '../batch/batch-context.js';
+import { checkBatchOptions } from '../batch/batch-options.js';
 import { storeCallbacks } from '../batch/callbacks.js';
-import { checkBatchOptions } from '../batch/create.js';
 import { checkData, checkJob } from '../batch/job.js';
 import { BatchOptionsError } from '../errors.js';
 import type { StoredJob } from '../model/workflow.js';

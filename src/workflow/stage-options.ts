@@ -1,4 +1,4 @@
-import type { BatchOptions } from '../batch/create.js';
+import type { BatchOptions } from '../batch/batch-options.js';
 import type { DataOf, NameOf, QueueLike, ResultOf } from '../batch/queue-like.js';
 import type { When } from '../model/workflow.js';
 import type { MemberOptions } from '../validation.js';
@@ -44,8 +44,8 @@ export interface AnyStage extends StageBasics {
   /** BullMQ's options of its job, without `jobId`: the run gives each job its id. */
   readonly opts?: MemberOptions;
   /**
-   * Several jobs, or a function that makes them of the run's input when the run starts. They are kept one by one until
-   * the stage starts.
+   * Several jobs, or a function that makes them of the run's input when the run starts. They are kept in Redis until
+   * they are added to the stage.
    */
   readonly jobs?: readonly object[] | ((input: never) => Iterable<object>);
   /**

@@ -3,30 +3,30 @@ import { type Member, memberEntries } from '../batch/member-jobs.js';
 import { inProducerSpans, inTrace } from '../batch/trace.js';
 import { BatchError } from '../errors.js';
 import type { BatchDefinition } from '../model/definition.js';
-import type { StoredJob } from '../model/workflow.js';
-import { type StageStarted, type StartableStage, startStage } from '../record/stages.js';
+import { isFilledInSlices, type StoredJob } from '../model/workflow.js';
+import type { PlanSlice } from '../record/plan.js';
+import type { StartableStage } from '../record/stages.js';
+import { type StageStarted, startStage } from '../record/start-stage.js';
 
-/** Starts a stage in the way that it needs, once, whoever starts it. */
-export async function startStartable(
-  context: BatchContext,
-  stage: StartableStage,
-): Promise<'started' | 'past' | 'busy'> {
-  const started = await start(context, stage);
-  if (typeof started === 'object') {
+/** Starts a stage in the way that it needs, once, whoever starts it. Returns false when it is to be tried again. */
+export async function startStartable(context: BatchContext, stage: StartableStage): Promise<boolean> {
+  const { state, error } = await start(context, stage);
+  if (state === 'failed') {
     const { id, stage: { name } = { name: id } } = stage.definition;
-    throw new BatchError(`Stage '${name}' (${id}) was not started: ${started.error}.`, { batchId: id });
+    throw new BatchError(`Stage '${name}' (${id}) was not started: ${error}.`, { batchId: id });
   }
-  return started;
+  return state !== 'busy';
 }
 
-function start(context: BatchContext, { definition, plan, planLength }: StartableStage): Promise<StageStarted> {
-  if (definition.run !== undefined) {
+function start(context: BatchContext, { definition, plan }: StartableStage): Promise<StageStarted> {
+  const { run, stage } = definition;
+  if (run !== undefined) {
     return startStage(context.redis, definition, { how: 'run' });
   }
-  if (definition.stage?.forEach !== undefined || plan.length < planLength) {
+  if (stage !== undefined && isFilledInSlices(stage)) {
     return startStage(context.redis, definition, { how: 'fill' });
   }
-  const members = plan.map((json, position) => plannedMember(context, definition, json, position));
+  const members = plan === undefined ? [] : plannedMembers(context, definition, JSON.parse(plan));
   const queues = [...new Set(members.map(({ queue }) => queue))];
   return inTrace(context.telemetry, definition.trace, () =>
     inProducerSpans(queues, members, async (traceOf) => {
@@ -37,14 +37,13 @@ function start(context: BatchContext, { definition, plan, planLength }: Startabl
   );
 }
 
-/** A job of a stage's plan, with an id that is the same whenever, and by whomever, it is added. */
-export function plannedMember(
+/** Returns the jobs of a stage's plan, with ids that are the same whenever, and by whomever, they are added. */
+export function plannedMembers(
   context: BatchContext,
   { id, nonce }: Pick<BatchDefinition, 'id' | 'nonce'>,
-  json: string,
-  position: number,
-): Member {
-  return stageMember(context, JSON.parse(json), `${id}~${position}~${nonce}`);
+  { from, jobs }: PlanSlice,
+): Member[] {
+  return jobs.map((job, i) => stageMember(context, job, `${id}~${from + i}~${nonce}`));
 }
 
 export function stageMember(context: BatchContext, { queue, name, data, opts = {} }: StoredJob, id: string): Member {

@@ -5,14 +5,15 @@ import {
   memberQueueOf,
   type QueueContext,
 } from '../batch/batch-context.js';
-import { type BatchOptions, type DefinedBatch, defineBatch, type WorkflowPart } from '../batch/create.js';
+import type { BatchOptions } from '../batch/batch-options.js';
+import { type DefinedBatch, defineBatch, type WorkflowPart } from '../batch/create.js';
 import { newBatchId } from '../batch/ids.js';
 import { type BatchAccess, isElsewhere } from '../batch/members.js';
 import { removeBatch } from '../batch/remove.js';
 import { revive } from '../batch/retry.js';
 import { BatchOptionsError } from '../errors.js';
 import type { BatchDefinition } from '../model/definition.js';
-import { type StoredRun, type StoredStage, stageId } from '../model/workflow.js';
+import { isFilledInSlices, type StoredRun, type StoredStage, stageId } from '../model/workflow.js';
 import { extendPlan, PLAN_SLICE } from '../record/plan.js';
 import { BYTES_PER_COMMAND } from '../record/script.js';
 import { sealBatch } from '../record/seal.js';
@@ -26,9 +27,6 @@ import { type PlannedRun, type PlannedStage, planRun } from './plan-stages.js';
  * which BullMQ can still store as a delay.
  */
 const STAGE_OPEN_TIMEOUT_MS = 10 * 365 * 24 * 60 * 60 * 1000;
-
-/** A stage with more jobs than this may be filled by its own batch job, in slices. */
-const MOST_AT_ONCE = 10;
 
 /** Where the batches of a workflow's runs are created. */
 export async function queueContextOf({ queue }: Blueprint): Promise<QueueContext> {
@@ -88,7 +86,7 @@ async function createStages(context: BatchContext, run: BatchDefinition, { stage
       const { spec, name } = planned.stage;
       const { description = name, on, jobOptions, onFailure } = spec;
       const id = stageId(run.id, name);
-      const [first = [], ...others] = planOf(planned);
+      const plan = planOf(planned);
       const stage = await defineBatch(
         { ...context, own: planned.own },
         {
@@ -101,12 +99,12 @@ async function createStages(context: BatchContext, run: BatchDefinition, { stage
         },
         parent,
         undefined,
-        stagePart(run.id, planned, first),
+        stagePart(run.id, planned, plan),
       );
-      let position = first.length;
-      for (const jobs of others) {
-        await extendPlan(context.redis, stage.definition, position, jobs);
-        position += jobs.length;
+      // As many as the producer meant to store that has created the stage: its functions may return other jobs now.
+      const { slices = 1 } = stage.definition.stage ?? {};
+      for (const [at, slice] of plan.slice(0, slices).entries()) {
+        await (at > 0 && extendPlan(context.redis, stage.definition, at, slice));
       }
       if (planned.run !== undefined) {
         await createStages(context, stage.definition, planned.run);
@@ -118,18 +116,20 @@ async function createStages(context: BatchContext, run: BatchDefinition, { stage
 function stagePart(runId: string, { stage, jobs, run }: PlannedStage, plan: readonly string[]): WorkflowPart {
   const { name, after, when, forEach, next } = stage;
   const below = run === undefined ? undefined : runPart(stageId(runId, name), run);
-  const stored: StoredStage = { name, after, when, ...(forEach === undefined ? {} : { forEach, ...jobOf(jobs) }) };
-  const mayBeFilled = forEach !== undefined || jobs.length > MOST_AT_ONCE;
+  const stored: StoredStage = {
+    ...{ name, after, when },
+    ...(forEach === undefined ? {} : { forEach, ...jobOf(jobs) }),
+    ...(plan.length > 1 ? { slices: plan.length } : {}),
+  };
   return {
     ...below,
     stage: stored,
     place: {
       ...below?.place,
-      // A first stage waits for one thing: that its run begins.
-      stage: { when, awaited: Math.max(1, after.length), next: next.map((one) => stageId(runId, one)) },
-      ...(plan.length === 0 ? {} : { plan }),
+      stage: { when, awaited: after.length, next: next.map((one) => stageId(runId, one)) },
+      plan: plan[0],
     },
-    preparation: below?.preparation ?? (mayBeFilled ? 'fill' : undefined),
+    preparation: below?.preparation ?? (isFilledInSlices(stored) ? 'fill' : undefined),
   };
 }
 
@@ -137,21 +137,25 @@ function jobOf([job]: PlannedStage['jobs']): Pick<StoredStage, 'job'> {
   return job === undefined ? {} : { job: { ...job, data: undefined } };
 }
 
-/** The jobs of a stage as its plan keeps them, in slices that are small enough for one command. */
-function planOf({ jobs, stage }: PlannedStage): string[][] {
-  const slices: string[][] = [];
+/** Returns the jobs of a stage as the slices of its plan, as JSON, each of them small enough for one command. */
+function planOf({ jobs, stage, run }: PlannedStage): string[] {
+  if (stage.forEach !== undefined || run !== undefined) {
+    return [];
+  }
+  const slices: { readonly from: number; readonly jobs: string[] }[] = [];
   let room = 0;
-  for (const json of stage.forEach === undefined ? jobs.map((job) => JSON.stringify(job)) : []) {
+  jobs.forEach((job, from) => {
+    const json = JSON.stringify(job);
     const slice = slices.at(-1);
-    if (slice === undefined || slice.length === PLAN_SLICE || room < json.length) {
-      slices.push([json]);
+    if (slice === undefined || slice.jobs.length === PLAN_SLICE || room < json.length) {
+      slices.push({ from, jobs: [json] });
       room = BYTES_PER_COMMAND - json.length;
     } else {
-      slice.push(json);
+      slice.jobs.push(json);
       room -= json.length;
     }
-  }
-  return slices;
+  });
+  return slices.map(({ from, jobs }) => `{"from":${from},"jobs":[${jobs.join(',')}]}`);
 }
 
 /** Jobs are stored in the Redis of their run: workers of a queue that is in another one would never see them. */

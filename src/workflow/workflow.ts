@@ -1,11 +1,12 @@
 import type { Queue } from 'bullmq';
 import { asParent, type Batch } from '../batch/batch.js';
 import { checkSameBatches, type MemberQueue, memberQueueOf, type QueueContext } from '../batch/batch-context.js';
-import { type BatchOptions, checkBatchOptions, type DefinedBatch, type ParentBatch } from '../batch/create.js';
+import { type BatchOptions, checkBatchOptions, type ParentBatch } from '../batch/batch-options.js';
+import type { DefinedBatch } from '../batch/create.js';
+import { enclosingBatch } from '../batch/enclosing-batch.js';
 import { batchOf } from '../batch/lookup.js';
 import type { JobLike, QueueLike } from '../batch/queue-like.js';
 import { resultsOf } from '../batch/settled.js';
-import { enclosing } from '../context.js';
 import { BatchError, BatchNotFoundError } from '../errors.js';
 import { type DrawnStage, mermaid } from '../model/mermaid.js';
 import { stageId } from '../model/workflow.js';
@@ -110,8 +111,9 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
     checkKeys('start()', options, START_KEYS);
     const { parent: given, ...own } = options as StartOptions;
     checkBatchOptions(own);
+    const above = given ?? enclosingBatch(`start() of workflow '${this.name}'`);
     const context = await queueContextOf(this.#blueprint);
-    const parent = parentOf(given, context);
+    const parent = parentOf(above, context);
     const defined = await startRun(context, this.#blueprint, {
       input,
       options: own,
@@ -235,8 +237,7 @@ function drawnStages({ stages }: Blueprint): DrawnStage[] {
   }));
 }
 
-function parentOf(given: ParentBatch | undefined, context: QueueContext): Batch | undefined {
-  const above = given ?? enclosing();
+function parentOf(above: ParentBatch | undefined, context: QueueContext): Batch | undefined {
   if (above === undefined) {
     return undefined;
   }

@@ -508,6 +508,70 @@ describe('jobs(fn)', () => {
     expect(await batch.status()).toMatchObject({ total: 0 });
   });
 
+  test('once fn has ended, what it has left running adds nothing anywhere, whether the batch is sealed or not', async ({
+    testbed,
+  }) => {
+    const users = testbed.queue('users');
+    const batch = await users.createBatch();
+    const { opened, open } = gate();
+    const forgotten: Promise<unknown>[] = [];
+    const left: (() => Promise<unknown>)[] = [
+      () => users.add('row', {}),
+      () => users.addBulk(rows(2)),
+      () => users.createBatch(),
+      () => users.addBatch({}, rows(2)),
+    ];
+    const isAsSaid = { name: 'BatchError', batchId: batch.id, message: expect.stringContaining('fn has ended') };
+    await batch.jobs(async () => {
+      await users.add('row', {});
+      forgotten.push(...left.map((add) => opened.then(add)));
+    });
+    const failing = batch.jobs(async () => {
+      forgotten.push(opened.then(() => users.add('row', {})));
+      throw new Error('no');
+    });
+    await expect(failing).rejects.toThrow('no');
+    open();
+    const reasons = (await Promise.allSettled(forgotten)).map((result) => 'reason' in result && result.reason);
+    expect(reasons).toEqual(forgotten.map(() => expect.objectContaining(isAsSaid)));
+    expect(await batch.status()).toMatchObject({ total: 1 });
+    expect(await users.getWaitingCount()).toBe(1);
+    expect(await users.getBatchCounts()).toMatchObject({ open: 1, running: 0 });
+  });
+
+  test('what fn has begun without waiting for it joins the batch', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const batch = await users.createBatch();
+    const begun: Promise<unknown>[] = [];
+    await batch.jobs(() => {
+      begun.push(users.add('row', {}), users.addBulk(rows(2)), users.createBatch(), users.addBatch({}, rows(2)));
+    });
+    await Promise.all(begun);
+    expect(await batch.status()).toMatchObject({ total: 5 });
+  });
+
+  test('processors of a Worker that fn has made say so when they add, and can add to their own batch', async ({
+    testbed,
+  }) => {
+    const users = testbed.queue('users');
+    const batch = await users.createBatch();
+    await batch.jobs(async () => {
+      testbed.worker('users', async (job: AnyJob) => {
+        await (job.name === 'through the queue' ? users.add('more', {}) : undefined);
+        await (job.name === 'through its batch' ? (await users.batchOf(job))?.add('more', {}) : undefined);
+      });
+    });
+    await users.add('through the queue', {});
+    await batch.add('through its batch', {});
+    await eventually(async () => (await batch.status()).succeeded === 2);
+    const [failed] = await eventually(async () => {
+      const jobs = await users.getFailed();
+      return jobs.length === 1 ? jobs : undefined;
+    });
+    expect(failed?.failedReason).toContain('Make Workers, timers and connections outside of jobs()');
+    expect(await batch.status()).toMatchObject({ total: 2 });
+  });
+
   test('more jobs than one chunk, at once', async ({ testbed }) => {
     const users = testbed.queue('users');
     const batch = await users.createBatch();

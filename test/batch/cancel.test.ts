@@ -1,4 +1,4 @@
-import { Queue } from 'bullmq';
+import { Queue, WaitingChildrenError } from 'bullmq';
 import { Redis } from 'ioredis';
 import { contextOf } from '../../src/batch/batch-context.js';
 import { cancelSlice } from '../../src/batch/cancel.js';
@@ -527,6 +527,43 @@ describe('cancel() and what people do by hand', () => {
     expect(errors).toEqual([]);
     await stranger.obliterate({ force: true });
   });
+
+  test.for(['before', 'after'])(
+    'a member that waits for a job which it has added itself, and which fails %s the cancel, does not hold the batch',
+    async (when, { testbed }) => {
+      const users = testbed.queue('users');
+      const below = testbed.plainQueue('below');
+      testbed.batchWorker({ sweepInterval: 20 });
+      const ran: string[] = [];
+      const held = gate();
+      testbed.use({ close: async () => held.open() });
+      testbed.worker('users', async (job, token = '') => {
+        ran.push(job.name);
+        if (job.name === 'row') {
+          await below.add('below', {}, { parent: { id: job.id ?? '', queue: job.queueQualifiedName } });
+          await job.moveToWaitingChildren(token);
+          throw new WaitingChildrenError();
+        }
+      });
+      testbed.worker('below', async (job) => {
+        ran.push(job.name);
+        await held.opened;
+        throw new Error('no');
+      });
+      const batch = await users.addBatch({ on: ON }, rows(1));
+      await eventually(() => ran.includes('below'));
+      await eventually(async () => (await users.getWaitingChildrenCount()) === 1);
+      if (when === 'before') {
+        held.open();
+        await eventually(async () => (await below.getFailedCount()) === 1);
+      }
+      await batch.cancel('wrong file');
+      held.open();
+      expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'cancelled', cancelled: 1, failed: 0 });
+      expect(ran).toEqual(['row', 'below', 'complete']);
+      expect(await below.getFailedCount()).toBe(1);
+    },
+  );
 
   test('a batch that was made its own ancestor ends every climb, and every descent', async ({ testbed }) => {
     const users = testbed.queue('users');

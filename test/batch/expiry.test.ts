@@ -1,5 +1,6 @@
 import { contextOf } from '../../src/batch/batch-context.js';
 import { continueRemoval, expireBatch } from '../../src/batch/remove.js';
+import { Remover } from '../../src/batch/remover.js';
 import { type Batch, BatchNotFoundError } from '../../src/index.js';
 import { expiredBatches } from '../../src/record/expiry.js';
 import { beginRemoval, releaseRemoval } from '../../src/record/removal.js';
@@ -121,7 +122,7 @@ describe('maintenance', () => {
     await large(testbed, 'large', { age: 0 });
     await held.idle();
     held.countFrom();
-    expect(await expireBatch(heldContext, 'large', { slices: 5 })).toBe('more');
+    expect(await new Remover(heldContext, 5).remove('large', { how: 'expire' })).toBe('more');
     expect(held.commands).toEqual(['beginRemoval', ...Array(5).fill('takeApart'), 'beginRemoval']);
     // A leader that is frozen in the middle of its next turn, and the one who has taken the lead.
     held.countFrom();
@@ -158,7 +159,7 @@ describe('maintenance', () => {
     const { due: ids } = await expiredBatches(context.redis, 0, 99);
     expect(ids).toEqual(['large', small.id]);
     const ended = [];
-    for (const id of ids ?? []) ended.push(await expireBatch(context, id, { slices: 5 }));
+    for (const id of ids ?? []) ended.push(await new Remover(context, 5).remove(id, { how: 'expire' }));
     expect(ended).toEqual(['more', 'done']);
   });
 

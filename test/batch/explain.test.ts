@@ -510,7 +510,7 @@ describe('explain() says', () => {
     const { members, reasons } = await batch.explain();
     expect(members).toMatchObject([{ queue: 'mail', state: 'completed', count: 1, oldest: [{ id: job.id }] }]);
     expect(reasons).toEqual([
-      `1 member in queue 'mail' has completed, but the batch was not told: a BatchWorker mends that within seconds.`,
+      `1 member in queue 'mail' has completed, but the batch still waits for it: a BatchWorker corrects that within seconds.`,
     ]);
   });
 

@@ -96,6 +96,22 @@ describe('results({ ordered: true })', () => {
   });
 });
 
+test('results({ ordered: true }) of a batch that was added in one step come in the order of adding', async ({
+  testbed,
+}) => {
+  const users = testbed.queue('users');
+  testbed.worker('users', async (job) => job.data, { concurrency: 20 });
+  testbed.batchWorker();
+  const rows = Array.from({ length: 100 }, (_, n) => ({ name: 'row', data: n, opts: { priority: 100 - n } }));
+  const batch = await users.addBatch({}, rows);
+  await batch.waitUntilFinished(10_000);
+  const values: unknown[] = [];
+  for await (const { value } of batch.results({ ordered: true })) {
+    values.push(value);
+  }
+  expect(values).toEqual(rows.map(({ data }) => data));
+});
+
 describe('batch.removeMember()', () => {
   test('leaves callbacks, and jobs that were attached by hand, which are no members', async ({ testbed }) => {
     const users = testbed.queue('users');

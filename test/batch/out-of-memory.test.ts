@@ -1,8 +1,15 @@
-import { Queue, Worker } from 'bullmq';
+import { type Job, Queue, UnrecoverableError, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { contextOf } from '../../src/batch/batch-context.js';
 import { expireBatch } from '../../src/batch/remove.js';
-import { BatchNotFoundError, BatchWorker, withBatches } from '../../src/index.js';
+import {
+  BatchError,
+  BatchMemberError,
+  BatchNotFoundError,
+  BatchWorker,
+  defineWorkflow,
+  withBatches,
+} from '../../src/index.js';
 import { startPrivateRedis } from '../support/private-redis.js';
 import { eventually, expect, test } from '../support/test.js';
 
@@ -13,7 +20,10 @@ async function fullRedis(use: (closable: { close(): Promise<unknown> }) => void)
   const connection = { host: '127.0.0.1', port: Number(new URL(server.url).port) };
   const redis = new Redis(connection);
   const users = withBatches(new Queue('users', { connection }));
-  const worker = new Worker('users', async () => {}, { connection, concurrency: 50 });
+  const processor = async ({ name }: Job) => {
+    if (name === 'bad') throw new UnrecoverableError('no');
+  };
+  const worker = new Worker('users', processor, { connection, concurrency: 50 });
   const batchWorker = new BatchWorker({ connection, reconcileInterval: 3_600_000 });
   worker.on('error', () => {});
   batchWorker.on('error', () => {});
@@ -25,7 +35,7 @@ async function fullRedis(use: (closable: { close(): Promise<unknown> }) => void)
     },
   });
   return {
-    ...{ users, redis },
+    ...{ users, redis, connection },
     /** From now on Redis refuses whatever may grow. */
     async fill() {
       await Promise.all([worker.close(), batchWorker.close()]);
@@ -86,4 +96,58 @@ test('when Redis is out of memory, addBatch() is refused as a whole', async ({ t
   await redis.config('SET', 'maxmemory', 0);
   const batch = await users.addBatch({ id: 'full' }, members.slice(0, 100));
   expect(await batch.status()).toMatchObject({ state: 'running', total: 100 });
+});
+
+test('when Redis is out of memory, every verb that stores something says so and what to do, and nothing is lost', async ({
+  testbed,
+}) => {
+  const { users, redis, fill } = await fullRedis(testbed.use);
+  const batch = await users.createBatch();
+  await batch.add('row', {});
+  const failed = await users.addBatch({}, [{ name: 'bad', data: {} }]);
+  await failed.waitUntilFinished(10_000);
+  await fill();
+  const workflow = defineWorkflow('w', { a: { queue: users, name: 'a' } });
+  const verbs: Readonly<Record<string, () => Promise<unknown>>> = {
+    createBatch: () => users.createBatch(),
+    addBatch: () => users.addBatch({}, [{ name: 'row', data: {} }]),
+    child: () => batch.createBatch(),
+    add: () => batch.add('row', {}),
+    addBulk: () => batch.addBulk([{ name: 'row', data: {} }]),
+    addFlow: () => batch.addFlow({ name: 'root', queueName: 'users' }),
+    seal: () => batch.seal(),
+    retry: () => failed.retry(),
+    start: () => workflow.start(),
+  };
+  const wayOut = /Redis is out of memory .*\(OOM command not allowed .*\)\. Free memory, or raise its maxmemory, and/;
+  for (const [verb, call] of Object.entries(verbs)) {
+    const error = await call().catch((thrown: unknown) => thrown);
+    expect(error, verb).toBeInstanceOf(BatchError);
+    expect(error, verb).toMatchObject({ message: expect.stringMatching(wayOut), cause: expect.any(Error) });
+    expect(error instanceof BatchMemberError, verb).toBe(!['seal', 'retry'].includes(verb));
+  }
+  expect(await batch.status()).toMatchObject({ state: 'open', total: 1 });
+  await redis.config('SET', 'maxmemory', 0);
+  await batch.seal();
+  expect(await failed.retry()).toMatchObject({ retried: 1 });
+});
+
+test('when Redis is out of memory, removeMember() works, and on() registers a callback that is enqueued later, once', async ({
+  testbed,
+}) => {
+  const { users, redis, connection, fill } = await fullRedis(testbed.use);
+  const batch = await users.createBatch();
+  await batch.addBulk(['a', 'b'].map((jobId) => ({ name: 'row', data: {}, opts: { jobId, delay: 3_600_000 } })));
+  const finished = await users.addBatch({}, []);
+  await finished.waitUntilFinished(10_000);
+  await fill();
+  expect(await batch.removeMember('a')).toBe(true);
+  expect(await batch.status()).toMatchObject({ total: 1 });
+  await finished.on('complete', { name: 'report', queue: 'mail' });
+  const mail = testbed.use(new Queue('mail', { connection }));
+  expect(await mail.getWaitingCount()).toBe(0);
+  await redis.config('SET', 'maxmemory', 0);
+  testbed.use(new BatchWorker({ connection }));
+  await eventually(async () => (await finished.status()).callbacks[0]?.state === 'enqueued');
+  expect((await mail.getWaiting()).map(({ name }) => name)).toEqual(['report']);
 });

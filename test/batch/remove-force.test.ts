@@ -1,7 +1,7 @@
 import type { FlowJob } from 'bullmq';
 import { contextOf } from '../../src/batch/batch-context.js';
 import { removeDropped } from '../../src/batch/cancel.js';
-import { continueRemoval } from '../../src/batch/remove.js';
+import { Remover } from '../../src/batch/remover.js';
 import { beginRemoval } from '../../src/record/removal.js';
 import { heldBatchWorker } from '../support/interleave.js';
 import { jobKeys } from '../support/job-keys.js';
@@ -256,7 +256,7 @@ describe('remove({ force: true }) of what waits in a long list', () => {
     await beginRemoval(context.redis, batch.id, { how: 'remove', nonce, extent, holder: 'killed' });
     await testbed.redis.hset(`${testbed.prefix}:batches:nightly`, 'b:removal', 'killed 0 force');
     let turns = 1;
-    while ((await continueRemoval(context, batch.id, { slices: 2 })) !== 'done') turns += 1;
+    while ((await new Remover(context, 2).remove(batch.id, { how: 'continue' })) !== 'done') turns += 1;
     expect(turns).toBeGreaterThan(3);
     await removeDropped(context);
     expect(await users.getJobCountByTypes('waiting')).toBe(3000);

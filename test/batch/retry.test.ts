@@ -65,6 +65,30 @@ describe('batch.retry()', () => {
     expect(status.callbacks.map(({ state }) => state)).toEqual(['succeeded', 'pending']);
   });
 
+  test('looks at many members with one command, and retries each with one', async ({ testbed }) => {
+    const names = Array.from({ length: 150 }, (_, i) => `bad${i}`);
+    const { users } = setUp(testbed, { reconcileInterval: 3_600_000 });
+    const { id } = await users.addBatch({}, rows(...names));
+    await (await users.getBatch(id))?.waitUntilFinished(10_000);
+    const held = await testbed.heldConnection();
+    const batch = await testbed.queue('users', { connection: held.connection }).getBatch(id);
+    held.countFrom();
+    expect(await batch?.retry()).toEqual({ retried: names.length });
+    const sent = held.commands.filter((name) => name !== 'reprocessJob');
+    expect(held.commands.length - sent.length).toBeGreaterThanOrEqual(names.length);
+    expect(sent.length).toBeLessThan(30);
+  });
+
+  test('puts a member with lifo back to where it is taken next', async ({ testbed }) => {
+    const { users } = setUp(testbed, { reconcileInterval: 3_600_000 });
+    const batch = await users.addBatch({}, [{ name: 'bad', data: {}, opts: { jobId: 'bad', lifo: true } }]);
+    await batch.waitUntilFinished(10_000);
+    await users.pause();
+    await users.add('plain', {});
+    await batch.retry();
+    expect((await users.getWaiting()).map(({ name }) => name)).toEqual(['bad', 'plain']);
+  });
+
   test('goes down into child batches, and heals all above', async ({ testbed }) => {
     const { users, mended, ran } = setUp(testbed, { reconcileInterval: 3_600_000 });
     const top = await users.createBatch({ on: { success: { name: 'success top' } } });

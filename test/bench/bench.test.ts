@@ -48,6 +48,7 @@ test('memory reports what the producer of each side has grown by', async () => {
     bytes: {
       pending: [10, 100].map((size) => ({ size, plain: positive, batch: positive, ratio: positive })),
       left: expect.any(Number),
+      leftOfTree: expect.any(Number),
       target: { most: { 10: 2.2, 100: 1.25 }, mostLeft: 1500, met: expect.any(Boolean) },
     },
   });

@@ -1,5 +1,6 @@
 import { contextOf } from '../../src/batch/batch-context.js';
-import { continueRemoval, expireBatch } from '../../src/batch/remove.js';
+import { expireBatch } from '../../src/batch/remove.js';
+import { Remover } from '../../src/batch/remover.js';
 import { type Batch, BatchError, BatchNotFoundError } from '../../src/index.js';
 import type { HeldConnection } from '../support/held-connection.js';
 import { interleave, withLostReplies } from '../support/interleave.js';
@@ -131,7 +132,7 @@ describe('remove()', () => {
       actor: ({ actors }) => actors.remove({ members: true, force: true }),
       async other({ testbed, contexts: [, context] }) {
         const turn = async () => {
-          const ended = await continueRemoval(context, 'nightly', { slices: 2 });
+          const ended = await new Remover(context, 2).remove('nightly', { how: 'continue' });
           return ended !== 'more' && ended !== 'held';
         };
         await endLeases(testbed, IDS);
@@ -461,8 +462,9 @@ describe('when the reply to a command is lost, and it is sent again', () => {
     await withLostReplies(testbed, {
       setup: (testbed, held) => failedOnce(testbed, held),
       async actor({ contexts: [context] }) {
-        expect(await expireBatch(context, 'nightly', { slices: 1 })).toBe('more');
-        await eventually(async () => (await continueRemoval(context, 'nightly', { slices: 1 })) === 'done');
+        expect(await new Remover(context, 1).remove('nightly', { how: 'expire' })).toBe('more');
+        const turn = () => new Remover(context, 1).remove('nightly', { how: 'continue' });
+        await eventually(async () => ['done', 'not found'].includes(await turn()));
       },
       async verdict({ testbed }) {
         expect((await keysOf(testbed.redis, testbed.prefix)).filter((key) => /:batches:nightly|~/.test(key))).toEqual(

@@ -315,51 +315,132 @@ describe('a stage that is retried, and fails again, while a BatchWorker skips wh
   });
 });
 
+/** Stops the held BatchWorker before its first command of this name. */
+async function stopBefore(held: HeldConnection, name: string, begin: () => unknown): Promise<void> {
+  held.countFrom();
+  held.holdBefore(1);
+  await begin();
+  for (let position = 2; (await held.heldOrEnded(new Promise(() => {})))?.name !== name; position++) {
+    held.holdBefore(position);
+  }
+}
+
+/**
+ * A stage that has failed, and will run until the gate `again` when it is retried; beside it one that has just ended,
+ * at the step in which its BatchWorker is about to start what comes after both in any way.
+ */
+async function aboutToStart(testbed: Testbed) {
+  const held = await testbed.heldConnection();
+  const ran: string[] = [];
+  const [beside, again] = [gateOf(testbed), gateOf(testbed)];
+  testbed.worker(
+    'work',
+    async ({ name }) => {
+      ran.push(name);
+      if (name === 'beside') {
+        await beside.opened;
+      } else if (name === 'sick' && ran.filter((other) => other === 'sick').length === 1) {
+        throw new Error('bad');
+      } else if (name === 'sick') {
+        await again.opened;
+      }
+    },
+    { concurrency: 10 },
+  );
+  const queue = testbed.queue('work');
+  const workflow = defineWorkflow('again', {
+    beside: { queue, name: 'beside' },
+    sick: { queue, name: 'sick' },
+    report: { after: ['beside', 'sick'], when: 'complete', queue, name: 'report' },
+    rescue: { after: ['beside', 'sick'], when: 'failure', queue, name: 'rescue' },
+  });
+  const before = testbed.batchWorker();
+  const run = await workflow.start({}, { id: 'run' });
+  await eventually(async () => statesOf(await run.status()).sick === 'failed');
+  await before.close();
+  await heldBatchWorker(testbed, held);
+  await stopBefore(held, 'startStage', beside.open);
+  const expectRecovered = async () => {
+    await eventually(async () => (await run.status()).state === 'succeeded');
+    expect(ran.filter((name) => name !== 'beside')).toEqual(['sick', 'sick', 'report']);
+  };
+  return {
+    ...{ held, queue, run, again, expectRecovered },
+    async expectWaitedFor() {
+      await eventually(async () => statesOf(await run.status()).beside === 'succeeded');
+      expect(statesOf(await run.status())).toEqual({
+        ...{ beside: 'succeeded', sick: 'running', report: 'waiting', rescue: 'waiting' },
+      });
+      again.open();
+      await expectRecovered();
+    },
+  };
+}
+
 describe('a stage that is retried between the end of the one beside it and the start of what comes after both', () => {
   test('is waited for again', async ({ testbed }) => {
-    const held = await testbed.heldConnection();
-    const ran: string[] = [];
-    const [beside, again] = [gateOf(testbed), gateOf(testbed)];
-    testbed.worker(
-      'work',
-      async ({ name }) => {
-        ran.push(name);
-        if (name === 'beside') {
-          await beside.opened;
-        } else if (name === 'sick' && ran.filter((other) => other === 'sick').length === 1) {
-          throw new Error('bad');
-        } else if (name === 'sick') {
-          await again.opened;
-        }
-      },
-      { concurrency: 10 },
-    );
-    const queue = testbed.queue('work');
-    const workflow = defineWorkflow('again', {
-      beside: { queue, name: 'beside' },
-      sick: { queue, name: 'sick' },
-      report: { after: ['beside', 'sick'], when: 'complete', queue, name: 'report' },
-    });
-    const before = testbed.batchWorker();
-    const run = await workflow.start({}, { id: 'run' });
-    await eventually(async () => statesOf(await run.status()).sick === 'failed');
-    await before.close();
-    await heldBatchWorker(testbed, held);
-    held.countFrom();
-    beside.open();
-    for (let position = 1, name = ''; name !== 'startStage'; position++) {
-      held.holdBefore(position);
-      name = (await held.heldOrEnded(new Promise(() => {})))?.name ?? '';
-    }
+    const { held, queue, expectWaitedFor } = await aboutToStart(testbed);
     testbed.batchWorker();
     await (await queue.getBatch('run.sick')).retry();
     const batches = testbed.plainQueue('batches');
     await eventually(async () => (await batches.getJobState('run.sick')) === 'waiting-children');
     held.release();
-    await eventually(async () => statesOf(await run.status()).beside === 'succeeded');
-    expect(statesOf(await run.status())).toEqual({ beside: 'succeeded', sick: 'running', report: 'waiting' });
+    await expectWaitedFor();
+  });
+
+  test('is waited for again, also when no BatchWorker has taken it up', async ({ testbed }) => {
+    const { held, queue, expectWaitedFor } = await aboutToStart(testbed);
+    await (await queue.getBatch('run.sick')).retry();
+    expect(await testbed.plainQueue('batches').getJobState('run.sick')).toBe('waiting');
+    held.release();
+    await expectWaitedFor();
+  });
+
+  test('is judged again before, when its members have ended, and no BatchWorker has taken it up', async ({
+    testbed,
+  }) => {
+    const { held, queue, run, again, expectRecovered } = await aboutToStart(testbed);
     again.open();
-    await eventually(async () => (await run.status()).state === 'succeeded');
-    expect(ran.filter((name) => name !== 'beside')).toEqual(['sick', 'sick', 'report']);
+    await (await queue.getBatch('run.sick')).retry();
+    await eventually(async () => (await run.status()).stages[1]?.pending === 0);
+    expect(await testbed.plainQueue('batches').getJobState('run.sick')).toBe('waiting');
+    held.release();
+    await expectRecovered();
+  });
+
+  test('is waited for again, also when only its member is retried by hand', async ({ testbed }) => {
+    const { held, queue, expectWaitedFor } = await aboutToStart(testbed);
+    await (await queue.getFailed())[0]?.retry();
+    expect(await testbed.plainQueue('batches').getJobState('run.sick')).toBe('failed');
+    held.release();
+    await expectWaitedFor();
+  });
+});
+
+describe('a stage that is removed while a BatchWorker takes it up again', () => {
+  test('is gone, and its run ends', async ({ testbed }) => {
+    const held = await testbed.heldConnection();
+    const { heal, processor } = sickness([]);
+    testbed.worker('work', processor);
+    const queue = testbed.queue('work');
+    const stages = { sick: { queue, name: 'sick' }, next: { after: 'sick', queue, name: 'next' } } as const;
+    const before = testbed.batchWorker();
+    const run = await defineWorkflow('removed', stages).start({}, { id: 'run' });
+    expect((await run.waitUntilFinished(10_000)).state).toBe('failed');
+    await before.close();
+    await heldBatchWorker(testbed, held);
+    heal();
+    const stage = await queue.getBatch('run.sick');
+    await stopBefore(held, 'decide', () => stage.retry());
+    const removing = stage.remove({ force: true });
+    await eventually(
+      async () => (await testbed.redis.hexists(`${testbed.prefix}:batches:run.sick`, 'b:removal')) === 1,
+    );
+    held.release();
+    await removing;
+    // The held BatchWorker leads maintenance, for an hour: what comes after the stage must not wait for it.
+    await testbed.redis.del(`${testbed.prefix}:batches:reconciler:leader`);
+    testbed.batchWorker({ reconcileInterval: 50 });
+    expect(await run.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', missing: 1 });
   });
 });

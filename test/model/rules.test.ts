@@ -9,9 +9,9 @@ import {
   type Standing,
   stateOf,
 } from '../../src/model/rules.js';
-import type { CallbackSnapshot, CallbackState, Counts } from '../../src/model/snapshot.js';
+import type { CallbackSnapshot, CallbackState, MemberCounts } from '../../src/model/snapshot.js';
 
-const counts = (total: number, pending: number, succeeded: number, failed: number): Counts => ({
+const counts = (total: number, pending: number, succeeded: number, failed: number): MemberCounts => ({
   total,
   pending,
   succeeded,
@@ -56,7 +56,7 @@ const ONE_MISSING = counts(2, 0, 1, 0);
 const SEALED = 1;
 
 describe('the next step of a batch', () => {
-  test.each<[name: string, sealedAt: number | undefined, Counts, CallbackSnapshot[], expected: string]>([
+  test.each<[name: string, sealedAt: number | undefined, MemberCounts, CallbackSnapshot[], expected: string]>([
     ['open, empty', undefined, counts(0, 0, 0, 0), [], 'await seal'],
     ['open, all settled', undefined, ALL_WELL, [callback('complete', 'pending')], 'await seal'],
     ['sealed, members pending', SEALED, counts(2, 1, 1, 0), [callback('complete', 'pending')], 'await members'],
@@ -211,7 +211,7 @@ describe('the next step after a failure', () => {
   });
 
   test('is success all the same, where the batch asks for less than everything', () => {
-    const share = (succeedIfPercent: number, members: Counts) =>
+    const share = (succeedIfPercent: number, members: MemberCounts) =>
       nextStep(standing({ sealedAt: SEALED, counts: members, definition: { policy: { succeedIfPercent } } })).kind;
     expect(share(99, counts(100, 0, 99, 1))).toBe('succeed');
     expect(share(99, counts(100, 0, 98, 2))).toBe('fail');

@@ -111,6 +111,10 @@ async function stopAt<S>(situation: S, held: HeldConnection, pair: Interleaving<
     held.holdBefore(stopped.position + 1);
     stopped = await patiently('the actor', held.heldOrEnded(actor));
   }
+  if (stopped === undefined) {
+    // Its BatchWorker lives on, and must not stop at the position later, in what the other one does.
+    held.release();
+  }
   return { actor, stopped };
 }
 

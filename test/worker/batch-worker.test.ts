@@ -198,6 +198,28 @@ describe('the reconciler', () => {
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 0 });
   });
 
+  test('enqueues a callback again whose data is gone, and whose id a worker has taken', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const callbacks = testbed.plainQueue('callbacks');
+    const ran: string[] = [];
+    testbed.worker('users', async () => {});
+    const first = testbed.batchWorker();
+    const batch = await users.addBatch({ on: { complete: { name: 'complete', queue: callbacks } } }, [
+      { name: 'row', data: {} },
+    ]);
+    const [job] = await eventually(async () => {
+      const jobs = await callbacks.getWaiting();
+      return jobs.length === 1 ? jobs : undefined;
+    });
+    await first.close();
+    await testbed.redis.del(`${testbed.prefix}:callbacks:${job?.id}`);
+    testbed.worker('callbacks', async ({ name, data }) => void ran.push(`${name} ${data.batch.succeeded}`));
+    await eventually(async () => (await callbacks.getFailedCount()) === 1);
+    testbed.batchWorker(eager);
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1 });
+    expect(ran).toEqual(['complete 1']);
+  });
+
   test('calls a member without a job missing, when the batch is sealed', async ({ testbed }) => {
     const users = testbed.queue('users');
     const ran: string[] = [];

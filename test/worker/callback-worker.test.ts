@@ -18,6 +18,18 @@ describe('callbacks that the BatchWorker runs', () => {
     ]);
   });
 
+  test('is in no batch, also in a BatchWorker that was made inside of jobs(fn)', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
+    const callbacks = { report: async () => void (await mail.add('report', {})) };
+    const users = withBatches(testbed.queue('users'), { callbacks });
+    const other = await users.createBatch();
+    await other.jobs(() => void testbed.batchWorker({ callbacks }));
+    const batch = await users.addBatch({ on: { complete: 'report' } }, []);
+    expect((await batch.waitUntilFinished(20_000)).state).toBe('succeeded');
+    expect(await mail.getWaitingCount()).toBe(1);
+    expect(await other.status()).toMatchObject({ total: 0 });
+  });
+
   test('callbacks of both kinds go to their queues, and data can be given with the queue of the BatchWorker', async ({
     testbed,
   }) => {

@@ -29,11 +29,11 @@ test('thousands that follow are told once in ten seconds, with their number', ()
   }
   now = 1000 + 10_000;
   expect(throttle.next(oom(7))?.message).toMatch(
-    /^OOM command not allowed .*:7\. \(26,776 more of this kind since one was told 10 s ago\)$/,
+    /^OOM command not allowed .*:7\. \(and 26,776 more like it in the 10 s since the last report\)$/,
   );
   expect(throttle.next(oom(8))).toBeUndefined();
   now += 12_000;
-  expect(throttle.next(oom(9))?.message).toContain('(1 more of this kind since one was told 12 s ago)');
+  expect(throttle.next(oom(9))?.message).toContain('(and 1 more like it in the 12 s since the last report)');
 });
 
 test('one that comes again later, and none in between, is told as it is', () => {
@@ -65,10 +65,10 @@ test('the class, the cause and the fields stay, and neither the message nor the 
   expect(told).toBeInstanceOf(BatchNotFoundError);
   expect(told).toMatchObject({ name: 'BatchNotFoundError', batchId: 'b', code: 'E_GONE', cause });
   expect(Object.prototype.toString.call(told)).toBe('[object Error]');
-  expect(told?.message).toBe(`${message} (1 more of this kind since one was told 10 s ago)`);
-  expect(told?.stack).toContain('(1 more of this kind');
+  expect(told?.message).toBe(`${message} (and 1 more like it in the 10 s since the last report)`);
+  expect(told?.stack).toContain('(and 1 more like it');
   expect(told?.stack).toContain('error-throttle.test.ts');
-  expect([third.message, third.stack?.includes('more of this kind')]).toEqual([message, false]);
+  expect([third.message, third.stack?.includes('more like it')]).toEqual([message, false]);
 });
 
 test('it remembers a bounded number of kinds: the one that was told longest ago is forgotten first', () => {

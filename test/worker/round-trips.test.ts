@@ -20,7 +20,7 @@ test('from the last member to the end a BatchWorker sends few commands: two pass
   await run();
   // The moves are sent together with the commands before them. What BullMQ sends to take its jobs depends on when they
   // come.
-  const first = ['decideAndEnqueue', 'moveToWaitingChildren'];
+  const first = ['decide', 'moveToWaitingChildren'];
   const second = ['decide', 'show', 'moveToFinished'];
   expect(held.commands.filter((name) => name !== 'moveToActive')).toEqual([...first, ...second]);
 });

@@ -156,6 +156,48 @@ describe('the row of a batch', () => {
     });
   });
 
+  test('has the jobs below by how they stand, which status() has too, whatever people make of a row', async ({
+    testbed,
+  }) => {
+    const users = testbed.queue('users');
+    testbed.batchWorker({ reconcileInterval: 50 });
+    testbed.worker('users', async ({ name }) => {
+      if (name === 'bad') throw new UnrecoverableError('no');
+    });
+    const top = await users.createBatch();
+    expect((await top.status()).jobs).toBeUndefined();
+    const [cancelled, open] = [await top.createBatch(), await top.createBatch()];
+    const later = { name: 'later', data: {}, opts: { delay: 3_600_000 } };
+    await cancelled.addBulk([later, later, later]);
+    await cancelled.cancel();
+    await open.addBulk([{ name: 'bad', data: {} }, { name: 'good', data: {} }, later, later]);
+    const jobs = { total: 7, pending: 2, succeeded: 1, failed: 1, cancelled: 3, missing: 0, progress: 71 };
+    await eventually(async () => {
+      expect((await top.status()).jobs).toEqual(jobs);
+      return true;
+    });
+    expect((await top.tree()).jobs).toEqual(jobs);
+    expect((await open.status()).jobs).toBeUndefined();
+    const none = { total: 0, pending: 0, succeeded: 0, failed: 0, cancelled: 0, missing: 0, progress: 0 };
+    const edited = { ...none, total: 3, succeeded: 3, progress: 99 };
+    for (const [row, shown] of [
+      ['{', undefined],
+      ['null', undefined],
+      ['7', undefined],
+      ['{"total":3,"pending":1}', undefined],
+      ['{"jobs":"many"}', none],
+      ['{"jobs":{"total":3,"pending":-1,"failed":"x"}}', edited],
+    ] as const) {
+      await testbed.redis.hset(`${testbed.prefix}:batches:${top.id}`, 'progress', row);
+      expect((await top.status()).jobs, row).toEqual(shown);
+    }
+    await top.cancel();
+    await top.seal();
+    await top.waitUntilFinished();
+    await testbed.redis.hset(`${testbed.prefix}:batches:${top.id}`, 'progress', '{"jobs":{"total":3,"pending":1}}');
+    expect((await top.status()).jobs, 'a row of before the end').toBeUndefined();
+  });
+
   test('is written a bounded number of times, however many members there are', async ({ testbed }) => {
     const users = testbed.queue('users');
     testbed.batchWorker();

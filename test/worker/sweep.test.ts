@@ -334,9 +334,18 @@ describe('attempted', () => {
     await batch.add('good', {});
     for (const one of [child, batch]) await one.seal();
     await eventually(async () => (await batch.status()).succeeded === 1);
+    // As after a step of a BatchWorker that has failed: the batch job counts its attempts too.
+    await testbed.redis.hset(`${testbed.prefix}:batches:${child.id}`, 'atm', 1);
+    const later = job('bad', { attempts: 2, backoff: 3_600_000 });
+    for (const witness of ['first', 'second']) {
+      // When the second one is called, the round that has called the first one has ended.
+      await users.addBatch({ on: { attempted: { name: witness } } }, [later]);
+      await eventually(() => names().includes(witness));
+    }
+    expect(names()).toEqual(['first', 'second']);
     held.open();
     expect(await batch.waitUntilFinished(15_000)).toMatchObject({ state: 'succeeded' });
-    expect(names().sort()).toEqual(['attempted', 'complete']);
+    expect(names().sort()).toEqual(['attempted', 'complete', 'first', 'second']);
   });
 });
 

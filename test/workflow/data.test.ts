@@ -141,7 +141,7 @@ describe('of(job)', () => {
     await eventually(() => ran.length === 2 && errors.length === 4);
     expect(errors[0]).toBeInstanceOf(BatchError);
     expect(String(errors[0])).toContain("is no part of a run of workflow 'other'");
-    expect(errors[1]).toMatch(/names the stage 'b', which there is not/);
+    expect(errors[1]).toMatch(/names the stage 'b', which does not exist/);
     expect(errors[2]).toBeInstanceOf(BatchError);
   });
 });

@@ -7,19 +7,19 @@ describe('defineWorkflow refuses', () => {
   const cases: Readonly<Record<string, readonly [stages: object, message: RegExp]>> = {
     'stages that go round, and shows how': [
       { a: { ...stage, after: 'c' }, b: { ...stage, after: 'a' }, c: { ...stage, after: ['b', 'd'] }, d: stage },
-      /'w' go round: (a → b → c → a|b → c → a → b|c → a → b → c)\. A stage cannot come after itself/,
+      /'w' form a cycle: (a → b → c → a|b → c → a → b|c → a → b → c)\. A stage cannot come after itself/,
     ],
-    'a stage that comes after itself': [{ a: { ...stage, after: 'a' } }, /go round: a → a\./],
+    'a stage that comes after itself': [{ a: { ...stage, after: 'a' } }, /form a cycle: a → a\./],
     'an unknown stage, and says which may be meant': [
       { organizations: stage, users: { ...stage, after: 'organisations' } },
       new RegExp(
-        "'users' of workflow 'w': after names the stage 'organisations', which there is not\\. " +
+        "'users' of workflow 'w': after names the stage 'organisations', which does not exist\\. " +
           "Did you mean 'organizations'\\?",
       ),
     ],
     'an unknown stage, and lists those that there are': [
       { a: stage, users: { ...stage, forEach: 'something' } },
-      /forEach names the stage 'something', which there is not\. Stages are: a, users\./,
+      /forEach names the stage 'something', which does not exist\. Stages are: a, users\./,
     ],
     'a stage twice in after': [{ a: stage, b: { ...stage, after: ['a', 'a'] } }, /after has 'a' twice/],
     'a mistyped option': [{ a: stage, b: { ...stage, afer: 'a' } }, /has no option 'afer'\. Did you mean 'after'\?/],

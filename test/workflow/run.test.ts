@@ -1,7 +1,7 @@
 import { BatchConflictError, BatchNotFoundError, defineWorkflow } from '../../src/index.js';
 import { gateOf } from '../conformance/script.js';
 import { jobKeys } from '../support/job-keys.js';
-import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
+import { describe, eventually, expect, gate, type Testbed, test } from '../support/test.js';
 import { fail, statesOf, tell } from './story.js';
 
 /** A chain in which the second stage waits for a gate. */
@@ -161,6 +161,24 @@ describe('a run', () => {
     await batchWorker.close();
     expect(await jobKeys(testbed, 'batches')).toEqual([]);
     expect(await jobKeys(testbed, 'work')).toEqual([]);
+  });
+
+  test('that is started inside of jobs(fn) is a member, also without waiting for it, and not once fn has ended', async ({
+    testbed,
+  }) => {
+    const { queue } = tell(testbed);
+    const workflow = defineWorkflow('w', { a: { queue, name: 'a' } });
+    const parent = await queue.createBatch();
+    const { opened, open } = gate();
+    const [begun, late]: Promise<{ readonly parentId: string | undefined }>[] = await parent.jobs(() => [
+      workflow.start({}),
+      opened.then(() => workflow.start({})),
+    ]);
+    expect((await begun)?.parentId).toBe(parent.id);
+    const refused = expect(late).rejects.toThrow("start() of workflow 'w' was called by code that jobs(fn)");
+    open();
+    await refused;
+    expect(await parent.status()).toMatchObject({ total: 1 });
   });
 
   test('is a batch: it can be a member of another one, and each stage has callbacks and options of its own', async ({

@@ -200,8 +200,10 @@ function asRefusal(error: unknown): unknown {
 }
 
 /** The progress of a batch, in the form in which a BatchWorker writes it to the batch job from time to time. */
-function progressOf({ progress, total, succeeded, failed, pending, state }: BatchStatus) {
-  return { progress, total, succeeded, failed, pending, status: state };
+function progressOf(status: BatchStatus) {
+  const { total, succeeded, failed, pending, state, jobs } = status;
+  const { progress } = jobs ?? status;
+  return { progress, total, succeeded, failed, pending, status: state, ...(jobs && { jobs }) };
 }
 
 async function retryBatch(batch: Batch): Promise<void> {

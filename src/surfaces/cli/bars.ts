@@ -1,6 +1,6 @@
-import type { BatchState, BatchStatus, BatchTree } from '../../index.js';
+import type { BatchState, BatchStatus, BatchTree, MemberCounts } from '../../index.js';
 import type { Paint } from './output.js';
-import { type Counts, hasEnded, lossesOf, styleOf } from './state.js';
+import { hasEnded, lossesOf, styleOf } from './state.js';
 import { number, padded, plural, printable, shortened, widthOf } from './text.js';
 
 /*
@@ -15,7 +15,7 @@ export interface Look {
 
 interface Bar {
   readonly name: string;
-  readonly counts: Counts;
+  readonly counts: MemberCounts;
   readonly progress: number;
   readonly state: BatchState;
 }
@@ -32,7 +32,7 @@ const NARROWEST_BAR = 5;
 const NARROWEST_NAME = 8;
 
 /** The numbers to show for a batch: with child batches those of all jobs below, otherwise its own, which are newer. */
-export function jobsOf({ status, tree }: Look): Counts & { readonly progress: number } {
+export function jobsOf({ status, tree }: Look): MemberCounts & { readonly progress: number } {
   const jobs = tree.children.length === 0 ? status : tree.jobs;
   // The tree may have been read after the status, and say 100 % before the batch has finished.
   return hasEnded(status.state) ? jobs : { ...jobs, progress: Math.min(99, jobs.progress) };

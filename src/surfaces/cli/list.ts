@@ -57,7 +57,7 @@ async function printTable(statuses: readonly BatchStatus[], out: Call['out']): P
     status.id,
     printable(status.description ?? ''),
     { text: status.state, style: styleOf(status.state) },
-    `${status.progress} %`,
+    `${(status.jobs ?? status).progress} %`,
     number(status.total),
     { text: number(status.failed), style: status.failed > 0 ? ('red' as const) : undefined },
     ago(status.createdAt),

@@ -1,4 +1,4 @@
-import type { BatchStatus, StageStatus } from '../../index.js';
+import type { BatchStatus, StageStatus, TreeJobs } from '../../index.js';
 import { type Command, JSON_OPTION } from './command.js';
 import { EXIT } from './failure.js';
 import { styleOf } from './state.js';
@@ -23,8 +23,6 @@ export const showCommand: Command = {
 };
 
 function linesOf(status: BatchStatus, columns: number): string[] {
-  const { total, pending, succeeded, failed, cancelled, missing } = status;
-  const counts = Object.entries({ pending, succeeded, failed, cancelled, missing });
   return fields(
     [
       ['id', printable(status.id)],
@@ -32,8 +30,9 @@ function linesOf(status: BatchStatus, columns: number): string[] {
       ['state', status.state + stateNote(status)],
       ['failed because', maybe(status.state === 'cancelled' ? undefined : status.failedReason)],
       ['cancelled because', maybe(status.cancelReason)],
-      ['progress', `${status.progress} %`],
-      ['members', `${number(total)}: ${counts.map(([name, count]) => `${number(count)} ${name}`).join(', ')}`],
+      ['progress', `${(status.jobs ?? status).progress} %`],
+      ['members', countsOf(status)],
+      ['jobs below', status.jobs && countsOf(status.jobs)],
       ['tags', maybe(status.tags.join(', ') || undefined)],
       ['metadata', status.metadata === undefined ? undefined : printable(jsonLine(status.metadata))],
       ['parent', maybe(status.parentId)],
@@ -50,6 +49,11 @@ function linesOf(status: BatchStatus, columns: number): string[] {
     ],
     columns,
   );
+}
+
+function countsOf({ total, pending, succeeded, failed, cancelled, missing }: TreeJobs): string {
+  const counts = Object.entries({ pending, succeeded, failed, cancelled, missing });
+  return `${number(total)}: ${counts.map(([name, count]) => `${number(count)} ${name}`).join(', ')}`;
 }
 
 /** Each stage, with what it comes after; those of a stage that is a workflow below it. */

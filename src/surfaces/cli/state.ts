@@ -1,4 +1,4 @@
-import type { BatchState, BatchStatus } from '../../index.js';
+import type { BatchState, BatchStatus, MemberCounts } from '../../index.js';
 import type { Style } from './output.js';
 import { number } from './text.js';
 
@@ -14,10 +14,8 @@ const STYLES: Readonly<Partial<Record<string, Style>>> = {
 
 export const styleOf = (state: string): Style | undefined => STYLES[state];
 
-export type Counts = Pick<BatchStatus, 'total' | 'pending' | 'succeeded' | 'failed' | 'cancelled' | 'missing'>;
-
 /** What became of those that are not pending and have not succeeded; nothing for nothing. */
-export function lossesOf({ failed, cancelled, missing }: Counts): string[] {
+export function lossesOf({ failed, cancelled, missing }: MemberCounts): string[] {
   const losses = [
     [failed, 'failed'],
     [cancelled, 'cancelled'],

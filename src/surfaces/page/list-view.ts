@@ -205,6 +205,7 @@ interface RowDetails {
 
 function row(paths: Paths, status: BatchStatus, { isContext = false, parentTitle }: RowDetails): Html {
   const { id, state, total, parentId, createdAt, tags } = status;
+  const progress = status.jobs ?? status;
   const title = titleOf(status);
   return html`<tr role="row" data-key="${id}"${isContext && html` class="context"`}>
 <td role="cell" class="name"><a href="${paths.batch(id)}">${own(title)}</a>${
@@ -215,8 +216,8 @@ function row(paths: Paths, status: BatchStatus, { isContext = false, parentTitle
     html`<small>child of <a href="${paths.batch(parentId)}">${own(parentTitle)}</a></small>`
   }</td>
 <td role="cell">${badge(state)}</td>
-<td role="cell" class="progress">${bar(status, `Progress of ${title}`)}<span
-class="percent">${status.progress} %</span></td>
+<td role="cell" class="progress">${bar(progress, `Progress of ${title}`)}<span
+class="percent">${progress.progress} %</span></td>
 <td role="cell" class="members">${total === 0 ? 'no members' : settledOf(status)}${troubles(status)}</td>
 <td role="cell" class="age">${time(createdAt)}</td>
 </tr>`;

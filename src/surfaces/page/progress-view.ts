@@ -77,7 +77,7 @@ function left(samples: readonly Sample[], { perSecond }: Pace): string {
   if (settled < ENOUGH) {
     return 'too early to say';
   }
-  return perSecond === 0 ? 'not to be told: nothing moves' : timeLeft((1000 * pending) / perSecond);
+  return perSecond === 0 ? 'unknown: nothing moves' : timeLeft((1000 * pending) / perSecond);
 }
 
 /** The units of the drawing, which is stretched to the width of the card. */

@@ -1,33 +1,21 @@
 import type { BatchContext } from '../../batch/batch-context.js';
 import { noteAttempted, noteNeverAttempted } from '../../record/amend.js';
-import { findMemberNotRun } from '../../record/attempted.js';
+import { beginSearch, continueSearch, type NotRunSearch } from '../../record/attempted.js';
 import { readSnapshot } from '../../record/snapshot.js';
 import { roundOfNeed } from './round.js';
 import type { Service } from './service.js';
 
-const MEMBERS_PER_PAGE = 500;
 /** How many pages of one batch's members are searched in one round. */
 const PAGES_PER_ROUND = 20;
 /** How many searches are remembered. When there are more, all are forgotten, also those of batches that have ended. */
 const SEARCHES_KEPT = 10_000;
-
-/** How far the search of a batch for members that have not run has come. */
-interface Search {
-  /** The member at which the last round stopped, because it had not run; '' for none. */
-  readonly notRun: string;
-  readonly cursor: string;
-  /** The number of members when the search began. */
-  readonly total: string | undefined;
-}
-
-const NOTHING_SEEN: Search = { notRun: '', cursor: '0', total: undefined };
 
 /**
  * Notes when every member of a batch has run at least once. BullMQ does not report this: a failed attempt changes
  * nothing in the batch.
  */
 export function attempted(context: BatchContext, intervalMs: number): Service {
-  const searches = new Map<string, Search>();
+  const searches = new Map<string, NotRunSearch>();
   return roundOfNeed(context, 'attempted', {
     intervalMs,
     pace: { share: 0.2 },
@@ -38,28 +26,26 @@ export function attempted(context: BatchContext, intervalMs: number): Service {
 }
 
 /** Goes on with the search where the last round stopped, at a member that has not run yet. */
-async function searchOn(context: BatchContext, batchId: string, searches: Map<string, Search>): Promise<void> {
-  let search = searches.get(batchId) ?? NOTHING_SEEN;
-  for (let pages = 0; pages < PAGES_PER_ROUND; pages++) {
-    const { notRun, cursor, total } = await findMemberNotRun(context.redis, batchId, {
-      ...search,
-      count: MEMBERS_PER_PAGE,
-    });
-    const isWhole = notRun === '' && cursor === '0';
-    if (isWhole && (search.total ?? total) === total) {
-      searches.delete(batchId);
-      await note(context, batchId, total);
+async function searchOn(context: BatchContext, batchId: string, searches: Map<string, NotRunSearch>): Promise<void> {
+  let search = searches.get(batchId) ?? (await beginSearch(context.redis, batchId));
+  searches.delete(batchId);
+  for (let pages = 0; pages < PAGES_PER_ROUND && search !== undefined; pages++) {
+    const found = await continueSearch(context.redis, batchId, search);
+    if (found === 'all have run') {
+      // Nothing is noted if members were added meanwhile: the next round begins again.
+      await note(context, batchId, search.total);
       return;
     }
-    // The search may have passed over members that were added meanwhile: begin again.
-    search = isWhole ? NOTHING_SEEN : { notRun, cursor, total: search.total ?? total };
+    search = found;
+    if (found.notRun !== undefined) {
+      break;
+    }
+  }
+  if (search !== undefined) {
     if (searches.size >= SEARCHES_KEPT) {
       searches.clear();
     }
     searches.set(batchId, search);
-    if (notRun !== '') {
-      return;
-    }
   }
 }
 

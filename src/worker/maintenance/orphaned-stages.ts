@@ -1,8 +1,7 @@
 import type { BatchContext } from '../../batch/batch-context.js';
 import { stagesOf } from '../../batch/stages.js';
-import { stageId } from '../../model/workflow.js';
 import { readDefinition } from '../../record/change-definition.js';
-import { skipOrphan } from '../../record/stages.js';
+import { skipOrphan } from '../../record/skip-orphan.js';
 import { roundOfNeed } from './round.js';
 import type { Service, Turn } from './service.js';
 
@@ -25,8 +24,7 @@ async function attend(context: BatchContext, runId: string, turn: Turn): Promise
   const there = new Set(stages.map(({ name }) => name));
   for (const { id, state, after } of stages) {
     const mayBeOrphan = state === 'waiting' && after.some((name) => !there.has(name));
-    const before = after.map((name) => stageId(runId, name));
-    if (mayBeOrphan && (await skipOrphan(context.redis, { id, runId, after: before }))) {
+    if (mayBeOrphan && (await skipOrphan(context.redis, id))) {
       turn.repaired({ batchId: id, missing: 0, settled: 0, woken: true });
     }
   }

@@ -112,7 +112,8 @@ export function roundByRank<T = string>(
 function reportBroken(broken: ReadonlyMap<string, string> = new Map(), turn: Turn): void {
   for (const [batchId, problem] of broken) {
     const others = broken.size > 1 ? ` (and ${broken.size - 1} more)` : '';
-    turn.report(new BatchError(`Batch '${batchId}'${others} cannot be looked at: ${problem}`, { batchId }));
+    const what = `Maintenance left out batch '${batchId}'${others}, and tries again in the next round`;
+    turn.report(new BatchError(`${what}: Redis could not read it: ${problem}`, { batchId }));
     return;
   }
 }

@@ -470,6 +470,20 @@ describe('BatchBoardAdapter, what is shown of a batch', () => {
     expect((await batches.getJob(batch.id))?.progress).toBe(0);
   });
 
+  test('is the progress of all jobs below, where there are child batches, as BullMQ keeps it', async ({ testbed }) => {
+    const { users, batches, board, start } = await open(testbed, 'BatchBoardAdapter');
+    start();
+    const parent = await users.createBatch();
+    const child = await parent.createBatch();
+    await child.addBulk([...rows(false), ...rows(false).map((job) => ({ ...job, opts: { delay: 3_600_000 } }))]);
+    const jobs = { total: 2, pending: 1, succeeded: 1, failed: 0 };
+    await eventually(async () => {
+      expect((await batches.getJob(parent.id))?.progress).toMatchObject({ progress: 50, total: 1, jobs });
+      return true;
+    });
+    expect((await row(board, 'batches', parent.id)).progress).toMatchObject({ progress: 50, total: 1, jobs });
+  });
+
   test('are links: from a member and a callback to the batch, from a child batch to its parent', async ({
     testbed,
   }) => {

@@ -75,6 +75,21 @@ describe('list', () => {
     expect(linesOf((await run('list', '--limit', '1')).out).at(-1)).toBe('… and 1 more: --limit 2');
   });
 
+  test('shows the progress of all jobs below a batch with child batches, and so does show', async ({ testbed }) => {
+    const { parent } = await standingBatches(testbed);
+    const { opened, open } = gate();
+    testbed.worker('rows', async ({ data: { n } }) => (n < 3 ? n : opened), { concurrency: 5 });
+    testbed.batchWorker({ reconcileInterval: 50 });
+    await eventually(async () => (await parent.status()).jobs?.pending === 1);
+    const { run } = cliOf(testbed);
+    expect((await run('list')).out).toMatch(/^parent .* 66 % +1 +0 /m);
+    const { out } = await run('show', 'parent');
+    expect(out).toMatch(/^progress +66 %$/m);
+    expect(out).toMatch(/^members +1: 1 pending, 0 succeeded/m);
+    expect(out).toMatch(/^jobs below +3: 1 pending, 2 succeeded, 0 failed, 0 cancelled, 0 missing$/m);
+    open();
+  });
+
   test('lists the newest first, and by state', async ({ testbed }) => {
     const queue = testbed.queue('rows');
     for (const id of ['first', 'second', 'third']) {

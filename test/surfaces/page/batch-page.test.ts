@@ -1,7 +1,7 @@
 import { UnrecoverableError } from 'bullmq';
 import { batchPage } from '../../../src/surfaces/page/index.js';
 import { cutConnection } from '../../support/cut-connection.js';
-import { type AnyJob, describe, eventually, expect, type Testbed, test } from '../../support/test.js';
+import { type AnyJob, describe, eventually, expect, gate, type Testbed, test } from '../../support/test.js';
 
 const HOST = 'http://admin.test';
 const SAME_ORIGIN = { 'Sec-Fetch-Site': 'same-origin' };
@@ -49,6 +49,46 @@ describe('the list', () => {
       kind: 'overview',
       counts: { open: 1, running: 0, succeeded: 0, failed: 0 },
       sections: [{ state: 'running' }, { state: 'open', batches: [{ id: batch.id, state: 'open', total: 1 }] }, {}, {}],
+    });
+  });
+
+  test('shows the progress of all jobs below a batch with child batches, as its own page does', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const visit = visitor(batchPage(users));
+    const { opened, open } = gate();
+    testbed.worker(
+      'users',
+      async ({ data: { name } }: AnyJob) => {
+        if (name === 'bad') throw new UnrecoverableError('no');
+        await (name === 'slow' ? opened : undefined);
+      },
+      { concurrency: 20 },
+    );
+    testbed.batchWorker({ reconcileInterval: 50 });
+    const year = await users.createBatch({ id: 'year', description: 'The year' });
+    const month = await year.createBatch({ id: 'month', description: 'The month' });
+    await month.addBulk(['good', 'good', 'bad', 'slow', 'slow'].map((name) => ({ name: 'row', data: { name } })));
+    for (const batch of [month, year]) await batch.seal();
+    const said = 'aria-label="Progress of The year" aria-valuemin="0" aria-valuemax="100"';
+    await eventually(async () => {
+      const { text } = await visit('/batches');
+      expect(text.replaceAll(/\s+/g, ' ')).toContain(
+        `${said} aria-valuenow="60" aria-valuetext="60 %, 3 of 5 settled, 1 failed"`,
+      );
+      expect(text).toContain('class="percent">60 %');
+      return true;
+    });
+    const { text } = await visit('/batches');
+    expect(text).toContain('<td role="cell" class="members">0 of 1 settled');
+    expect((await visit('/batches/year')).text).toContain('</span>60 %</h2>');
+    open();
+    await year.waitUntilFinished();
+    await eventually(async () => {
+      const { text: finished } = await visit('/batches');
+      expect(finished.replaceAll(/\s+/g, ' ')).toContain(
+        `${said} aria-valuenow="100" aria-valuetext="100 %, 5 of 5 settled, 1 failed"`,
+      );
+      return true;
     });
   });
 

@@ -1,0 +1,80 @@
+import type { BatchRedis } from './batch-redis.js';
+import { batchKeys, EARLIER_FAILURES_FIELD } from './keys.js';
+import { LUA_SPLIT_KEY, script } from './script.js';
+
+/*
+ * How often a job had failed before its attempts were reset. The ids of what a running job adds depend on how often it
+ * has failed, which BullMQ's own fields do not show once a job that keeps only some of its stack traces was retried.
+ */
+
+/**
+ * Looks at jobs that are about to be retried with their attempts reset. Of those that keep only some of their stack
+ * traces it notes the failures, as '<how many>@<starts until then>'. Sent again, it changes nothing.
+ *
+ * KEYS: a key of the batch, which only says where in a cluster the jobs are. ARGV: key prefix of all queues, keys of the
+ * jobs.
+ * Returns of each 'flow' if there are, or were, jobs below it; 'failed'; 'failed lifo' if it goes to the other end of
+ * its queue; '' when it has not failed, or is gone.
+ */
+const LOOK = script(
+  'lookAtFailed',
+  1,
+  `${LUA_SPLIT_KEY}
+local function noteFailures(key)
+  local starts, failures, before = unpack(redis.call('HMGET', key, 'ats', 'atm', '${EARLIER_FAILURES_FIELD}'))
+  local sum, at = string.match(before or '', '^(%d+)@(%d+)$')
+  if starts and at ~= starts then
+    local all = tonumber(sum or 0) + tonumber(failures or 0)
+    redis.call('HSET', key, '${EARLIER_FAILURES_FIELD}', all .. '@' .. starts)
+  end
+end
+local function look(key)
+  local queueKey, id = splitKey(key, ARGV[1])
+  if not queueKey then
+    return ''
+  elseif redis.call('EXISTS', key .. ':unsuccessful', key .. ':dependencies') > 0 then
+    return 'flow'
+  elseif not redis.call('ZSCORE', queueKey .. 'failed', id) then
+    return ''
+  end
+  local opts = redis.call('HGET', key, 'opts') or ''
+  if string.find(opts, '"stackTraceLimit":', 1, true) then
+    noteFailures(key)
+  end
+  return string.find(opts, '"lifo":true', 1, true) and 'failed lifo' or 'failed'
+end
+local found = {}
+for i = 2, #ARGV do
+  found[#found + 1] = look(ARGV[i])
+end
+return found`,
+);
+
+/** What can be retried of a job; '' for nothing. */
+export type Retriable = 'failed' | 'failed lifo' | 'flow' | '';
+
+/** Looks at jobs that are about to be retried, and notes how often they have failed; returns what each is. */
+export async function lookAtFailed(
+  redis: BatchRedis,
+  batchId: string,
+  keys: readonly string[],
+): Promise<readonly Retriable[]> {
+  return (await redis.run(LOOK, [batchKeys(redis, batchId).job, redis.prefix, ...keys])) as Retriable[];
+}
+
+/**
+ * Returns how often a job has failed in all.
+ *
+ * @param counts BullMQ's counts: `attemptsMade`, which a retry may have reset to 0, and `attemptsStarted`.
+ */
+export async function failuresOfJob(
+  redis: BatchRedis,
+  jobKey: string,
+  { attemptsMade, attemptsStarted }: { readonly attemptsMade: number; readonly attemptsStarted: number },
+): Promise<number> {
+  const noted = await redis.command('HGET', jobKey, EARLIER_FAILURES_FIELD);
+  const [, sum = 0, starts = 0] = /^(\d+)@(\d+)$/.exec(String(noted ?? '')) ?? [];
+  // More failures than starts since then: the process that noted it died before it had reset the attempts.
+  const wasReset = attemptsMade <= attemptsStarted - Number(starts);
+  return wasReset ? Number(sum) + attemptsMade : attemptsMade;
+}
