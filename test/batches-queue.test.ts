@@ -164,6 +164,20 @@ describe("an application's own queue `batches`", () => {
     await eventually(async () => (await own.getJobState('order-7')) === 'delayed');
   });
 
+  test('is not what a batch makes it whose data has vanished: its job fails, and says why', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const own = testbed.plainQueue('batches');
+    const { id } = await users.createBatch();
+    await (await own.getJob(id))?.promote();
+    await testbed.redis.del(`${testbed.prefix}:batches:${id}`);
+    const errors: Error[] = [];
+    testbed.batchWorker().on('error', (error) => errors.push(error));
+    await eventually(async () => (await own.getFailedCount()) === 1);
+    const reason = (await own.getJob(id))?.failedReason;
+    expect(reason).toMatch(`The data of batch '${id}' has vanished from Redis`);
+    expect(errors.map(({ message }) => message)).toEqual([reason]);
+  });
+
   test('is not what a copy of a batch makes it', async ({ testbed }) => {
     const users = testbed.queue('users');
     const batch = await users.createBatch();

@@ -29,7 +29,8 @@ export async function putBackForeignJob(
   token: string,
   onError: (error: unknown) => void,
 ): Promise<void> {
-  if (isOfBatch(job.data)) {
+  // BullMQ stores a name with every job: the keys of this one are gone, and the lifecycle says so.
+  if (job.name === undefined || isOfBatch(job.data)) {
     return;
   }
   try {

@@ -172,7 +172,7 @@ async function decideHeld(
   ]);
   switch (decision) {
     case 'no batch':
-      throw new NoBatchError(batchId, context.redis.batchesQueue);
+      throw new NoBatchError(job);
     case 'lock lost':
       throw new BatchError(
         `Batch '${batchId}' is not this BatchWorker's to run any more; another one goes on with it.`,
@@ -202,14 +202,17 @@ export class BatchFailedError extends UnrecoverableError {
 export class RemovedMeanwhileError extends BatchError {}
 
 /**
- * Fails a job that is a copy of a batch job, which would otherwise be tried for ever. The mistake is in the code that
- * added the copy; no batch has failed.
+ * Fails a job that is a copy of a batch job, or what is left of one, which would otherwise be tried for ever. BullMQ
+ * makes a hash without a name for a job whose keys are gone when a worker takes its id.
  */
 class NoBatchError extends UnrecoverableError {
-  constructor(jobId: string, queue: string) {
+  constructor({ id, name, queueName }: Job) {
     super(
-      `Job '${jobId}' in the queue '${queue}' is no batch: it was added, or copied, by hand. Batches are created ` +
-        'with createBatch() or addBatch().',
+      name === undefined
+        ? `The data of batch '${id}' has vanished from Redis: its keys were deleted, or evicted for want of memory. ` +
+            'Its callbacks cannot run any more.'
+        : `Job '${id}' in the queue '${queueName}' is no batch: it was added, or copied, by hand. Batches are created ` +
+            'with createBatch() or addBatch().',
     );
     this.name = 'NoBatchError';
     this.stack = this.message;
