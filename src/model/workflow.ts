@@ -22,13 +22,13 @@ export interface StoredStage {
   /** For each result of this stage, one member is made from `job`: its data is the result. */
   readonly forEach?: string;
   readonly job?: StoredJob;
-  /** How many slices its plan has, if they are more than one. */
-  readonly slices?: number;
+  /** How many jobs its plan has, if it has more than one slice. */
+  readonly planned?: number;
 }
 
 /** Whether the batch job of a stage adds its members, slice by slice; otherwise they are added when it is started. */
-export const isFilledInSlices = ({ forEach, slices }: Pick<StoredStage, 'forEach' | 'slices'>): boolean =>
-  forEach !== undefined || slices !== undefined;
+export const isFilledInSlices = ({ forEach, planned }: Pick<StoredStage, 'forEach' | 'planned'>): boolean =>
+  forEach !== undefined || planned !== undefined;
 
 /** What a batch is that is a run of a workflow. */
 export interface StoredRun {

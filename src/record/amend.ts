@@ -17,8 +17,8 @@ export interface Amendment {
   readonly leader?: string;
   /** The new definition, as JSON. The data of the batch job, which people read, is a copy of it. */
   readonly definition?: string;
-  /** A slice for the plan of a stage, which must have as many slices as `at`; see record/plan.ts. */
-  readonly plan?: { readonly at: number; readonly slice: string };
+  /** A slice for the plan of a stage, which must end at the position `from`; see record/plan.ts. */
+  readonly plan?: { readonly from: number; readonly slice: string };
   /** Fields with their new values. */
   readonly set?: Readonly<Record<string, string>>;
   /** A field that is set to the present time, by Redis's clock. */
@@ -47,6 +47,9 @@ const AMEND = script(
   'amend',
   3,
   `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NEED}
+local function planEnd(plan)
+  return tonumber(string.match(redis.call('LINDEX', plan, -1) or '', '^{"from":%d+,"to":(%d+)') or 0)
+end
 local function isExpected(key, change)
   for field, value in pairs(change.expect or {}) do
     if (redis.call('HGET', key, field) or '') ~= value then
@@ -55,7 +58,7 @@ local function isExpected(key, change)
   end
   return (not change.having or hasNeed(redis.call('HGET', key, '${FIELD.needs}'), change.having))
     and (not change.leader or redis.call('GET', KEYS[3]) == change.leader)
-    and (not change.plan or redis.call('LLEN', key .. '${PLAN_END}') == change.plan.at)
+    and (not change.plan or planEnd(key .. '${PLAN_END}') == change.plan.from)
 end
 local function amend(change)
   local key = ARGV[1] .. change.id

@@ -19,9 +19,37 @@ export interface PlanSlice {
   readonly jobs: readonly StoredJob[];
 }
 
-/** Appends a slice to the plan of a stage that has not started, unless the plan has one at this position. */
-export async function extendPlan(redis: BatchRedis, { id, nonce }: BatchLife, at: number, slice: string) {
-  await amend(redis, { id, nonce, expect: { [FIELD.startedAt]: '' }, plan: { at, slice } });
+/** A slice as it is stored: the jobs from one position up to, and without, another one, as JSON. */
+export interface StoredSlice {
+  readonly from: number;
+  readonly to: number;
+  readonly json: string;
+}
+
+/** Makes a slice of jobs that are JSON. It begins with the positions, which record/amend.ts reads. */
+export function storedSlice(from: number, jobs: readonly string[]): StoredSlice {
+  const to = from + jobs.length;
+  return { from, to, json: `{"from":${from},"to":${to},"jobs":[${jobs.join(',')}]}` };
+}
+
+/**
+ * Appends a slice to the plan of a stage that has not started, if it begins where the plan ends.
+ *
+ * @returns whether it was appended.
+ */
+export async function extendPlan(
+  redis: BatchRedis,
+  { id, nonce }: BatchLife,
+  { from, json }: StoredSlice,
+): Promise<boolean> {
+  const plan = { from, slice: json };
+  return (await amend(redis, { id, nonce, expect: { [FIELD.startedAt]: '' }, plan })) === 'done';
+}
+
+/** Returns at which position the plan ends, as far as it is stored: 0 without one. */
+export async function readPlanEnd(redis: BatchRedis, batchId: string): Promise<number> {
+  const slice = (await redis.command('LINDEX', planKey(redis, batchId), -1)) as string | null;
+  return Number(/^{"from":\d+,"to":(\d+)/.exec(slice ?? '')?.[1] ?? 0);
 }
 
 /** Reads a slice, by its position in the plan; undefined past the last one. */

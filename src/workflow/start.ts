@@ -14,7 +14,7 @@ import { revive } from '../batch/retry.js';
 import { BatchOptionsError } from '../errors.js';
 import type { BatchDefinition } from '../model/definition.js';
 import { isFilledInSlices, type StoredRun, type StoredStage, stageId } from '../model/workflow.js';
-import { extendPlan, PLAN_SLICE } from '../record/plan.js';
+import { extendPlan, PLAN_SLICE, readPlanEnd, type StoredSlice, storedSlice } from '../record/plan.js';
 import { BYTES_PER_COMMAND } from '../record/script.js';
 import { sealBatch } from '../record/seal.js';
 import { readSnapshot } from '../record/snapshot.js';
@@ -86,7 +86,7 @@ async function createStages(context: BatchContext, run: BatchDefinition, { stage
       const { spec, name } = planned.stage;
       const { description = name, on, jobOptions, onFailure } = spec;
       const id = stageId(run.id, name);
-      const plan = planOf(planned);
+      const plan = planOf(planned, 0);
       const stage = await defineBatch(
         { ...context, own: planned.own },
         {
@@ -101,11 +101,7 @@ async function createStages(context: BatchContext, run: BatchDefinition, { stage
         undefined,
         stagePart(run.id, planned, plan),
       );
-      // As many as the producer meant to store that has created the stage: its functions may return other jobs now.
-      const { slices = 1 } = stage.definition.stage ?? {};
-      for (const [at, slice] of plan.slice(0, slices).entries()) {
-        await (at > 0 && extendPlan(context.redis, stage.definition, at, slice));
-      }
+      await completePlan(context, stage, planned, plan);
       if (planned.run !== undefined) {
         await createStages(context, stage.definition, planned.run);
       }
@@ -113,13 +109,39 @@ async function createStages(context: BatchContext, run: BatchDefinition, { stage
   );
 }
 
-function stagePart(runId: string, { stage, jobs, run }: PlannedStage, plan: readonly string[]): WorkflowPart {
+/**
+ * Stores the rest of the plan of a stage. A plan that another producer has begun goes on where it ends: this one may cut
+ * it into other slices, because its functions can return other jobs now. There are as many jobs in the end as the
+ * producer meant to store that has created the stage.
+ */
+async function completePlan(
+  context: BatchContext,
+  { definition, created }: DefinedBatch,
+  planned: PlannedStage,
+  plan: readonly StoredSlice[],
+): Promise<void> {
+  const { planned: length } = definition.stage ?? {};
+  if (length === undefined) {
+    return;
+  }
+  const fromItsEnd = async () => planOf(planned, await readPlanEnd(context.redis, definition.id), length);
+  let rest = created ? plan.slice(1) : await fromItsEnd();
+  for (let slice = rest.shift(); slice !== undefined; slice = rest.shift()) {
+    const { from } = slice;
+    if (!(await extendPlan(context.redis, definition, slice))) {
+      // Another producer was faster, unless the plan has not grown: then the stage has started, or is gone.
+      rest = (await fromItsEnd()).filter((other) => other.from > from);
+    }
+  }
+}
+
+function stagePart(runId: string, { stage, jobs, run }: PlannedStage, plan: readonly StoredSlice[]): WorkflowPart {
   const { name, after, when, forEach, next } = stage;
   const below = run === undefined ? undefined : runPart(stageId(runId, name), run);
   const stored: StoredStage = {
     ...{ name, after, when },
     ...(forEach === undefined ? {} : { forEach, ...jobOf(jobs) }),
-    ...(plan.length > 1 ? { slices: plan.length } : {}),
+    ...(plan.length > 1 ? { planned: jobs.length } : {}),
   };
   return {
     ...below,
@@ -127,7 +149,7 @@ function stagePart(runId: string, { stage, jobs, run }: PlannedStage, plan: read
     place: {
       ...below?.place,
       stage: { when, awaited: after.length, next: next.map((one) => stageId(runId, one)) },
-      plan: plan[0],
+      plan: plan[0]?.json,
     },
     preparation: below?.preparation ?? (isFilledInSlices(stored) ? 'fill' : undefined),
   };
@@ -137,25 +159,25 @@ function jobOf([job]: PlannedStage['jobs']): Pick<StoredStage, 'job'> {
   return job === undefined ? {} : { job: { ...job, data: undefined } };
 }
 
-/** Returns the jobs of a stage as the slices of its plan, as JSON, each of them small enough for one command. */
-function planOf({ jobs, stage, run }: PlannedStage): string[] {
+/** Returns the jobs of a stage, those at these positions, as slices of its plan, each small enough for one command. */
+function planOf({ jobs, stage, run }: PlannedStage, from: number, to = jobs.length): StoredSlice[] {
   if (stage.forEach !== undefined || run !== undefined) {
     return [];
   }
   const slices: { readonly from: number; readonly jobs: string[] }[] = [];
   let room = 0;
-  jobs.forEach((job, from) => {
+  jobs.slice(from, to).forEach((job, i) => {
     const json = JSON.stringify(job);
     const slice = slices.at(-1);
     if (slice === undefined || slice.jobs.length === PLAN_SLICE || room < json.length) {
-      slices.push({ from, jobs: [json] });
+      slices.push({ from: from + i, jobs: [json] });
       room = BYTES_PER_COMMAND - json.length;
     } else {
       slice.jobs.push(json);
       room -= json.length;
     }
   });
-  return slices.map(({ from, jobs }) => `{"from":${from},"jobs":[${jobs.join(',')}]}`);
+  return slices.map((slice) => storedSlice(slice.from, slice.jobs));
 }
 
 /** Jobs are stored in the Redis of their run: workers of a queue that is in another one would never see them. */

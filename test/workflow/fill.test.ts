@@ -64,4 +64,29 @@ describe('a run that is started again before the first start() has ended', () =>
       expect((await starting).id).toBe('run');
     },
   );
+
+  test('has all jobs, also when the first start() died between two of them and the others are larger by now', async ({
+    testbed,
+  }) => {
+    const held = await testbed.heldConnection();
+    const { queue, ran } = tell(testbed);
+    testbed.batchWorker();
+    let bytes = 0;
+    const workflowOn = (on: typeof queue) =>
+      defineWorkflow('growing', { many: { queue: on, jobs: (_: object) => jobsOf(300, bytes) } });
+    const startersQueue = testbed.queue('work', { connection: held.connection, skipMetasUpdate: true });
+    await startersQueue.getBatchCounts();
+    await held.idle();
+    held.countFrom();
+    held.holdBefore(3);
+    const starting = workflowOn(startersQueue).start({}, { id: 'run' });
+    expect(await held.heldOrEnded(starting)).toMatchObject({ name: 'amend' });
+    // One slice of 200 jobs is stored; of these jobs, a slice has some 140.
+    bytes = 1_800;
+    const run = await workflowOn(queue).start({}, { id: 'run' });
+    expect(await run.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', stages: [{ total: 300 }] });
+    expect(ran.length).toBe(300);
+    held.release();
+    expect((await starting).id).toBe('run');
+  });
 });
