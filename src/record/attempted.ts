@@ -7,6 +7,8 @@ const MEMBERS_PER_PAGE = 500;
 
 /** How far the search of a batch for a member that has not run yet has come. */
 export interface NotRunSearch {
+  /** The life of the batch in which it began: another one under the same id has other members. */
+  readonly nonce: string;
   /** How many members there were when it began. */
   readonly total: string;
   readonly place: Place;
@@ -16,8 +18,9 @@ export interface NotRunSearch {
 
 /** Begins a search; undefined for a batch without members. */
 export async function beginSearch(redis: BatchRedis, batchId: string): Promise<NotRunSearch | undefined> {
-  const total = await redis.command('HGET', batchKeys(redis, batchId).job, FIELD.total);
-  return total === null ? undefined : { total: String(total), place: BEGINNING };
+  const reply = await redis.command('HMGET', batchKeys(redis, batchId).job, FIELD.nonce, FIELD.total);
+  const [nonce, total] = reply as (string | null)[];
+  return !nonce || !total ? undefined : { nonce, total, place: BEGINNING };
 }
 
 /**

@@ -33,7 +33,7 @@ async function searchOn(context: BatchContext, batchId: string, searches: Map<st
     const found = await continueSearch(context.redis, batchId, search);
     if (found === 'all have run') {
       // Nothing is noted if members were added meanwhile: the next round begins again.
-      await note(context, batchId, search.total);
+      await note(context, batchId, search);
       return;
     }
     search = found;
@@ -50,9 +50,9 @@ async function searchOn(context: BatchContext, batchId: string, searches: Map<st
 }
 
 /** Notes that every member has run; with a missing member, which may never have run, that this cannot happen. */
-async function note(context: BatchContext, batchId: string, total: string): Promise<void> {
+async function note(context: BatchContext, batchId: string, { nonce, total }: NotRunSearch): Promise<void> {
   const snapshot = await readSnapshot(context.redis, batchId);
-  if (snapshot === undefined) {
+  if (snapshot?.definition.nonce !== nonce) {
     return;
   }
   if (snapshot.counts.missing > 0) {
