@@ -187,7 +187,8 @@ export async function lookAtCancelled(
   const found = await redis.command('HMGET', batchKeys(redis, batchId).job, ...fields);
   const [nonce, cancelledAt, isRemoved, needs, deferred] = found as (string | null)[];
   if (!nonce || !cancelledAt || isRemoved) {
-    await amend(redis, { id: batchId, unneed: 'cancel cancel!' });
+    // Meanwhile a new batch can have been created under this id, and cancelled.
+    await amend(redis, { id: batchId, expect: { [FIELD.cancelledAt]: '' }, unneed: 'cancel cancel!' });
     return { what: 'nothing', nonce: '' };
   }
   if (!needs?.split(' ').includes('cancel!')) {
