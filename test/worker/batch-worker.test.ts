@@ -220,6 +220,30 @@ describe('the reconciler', () => {
     expect(ran).toEqual(['complete 1']);
   });
 
+  test('enqueues a callback again whose data is gone, to run once, although its id is waiting still', async ({
+    testbed,
+  }) => {
+    const users = testbed.queue('users');
+    const callbacks = testbed.plainQueue('callbacks');
+    const ran: string[] = [];
+    testbed.worker('users', async () => {});
+    testbed.batchWorker(eager);
+    const batch = await users.addBatch({ on: { complete: { name: 'complete', queue: callbacks } } }, [
+      { name: 'row', data: {} },
+    ]);
+    const [job] = await eventually(async () => {
+      const jobs = await callbacks.getWaiting();
+      return jobs.length === 1 ? jobs : undefined;
+    });
+    const key = `${testbed.prefix}:callbacks:${job?.id}`;
+    await testbed.redis.del(key);
+    await eventually(async () => (await testbed.redis.exists(key)) === 1);
+    expect(await testbed.redis.lrange(`${testbed.prefix}:callbacks:wait`, 0, -1)).toEqual([job?.id]);
+    testbed.worker('callbacks', async ({ name, data }) => void ran.push(`${name} ${data.batch.succeeded}`));
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', total: 1 });
+    expect(ran).toEqual(['complete 1']);
+  });
+
   test('calls a member without a job missing, when the batch is sealed', async ({ testbed }) => {
     const users = testbed.queue('users');
     const ran: string[] = [];
