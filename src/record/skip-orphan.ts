@@ -36,7 +36,8 @@ async function isGone(redis: BatchRedis, id: string, runId: string): Promise<boo
   const { job } = batchKeys(redis, id);
   const { dependencies, processed, failed } = batchKeys(redis, runId);
   const found = await Promise.all([
-    redis.command('EXISTS', job),
+    // Not EXISTS: BullMQ makes a hash for a job whose data was evicted when a worker takes its id.
+    redis.command('HEXISTS', job, FIELD.nonce),
     redis.command('SISMEMBER', dependencies, job),
     redis.command('HEXISTS', processed, job),
     redis.command('HEXISTS', failed, job),

@@ -50,6 +50,30 @@ describe('a stage that was removed by hand while it ran', () => {
   });
 });
 
+describe('a stage whose data had vanished when a BatchWorker took it', () => {
+  test('is missing in its run, and what comes after it is skipped', async ({ testbed }) => {
+    const gate = gateOf(testbed);
+    const { queue, ran } = tell(testbed, { held: () => gate.opened });
+    const first = testbed.batchWorker();
+    const workflow = defineWorkflow('vanished', {
+      held: { queue, name: 'held' },
+      next: { after: 'held', queue, name: 'next' },
+    });
+    const run = await workflow.start({}, { id: 'run' });
+    await eventually(() => ran.includes('held'));
+    await first.close();
+    gate.open();
+    const batches = testbed.plainQueue('batches');
+    await eventually(async () => (await batches.getJobState('run.held')) === 'waiting');
+    await testbed.redis.del(`${testbed.prefix}:batches:run.held`);
+    testbed.batchWorker({ reconcileInterval: 50, missingAfter: 200 }).on('error', () => {});
+    const status = await run.waitUntilFinished(8_000);
+    expect(status).toMatchObject({ state: 'failed', missing: 1, succeeded: 1 });
+    expect(statesOf(status)).toEqual({ next: 'skipped' });
+    expect(ran).toEqual(['held']);
+  });
+});
+
 describe('a stage that is not there yet, because its run is still being created', () => {
   test('is waited for, as soon as the run is complete', async ({ testbed }) => {
     const held = await testbed.heldConnection();
