@@ -47,7 +47,7 @@ export async function explain(context: BatchContext, batchId: string): Promise<B
   ]);
   const about = {
     ...what,
-    // A batch that was created and sealed in one step has no other.
+    // Of a batch that was created and sealed in one step, the seal is the only sign of life.
     lastSignOfLifeAt: facts.get(batchJob)?.registeredAt ?? snapshot.sealedAt,
     strangers,
     sampled,

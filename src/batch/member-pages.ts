@@ -64,7 +64,8 @@ export async function membersPage<Data, Result>(
     const wanted = { which: COLLECTION[state], count, withData: true } as const;
     const { members, next, server }: MemberPage = await readMemberPage(context.redis, batchId, { ...wanted, place });
     if (beginsAgain(place, next)) {
-      // From the first state: a member that had settled can be pending on a server that took over without its end.
+      // With the first state, because a member that had settled is pending again on a server that has taken over
+      // before it had got the end of the job.
       [at, place] = [0, next];
       continue;
     }

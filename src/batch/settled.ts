@@ -135,7 +135,7 @@ export async function failuresPage<Data>(
     const wanted = { which: 'failed', count: left, withData: true } as const;
     const page: MemberPage = await readMemberPage(context.redis, batchId, { ...wanted, place });
     const found = membersAmong(context, batchId, page.members, strangers).filter(isWanted);
-    // What was found before the reading begins again, it finds again.
+    // A reading that begins again returns the members found so far once more.
     members = beginsAgain(place, page.next) ? [] : [...members, ...found];
     examined += page.members.length;
     place = page.next;

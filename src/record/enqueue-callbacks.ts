@@ -41,8 +41,8 @@ end
  * before it ran: then neither a trace in the batch nor a job is left.
  *
  * KEYS: batch job, its dependencies, processed, failed.
- * ARGV: the jobs, see encodeRequest(); the request is { nonce, token, version, prefix }. The kind of a job is 'firm' when its
- * event, once it has happened, stays so, else 'fragile': due only in the batch as the snapshot has seen it.
+ * ARGV: the jobs, see encodeRequest(); the request is { nonce, token, version, prefix }. The kind of a job is 'firm'
+ * when its event, once it has happened, stays so, else 'fragile': due only in the batch as the snapshot has seen it.
  * Returns state: 'enqueued' | 'not found' (no such life of the batch) | 'lock lost' | 'changed' (nothing was done) |
  * 'failed', and then error.
  */

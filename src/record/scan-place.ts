@@ -25,7 +25,7 @@ local function placeOf(cursor)
 end
 `;
 
-/** How often the reading of a collection begins again at most: a proxy may lead each command to another server. */
+/** How often the reading of a collection begins at most: a proxy may lead each command to another server. */
 const MOST_BEGINNINGS = 4;
 
 /** Where the reading of a collection goes on: which page is next, on which server, and how often it has begun. */

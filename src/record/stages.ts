@@ -29,7 +29,7 @@ export interface StartableStage {
   readonly plan: string | undefined;
 }
 
-/** What telling some stages has come to. */
+/** What a look at some stages has found. */
 export interface Reported {
   /** Those that can start now. */
   readonly startable: readonly StartableStage[];
@@ -37,12 +37,13 @@ export interface Reported {
   readonly next: number;
 }
 
-/*
- * Lua: look(queueKey, ids, from, isSkipping) looks at some of these stages, from this position on: those that were
- * skipped and may start after all wait again; those that can never start are skipped: sealed as they are, empty.
- * Returns those that can start and have not, and the position of the next one to look at, 0 after the last one.
- * `isSkipping`: nothing starts any more in this run. reportOutcome(queueKey, key, outcome, from) tells the stages after
- * one, and looks at them.
+/**
+ * Lua:
+ * - look(queueKey, ids, from, isSkipping) looks at some of these stages, from this position on: those that were skipped
+ *   and may start after all wait again; those that can never start are skipped: sealed as they are, empty. Returns
+ *   those that can start and have not, and the position of the next one to look at, 0 after the last one.
+ * - isSkipping(runKey) tells whether nothing starts any more in a run.
+ * - reportOutcome(queueKey, key, outcome, from) reports the outcome of a stage to those after it, and looks at them.
  */
 export const LUA_REPORT = `${LUA_NOW}${LUA_WAKE}${LUA_TAKE_BACK}
 local function look(queueKey, ids, from, isSkipping)

@@ -1,9 +1,9 @@
 import { Emptying } from '../../src/batch/emptying.js';
-import { beginSearch, continueSearch, type NotRunSearch } from '../../src/record/attempted.js';
 import { BatchRedis } from '../../src/record/batch-redis.js';
 import { markCancelled } from '../../src/record/cancel.js';
 import { scriptClientOf } from '../../src/record/client.js';
 import { nextPlace, SCAN_START, type ScanPlace } from '../../src/record/scan-place.js';
+import { beginSearch, continueSearch, type NotRunSearch } from '../../src/record/search-not-run.js';
 import { searchForStrangers } from '../../src/record/search-strangers.js';
 import { sortCancelled } from '../../src/record/sort-cancelled.js';
 import { secondServer } from '../support/second-server.js';
