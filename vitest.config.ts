@@ -39,14 +39,22 @@ const shared = {
 
 /** Files that take long, the longest first: begun last, one of them would keep one processor busy alone. */
 const LONG = [
-  'test/examples/import.test.ts',
+  'test/workflow/crash.test.ts',
   'test/worker/crash.test.ts',
-  'test/interleavings/maintenance.test.ts',
+  'test/interleavings/workflow.test.ts',
+  'test/interleavings/workflow-retry.test.ts',
+  'test/batch/producer-crash.test.ts',
   'test/browser/watching.test.ts',
   'test/browser/seeing.test.ts',
-  'test/workflow/crash.test.ts',
-  'test/surfaces/cli/commands.test.ts',
+  'test/examples/import.test.ts',
+  'test/worker/sweep.test.ts',
+  'test/record/fast-writer.test.ts',
+  'test/interleavings/late.test.ts',
+  'test/bench/bench.test.ts',
+  'test/interleavings/maintenance.test.ts',
   'test/interleavings/remove.test.ts',
+  'test/surfaces/cli/commands.test.ts',
+  'test/support/fetch-redis-server.test.ts',
 ];
 
 /** Starts long files first, and one project after the other: a process is used again within a project only. */
@@ -80,8 +88,8 @@ const verify =
 export default defineConfig({
   test: {
     globalSetup: 'test/support/global-setup.ts',
-    // Most tests wait for Redis and for other processes now and then: one file more than there are processors.
-    maxWorkers: availableParallelism() + 1,
+    // Many tests wait, for a lock to run out or for a child process: two files more than there are processors.
+    maxWorkers: availableParallelism() + 2,
     sequence: { sequencer: LongestFirst },
     projects: [
       {

@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { measureBytes } from './bytes.js';
 import { combined, count, type Measured } from './compare.js';
@@ -97,11 +98,14 @@ async function runOnce({ redis, jobs }: Setting, side: Side, prefix: string): Pr
   };
 }
 
-/** Runs the producer with the same loader as this process. What it prints is not for our standard output. */
+/**
+ * Runs the producer as this process is run: from its source with the same loader, or compiled. What it prints is not
+ * for our standard output.
+ */
 async function produce(task: ProducerTask): Promise<ProducerReport> {
-  const child = fork(fileURLToPath(new URL('./memory-producer.ts', import.meta.url)), [JSON.stringify(task)], {
-    stdio: ['ignore', 2, 2, 'ipc'],
-  });
+  const self = fileURLToPath(import.meta.url);
+  const producer = join(dirname(self), `memory-producer${extname(self)}`);
+  const child = fork(producer, [JSON.stringify(task)], { stdio: ['ignore', 2, 2, 'ipc'] });
   const report = reportOf(child);
   const [code, signal] = await once(child, 'exit');
   if (code !== 0) {

@@ -1,9 +1,9 @@
 import { runChild } from '../support/child.js';
+import { crashSeries } from '../support/crash-series.js';
 import { LOADED, loader } from '../support/loader.js';
 import { describe, expect, type Testbed, test } from '../support/test.js';
 
 const MEMBERS = 3;
-const AT_ONCE = 6;
 
 /** Every place in the beginning, then ever fewer: each member is a script of BullMQ's. */
 const PLACES = [
@@ -28,23 +28,13 @@ function recording(testbed: Testbed) {
   return { users, ran };
 }
 
-/** Lives that end before their n-th script, until one lives on. */
-async function series(live: (n: number) => Promise<number | string>): Promise<void> {
-  const ends: (number | string)[] = [];
-  for (let i = 0; i < PLACES.length && !ends.includes(0); i += AT_ONCE) {
-    ends.push(...(await Promise.all(PLACES.slice(i, i + AT_ONCE).map(live))));
-  }
-  expect(ends).toContain('SIGKILL');
-  expect(ends, 'the series reaches one that lives').toContain(0);
-}
-
 describe('that is killed between any two of its commands resumes: every member runs once, success fires once', () => {
   test('a producer', { timeout: 600_000 }, async ({ testbed }) => {
     const { users, ran } = recording(testbed);
     const source = Array.from({ length: MEMBERS }, (_, n) => ({ name: 'member', data: { n } }));
-    await series(async (n) => {
+    await crashSeries(PLACES, 1, async (n) => {
       const id = `import-${n}`;
-      const end = await runChild('doomed-producer', testbed, { n, id, members: MEMBERS }).ended;
+      const end = await runChild('doomedProducer', testbed, { n, id, members: MEMBERS }).ended;
       const batch = await users.addBatch({ id, on: { success: { name: 'success' } } }, source);
       const status = await batch.waitUntilFinished(20_000);
       expect(status, `killed before script ${n}`).toMatchObject({ state: 'succeeded', total: MEMBERS, missing: 0 });
@@ -55,11 +45,11 @@ describe('that is killed between any two of its commands resumes: every member r
 
   test('a loader job, by itself, as a stalled job', { timeout: 600_000 }, async ({ testbed }) => {
     const { users, ran } = recording(testbed);
-    await series(async (n) => {
+    await crashSeries(PLACES, 1, async (n) => {
       const id = `loaded-${n}`;
       const queue = `loaders-${n}`;
       await testbed.plainQueue(queue).add('load', { id });
-      const end = await runChild('doomed-loader', testbed, { n, queue, lockDuration: 500 }).ended;
+      const end = await runChild('doomedLoader', testbed, { n, queue, lockDuration: 500 }).ended;
       const worker = testbed.worker(queue, loader(users), {
         lockDuration: 500,
         stalledInterval: 200,

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { expect, inject, test } from 'vitest';
+import { programPath } from '../support/programs.js';
 
 test.each(['enqueue', 'drain'])('%s compares the jobs per second of both sides', async (scenario) => {
   const { code, json } = await bench(scenario, '--jobs', '500', '--runs', '1', '--json');
@@ -134,10 +134,9 @@ interface Ended {
 }
 
 function bench(...args: string[]): Promise<Ended> {
-  const command = ['--import', 'tsx', fileURLToPath(new URL('../../bench/main.ts', import.meta.url)), ...args];
   const env = { ...process.env, REDIS_URL: inject('redisUrl') };
   return new Promise((done) => {
-    execFile(process.execPath, command, { env }, (error, stdout, stderr) => {
+    execFile(process.execPath, [programPath('bench'), ...args], { env }, (error, stdout, stderr) => {
       const lastLine = stdout.trimEnd().split('\n').pop() ?? '';
       done({
         code: error === null ? 0 : Number(error.code),

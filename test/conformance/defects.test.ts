@@ -215,7 +215,7 @@ test.for([3, 6, 9])(
     testbed.worker('users', async ({ name }) => void ran.push(name), { concurrency: 4 });
     const batch = await users.addBatch({ on: ON }, [job('row'), job('row')]);
     const settings = { n, lockDuration: 500, last: batch.id };
-    expect(await runChild('doomed-batch-worker', testbed, settings).ended).toBe('SIGKILL');
+    expect(await runChild('doomedBatchWorker', testbed, settings).ended).toBe('SIGKILL');
     expect((await batch.status()).finishedAt, 'it died on the way').toBeUndefined();
     testbed.batchWorker({ lockDuration: 500, stalledInterval: 200 });
     expect(await batch.waitUntilFinished(20_000)).toMatchObject({ state: 'succeeded', total: 2, succeeded: 2 });

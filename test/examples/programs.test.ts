@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
-import { fileURLToPath } from 'node:url';
 import { inject } from 'vitest';
+import { programPath } from '../support/programs.js';
 import { describe, expect, test } from '../support/test.js';
 
 /** The short programs, which say what they print in lines that begin with "// → ". */
@@ -25,7 +25,7 @@ describe('examples', () => {
       for (const [, queue = ''] of code.matchAll(/new Queue\('([\w-]+)'/g)) {
         testbed.owns(queue);
       }
-      const child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(new URL(file, examples))], {
+      const child = spawn(process.execPath, [programPath(`examples/${file.replace(/\.ts$/, '')}`)], {
         stdio: ['ignore', 'pipe', 'inherit'],
         env: { ...process.env, REDIS_URL: inject('redisUrl'), PREFIX: testbed.prefix },
       });

@@ -2,7 +2,7 @@ import { BatchFinishedError, BatchSealedError } from '../../src/index.js';
 import type { HeldConnection } from '../support/held-connection.js';
 import { interleave } from '../support/interleave.js';
 import { type AnyJob, describe, expect, gate, type Testbed, test } from '../support/test.js';
-import { AN_HOUR, type AnyBatch, expectEnd, inBothHands, member, ON, tell } from './story.js';
+import { AN_HOUR, type AnyBatch, expectEnd, member, ON, openBatch, tell } from './story.js';
 
 /** A member that runs, with its batch in its hand, until it is told to end. */
 async function running(testbed: Testbed, held: HeldConnection) {
@@ -57,11 +57,7 @@ describe('a running member adds', () => {
 describe('a producer adds', () => {
   test('while its batch is sealed: what it adds is refused, or runs', async ({ testbed }) => {
     await interleave(testbed, {
-      async setup(testbed, held) {
-        const story = tell(testbed, held);
-        testbed.batchWorker();
-        return inBothHands(story, await story.users.createBatch({ on: ON }));
-      },
+      setup: openBatch,
       actor: ({ actors }) => actors.add('member', {}),
       other: ({ others }) => others.seal(),
       refusals: { actor: [BatchSealedError, BatchFinishedError] },

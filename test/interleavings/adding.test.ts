@@ -1,7 +1,7 @@
 import { BatchFinishedError, BatchSealedError } from '../../src/index.js';
 import { heldBatchWorker, interleave, withLostReplies } from '../support/interleave.js';
 import { describe, eventually, expect, test } from '../support/test.js';
-import { type AnyBatch, expectEnd, inBothHands, member, membersSettled, ON, tell } from './story.js';
+import { type AnyBatch, expectEnd, member, membersSettled, ON, openBatch, tell } from './story.js';
 
 const gone = { removeOnComplete: true };
 
@@ -11,12 +11,7 @@ const named = ['a', 'b', 'c'].map((name) => member(name, { jobId: `row-${name}`,
 describe('adding', () => {
   test('by two producers, with the same ids: each member runs once and is counted once', async ({ testbed }) => {
     await interleave(testbed, {
-      async setup(testbed, held) {
-        const story = tell(testbed, held);
-        testbed.batchWorker();
-        const batch = await story.users.createBatch({ on: ON });
-        return inBothHands(story, batch);
-      },
+      setup: openBatch,
       actor: ({ actors }) => actors.addBulk(named),
       async other({ others, ran }) {
         await others.addBulk(named);
@@ -58,12 +53,7 @@ describe('adding', () => {
       children: [{ name: 'leaf', queueName: 'users', opts: { jobId: 'leaf', ...gone } }],
     };
     await interleave(testbed, {
-      async setup(testbed, held) {
-        const story = tell(testbed, held);
-        testbed.batchWorker();
-        const batch = await story.users.createBatch({ on: ON });
-        return inBothHands(story, batch);
-      },
+      setup: openBatch,
       actor: ({ actors }) => actors.addFlow(flow),
       async other({ others }) {
         await others.addFlow(flow);
@@ -79,12 +69,7 @@ describe('adding', () => {
 
   test('from outside, beside seal(): in or refused, and what is in has run before complete', async ({ testbed }) => {
     await interleave(testbed, {
-      async setup(testbed, held) {
-        const story = tell(testbed, held);
-        testbed.batchWorker();
-        const batch = await story.users.createBatch({ on: ON });
-        return inBothHands(story, batch);
-      },
+      setup: openBatch,
       actor: ({ actors }) => actors.addBulk([member('a'), member('b')]),
       async other({ others }) {
         await others.seal();
@@ -186,11 +171,7 @@ describe('a callback', () => {
 describe('a lost reply', () => {
   test('to addBulk() with ids of the caller: every member is in the batch once', async ({ testbed }) => {
     await withLostReplies(testbed, {
-      async setup(testbed, held) {
-        const story = tell(testbed, held);
-        testbed.batchWorker();
-        return inBothHands(story, await story.users.createBatch({ on: ON }));
-      },
+      setup: openBatch,
       actor: ({ actors }) => actors.addBulk(named),
       async verdict(story) {
         await story.others.seal();

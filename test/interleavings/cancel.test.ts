@@ -7,6 +7,7 @@ import {
   inBothHands,
   member,
   ON,
+  openBatch,
   promoteAndPutBack,
   readyToFinish,
   sealAndFinish,
@@ -42,17 +43,12 @@ describe('cancel()', () => {
   test('while members run and fail: what was running ends, nothing else runs', async ({ testbed }) => {
     await interleave(testbed, {
       async setup(testbed, held) {
-        const story = tell(testbed, held);
-        testbed.batchWorker({ sweepInterval: 20 });
-        const batch = await story.users.createBatch({ on: ON });
-        await batch.addBulk([
-          member('held'),
-          member('bad', { attempts: 2, backoff: AN_HOUR }),
-          member('later', { delay: AN_HOUR }),
-        ]);
-        await batch.seal();
+        const bad = member('bad', { attempts: 2, backoff: AN_HOUR });
+        const jobs = [member('held'), bad, member('later', { delay: AN_HOUR })];
+        const story = await openBatch(testbed, held, { jobs, sweepInterval: 20 });
+        await story.others.seal();
         await eventually(async () => story.ran.length === 2 && (await story.users.getDelayedCount()) === 2);
-        return inBothHands(story, batch);
+        return story;
       },
       actor: ({ actors }) => actors.cancel(),
       async other({ gate, others }) {

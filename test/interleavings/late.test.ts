@@ -2,7 +2,7 @@ import type { Batch, BatchEvent, BatchStatus } from '../../src/index.js';
 import type { HeldConnection } from '../support/held-connection.js';
 import { heldBatchWorker, interleave } from '../support/interleave.js';
 import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
-import { inBothHands, member, ON, type Story, sweepsPass, tell } from './story.js';
+import { member, ON, openBatch, type Story, sweepsPass, tell } from './story.js';
 
 const EVENTS: readonly BatchEvent[] = ['complete', 'success', 'death', 'attempted'];
 
@@ -25,18 +25,14 @@ async function expectLate({ ran }: Story, batch: Batch, event: BatchEvent): Prom
 }
 
 /** An open batch, whose members bring about the event. */
-async function openBatch(testbed: Testbed, held: HeldConnection, event: BatchEvent) {
-  const story = tell(testbed, held);
-  testbed.batchWorker({ sweepInterval: 20 });
-  const batch = await story.users.createBatch({ on: ON });
-  await batch.addBulk(membersFor(event).map((name) => member(name)));
-  return inBothHands(story, batch);
+function openBatchFor(event: BatchEvent, testbed: Testbed, held: HeldConnection) {
+  return openBatch(testbed, held, { jobs: membersFor(event).map((name) => member(name)), sweepInterval: 20 });
 }
 
 describe.for(EVENTS)("on('%s')", (event) => {
   test('while the batch is sealed, settles and finishes: the callback runs once', async ({ testbed }) => {
     await interleave(testbed, {
-      setup: (testbed, held) => openBatch(testbed, held, event),
+      setup: (testbed, held) => openBatchFor(event, testbed, held),
       actor: ({ actors }) => actors.on(event, { name: 'late' }),
       async other({ others }) {
         await others.seal();
@@ -51,7 +47,7 @@ describe.for(EVENTS)("on('%s')", (event) => {
   }) => {
     const had: boolean[] = [];
     await interleave(testbed, {
-      setup: (testbed, held) => openBatch(testbed, held, event),
+      setup: (testbed, held) => openBatchFor(event, testbed, held),
       actor: ({ actors }) => actors.on(event, { name: 'late' }),
       async other(story) {
         await story.others.seal();
@@ -71,13 +67,10 @@ describe.for(EVENTS)("on('%s')", (event) => {
     const had: boolean[] = [];
     await interleave(testbed, {
       async setup(testbed, held) {
-        const story = tell(testbed, held);
-        testbed.batchWorker({ sweepInterval: 20 });
-        const batch = await story.users.createBatch({ on: ON });
-        await batch.addBulk(membersFor(event).map((name) => member(name)));
-        await batch.seal();
-        await batch.waitUntilFinished(10_000);
-        return inBothHands(story, batch);
+        const story = await openBatchFor(event, testbed, held);
+        await story.others.seal();
+        await story.others.waitUntilFinished(10_000);
+        return story;
       },
       actor: ({ actors }) => actors.on(event, { name: 'late' }),
       between: (story) => sweepsPass(story),

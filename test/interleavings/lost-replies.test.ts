@@ -5,11 +5,11 @@ import {
   AN_HOUR,
   type AnyBatch,
   expectEnd,
-  inBothHands,
   loseLock,
   member,
   membersSettled,
   ON,
+  openBatch,
   type Story,
   takeOver,
   tell,
@@ -23,11 +23,8 @@ interface Situation extends Story {
 
 /** An open batch, and a BatchWorker. */
 async function open(testbed: Testbed, held: HeldConnection): Promise<Situation> {
-  const story = tell(testbed, held);
-  testbed.batchWorker({ sweepInterval: 20 });
-  const created = await story.users.createBatch({ on: ON });
-  const { actors: batch, others } = await inBothHands(story, created);
-  return { ...story, batch, others };
+  const { actors, ...story } = await openBatch(testbed, held, { sweepInterval: 20 });
+  return { ...story, batch: actors };
 }
 
 async function failed(testbed: Testbed, held: HeldConnection): Promise<Situation> {

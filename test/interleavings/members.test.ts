@@ -1,7 +1,7 @@
 import { BatchConflictError, BatchError, BatchNotFoundError } from '../../src/index.js';
 import { interleave } from '../support/interleave.js';
 import { describe, eventually, expect, test } from '../support/test.js';
-import { AN_HOUR, inBothHands, member, ON, tell } from './story.js';
+import { AN_HOUR, member, ON, openBatch, tell } from './story.js';
 
 const REPLACE = { id: 'mine', ifExists: 'replace', on: ON } as const;
 
@@ -11,13 +11,8 @@ describe('removeMember()', () => {
   }) => {
     const totals: number[] = [];
     await interleave(testbed, {
-      async setup(testbed, held) {
-        const story = tell(testbed, held);
-        testbed.batchWorker({ sweepInterval: 20 });
-        const batch = await story.users.createBatch({ on: ON });
-        await batch.add('member', {}, { jobId: 'row-7', delay: AN_HOUR });
-        return inBothHands(story, batch);
-      },
+      setup: (testbed, held) =>
+        openBatch(testbed, held, { jobs: [member('member', { jobId: 'row-7', delay: AN_HOUR })], sweepInterval: 20 }),
       actor: ({ actors }) => actors.removeMember('row-7'),
       async other({ others, users }) {
         await others.seal();

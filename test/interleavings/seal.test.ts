@@ -1,5 +1,5 @@
 import { heldBatchWorker, interleave } from '../support/interleave.js';
-import { describe, eventually, expect, test, withTestbed } from '../support/test.js';
+import { describe, eventually, expect, test } from '../support/test.js';
 import {
   AN_HOUR,
   type AnyBatch,
@@ -7,6 +7,7 @@ import {
   inBothHands,
   member,
   ON,
+  openBatch,
   promoteAndPutBack,
   readyToFinish,
   tell,
@@ -15,13 +16,7 @@ import {
 describe('seal()', () => {
   test('beside another seal(): the batch finishes once', async ({ testbed }) => {
     await interleave(testbed, {
-      async setup(testbed, held) {
-        const story = tell(testbed, held);
-        testbed.batchWorker();
-        const batch = await story.users.createBatch({ on: ON });
-        await batch.add('member', {});
-        return inBothHands(story, batch);
-      },
+      setup: (testbed, held) => openBatch(testbed, held, { jobs: [member()] }),
       actor: ({ actors }) => actors.seal(),
       other: ({ others }) => others.seal(),
       verdict: (story) => expectEnd(story, story.others, { state: 'succeeded' }, ['member', 'complete', 'success']),
@@ -75,7 +70,7 @@ describe('seal()', () => {
     async ([, goOn], { testbed }) => {
       const states: string[] = [];
       for (let position = 1; ; position++) {
-        const isHeld = await withTestbed({ ...testbed, prefix: `${testbed.prefix}-${position}` }, async (own) => {
+        const isHeld = await testbed.within(position, async (own) => {
           const [held, producers] = [await own.heldConnection(), await own.heldConnection()];
           const { users, actorsUsers } = tell(own, producers);
           await heldBatchWorker(own, held);

@@ -1,6 +1,6 @@
 import { heldBatchWorker, interleave } from '../support/interleave.js';
 import { describe, eventually, expect, test } from '../support/test.js';
-import { expectEnd, inBothHands, member, membersSettled, ON, tell } from './story.js';
+import { expectEnd, member, membersSettled, ON, openBatch, tell } from './story.js';
 
 describe('the last member', () => {
   test('settles at any step of the BatchWorker that the seal has woken: the batch finishes', async ({ testbed }) => {
@@ -26,12 +26,9 @@ describe('the last member', () => {
   test('settles while it is sealed: the batch finishes', async ({ testbed }) => {
     await interleave(testbed, {
       async setup(testbed, held) {
-        const story = tell(testbed, held);
-        testbed.batchWorker();
-        const batch = await story.users.createBatch({ on: ON });
-        await batch.add('held', {});
+        const story = await openBatch(testbed, held, { jobs: [member('held')] });
         await eventually(() => story.ran.includes('held'));
-        return inBothHands(story, batch);
+        return story;
       },
       actor: ({ actors }) => actors.seal(),
       async other({ gate, others }) {

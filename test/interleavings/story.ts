@@ -1,5 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import type { Batch, BatchQueue, BatchStatus, BatchWorker, CallbackBatch } from '../../src/index.js';
+import type {
+  Batch,
+  BatchQueue,
+  BatchStatus,
+  BatchWorker,
+  BatchWorkerOptions,
+  CallbackBatch,
+} from '../../src/index.js';
 import { gateOf } from '../conformance/script.js';
 import type { HeldConnection } from '../support/held-connection.js';
 import { heldBatchWorker } from '../support/interleave.js';
@@ -76,6 +83,19 @@ export async function inBothHands<S extends Story>(
     actors: (await actorsUsers.getBatch(id)) as AnyBatch,
     others: (await users.getBatch(id)) as AnyBatch,
   };
+}
+
+/** A story with a BatchWorker, and with an open batch that has these members. */
+export async function openBatch(
+  testbed: Testbed,
+  held: HeldConnection,
+  { jobs = [], ...options }: Partial<BatchWorkerOptions> & { readonly jobs?: ReturnType<typeof member>[] } = {},
+) {
+  const story = tell(testbed, held);
+  testbed.batchWorker(options);
+  const batch = await story.users.createBatch({ on: ON });
+  await batch.addBulk(jobs);
+  return inBothHands(story, batch);
 }
 
 interface StoryOfOne extends Story {

@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { programPath } from './programs.js';
+import type { ChildSettings, children } from './children.js';
+import { childCommand } from './programs.js';
 import type { Testbed } from './test.js';
 
 export interface Child {
@@ -12,13 +13,15 @@ export interface Child {
   readonly ended: Promise<number | string>;
 }
 
-/**
- * Runs a program of programs.ts in a process of its own, against the same BullMQ and in the same prefix as the test.
- */
-export function runChild(program: string, testbed: Testbed, args: Record<string, unknown>): Child {
-  const child = spawn(process.execPath, [programPath(program), JSON.stringify(args)], {
+type Name = keyof typeof children;
+type ArgsOf<N extends Name> = Parameters<(typeof children)[N]>[0]['args'];
+
+/** Runs a program of children.ts in a process of its own, against the same BullMQ and in the same prefix as the test. */
+export function runChild<N extends Name>(name: N, testbed: Testbed, args: ArgsOf<N>): Child {
+  const { connection, prefix } = testbed;
+  const settings: ChildSettings<ArgsOf<N>> = { connection, prefix, args };
+  const child = spawn(process.execPath, childCommand(name, settings), {
     stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, TEST_CONNECTION: JSON.stringify(testbed.connection), TEST_PREFIX: testbed.prefix },
   });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const ended = once(child, 'exit').then(([code, signal]) => code ?? signal);
@@ -34,7 +37,7 @@ export function runChild(program: string, testbed: Testbed, args: Record<string,
     async line() {
       const { value, done } = await lines.next();
       if (done) {
-        throw new Error(`${program} ended (${await ended}) without printing the line that the test waits for`);
+        throw new Error(`${name} ended (${await ended}) without printing the line that the test waits for`);
       }
       return value;
     },

@@ -3,7 +3,7 @@ import { inject } from 'vitest';
 import type { BatchWorker, BatchWorkerOptions } from '../../src/index.js';
 import type { HeldConnection } from './held-connection.js';
 import { notePositions } from './positions.js';
-import { type Testbed, withTestbed } from './test.js';
+import type { Testbed } from './test.js';
 
 /** How many situations are played at the same time: most of their time is waiting. */
 const AT_ONCE = 4;
@@ -172,12 +172,12 @@ export async function heldBatchWorker(
  * Plays undisturbed, to count the commands, and then each position, in a prefix and with a held connection of its own.
  */
 async function playAll(
-  { connection, redis, prefix }: Testbed,
+  testbed: Testbed,
   play: (testbed: Testbed, held: HeldConnection, position?: number) => Promise<Seen>,
 ): Promise<Played> {
   const playOne = (position = 0) =>
-    withTestbed({ connection, redis, prefix: `${prefix}-${String(position).padStart(4, '0')}` }, async (testbed) =>
-      play(testbed, await testbed.heldConnection(), position || undefined),
+    testbed.within(String(position).padStart(4, '0'), async (own) =>
+      play(own, await own.heldConnection(), position || undefined),
     );
   const { commands } = await playOne();
   const failures: unknown[] = [];

@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build, type Plugin } from 'esbuild';
 import { inject } from 'vitest';
@@ -12,28 +13,23 @@ declare module 'vitest' {
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
+const CHILD_MAIN = fileURLToPath(new URL('child-main.cjs', import.meta.url));
 /** The programs that tests run in processes of their own. */
-const PROGRAMS = [
-  'test/support/doomed-batch-worker.ts',
-  'test/support/doomed-loader.ts',
-  'test/support/doomed-producer.ts',
-  'test/support/doomed-retrier.ts',
-  'test/support/doomed-starter.ts',
-  'test/support/skewed-batch-worker.ts',
-];
+const CHILDREN = { children: 'test/support/children.ts' };
 const COMMAND_LINE = { 'command-line': 'src/surfaces/cli/index.ts' };
+const BENCH = { bench: 'bench/main.ts', 'memory-producer': 'bench/memory-producer.ts' };
+const EXAMPLES = ['examples/stories/*.ts', 'examples/workflow/*.ts'];
 const DEMO = { 'import-demo': 'examples/import/main.ts' };
 
 const common = {
   absWorkingDir: root,
-  outExtension: { '.js': '.mjs' },
   bundle: true,
-  format: 'esm',
   platform: 'node',
   target: 'node20',
   // Errors are recognised by the names of their classes.
   keepNames: true,
 } as const;
+const asModule = { ...common, format: 'esm', outExtension: { '.js': '.mjs' } } as const;
 
 /**
  * Compiles the programs once for a whole run: compiling one in its own process takes longer than most of them run, and
@@ -44,23 +40,35 @@ export async function buildPrograms(): Promise<{ readonly folder: string; remove
   const place = join(root, '.programs');
   mkdirSync(place, { recursive: true });
   const folder = mkdtempSync(join(place, 'run-'));
-  const byName = Object.fromEntries(PROGRAMS.map((file) => [basename(file, '.ts'), file]));
   for (const version of ['bullmq', 'bullmq5']) {
-    await build({
-      ...common,
-      entryPoints: { ...byName, ...COMMAND_LINE },
+    const own = {
       outdir: join(folder, version),
       // With BullMQ and ioredis in the same file a program starts in half of the time.
       packages: 'bundle',
-      banner: { js: "import { createRequire as from } from 'node:module'; const require = from(import.meta.url);" },
       alias: version === 'bullmq' ? {} : { bullmq: version },
+    } as const;
+    await build({
+      ...asModule,
+      ...own,
+      entryPoints: version === 'bullmq' ? { ...COMMAND_LINE, ...BENCH } : COMMAND_LINE,
+      banner: { js: "import { createRequire as from } from 'node:module'; const require = from(import.meta.url);" },
     });
+    await build({
+      ...common,
+      ...own,
+      entryPoints: CHILDREN,
+      format: 'cjs',
+      // One expression, for child-main.cjs.
+      banner: { js: '(function (require, module) {' },
+      footer: { js: 'return module.exports; })' },
+    });
+    execFileSync(process.execPath, [CHILD_MAIN, join(folder, version, 'children.js')]);
   }
+  const withPackages = { ...asModule, outdir: join(folder, 'bullmq'), packages: 'external' } as const;
+  await build({ ...withPackages, entryPoints: EXAMPLES, outbase: root });
   await build({
-    ...common,
+    ...withPackages,
     entryPoints: DEMO,
-    outdir: join(folder, 'bullmq'),
-    packages: 'external',
     // Its files are found beside its source.
     define: { 'import.meta.url': JSON.stringify(pathToFileURL(join(root, DEMO['import-demo'])).href) },
     plugins: [pageAssets],
@@ -80,7 +88,16 @@ const pageAssets: Plugin = {
   },
 };
 
-/** The compiled program, for the BullMQ that the test runs against. */
+/** The compiled program, for the BullMQ that the test runs against; of an example, `examples/FOLDER/NAME`. */
 export function programPath(name: string): string {
-  return join(inject('programs'), process.env.BULLMQ ?? 'bullmq', `${name}.mjs`);
+  return fileOf(`${name}.mjs`);
+}
+
+/** The command that runs one of the programs of children.ts, for the BullMQ that the test runs against. */
+export function childCommand(name: string, settings: unknown): string[] {
+  return [CHILD_MAIN, fileOf('children.js'), name, JSON.stringify(settings)];
+}
+
+function fileOf(program: string): string {
+  return join(inject('programs'), process.env.BULLMQ ?? 'bullmq', program);
 }

@@ -1,11 +1,11 @@
 import type { Batch, BatchQueue, BatchStatus } from '../../src/index.js';
 import { runChild } from '../support/child.js';
+import { crashSeries } from '../support/crash-series.js';
 import type { AnyQueue, Testbed } from '../support/test.js';
 import { describe, expect, test } from '../support/test.js';
 
 /** Enough for one life; BullMQ's own scripts on timers count too, so how many it takes differs. */
 const MOST_SCRIPTS = 240;
-const AT_ONCE = 6;
 const LOCK_MS = 500;
 
 type Users = BatchQueue<AnyQueue>;
@@ -72,37 +72,29 @@ describe('a BatchWorker that is killed between any two of its commands', () => {
     },
     async (name, { testbed }) => {
       const life = LIVES[name] as Life;
-      const ends: (number | string)[] = [];
-      for (let n = 1; n < MOST_SCRIPTS && !ends.includes(0); n += AT_ONCE) {
-        await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => live(testbed, life, n + i, ends)));
-      }
-      expect(ends.filter((end) => end === 'SIGKILL').length).toBeGreaterThan(10);
-      expect(ends, 'the series reaches the end of a life').toContain(0);
+      const places = Array.from({ length: MOST_SCRIPTS }, (_, i) => i + 1);
+      // A prefix per life: each has its own batches queue, and so its own doomed BatchWorker.
+      await crashSeries(places, 11, (n) => testbed.within(n, (own) => live(own, life, n)));
     },
   );
 });
 
 /** One life, in which the first BatchWorker is killed before its n-th script. */
-async function live(testbed: Testbed, { start, status, ran: expected }: Life, n: number, ends: (number | string)[]) {
-  // A prefix per life: each has its own batches queue, and so its own doomed worker.
-  const own = { ...testbed, prefix: `${testbed.prefix}-${n}` };
-  const users = testbed.queue('users', { prefix: own.prefix });
+async function live(testbed: Testbed, { start, status, ran: expected }: Life, n: number): Promise<number | string> {
+  const users = testbed.queue('users');
   const ran: string[] = [];
-  const worker = testbed.worker(
+  testbed.worker(
     'users',
     async ({ name }) => {
       ran.push(name);
       if (name === 'bad') throw new Error('bad');
     },
-    { prefix: own.prefix, concurrency: 4 },
+    { concurrency: 4 },
   );
   const batch = await start(users);
-  const doomed = runChild('doomed-batch-worker', own, { n, lockDuration: LOCK_MS, last: batch.id });
-  ends.push(await doomed.ended);
-  const settings = { prefix: own.prefix, lockDuration: LOCK_MS, stalledInterval: 200, sweepInterval: 50 };
-  const batchWorker = testbed.batchWorker(settings);
+  const end = await runChild('doomedBatchWorker', testbed, { n, lockDuration: LOCK_MS, last: batch.id }).ended;
+  testbed.batchWorker({ lockDuration: LOCK_MS, stalledInterval: 200, sweepInterval: 50 });
   expect(await batch.waitUntilFinished(20_000), `killed before script ${n}`).toMatchObject(status);
   expect(ran.sort(), `killed before script ${n}`).toEqual(expected);
-  // Hundreds of them would keep the machine busy until the last life has ended.
-  await Promise.all([worker.close(), batchWorker.close(), users.close()]);
+  return end;
 }

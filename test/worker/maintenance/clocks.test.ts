@@ -7,7 +7,7 @@ const SKEWS = { fast: 70 * 60_000, slow: -70 * 60_000 } as const;
 
 /** A BatchWorker whose clock is 70 minutes fast or slow. */
 async function skewedBatchWorker(testbed: Testbed, how: keyof typeof SKEWS, options: Partial<BatchWorkerOptions>) {
-  const child = runChild('skewed-batch-worker', testbed, { skewMs: SKEWS[how], options });
+  const child = runChild('skewedBatchWorker', testbed, { skewMs: SKEWS[how], options });
   expect(await child.line()).toBe('ready');
   return child;
 }
