@@ -5,8 +5,9 @@ import { type MemberPage, type PagedMember, readMemberPage } from '../record/mem
 import { beginsAgain, SCAN_START } from '../record/scan-place.js';
 import { checkKeys, checkObject, describe } from '../validation.js';
 import type { BatchContext } from './batch-context.js';
-import { checkCount, cursorAt, DEFAULT_COUNT, placeAt } from './paging.js';
-import { membersAmong, parsed, strangersOf } from './settled.js';
+import { membersAmong, strangersOf } from './members-among.js';
+import { checkCount, DEFAULT_COUNT, readCursor, writeCursor } from './paging.js';
+import { returnValueOf } from './settled.js';
 
 /** How a member stands: `pending` until it has succeeded, or failed for good. */
 export type MemberState = 'pending' | 'succeeded' | 'failed';
@@ -71,7 +72,7 @@ export async function membersPage<Data, Result>(
     }
     const found = membersAmong(context, batchId, members, strangers);
     [at, place] = next === undefined ? [at + 1, { ...place, cursor: '0', server }] : [at, next];
-    const cursor = at >= states.length ? undefined : `${states[at]}:${cursorAt(place)}`;
+    const cursor = at >= states.length ? undefined : `${states[at]}:${writeCursor(place)}`;
     if (found.length > 0 || cursor === undefined) {
       return { members: found.map((member) => memberOf<Data, Result>(context, state, member)), cursor };
     }
@@ -90,7 +91,7 @@ function memberOf<Data, Result>(
     isBatch,
     state,
     ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }),
-    ...(state === 'succeeded' ? { value: parsed(value) as Result } : {}),
+    ...(state === 'succeeded' ? { value: returnValueOf(value) as Result } : {}),
     ...(state === 'failed' ? { reason: plainReason(value) } : {}),
   };
 }
@@ -109,7 +110,7 @@ function checkOptions(options: MembersPageOptions) {
   const states = state === undefined ? STATES : [state];
   const [, first = '', rest] = /^([a-z]+):(.+)$/.exec(textOf(options.cursor)) ?? [];
   const at = options.cursor === undefined ? 0 : states.indexOf(first as MemberState);
-  const place = options.cursor === undefined ? SCAN_START : placeAt(rest);
+  const place = options.cursor === undefined ? SCAN_START : readCursor(rest);
   if (at < 0 || place === undefined) {
     throw new BatchOptionsError(
       `members(): cursor must be what the page before has returned, not ${describe(options.cursor)}.`,

@@ -1,5 +1,4 @@
 import { BatchNotFoundError, BatchOptionsError } from '../errors.js';
-import { isCallbackId } from '../model/definition.js';
 import { reasonPattern } from '../model/reason-pattern.js';
 import { plainReason } from '../model/rules.js';
 import { type MemberName, memberName } from '../record/keys.js';
@@ -8,8 +7,9 @@ import { beginsAgain, SCAN_START, type ScanPlace } from '../record/scan-place.js
 import { readSnapshot } from '../record/snapshot.js';
 import { checkKeys, checkObject, describe } from '../validation.js';
 import type { BatchContext } from './batch-context.js';
+import { membersAmong, strangersOf } from './members-among.js';
 import { sourceOfResults } from './output.js';
-import { checkCount, cursorAt, DEFAULT_COUNT, placeAt } from './paging.js';
+import { checkCount, DEFAULT_COUNT, readCursor, writeCursor } from './paging.js';
 import type { BatchStatus } from './status.js';
 
 /** A member that succeeded: a job with what it returned, or a child batch with its final status. */
@@ -75,7 +75,7 @@ export async function* resultsOf<Result>(context: BatchContext, batchId: string)
   const source = await sourceOfResults(context, batchId);
   for await (const { key, value } of settledMembers(context, source, 'processed')) {
     const name = memberName(context.redis.prefix, key);
-    yield { ...name, value: parsed(value), isBatch: name.queue === context.batches.name } as BatchResult<Result>;
+    yield { ...name, value: returnValueOf(value), isBatch: name.queue === context.batches.name } as BatchResult<Result>;
   }
 }
 
@@ -95,8 +95,8 @@ export async function* failuresWithoutData(
   }
 }
 
-/** What a member has returned: workers of BullMQ's Elixir port store a string as it is, not as JSON. */
-export function parsed(stored: string): unknown {
+/** Returns what a member has returned: workers of BullMQ's Elixir port store a string as it is, not as JSON. */
+export function returnValueOf(stored: string): unknown {
   try {
     return JSON.parse(stored);
   } catch {
@@ -142,7 +142,7 @@ export async function failuresPage<Data>(
   } while (members.length < count && place !== undefined && (reason === undefined || examined < MOST_EXAMINED));
   return {
     failures: members.map((member) => failureOf<Data>(context, member)),
-    cursor: place && cursorAt(place),
+    cursor: place && writeCursor(place),
   };
 }
 
@@ -155,7 +155,7 @@ function checkPageOptions(options: FailuresPageOptions): {
   checkObject('The options of failuresPage', given);
   checkKeys('failuresPage()', given, ['cursor', 'count', 'reason']);
   const { cursor, count = DEFAULT_COUNT, reason } = options;
-  const place = cursor === undefined ? SCAN_START : placeAt(cursor);
+  const place = cursor === undefined ? SCAN_START : readCursor(cursor);
   if (place === undefined) {
     throw new BatchOptionsError(
       `failuresPage(): cursor must be what the page before has returned, not ${describe(cursor)}.`,
@@ -182,7 +182,7 @@ export async function resultsPage(
   const members = membersAmong(context, batchId, page.members, await strangersOf(context, batchId));
   const results = members.map(({ key, value }) => ({
     ...memberName(context.redis.prefix, key),
-    value: parsed(value),
+    value: returnValueOf(value),
   }));
   return { results: results.filter(({ queue }) => queue !== context.batches.name), next: page.next };
 }
@@ -210,23 +210,4 @@ async function* settledMembers(
   if (after === undefined || after.definition.nonce !== before?.definition.nonce) {
     throw new BatchNotFoundError(batchId);
   }
-}
-
-/**
- * Leaves out the batch's own callbacks, and jobs that were attached to it by hand: BullMQ keeps them among the children
- * of the batch job.
- */
-export function membersAmong(
-  context: BatchContext,
-  batchId: string,
-  children: readonly PagedMember[],
-  strangers: ReadonlySet<string>,
-): PagedMember[] {
-  const isMember = ({ key }: PagedMember) =>
-    !strangers.has(key) && !isCallbackId(batchId, memberName(context.redis.prefix, key).id);
-  return children.filter(isMember);
-}
-
-export async function strangersOf(context: BatchContext, batchId: string): Promise<ReadonlySet<string>> {
-  return new Set((await readSnapshot(context.redis, batchId))?.strangers);
 }

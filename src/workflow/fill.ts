@@ -3,7 +3,7 @@ import type { BatchContext } from '../batch/batch-context.js';
 import type { Member } from '../batch/member-jobs.js';
 import { countMembers } from '../batch/members.js';
 import { sourceOfResults } from '../batch/output.js';
-import { cursorAt, placeAt } from '../batch/paging.js';
+import { readCursor, writeCursor } from '../batch/paging.js';
 import { resultsPage } from '../batch/settled.js';
 import { inTrace } from '../batch/trace.js';
 import { BatchFinishedError, BatchNotFoundError, BatchSealedError } from '../errors.js';
@@ -112,7 +112,7 @@ async function resultsSlice(
   from: string,
 ): Promise<Slice> {
   const { results, next } = await resultsPage(context, source, {
-    place: placeAt(from) ?? SCAN_START,
+    place: readCursor(from) ?? SCAN_START,
     count: PLAN_SLICE,
   });
   const { job } = stage ?? {};
@@ -122,7 +122,7 @@ async function resultsSlice(
       : [stageMember(context, { ...job, data: value }, memberId(nonce, jobKey(context.redis.prefix, queue, id)))],
   );
   if (next !== undefined) {
-    return { members, next: cursorAt(next) };
+    return { members, next: writeCursor(next) };
   }
   // A removal marks the batch before it takes results away: what is there in the end was there all the time.
   return { members, next: (await readSnapshot(context.redis, source)) === undefined ? LOST : END };
