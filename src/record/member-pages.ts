@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
+import { jobData } from './job-facts.js';
 import { batchKeys, memberName } from './keys.js';
-import { jobData } from './outstanding.js';
 import { LUA_SCAN_PLACE, nextPlace, SCAN_START, type ScanPlace } from './scan-place.js';
 import { BYTES_PER_COMMAND, LUA_HASH_SLICE, LUA_OWN_REASON, named, rowsOf, script } from './script.js';
 
