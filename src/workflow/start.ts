@@ -101,7 +101,7 @@ async function createStages(context: BatchContext, run: BatchDefinition, { stage
         undefined,
         stagePart(run.id, planned, plan),
       );
-      // Only the slices of the producer that has created the stage: functions may return other jobs in a second run.
+      // As many as the producer meant to store that has created the stage: its functions may return other jobs now.
       const { slices = 1 } = stage.definition.stage ?? {};
       for (const [at, slice] of plan.slice(0, slices).entries()) {
         await (at > 0 && extendPlan(context.redis, stage.definition, at, slice));
