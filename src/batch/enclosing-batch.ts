@@ -7,8 +7,8 @@ import { Batch } from './batch.js';
  * calls, which `fn` need not wait for.
  *
  * @param what the name of the method that the user has called, for the error.
- * @throws BatchError in code that `fn` has left running. A job that comes too late because an `await` was forgotten must
- * not silently be outside of the batch, and what a Worker that was made in `fn` adds must not silently be in it.
+ * @throws BatchError in code that `fn` has left running. A job that comes too late because an `await` was forgotten
+ * must not silently be outside of the batch, and what a Worker that was made in `fn` adds must not silently be in it.
  */
 export function enclosingBatch(what: string): Batch | undefined {
   const { batch, isOver } = enclosing() ?? {};

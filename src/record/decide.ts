@@ -8,7 +8,7 @@ import { LUA_IS_CLOSED, LUA_NOW, LUA_OWN_REASON, named, script } from './script.
 import { SEARCHED_AT_ONCE, SEARCHED_EACH_TIME, searchForStrangers } from './search-strangers.js';
 import { LUA_READ_BATCH, parseSnapshot, REASON_LENGTH, readSnapshot, snapshotKeys } from './snapshot.js';
 import { sortCancelled } from './sort-cancelled.js';
-import { FIRST_STAGE, LUA_REPORT, parseReported, type Reported } from './stages.js';
+import { FIRST_STAGE, LUA_REPORT, parseStartable, type StartableStages } from './stages.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 import { LUA_TAKE_BACK } from './take-back.js';
 
@@ -166,8 +166,8 @@ return answer(batch)`,
 /** What the decide step has found. */
 export interface Decision {
   readonly snapshot: Snapshot;
-  /** Only if the decide step has reported the success of a stage: what that has come to. */
-  readonly reported?: Reported | undefined;
+  /** Only if the decide step has reported the success of a stage: the stages that can start by it. */
+  readonly reported?: StartableStages | undefined;
 }
 
 /** The callbacks that are due first if everything goes well, made before that is known. */
@@ -213,7 +213,7 @@ export async function decide(
       const found = named(reply);
       return {
         snapshot: parseSnapshot(redis, found),
-        reported: found.startable === undefined ? undefined : parseReported(found),
+        reported: found.startable === undefined ? undefined : parseStartable(found),
       };
     }
   }

@@ -16,9 +16,9 @@ export interface PagedMember {
  * Reads a page of the members that are outstanding, have succeeded, or have failed.
  *
  * KEYS: dependencies, processed or failed.
- * ARGV: cursor, about how many, about how many bytes; for members that have failed the key prefix of all queues, else ''.
- * Returns cursor; members (key, value, …), where the value of one that is outstanding is its number of attempts made, or
- * ''; server, see thisServer().
+ * ARGV: cursor, about how many, about how many bytes; of those that have failed the key prefix of all queues, else ''.
+ * Returns cursor; members (key, value, …), where the value of one that is outstanding is how many attempts it has made,
+ * or ''; server, see thisServer().
  */
 const MEMBER_PAGE = script(
   'memberPage',
@@ -59,9 +59,9 @@ export interface MemberPage {
 }
 
 /**
- * Reads a page of the members that are outstanding, have succeeded, or have failed; the batch's callbacks, and jobs that
- * were attached to it by hand, are among them. The page is smaller than asked for where they are large. A member may be
- * on two pages while the batch is running.
+ * Reads a page of the members that are outstanding, have succeeded, or have failed; the batch's callbacks, and jobs
+ * that were attached to it by hand, are among them. The page is smaller than asked for where they are large. A member
+ * may be on two pages while the batch is running.
  */
 export async function readMemberPage(
   redis: BatchRedis,
