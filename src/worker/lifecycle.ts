@@ -211,8 +211,8 @@ class NoBatchError extends UnrecoverableError {
       name === undefined
         ? `The data of batch '${id}' has vanished from Redis: its keys were deleted, or evicted for want of memory. ` +
             'Its callbacks cannot run any more. Create the batch again, and set maxmemory-policy to noeviction.'
-        : `Job '${id}' in the queue '${queueName}' is no batch: it was added, or copied, by hand. Batches are created ` +
-            'with createBatch() or addBatch().',
+        : `Job '${id}' in the queue '${queueName}' is no batch: it was added, or copied, by hand. Batches are ` +
+            'created with createBatch() or addBatch().',
     );
     this.name = 'NoBatchError';
     this.stack = this.message;
