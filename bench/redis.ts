@@ -5,7 +5,10 @@ import { Redis } from 'ioredis';
 /** On a shared server, others may keep the background thread that frees memory busy for as long as they like. */
 const MAX_MS_TO_FREE = 60_000;
 
-/** Redis makes the table of its keys smaller when a tenth of it is in use: 80 bytes a key, and 40 of its own. */
+/**
+ * With more bytes per key the table of all keys is about to become smaller. Redis leaves it as it is down to one bucket
+ * in ten in use, which makes 80 bytes of buckets per key, and some 40 of its entry.
+ */
 const TABLE_BYTES_PER_KEY = 150;
 
 /** What both BullMQ and ioredis take as a connection. */
@@ -40,8 +43,8 @@ export class BenchRedis {
   }
 
   /**
-   * Waits until the table of all keys has become smaller after a removal. Redis does that in the background, and what is
-   * measured meanwhile would seem to take less memory than it does. To be called when there are keys again.
+   * Waits until the table of all keys has become smaller after a removal. Redis does that in the background, and what
+   * is measured meanwhile would seem to take less memory than it does. To be called when there are keys again.
    */
   async shrunk(): Promise<void> {
     const until = performance.now() + MAX_MS_TO_FREE;

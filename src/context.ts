@@ -37,7 +37,7 @@ export async function runInside<T>(batch: unknown, fn: () => T | Promise<T>): Pr
   }
 }
 
-/** Runs code that belongs to no batch, wherever what calls it was made. */
+/** Runs code outside of every batch, also when what calls it was made inside of `jobs(fn)`. */
 export function runOutside<T>(fn: () => T): T {
   return storage.run(undefined, fn);
 }

@@ -164,7 +164,9 @@ describe("an application's own queue `batches`", () => {
     await eventually(async () => (await own.getJobState('order-7')) === 'delayed');
   });
 
-  test('is not what a batch makes it whose data has vanished: its job fails, and says why', async ({ testbed }) => {
+  test('is not what the queue is taken for when the data of a batch has vanished: its job fails, and says why', async ({
+    testbed,
+  }) => {
     const users = testbed.queue('users');
     const own = testbed.plainQueue('batches');
     const { id } = await users.createBatch();

@@ -133,7 +133,7 @@ function checkKeep(keep: unknown): void {
     throw new BatchOptionsError(`keep.members must be true or false, not ${describe(members)}.`);
   }
   if (age === undefined && count === undefined && members === undefined) {
-    throw new BatchOptionsError(`keep needs 'age' (seconds) or 'count', or both: keep: { age: 86400 }.`);
+    throw new BatchOptionsError(`keep needs 'age' (seconds) or 'count', or both, or 'members': keep: { age: 86400 }.`);
   }
   for (const [name, value] of Object.entries({ age, count })) {
     if (value !== undefined && !(Number.isSafeInteger(value) && Number(value) >= 0)) {

@@ -807,7 +807,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   }
 }
 
-/** The ids of the members that a batch is created with, in one step. */
+/** Makes the ids of the members with which a batch is created in one step. */
 function newIds(batchId: string, nonce: string, isRepeatable: boolean): NextId {
   return isRepeatable ? repeatableIds(batchId, nonce) : firstIds(nonce);
 }

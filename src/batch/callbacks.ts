@@ -143,7 +143,8 @@ export function storeCallback(what: string, given: unknown, context: QueueContex
   for (const option of ['jobId', 'removeOnComplete', 'removeOnFail'] as const) {
     if (option in opts) {
       throw new BatchOptionsError(
-        `${what}.opts must not have '${option}': the batch gives a callback's job its id, and decides how long it is kept.`,
+        `${what}.opts must not have '${option}': the batch gives a callback's job its id, and decides how long it is ` +
+          'kept.',
       );
     }
   }

@@ -4,11 +4,11 @@ import { isConnectionError } from '../record/connection-error.js';
 /** A connection in Redis's list. Without CLIENT LIST, BullMQ invents one, which has no `rawname`. */
 interface Connection {
   readonly rawname?: string;
-  /** The last command. */
+  /** The command that the connection has sent last. */
   readonly cmd?: string;
 }
 
-/** What getWorkers() of BullMQ 5 and 6 is made of. */
+/** The methods of a Queue on which BullMQ's getWorkers() is built, in versions 5 and 6. */
 interface ConnectionLister {
   clientName(): string;
   baseGetClients?(isWanted: (name?: string) => boolean): Promise<readonly Connection[]>;
@@ -16,7 +16,7 @@ interface ConnectionLister {
 
 /**
  * Returns how many workers are connected to a queue, or undefined where Redis does not say. BullMQ's getWorkers() finds
- * those in Node only: the others name their connections after the queue as it is, instead of in base64.
+ * those in Node only: the others put the name of the queue into that of their connections as it is, not in base64.
  */
 export async function connectedWorkers(queue: Queue, prefix: string): Promise<number | undefined> {
   try {
@@ -40,12 +40,15 @@ function connectionsOf(queue: Queue, otherName: string): Promise<readonly Connec
   return lister.baseGetClients((name) => isNamed(name, nodeName) || isNamed(name, otherName));
 }
 
-/** A worker that has a name of its own adds it. */
+/** Whether a connection has this name; a worker with a name of its own appends it, as `:w:<name>`. */
 function isNamed(name: string | undefined, clientName: string): boolean {
   return name === clientName || name?.startsWith(`${clientName}:w:`) === true;
 }
 
-/** Counts the connections that wait for jobs: a worker in Python names the one that runs its scripts, too. */
+/**
+ * Counts a worker of another language by its connection that waits for jobs, because a worker in Python gives the
+ * connection that runs its scripts the same name. Where none happens to wait, those that are connected count as one.
+ */
 function countWorkers(connections: readonly Connection[], otherName: string): number {
   const others = connections.filter(({ rawname }) => isNamed(rawname, otherName));
   const waiting = others.filter(({ cmd }) => cmd?.startsWith('eval') !== true);

@@ -8,7 +8,7 @@ import {
   BatchOptionsError,
   because,
 } from '../errors.js';
-import { type BatchDefinition, EVENTS, eventsOf, KEEP, openTimeoutOf } from '../model/definition.js';
+import { type BatchDefinition, DEFAULT_KEEP, EVENTS, eventsOf, openTimeoutOf } from '../model/definition.js';
 import { policyOf } from '../model/failure-policy.js';
 import type { StoredRun, StoredStage } from '../model/workflow.js';
 import type { NewJob } from '../record/adding-lua.js';
@@ -121,7 +121,7 @@ function definitionOf(
     ...(openTimeout === undefined ? {} : { openTimeout }),
     ...(keep === undefined
       ? {}
-      : { keep: keep.age === undefined && keep.count === undefined ? { ...KEEP, ...keep } : keep }),
+      : { keep: keep.age === undefined && keep.count === undefined ? { ...DEFAULT_KEEP, ...keep } : keep }),
     ...(metadata === undefined ? {} : { metadata }),
     ...(tags === undefined ? {} : { tags: [...new Set(tags)] }),
     ...(deadline === undefined ? {} : { deadline: typeof deadline === 'number' ? Date.now() + deadline : +deadline }),

@@ -6,9 +6,9 @@ import { Batch } from './batch.js';
  * Returns the batch whose `jobs(fn)` the running code is in. Must be called before the first `await` of what the user
  * calls, which `fn` need not wait for.
  *
- * @param what the user has called.
- * @throws BatchError in code that `fn` has left running. A job that a forgotten `await` lets come too late must not
- * silently be outside of the batch, nor one of a Worker that was made in `fn` silently in it.
+ * @param what the name of the method that the user has called, for the error.
+ * @throws BatchError in code that `fn` has left running. A job that comes too late because an `await` was forgotten
+ * must not silently be outside of the batch, and what a Worker that was made in `fn` adds must not silently be in it.
  */
 export function enclosingBatch(what: string): Batch | undefined {
   const { batch, isOver } = enclosing() ?? {};

@@ -13,8 +13,9 @@ import { dueOf, isSettled, stateOf } from '../model/rules.js';
 import type { Snapshot } from '../model/snapshot.js';
 import { readDefinition } from '../record/change-definition.js';
 import { childrenOf } from '../record/children.js';
+import { jobFacts } from '../record/job-facts.js';
 import { batchKeys, callbackKeys, jobKey, memberName } from '../record/keys.js';
-import { jobFacts, OLDEST, type OutstandingGroup, outstandingPage } from '../record/outstanding.js';
+import { OLDEST, type OutstandingGroup, outstandingPage } from '../record/outstanding.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
 import { connectedWorkers } from './connected-workers.js';
@@ -47,7 +48,7 @@ export async function explain(context: BatchContext, batchId: string): Promise<B
   ]);
   const about = {
     ...what,
-    // A batch that was created and sealed in one step has no other.
+    // Of a batch that was created and sealed in one step, the seal is the only sign of life.
     lastSignOfLifeAt: facts.get(batchJob)?.registeredAt ?? snapshot.sealedAt,
     strangers,
     sampled,

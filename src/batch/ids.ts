@@ -26,8 +26,8 @@ export function freshIds(nonce: string): () => string {
 }
 
 /**
- * Returns a generator of the ids of the first members of a new batch, which are added in the step that creates it: a few
- * hundred at most. They are shorter than all others that begin with the nonce, and so equal to none of them.
+ * Returns a generator of the ids of the first members of a new batch, a few hundred at most, which are added in the
+ * step that creates it. They are shorter than all others that begin with the nonce, and so equal to none of them.
  */
 export function firstIds(nonce: string): () => string {
   let n = 0;

@@ -34,7 +34,8 @@ export async function addCallback(
   if (event === 'death') {
     await watchChildren(context, batchId);
   }
-  // It is registered, and maintenance enqueues it: after an error here the caller would register it a second time.
+  // An error is not thrown here: the callback is registered, so maintenance will enqueue it, and a caller that tried
+  // again would register it a second time.
   await enqueueDue(context, batchId, event).catch(() => {});
 }
 

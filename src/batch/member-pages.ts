@@ -1,11 +1,13 @@
 import { BatchOptionsError } from '../errors.js';
 import { plainReason } from '../model/rules.js';
 import { memberName } from '../record/keys.js';
-import { BEGINNING, beginsAgain, nextPlace, type SettledMember, settledPage } from '../record/settled.js';
+import { type MemberPage, type PagedMember, readMemberPage } from '../record/member-pages.js';
+import { beginsAgain, SCAN_START } from '../record/scan-place.js';
 import { checkKeys, checkObject, describe } from '../validation.js';
 import type { BatchContext } from './batch-context.js';
-import { checkCount, cursorAt, DEFAULT_COUNT, placeAt } from './paging.js';
-import { membersAmong, parsed, strangersOf } from './settled.js';
+import { membersAmong, strangersOf } from './members-among.js';
+import { checkCount, DEFAULT_COUNT, readCursor, writeCursor } from './paging.js';
+import { returnValueOf } from './settled.js';
 
 /** How a member stands: `pending` until it has succeeded, or failed for good. */
 export type MemberState = 'pending' | 'succeeded' | 'failed';
@@ -60,17 +62,17 @@ export async function membersPage<Data, Result>(
   let { at, place } = from;
   for (;;) {
     const state = states[at] ?? 'failed';
-    const part = { which: COLLECTION[state], count, withData: true } as const;
-    const page = await settledPage(context.redis, batchId, { ...part, cursor: place.cursor });
-    const next = nextPlace(place, page);
+    const wanted = { which: COLLECTION[state], count, withData: true } as const;
+    const { members, next, server }: MemberPage = await readMemberPage(context.redis, batchId, { ...wanted, place });
     if (beginsAgain(place, next)) {
-      // From the first state: a member that had settled can be pending on a server that took over without its end.
+      // With the first state, because a member that had settled is pending again on a server that has taken over
+      // before it had got the end of the job.
       [at, place] = [0, next];
       continue;
     }
-    const found = membersAmong(context, batchId, page.members, strangers);
-    [at, place] = next === undefined ? [at + 1, { ...place, cursor: '0', server: page.server }] : [at, next];
-    const cursor = at >= states.length ? undefined : `${states[at]}:${cursorAt(place)}`;
+    const found = membersAmong(context, batchId, members, strangers);
+    [at, place] = next === undefined ? [at + 1, { ...place, cursor: '0', server }] : [at, next];
+    const cursor = at >= states.length ? undefined : `${states[at]}:${writeCursor(place)}`;
     if (found.length > 0 || cursor === undefined) {
       return { members: found.map((member) => memberOf<Data, Result>(context, state, member)), cursor };
     }
@@ -80,7 +82,7 @@ export async function membersPage<Data, Result>(
 function memberOf<Data, Result>(
   context: BatchContext,
   state: MemberState,
-  { key, value, data }: SettledMember,
+  { key, value, data }: PagedMember,
 ): BatchMember<Data, Result> {
   const name = memberName(context.redis.prefix, key);
   const isBatch = name.queue === context.batches.name;
@@ -89,7 +91,7 @@ function memberOf<Data, Result>(
     isBatch,
     state,
     ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }),
-    ...(state === 'succeeded' ? { value: parsed(value) as Result } : {}),
+    ...(state === 'succeeded' ? { value: returnValueOf(value) as Result } : {}),
     ...(state === 'failed' ? { reason: plainReason(value) } : {}),
   };
 }
@@ -108,7 +110,7 @@ function checkOptions(options: MembersPageOptions) {
   const states = state === undefined ? STATES : [state];
   const [, first = '', rest] = /^([a-z]+):(.+)$/.exec(textOf(options.cursor)) ?? [];
   const at = options.cursor === undefined ? 0 : states.indexOf(first as MemberState);
-  const place = options.cursor === undefined ? BEGINNING : placeAt(rest);
+  const place = options.cursor === undefined ? SCAN_START : readCursor(rest);
   if (at < 0 || place === undefined) {
     throw new BatchOptionsError(
       `members(): cursor must be what the page before has returned, not ${describe(options.cursor)}.`,

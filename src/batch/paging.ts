@@ -1,5 +1,5 @@
 import { BatchOptionsError } from '../errors.js';
-import { BEGINNING, type Place } from '../record/settled.js';
+import { SCAN_START, type ScanPlace } from '../record/scan-place.js';
 import { describe } from '../validation.js';
 
 /** How many members a page has that asks for no other number. */
@@ -20,7 +20,7 @@ export function checkCount(method: string, count: number): void {
  * Writes a place as the cursor that a client keeps: what Redis has returned, the run of the server that has, and how
  * often the reading has begun if that was more than once, as in `1792-8f3b20c1a5d94e67-2`.
  */
-export function cursorAt({ cursor, server, beginning }: Place): string {
+export function writeCursor({ cursor, server, beginning }: ScanPlace): string {
   return [cursor, ...(server ? [server, ...(beginning > 1 ? [beginning] : [])] : [])].join('-');
 }
 
@@ -28,8 +28,8 @@ export function cursorAt({ cursor, server, beginning }: Place): string {
  * Reads a cursor; undefined for a text that is none. One without a server, as earlier versions have returned it, is
  * taken to be of the server that is asked.
  */
-export function placeAt(text: unknown): Place | undefined {
+export function readCursor(text: unknown): ScanPlace | undefined {
   const parts = typeof text === 'string' ? /^(\d{1,20})(?:-(\w{1,16})(?:-(\d))?)?$/.exec(text) : null;
-  const [, cursor = '', server, beginning = BEGINNING.beginning] = parts ?? [];
+  const [, cursor = '', server, beginning = SCAN_START.beginning] = parts ?? [];
   return parts === null || BigInt(cursor) > LAST_CURSOR ? undefined : { cursor, server, beginning: Number(beginning) };
 }

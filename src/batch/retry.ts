@@ -5,9 +5,9 @@ import { needMaintenance } from '../record/amend.js';
 import { lookAtFailed, type Retriable } from '../record/failed-jobs.js';
 import { failedBelow, reopenFlow } from '../record/flow.js';
 import { memberName } from '../record/keys.js';
+import { memberPages } from '../record/member-pages.js';
 import { orOutOfMemory } from '../record/out-of-memory.js';
 import { claimRetry, unclaimRetry } from '../record/retry-claim.js';
-import { settledPages } from '../record/settled.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
 import { newNonce } from './ids.js';
@@ -83,7 +83,7 @@ function refuseStuck(batchId: string, retried: number, [first, ...others]: reado
 
 async function retryMembers(context: BatchContext, batchId: string, retry: Retry): Promise<number> {
   let retried = 0;
-  const failed = settledPages(context.redis, batchId, { which: 'failed', count: PAGE_SIZE, withData: false });
+  const failed = memberPages(context.redis, batchId, { which: 'failed', count: PAGE_SIZE, withData: false });
   for await (const members of failed) {
     const keys = members.map(({ key }) => key);
     const found = await lookAtFailed(context.redis, batchId, keys);

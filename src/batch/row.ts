@@ -70,8 +70,8 @@ function counted(stored: Partial<RowCounts>): MemberCounts {
 
 /**
  * The jobs of a batch with child batches and of all batches below it, as they were added up last: cheap to read, and
- * at most some seconds old. Undefined for a batch without child batches, and before they were added up; also when a
- * finished batch has a row of before its end, because the last one of a batch below was late.
+ * at most some seconds old. Undefined for a batch without child batches, and before they were added up; also when the
+ * row of a finished batch was written before its end, and not again, because a row below it came late.
  */
 export function jobsInRow({ childCount, progress, ended }: Snapshot): TreeJobs | undefined {
   const { jobs } = countsIn(childCount ? (progress ?? '') : '');

@@ -1,22 +1,15 @@
 import { BatchNotFoundError, BatchOptionsError } from '../errors.js';
-import { isCallbackId } from '../model/definition.js';
 import { reasonPattern } from '../model/reason-pattern.js';
 import { plainReason } from '../model/rules.js';
 import { type MemberName, memberName } from '../record/keys.js';
-import {
-  BEGINNING,
-  beginsAgain,
-  nextPlace,
-  type Place,
-  type SettledMember,
-  settledPage,
-  settledPages,
-} from '../record/settled.js';
+import { type MemberPage, memberPages, type PagedMember, readMemberPage } from '../record/member-pages.js';
+import { beginsAgain, SCAN_START, type ScanPlace } from '../record/scan-place.js';
 import { readSnapshot } from '../record/snapshot.js';
 import { checkKeys, checkObject, describe } from '../validation.js';
 import type { BatchContext } from './batch-context.js';
+import { membersAmong, strangersOf } from './members-among.js';
 import { sourceOfResults } from './output.js';
-import { checkCount, cursorAt, DEFAULT_COUNT, placeAt } from './paging.js';
+import { checkCount, DEFAULT_COUNT, readCursor, writeCursor } from './paging.js';
 import type { BatchStatus } from './status.js';
 
 /** A member that succeeded: a job with what it returned, or a child batch with its final status. */
@@ -82,7 +75,7 @@ export async function* resultsOf<Result>(context: BatchContext, batchId: string)
   const source = await sourceOfResults(context, batchId);
   for await (const { key, value } of settledMembers(context, source, 'processed')) {
     const name = memberName(context.redis.prefix, key);
-    yield { ...name, value: parsed(value), isBatch: name.queue === context.batches.name } as BatchResult<Result>;
+    yield { ...name, value: returnValueOf(value), isBatch: name.queue === context.batches.name } as BatchResult<Result>;
   }
 }
 
@@ -102,8 +95,8 @@ export async function* failuresWithoutData(
   }
 }
 
-/** What a member has returned: workers of BullMQ's Elixir port store a string as it is, not as JSON. */
-export function parsed(stored: string): unknown {
+/** Returns what a member has returned: workers of BullMQ's Elixir port store a string as it is, not as JSON. */
+export function returnValueOf(stored: string): unknown {
   try {
     return JSON.parse(stored);
   } catch {
@@ -111,7 +104,7 @@ export function parsed(stored: string): unknown {
   }
 }
 
-function failureOf<Data>(context: BatchContext, { key, value, data }: SettledMember): BatchFailure<Data> {
+function failureOf<Data>(context: BatchContext, { key, value, data }: PagedMember): BatchFailure<Data> {
   const name = memberName(context.redis.prefix, key);
   const isBatch = name.queue === context.batches.name;
   return {
@@ -132,34 +125,37 @@ export async function failuresPage<Data>(
   options: FailuresPageOptions,
 ): Promise<BatchFailuresPage<Data>> {
   const { count, reason, ...from } = checkPageOptions(options);
-  const isWanted = ({ value }: SettledMember) => reason === undefined || reasonPattern(value) === reason;
+  const isWanted = ({ value }: PagedMember) => reason === undefined || reasonPattern(value) === reason;
   let examined = 0;
   const strangers = await strangersOf(context, batchId);
-  let place: Place | undefined = from.place;
-  let members: SettledMember[] = [];
+  let place: ScanPlace | undefined = from.place;
+  let members: PagedMember[] = [];
   do {
-    const wanted = reason === undefined ? count - members.length : count;
-    const part = { which: 'failed', count: wanted, withData: true } as const;
-    const page = await settledPage(context.redis, batchId, { ...part, cursor: place.cursor });
-    const next = nextPlace(place, page);
+    const left = reason === undefined ? count - members.length : count;
+    const wanted = { which: 'failed', count: left, withData: true } as const;
+    const page: MemberPage = await readMemberPage(context.redis, batchId, { ...wanted, place });
     const found = membersAmong(context, batchId, page.members, strangers).filter(isWanted);
-    // What was found before the reading begins again, it finds again.
-    members = beginsAgain(place, next) ? [] : [...members, ...found];
+    // A reading that begins again returns the members found so far once more.
+    members = beginsAgain(place, page.next) ? [] : [...members, ...found];
     examined += page.members.length;
-    place = next;
+    place = page.next;
   } while (members.length < count && place !== undefined && (reason === undefined || examined < MOST_EXAMINED));
   return {
     failures: members.map((member) => failureOf<Data>(context, member)),
-    cursor: place && cursorAt(place),
+    cursor: place && writeCursor(place),
   };
 }
 
-function checkPageOptions(options: FailuresPageOptions): { place: Place; count: number; reason: string | undefined } {
+function checkPageOptions(options: FailuresPageOptions): {
+  place: ScanPlace;
+  count: number;
+  reason: string | undefined;
+} {
   const given: unknown = options;
   checkObject('The options of failuresPage', given);
   checkKeys('failuresPage()', given, ['cursor', 'count', 'reason']);
   const { cursor, count = DEFAULT_COUNT, reason } = options;
-  const place = cursor === undefined ? BEGINNING : placeAt(cursor);
+  const place = cursor === undefined ? SCAN_START : readCursor(cursor);
   if (place === undefined) {
     throw new BatchOptionsError(
       `failuresPage(): cursor must be what the page before has returned, not ${describe(cursor)}.`,
@@ -176,19 +172,19 @@ function checkPageOptions(options: FailuresPageOptions): { place: Place; count: 
 export async function resultsPage(
   context: BatchContext,
   batchId: string,
-  { place, count }: { readonly place: Place; readonly count: number },
+  { place, count }: { readonly place: ScanPlace; readonly count: number },
 ): Promise<{
   readonly results: readonly (MemberName & { readonly value: unknown })[];
-  readonly next: Place | undefined;
+  readonly next: ScanPlace | undefined;
 }> {
-  const part = { which: 'processed', count, withData: false } as const;
-  const page = await settledPage(context.redis, batchId, { ...part, cursor: place.cursor });
+  const wanted = { which: 'processed', count, withData: false } as const;
+  const page = await readMemberPage(context.redis, batchId, { ...wanted, place });
   const members = membersAmong(context, batchId, page.members, await strangersOf(context, batchId));
   const results = members.map(({ key, value }) => ({
     ...memberName(context.redis.prefix, key),
-    value: parsed(value),
+    value: returnValueOf(value),
   }));
-  return { results: results.filter(({ queue }) => queue !== context.batches.name), next: nextPlace(place, page) };
+  return { results: results.filter(({ queue }) => queue !== context.batches.name), next: page.next };
 }
 
 /**
@@ -202,11 +198,11 @@ async function* settledMembers(
   batchId: string,
   which: 'processed' | 'failed',
   withData = which === 'failed',
-): AsyncGenerator<SettledMember> {
-  const part = { which, count: PAGE_SIZE, withData };
+): AsyncGenerator<PagedMember> {
+  const wanted = { which, count: PAGE_SIZE, withData };
   const before = await readSnapshot(context.redis, batchId);
   const strangers = new Set(before?.strangers);
-  for await (const children of settledPages(context.redis, batchId, part)) {
+  for await (const children of memberPages(context.redis, batchId, wanted)) {
     yield* membersAmong(context, batchId, children, strangers);
   }
   // A removal marks the batch before it takes members away: what is there in the end was there all the time.
@@ -214,23 +210,4 @@ async function* settledMembers(
   if (after === undefined || after.definition.nonce !== before?.definition.nonce) {
     throw new BatchNotFoundError(batchId);
   }
-}
-
-/**
- * Leaves out the batch's own callbacks, and jobs that were attached to it by hand: BullMQ keeps them among the children
- * of the batch job.
- */
-export function membersAmong(
-  context: BatchContext,
-  batchId: string,
-  children: readonly SettledMember[],
-  strangers: ReadonlySet<string>,
-): SettledMember[] {
-  const isMember = ({ key }: SettledMember) =>
-    !strangers.has(key) && !isCallbackId(batchId, memberName(context.redis.prefix, key).id);
-  return children.filter(isMember);
-}
-
-export async function strangersOf(context: BatchContext, batchId: string): Promise<ReadonlySet<string>> {
-  return new Set((await readSnapshot(context.redis, batchId))?.strangers);
 }

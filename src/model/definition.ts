@@ -45,7 +45,7 @@ export interface BatchDefinition {
   readonly policy?: FailurePolicy;
   /** Ms without a sign of life of the producer after which an open batch is abandoned. Default: OPEN_TIMEOUT_MS. */
   readonly openTimeout?: number;
-  /** How long a finished batch is kept: `age` in seconds, `count` for the latest so many. Default: KEEP. */
+  /** How long a finished batch is kept: `age` in seconds, `count` for the latest so many. Default: DEFAULT_KEEP. */
   readonly keep?: { readonly age?: number; readonly count?: number; readonly members?: boolean };
   /** What its users keep with it; small. */
   readonly metadata?: Readonly<Record<string, unknown>>;
@@ -61,9 +61,9 @@ export interface BatchDefinition {
   readonly nonce: string;
 }
 
-/** What a batch has that was created without these options: 24 hours, and 7 days. Only other values are stored. */
+/** The defaults of `openTimeout` and `keep`: 24 hours, and 7 days. Only other values are stored with a batch. */
 export const OPEN_TIMEOUT_MS = 24 * 60 * 60 * 1000;
-export const KEEP = { age: 7 * 24 * 60 * 60 };
+export const DEFAULT_KEEP = { age: 7 * 24 * 60 * 60 };
 
 export function openTimeoutOf({ openTimeout = OPEN_TIMEOUT_MS }: Pick<BatchDefinition, 'openTimeout'>): number {
   return openTimeout;

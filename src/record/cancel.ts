@@ -177,7 +177,8 @@ export function continuedAt<P extends Page>(pages: readonly P[], cursors: readon
 
 /**
  * Returns what is to be done in a cancelled batch now: 'everything', only its 'members' when it has been gone through
- * before, or 'nothing' while a member that was running then still is. A batch that needs nothing any more says so.
+ * before, or 'nothing' while a member that was running then still is. A batch that is not cancelled, or is gone, loses
+ * the need for it.
  */
 export async function lookAtCancelled(
   redis: BatchRedis,

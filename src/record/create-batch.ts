@@ -63,8 +63,8 @@ export interface Filled {
  * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of
  * needs; the name of the batches queue; the batch's plan, if it is a stage.
  * ARGV: the batch job, whose data is the definition, and its members, see encodeRequest(). The request is { id, nonce,
- *       openTimeout?, keep?, policy?, needs, prefix, queue (that of the batches), deadlineIn? (ms) or deadline?, parent?:
- *       { nonce, links }, fresh (no job can have the id of a member), place?: { roots?, when?, next?, plan? } }.
+ * openTimeout?, keep?, policy?, needs, prefix, queue (that of the batches), deadlineIn? (ms) or deadline?, parent?:
+ * { nonce, links }, fresh (no job can have the id of a member), place?: { roots?, when?, next?, plan? } }.
  * Returns definition (as it is stored), revived (the parent, 0 or 1), and of a new one known (how many members had the
  * id of another), failed (position, or 0) and error | taken (positions) | refused (why) | keptElsewhere, … as LUA_CLAIM
  * | error.
@@ -162,7 +162,8 @@ if #members > 0 then
   if not isDone then
     stored, failed, problem = 0, members[1], type(stored) == 'table' and stored.err or tostring(stored)
   end
-  redis.call('HSET', KEYS[1], '${FIELD.total}', stored, failed and '${FIELD.registeredAt}' or '${FIELD.sealedAt}', now())
+  redis.call('HSET', KEYS[1], '${FIELD.total}', stored,
+    failed and '${FIELD.registeredAt}' or '${FIELD.sealedAt}', now())
 end
 return { 'definition', jobDataAt(1), 'revived', revived, 'known', jobCount - 1 - #members,
   'failed', (failed or 1) - 1, 'error', problem or '' }`,

@@ -8,22 +8,22 @@ import { LUA_IS_CLOSED, LUA_NOW, LUA_OWN_REASON, named, script } from './script.
 import { SEARCHED_AT_ONCE, SEARCHED_EACH_TIME, searchForStrangers } from './search-strangers.js';
 import { LUA_READ_BATCH, parseSnapshot, REASON_LENGTH, readSnapshot, snapshotKeys } from './snapshot.js';
 import { sortCancelled } from './sort-cancelled.js';
-import { FIRST_STAGE, LUA_REPORT, parseReported, type Reported } from './stages.js';
+import { FIRST_STAGE, LUA_REPORT, parseStartable, type StartableStages } from './stages.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 import { LUA_TAKE_BACK } from './take-back.js';
 
 /**
- * The decide step. It reads the batch; when every member is settled, it makes `complete` due, once, and
- * freezes its counts: a process that takes over after a crash gives the callbacks the same numbers. The holder of the
- * batch job's lock calls it with its token, any other process without one. The holder also abandons an open batch whose
- * producer has given no sign of life for its openTimeout.
+ * The decide step. It reads the batch; when every member is settled, it makes `complete` due, once, and freezes its
+ * counts: a process that takes over after a crash gives the callbacks the same numbers. The holder of the batch job's
+ * lock calls it with its token, any other process without one. The holder also abandons an open batch whose producer
+ * has given no sign of life for its openTimeout.
  *
- * A batch in which everything went well is moved on in this script, which saves round trips. A stage without callbacks
- * reports its success to the stages after it. Callbacks that the caller has prepared are enqueued.
+ * A batch in which everything went well is moved on here, which saves round trips: callbacks that the caller has
+ * prepared are enqueued; a stage without callbacks reports its success to the stages after it.
  *
  * Before a batch is judged, its settled dependencies are searched for strangers (jobs that were attached by hand), each
- * of which would hide a missing member: in this script if the dependencies are few, otherwise by searchForStrangers(),
- * for which the script asks. How many were searched is not noted where they are so few that each pass can search them.
+ * of which would hide a missing member: here if they are few, otherwise by searchForStrangers(), for which the script
+ * asks.
  *
  * KEYS: batch job, its dependencies, processed, failed; the batches queue's completed, failed.
  * ARGV: the prepared callbacks, see encodeRequest(). The request is { id, token (of the lock, or ''), prefix,
@@ -36,9 +36,9 @@ import { LUA_TAKE_BACK } from './take-back.js';
  * - 'lock lost': another process holds the batch job;
  * - 'waiting', to a holder: something is outstanding, if only the callbacks that this script has just enqueued;
  * - 'no batch': the job is none;
- * - 'search', 'sort', 'recall': nothing was decided. First the caller has to search for strangers, sort the failures of
- *   a cancelled batch, or run the script again: what a stage has reported that had ended and runs again is taken back
- *   here, one bounded part after the other.
+ * - nothing was decided, because something has to come first: 'search', a search for strangers; 'sort', that of a
+ *   cancelled batch's failures; 'recall', this script once more, which takes back, part by part, what a stage has
+ *   reported that had ended and runs again.
  */
 const DECIDE = script(
   'decide',
@@ -147,7 +147,7 @@ if token ~= '' and isFlawless and when and not hasCallbacks() then
   ${LUA_REPORT}
   batch.startable, batch.next = reportOutcome(batchesKey, KEYS[1], 'succeeded', ${FIRST_STAGE})
 end
--- Where complete was noted before members were retried, it is told other counts than those that are filled in.
+-- Not if complete became due before members were retried: its callbacks get the counts of that moment.
 if jobCount > 0 and isFlawless and batch.completedCounts == cjson.encode(batch.counts)
   and redis.sha1hex(batch.definition) == request.definition then
   local wanted = {}
@@ -166,8 +166,8 @@ return answer(batch)`,
 /** What the decide step has found. */
 export interface Decision {
   readonly snapshot: Snapshot;
-  /** Only if the decide step has reported the success of a stage: what that has come to. */
-  readonly reported?: Reported | undefined;
+  /** Only if the decide step has reported the success of a stage: the stages that can start by it. */
+  readonly reported?: StartableStages | undefined;
 }
 
 /** The callbacks that are due first if everything goes well, made before that is known. */
@@ -213,7 +213,7 @@ export async function decide(
       const found = named(reply);
       return {
         snapshot: parseSnapshot(redis, found),
-        reported: found.startable === undefined ? undefined : parseReported(found),
+        reported: found.startable === undefined ? undefined : parseStartable(found),
       };
     }
   }

@@ -1,5 +1,5 @@
+import { LUA_LISTED_AS_ACTIVE } from './job-facts.js';
 import { DROPPED_FIELD } from './keys.js';
-import { LUA_LISTED_AS_ACTIVE } from './outstanding.js';
 import { LUA_SPLIT_KEY, LUA_UNLINK_JOB } from './script.js';
 
 /** The size up to which Redis stores a value of a small hash compactly. */

@@ -45,8 +45,8 @@ const SEARCHED_IN_LISTS = 300_000;
  * a worker would run the new job once for each time that the id is there.
  *
  * KEYS: batch job, its dependencies, processed, failed.
- * ARGV: the jobs, see encodeRequest(); the request is { nonce, token, version, prefix }. The kind of a job is 'firm' when its
- * event, once it has happened, stays so, else 'fragile': due only in the batch as the snapshot has seen it.
+ * ARGV: the jobs, see encodeRequest(); the request is { nonce, token, version, prefix }. The kind of a job is 'firm'
+ * when its event, once it has happened, stays so, else 'fragile': due only in the batch as the snapshot has seen it.
  * Returns state: 'enqueued' | 'not found' (no such life of the batch) | 'lock lost' | 'changed' (nothing was done) |
  * 'failed', and then error.
  */

@@ -1,4 +1,4 @@
-import { type BatchDefinition, KEEP } from '../model/definition.js';
+import { type BatchDefinition, DEFAULT_KEEP } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD } from './keys.js';
 import { LUA_FREES_MEMORY, LUA_NOW, named, script } from './script.js';
@@ -32,7 +32,7 @@ local function isExpired(jobKey, id, completed, failed)
   if not nonce or not finishedOn or parentKey and redis.call('EXISTS', parentKey) == 1 then
     return false
   end
-  local age, count = string.match(keep or '${keepField(KEEP)}', '^(%d*),(%d*)')
+  local age, count = string.match(keep or '${keepField(DEFAULT_KEEP)}', '^(%d*),(%d*)')
   -- What cannot be read must not keep the others of the page from expiring.
   age, count = age or '', count or ''
   local seen = firstSeen(jobKey, finishedOn, finishedAt)

@@ -11,10 +11,10 @@ import { LUA_SPLIT_KEY, script } from './script.js';
  * Looks at jobs that are about to be retried with their attempts reset. Of those that keep only some of their stack
  * traces it notes the failures, as '<how many>@<starts until then>'. Sent again, it changes nothing.
  *
- * KEYS: a key of the batch, which only says where in a cluster the jobs are. ARGV: key prefix of all queues, keys of the
- * jobs.
- * Returns of each 'flow' if there are, or were, jobs below it; 'failed'; 'failed lifo' if it goes to the other end of
- * its queue; '' when it has not failed, or is gone.
+ * KEYS: a key of the batch, which only says where in a cluster the jobs are.
+ * ARGV: key prefix of all queues, keys of the jobs.
+ * Returns for each job 'flow' if there are, or were, jobs below it; else 'failed'; 'failed lifo' if it has failed and
+ * goes to the other end of its queue; '' when it has not failed, or is gone.
  */
 const LOOK = script(
   'lookAtFailed',
@@ -50,7 +50,7 @@ end
 return found`,
 );
 
-/** What can be retried of a job; '' for nothing. */
+/** How a job can be retried; '' when it cannot. */
 export type Retriable = 'failed' | 'failed lifo' | 'flow' | '';
 
 /** Looks at jobs that are about to be retried, and notes how often they have failed; returns what each is. */

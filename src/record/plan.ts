@@ -74,7 +74,9 @@ export async function readFilling(redis: BatchRedis, batchId: string): Promise<F
     : { definition: JSON.parse(definition), filledTo: filledTo ?? '0' };
 }
 
-/** Remembers how far a stage is filled. A later turn that goes on from an earlier place adds nothing twice. */
+/**
+ * Remembers how far a stage is filled. A turn that goes on from an earlier place, after a crash, adds nothing twice.
+ */
 export async function noteFilled(redis: BatchRedis, { id, nonce }: BatchLife, filledTo: string): Promise<void> {
   await amend(redis, { id, nonce, set: { [FIELD.filledTo]: filledTo } });
 }

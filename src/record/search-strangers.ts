@@ -10,7 +10,7 @@ import { LUA_IS_STRANGER } from './strangers.js';
 /** How many settled members one step may look at for strangers. */
 export const SEARCHED_AT_ONCE = 500;
 
-/** Up to how many are looked at in each pass, which costs less than a field that says that they have been. */
+/** Up to so many settled dependencies are searched in each pass, which costs less than to note that they were. */
 export const SEARCHED_EACH_TIME = 50;
 
 /** How many strangers are kept apart from members; further ones count as members. */

@@ -64,7 +64,7 @@ local function readBatch(keys, id)
     return nil
   end
   batch.completedAt, batch.completedCounts = string.match(batch.completed or '', '^(%d+) (.+)$')
-  -- That of a batch with child batches counts all jobs below it.
+  -- Only of a batch with child batches: it holds the counts of all jobs below.
   batch.progress = batch.childCount and batch.progress
   local pending = redis.call('SCARD', keys[2])
   local succeeded, failed = redis.call('HLEN', keys[3]), redis.call('HLEN', keys[4])

@@ -22,9 +22,9 @@ const COST_OF_A_BATCH = 5;
  * KEYS: a batch job, which only says where in a cluster the others are.
  * ARGV: key prefix of the batches queue, key prefix of all queues, then per batch id, nonce ('' for the life there is),
  * place in them, and, once it has begun, '1' when no member was outstanding when it began, else '0'.
- * Returns cursors (places to go on at), of as many batches as it came to; nonces and settled, of each; flows: id, nonce, key and collection
- * of failed members that have jobs below them; failures: how many members have failed by themselves, cancelled child
- * batches apart.
+ * Returns cursors (places to go on at), of as many batches as it came to; nonces and settled, of each; flows: id,
+ * nonce, key and collection of failed members that have jobs below them; failures: how many members have failed by
+ * themselves, cancelled child batches apart.
  */
 const SORT = script(
   'sortCancelled',

@@ -29,20 +29,21 @@ export interface StartableStage {
   readonly plan: string | undefined;
 }
 
-/** What telling some stages has come to. */
-export interface Reported {
+/** What a look at some of the stages of a run has found. */
+export interface StartableStages {
   /** Those that can start now. */
   readonly startable: readonly StartableStage[];
   /** The position of the next stage to look at, 0 after the last one. */
   readonly next: number;
 }
 
-/*
- * Lua: look(queueKey, ids, from, isSkipping) looks at some of these stages, from this position on: those that were
- * skipped and may start after all wait again; those that can never start are skipped: sealed as they are, empty.
- * Returns those that can start and have not, and the position of the next one to look at, 0 after the last one.
- * `isSkipping`: nothing starts any more in this run. reportOutcome(queueKey, key, outcome, from) tells the stages after
- * one, and looks at them.
+/**
+ * Lua:
+ * - look(queueKey, ids, from, isSkipping) looks at some of these stages, from this position on: those that were skipped
+ *   and may start after all wait again; those that can never start are skipped: sealed as they are, empty. Returns
+ *   those that can start and have not, and the position of the next one to look at, 0 after the last one.
+ * - isSkipping(runKey) tells whether nothing starts any more in a run.
+ * - reportOutcome(queueKey, key, outcome, from) reports the outcome of a stage to those after it, and looks at them.
  */
 export const LUA_REPORT = `${LUA_NOW}${LUA_WAKE}${LUA_TAKE_BACK}
 local function look(queueKey, ids, from, isSkipping)
@@ -115,15 +116,15 @@ export async function reportOutcome(
   redis: BatchRedis,
   batchId: string,
   report: { readonly token: string; readonly version: string; readonly outcome: Outcome; readonly from: number },
-): Promise<Reported | 'changed'> {
+): Promise<StartableStages | 'changed'> {
   const { token, version, outcome, from } = report;
   const { job, dependencies, processed, failed } = batchKeys(redis, batchId);
   const args = [token, batchesKey(redis, ''), outcome, version, from];
   const reply = named(await redis.run(REPORT, [job, dependencies, processed, failed, ...args]));
-  return reply.state === 'reported' ? parseReported(reply) : 'changed';
+  return reply.state === 'reported' ? parseStartable(reply) : 'changed';
 }
 
-export function parseReported({ startable, next }: NamedReply): Reported {
+export function parseStartable({ startable, next }: NamedReply): StartableStages {
   const stages = startable as readonly [definition: string, plan: string][];
   return {
     startable: stages.map(([definition, plan]) => ({
@@ -164,18 +165,18 @@ local startable, following = look(ARGV[2], idsOf(roots), tonumber(ARGV[3]), isSk
 return { 'state', 'begun', 'startable', startable, 'next', following }`,
 );
 
-/** Begins a run; see `Reported`. */
+/** Begins a run. Returns its first stages, 'over', or for how many ms the run that was not sealed may stay open. */
 export async function beginRun(
   redis: BatchRedis,
   batchId: string,
   token: string,
   from: number,
-): Promise<Reported | 'over' | { readonly openFor: number }> {
+): Promise<StartableStages | 'over' | { readonly openFor: number }> {
   const { job } = batchKeys(redis, batchId);
   const reply = named(await redis.run(BEGIN_RUN, [job, token, batchesKey(redis, ''), from]));
   switch (reply.state) {
     case 'begun':
-      return parseReported(reply);
+      return parseStartable(reply);
     case 'open':
       return { openFor: Number(reply.openFor) };
     default:

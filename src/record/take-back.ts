@@ -8,8 +8,8 @@ import { FIELD } from './keys.js';
  */
 
 /**
- * The `when` of a stage that comes after one that is gone: it stays skipped whatever is retried. It waits for no number
- * of stages.
+ * The `when` of a stage that comes after one that is gone: it stays skipped whatever is retried. The number of stages
+ * that it comes after does not matter then.
  */
 const NEVER = 'never';
 export const NEVER_RULE = `${NEVER} 0`;
@@ -18,8 +18,8 @@ export const NEVER_RULE = `${NEVER} 0`;
 const TAKEN_BACK_AT_ONCE = 200;
 
 /**
- * Stands for the outcome of a stage whose report was taken back, until all stages that were skipped because of it wait
- * again.
+ * The outcome of a stage whose report is being taken back: it stands until all stages that were skipped because of the
+ * report wait again, which may take several commands.
  */
 const RECALLING = 'recalling';
 

@@ -38,7 +38,7 @@ export function callbackWorker(
         // This error may be retried: another BatchWorker, of a newer release, may know the callback.
         throw new BatchError(unknownCallback('BatchWorker', job.name, [...known.keys()]));
       }
-      // A BatchWorker may have been made inside of the jobs(fn) of some batch.
+      // A BatchWorker that was made inside of jobs(fn) must not add to that batch what its callbacks add.
       return await runOutside(() => run(job as CallbackJob));
     },
     { ...options, autorun: false },

@@ -51,8 +51,8 @@ function kindOf({ name, message }: Error): string {
 }
 
 function withCount(error: Error, count: number, ms: number): Error {
-  const times = `and ${count.toLocaleString('en')} more like it in the ${Math.round(ms / 1000)} s since the last report`;
-  return withMessage(error, `${error.message} (${times})`);
+  const times = `and ${count.toLocaleString('en')} more like it`;
+  return withMessage(error, `${error.message} (${times} in the ${Math.round(ms / 1000)} s since the last report)`);
 }
 
 /**

@@ -29,7 +29,8 @@ export async function putBackForeignJob(
   token: string,
   onError: (error: unknown) => void,
 ): Promise<void> {
-  // BullMQ stores a name with every job: the keys of this one are gone, and the lifecycle says so.
+  // The keys of a job without a name are gone, because BullMQ stores a name with every job: the lifecycle fails it, and
+  // says why.
   if (job.name === undefined || isOfBatch(job.data)) {
     return;
   }

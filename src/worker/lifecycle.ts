@@ -210,9 +210,9 @@ class NoBatchError extends UnrecoverableError {
     super(
       name === undefined
         ? `The data of batch '${id}' has vanished from Redis: its keys were deleted, or evicted for want of memory. ` +
-            'Its callbacks cannot run any more.'
-        : `Job '${id}' in the queue '${queueName}' is no batch: it was added, or copied, by hand. Batches are created ` +
-            'with createBatch() or addBatch().',
+            'Its callbacks cannot run any more. Create the batch again, and set maxmemory-policy to noeviction.'
+        : `Job '${id}' in the queue '${queueName}' is no batch: it was added, or copied, by hand. Batches are ` +
+            'created with createBatch() or addBatch().',
     );
     this.name = 'NoBatchError';
     this.stack = this.message;

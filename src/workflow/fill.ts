@@ -3,6 +3,7 @@ import type { BatchContext } from '../batch/batch-context.js';
 import type { Member } from '../batch/member-jobs.js';
 import { countMembers } from '../batch/members.js';
 import { sourceOfResults } from '../batch/output.js';
+import { readCursor, writeCursor } from '../batch/paging.js';
 import { resultsPage } from '../batch/settled.js';
 import { inTrace } from '../batch/trace.js';
 import { BatchFinishedError, BatchNotFoundError, BatchSealedError } from '../errors.js';
@@ -11,8 +12,8 @@ import { stageId } from '../model/workflow.js';
 import { markCancelled } from '../record/cancel.js';
 import { jobKey } from '../record/keys.js';
 import { noteFilled, PLAN_SLICE, readFilling, readPlan } from '../record/plan.js';
+import { SCAN_START } from '../record/scan-place.js';
 import { sealBatch } from '../record/seal.js';
-import { BEGINNING, type Place } from '../record/settled.js';
 import { readSnapshot } from '../record/snapshot.js';
 import { plannedMembers, stageMember } from './start-stage.js';
 
@@ -110,7 +111,10 @@ async function resultsSlice(
   source: string,
   from: string,
 ): Promise<Slice> {
-  const { results, next } = await resultsPage(context, source, { place: placeOf(from), count: PLAN_SLICE });
+  const { results, next } = await resultsPage(context, source, {
+    place: readCursor(from) ?? SCAN_START,
+    count: PLAN_SLICE,
+  });
   const { job } = stage ?? {};
   const members = results.flatMap(({ queue, id, value }) =>
     value === null || job === undefined
@@ -118,15 +122,10 @@ async function resultsSlice(
       : [stageMember(context, { ...job, data: value }, memberId(nonce, jobKey(context.redis.prefix, queue, id)))],
   );
   if (next !== undefined) {
-    return { members, next: `${next.cursor} ${next.server ?? ''} ${next.beginning}` };
+    return { members, next: writeCursor(next) };
   }
   // A removal marks the batch before it takes results away: what is there in the end was there all the time.
   return { members, next: (await readSnapshot(context.redis, source)) === undefined ? LOST : END };
-}
-
-function placeOf(text: string): Place {
-  const [cursor = '0', server, beginning] = text.split(' ');
-  return server === undefined ? { ...BEGINNING, cursor } : { cursor, server, beginning: Number(beginning) };
 }
 
 /** Short, because a batch keeps the id of every member; it begins as the ids of members do, see record/strangers.ts. */

@@ -1,7 +1,7 @@
 import type { BatchContext } from '../batch/batch-context.js';
 import type { Outcome } from '../model/workflow.js';
 import type { Decision } from '../record/decide.js';
-import { beginRun, FIRST_STAGE, type Reported, reportOutcome } from '../record/stages.js';
+import { beginRun, FIRST_STAGE, reportOutcome, type StartableStages } from '../record/stages.js';
 import { startStartable } from './start-stage.js';
 
 /**
@@ -38,11 +38,11 @@ export function releaseNext(
  */
 async function startEach<Otherwise>(
   context: BatchContext,
-  find: (from: number) => Promise<Reported | Otherwise>,
-  first?: Reported,
+  find: (from: number) => Promise<StartableStages | Otherwise>,
+  first?: StartableStages,
 ): Promise<'started' | 'busy' | Otherwise> {
   for (let found = first ?? (await find(FIRST_STAGE)); ; found = await find(found.next)) {
-    if (!isReport(found)) {
+    if (!areStartable(found)) {
       return found;
     }
     const started = await Promise.all(found.startable.map((stage) => startStartable(context, stage)));
@@ -55,6 +55,6 @@ async function startEach<Otherwise>(
   }
 }
 
-function isReport<Otherwise>(found: Reported | Otherwise): found is Reported {
+function areStartable<Otherwise>(found: StartableStages | Otherwise): found is StartableStages {
   return typeof found === 'object' && found !== null && 'startable' in found;
 }

@@ -4,6 +4,7 @@ import { inProducerSpans, inTrace } from '../batch/trace.js';
 import { BatchError } from '../errors.js';
 import type { BatchDefinition } from '../model/definition.js';
 import { isFilledInSlices, type StoredJob } from '../model/workflow.js';
+import { withWayOut } from '../record/out-of-memory.js';
 import type { PlanSlice } from '../record/plan.js';
 import type { StartableStage } from '../record/stages.js';
 import { type StageStarted, startStage } from '../record/start-stage.js';
@@ -13,7 +14,9 @@ export async function startStartable(context: BatchContext, stage: StartableStag
   const { state, error } = await start(context, stage);
   if (state === 'failed') {
     const { id, stage: { name } = { name: id } } = stage.definition;
-    throw new BatchError(`Stage '${name}' (${id}) was not started: ${error}.`, { batchId: id });
+    throw new BatchError(`Stage '${name}' (${id}) was not started: ${withWayOut(String(error))}. It is tried again.`, {
+      batchId: id,
+    });
   }
   return state !== 'busy';
 }

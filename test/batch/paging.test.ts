@@ -1,6 +1,6 @@
 import { Queue, UnrecoverableError, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
-import { cursorAt, placeAt } from '../../src/batch/paging.js';
+import { readCursor, writeCursor } from '../../src/batch/paging.js';
 import { type Batch, withBatches } from '../../src/index.js';
 import { startPrivateRedis } from '../support/private-redis.js';
 import { type AnyQueue, describe, eventually, expect, type Testbed, test } from '../support/test.js';
@@ -133,13 +133,13 @@ describe('cursors', () => {
     { cursor: '17', server: '8f3b20c1a5d94e67', beginning: 1 },
     { cursor: '18446744073709551615', server: '8f3b20c1a5d94e67', beginning: 4 },
   ])('%j is read as it was written', (place) => {
-    expect(placeAt(cursorAt(place))).toEqual(place);
+    expect(readCursor(writeCursor(place))).toEqual(place);
   });
 
   test.for(['', '-', '17-', '17-a-', '17-a-b', '17-a-2-3', '17-a b', '-17', `17-${'a'.repeat(17)}`, 17, undefined])(
     '%j is none',
     (text) => {
-      expect(placeAt(text)).toBeUndefined();
+      expect(readCursor(text)).toBeUndefined();
     },
   );
 });

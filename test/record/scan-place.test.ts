@@ -1,12 +1,12 @@
-import { Redis } from 'ioredis';
 import { Emptying } from '../../src/batch/emptying.js';
-import { beginSearch, continueSearch, type NotRunSearch } from '../../src/record/attempted.js';
 import { BatchRedis } from '../../src/record/batch-redis.js';
 import { markCancelled } from '../../src/record/cancel.js';
 import { scriptClientOf } from '../../src/record/client.js';
+import { nextPlace, SCAN_START, type ScanPlace } from '../../src/record/scan-place.js';
+import { beginSearch, continueSearch, type NotRunSearch } from '../../src/record/search-not-run.js';
 import { searchForStrangers } from '../../src/record/search-strangers.js';
 import { sortCancelled } from '../../src/record/sort-cancelled.js';
-import { startPrivateRedis } from '../support/private-redis.js';
+import { secondServer } from '../support/second-server.js';
 import { describe, expect, keysOf, type Testbed, test } from '../support/test.js';
 
 const MEMBERS = 3000;
@@ -16,14 +16,7 @@ const TOOK_OVER = [1, 3];
 
 /** A second server, and how to reach the first one until it takes over with a copy of everything. */
 async function successor(testbed: Testbed) {
-  const server = await startPrivateRedis();
-  const second = new Redis(server.url);
-  testbed.use({
-    async close() {
-      second.disconnect();
-      await server.stop();
-    },
-  });
+  const second = await secondServer(testbed);
   const copyKey = async (key: string) => {
     await second.restore(key, 0, (await testbed.redis.dumpBuffer(key)) as Buffer, 'REPLACE');
   };
@@ -126,4 +119,13 @@ describe('where another Redis server takes over, with all data, between two comm
       expect((await second.hget(key, 'b:strangers'))?.split('\n').sort()).toEqual(strangers.sort());
     }
   });
+});
+
+test('a reading comes to an end where each command goes to another server', () => {
+  let place: ScanPlace | undefined = SCAN_START;
+  let pages = 0;
+  for (; place !== undefined; pages++) {
+    place = nextPlace(place, { cursor: pages < 20 ? '5' : '0', server: String(pages) });
+  }
+  expect(pages).toBe(21);
 });

@@ -1,6 +1,6 @@
 import type { BatchContext } from '../../batch/batch-context.js';
 import { noteAttempted, noteNeverAttempted } from '../../record/amend.js';
-import { beginSearch, continueSearch, type NotRunSearch } from '../../record/attempted.js';
+import { beginSearch, continueSearch, type NotRunSearch } from '../../record/search-not-run.js';
 import { readSnapshot } from '../../record/snapshot.js';
 import { roundOfNeed } from './round.js';
 import type { Service } from './service.js';

@@ -1,7 +1,8 @@
 import { isCallbackId } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD, memberName } from './keys.js';
-import { BEGINNING, nextPlace, type Place, settledPage } from './settled.js';
+import { readMemberPage } from './member-pages.js';
+import { SCAN_START, type ScanPlace } from './scan-place.js';
 
 const MEMBERS_PER_PAGE = 500;
 
@@ -11,7 +12,7 @@ export interface NotRunSearch {
   readonly nonce: string;
   /** How many members there were when it began. */
   readonly total: string;
-  readonly place: Place;
+  readonly place: ScanPlace;
   /** The member at which it stopped, because it had not run; undefined for none. */
   readonly notRun?: string | undefined;
 }
@@ -20,7 +21,7 @@ export interface NotRunSearch {
 export async function beginSearch(redis: BatchRedis, batchId: string): Promise<NotRunSearch | undefined> {
   const reply = await redis.command('HMGET', batchKeys(redis, batchId).job, FIELD.nonce, FIELD.total);
   const [nonce, total] = reply as (string | null)[];
-  return !nonce || !total ? undefined : { nonce, total, place: BEGINNING };
+  return !nonce || !total ? undefined : { nonce, total, place: SCAN_START };
 }
 
 /**
@@ -38,13 +39,12 @@ export async function continueSearch(
   if (notRun !== undefined && (await hasStillNotRun(redis, batchId, notRun))) {
     return search;
   }
-  const part = { which: 'dependencies', count: MEMBERS_PER_PAGE, withData: false } as const;
-  const page = await settledPage(redis, batchId, { ...part, cursor: place.cursor });
-  const waiting = page.members.find(({ key, value }) => isMember(redis, batchId, key) && !hasRun(redis, key, value));
+  const wanted = { which: 'dependencies', count: MEMBERS_PER_PAGE, withData: false } as const;
+  const { members, next } = await readMemberPage(redis, batchId, { ...wanted, place });
+  const waiting = members.find(({ key, value }) => isMember(redis, batchId, key) && !hasRun(redis, key, value));
   if (waiting !== undefined) {
     return { ...search, notRun: waiting.key };
   }
-  const next = nextPlace(place, page);
   return next === undefined ? 'all have run' : { ...search, place: next, notRun: undefined };
 }
 
