@@ -54,11 +54,11 @@ export function stateOf(
     'ended' | 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'counts' | 'startedAt' | 'skippedAt' | 'definition'
   >,
 ): BatchState {
-  const { ended, cancelledAt, counts, startedAt, skippedAt } = standing;
+  const { ended, cancelledAt, counts, startedAt } = standing;
   if (ended === 'failed') {
     return cancelledAt === undefined ? 'failed' : 'cancelled';
   }
-  if (skippedAt !== undefined) {
+  if (isSkipped(standing)) {
     return 'skipped';
   }
   if (ended === 'completed') {
@@ -68,6 +68,11 @@ export function stateOf(
     return standing.definition.stage === undefined ? 'open' : startedAt === undefined ? 'waiting' : 'running';
   }
   return counts.pending > 0 ? 'running' : 'finishing';
+}
+
+/** Whether a stage ends, or has ended, as skipped: one that is cancelled before it has ended so is not skipped. */
+function isSkipped({ ended, cancelledAt, skippedAt }: Pick<Standing, 'ended' | 'cancelledAt' | 'skippedAt'>): boolean {
+  return skippedAt !== undefined && (cancelledAt === undefined || ended === 'completed');
 }
 
 /**
@@ -140,7 +145,7 @@ export function policyReason({ counts }: Pick<Standing, 'counts'>): string {
 /** Whether an event has happened, so that its callbacks are due. */
 export function hasHappened(event: BatchEvent, standing: Standing): boolean {
   const { counts, callbacks } = standing;
-  if (standing.skippedAt !== undefined) {
+  if (isSkipped(standing)) {
     return false;
   }
   switch (event) {
@@ -204,7 +209,7 @@ export function nextStep(standing: Standing): Step {
   if (callbacks.some(({ state }) => state === 'enqueued')) {
     return { kind: 'await callbacks' };
   }
-  if (standing.skippedAt !== undefined && standing.cancelledAt === undefined) {
+  if (isSkipped(standing)) {
     return { kind: 'skip' };
   }
   const isSuccess = deservesSuccess(standing) && !hasFailedCallback(standing);

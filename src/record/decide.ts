@@ -119,7 +119,8 @@ if isSettled and searched ~= tostring(settled) then
     redis.call('HSET', KEYS[1], '${FIELD.searchedForStrangers}', batch.succeeded + batch.failed)
   end
 end
-if isSettled and not batch.completedAt and not batch.skippedAt then
+local isSkipped = batch.skippedAt and (not batch.cancelledAt or batch.ended == 'completed')
+if isSettled and not batch.completedAt and not isSkipped then
   batch.completedAt = tostring(now())
   batch.completedCounts = cjson.encode(batch.counts)
   redis.call('HSET', KEYS[1], '${FIELD.completed}', batch.completedAt .. ' ' .. batch.completedCounts)

@@ -34,7 +34,7 @@ local function look(key)
     return ''
   elseif redis.call('EXISTS', key .. ':unsuccessful', key .. ':dependencies') > 0 then
     return 'flow'
-  elseif not redis.call('ZSCORE', queueKey .. 'failed', id) then
+  elseif not redis.call('ZSCORE', queueKey .. 'failed', id) or redis.call('HEXISTS', key, 'timestamp') == 0 then
     return ''
   end
   local opts = redis.call('HGET', key, 'opts') or ''

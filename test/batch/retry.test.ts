@@ -124,6 +124,17 @@ describe('batch.retry()', () => {
     expect(await batch.retry()).toEqual({ retried: 0 });
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', total: 1, failed: 1, missing: 0 });
   });
+
+  test('a failed member whose data was evicted stays failed, and the others run again', async ({ testbed }) => {
+    const { users, mended } = setUp(testbed, { reconcileInterval: 3_600_000 });
+    const batch = await users.addBatch({}, rows('bad', 'bad'));
+    await batch.waitUntilFinished(10_000);
+    const [evicted] = await users.getFailed();
+    await testbed.redis.del(`${testbed.prefix}:users:${evicted?.id}`);
+    mended.add('bad');
+    expect(await batch.retry()).toEqual({ retried: 1 });
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', succeeded: 1, failed: 1 });
+  });
 });
 
 describe('healing without batch.retry()', () => {

@@ -1,4 +1,4 @@
-import { defineWorkflow } from '../../src/index.js';
+import { BatchError, defineWorkflow } from '../../src/index.js';
 import type { HeldConnection } from '../support/held-connection.js';
 import { heldBatchWorker, interleave } from '../support/interleave.js';
 import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
@@ -192,5 +192,50 @@ describe('a stage that has failed', () => {
         expect(names.filter((name) => name === 'bad').length).toBe(2);
       },
     });
+  });
+});
+
+describe('a stage', () => {
+  test('is cancelled at any step of the BatchWorker that skips it: it is one of the two, and complete tells', {
+    timeout: 240_000,
+  }, async ({ testbed }) => {
+    const ends = new Set<string>();
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        const queue = story.users;
+        const workflow = defineWorkflow('unwanted', {
+          bad: { queue, name: 'bad', opts: { delay: AN_HOUR } },
+          after: { after: 'bad', queue, name: 'after', on: { complete: { name: 'complete' } } },
+        });
+        const before = testbed.batchWorker();
+        const run = await workflow.start({}, { id: 'run' });
+        const [job] = await eventually(async () => {
+          const delayed = await queue.getDelayed();
+          return delayed.length > 0 ? delayed : undefined;
+        });
+        await eventually(async () => (await run.status()).stages[0]?.state === 'running');
+        await before.close();
+        await heldBatchWorker(testbed, held);
+        return { ...story, run, job };
+      },
+      async actor({ run, job }) {
+        await job?.promote();
+        await eventually(async () => (await run.status()).finishedAt);
+      },
+      async other({ testbed, users }) {
+        await (await users.getBatch('run.after')).cancel();
+        testbed.batchWorker();
+      },
+      refusals: { other: [BatchError] },
+      async verdict({ run, ran }) {
+        const { state, stages } = await run.waitUntilFinished(10_000);
+        const end = String(stages[1]?.state);
+        ends.add(end);
+        expect([state, end]).toEqual(['failed', expect.stringMatching(/^(cancelled|skipped)$/)]);
+        expect(ran).toEqual(end === 'cancelled' ? ['bad', 'complete'] : ['bad']);
+      },
+    });
+    expect([...ends].sort()).toEqual(['cancelled', 'skipped']);
   });
 });
