@@ -132,6 +132,8 @@ export const FIELD = {
   after: { succeeded: 'b:after:succeeded', failed: 'b:after:failed', skipped: 'b:after:skipped' },
   /** Of a stage: the outcome that it has reported to those after it; see record/take-back.ts. */
   outcome: 'b:outcome',
+  /** Of a stage: in which run of its batch job it has reported that outcome, by BullMQ's count of its runs. */
+  reportedIn: 'b:reportedIn',
   /** When a stage was started, from when on members are added; and when it was found that it cannot start. */
   startedAt: 'b:startedAt',
   skippedAt: 'b:skippedAt',

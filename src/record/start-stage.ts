@@ -47,12 +47,13 @@ local function runsAgain(before)
   if not isOutstanding and redis.call('HEXISTS', beforeKey, 'finishedOn') == 1 then
     return nil
   end
-  local outcome, wasCancelled, isBeingRemoved = unpack(redis.call('HMGET', beforeKey, '${FIELD.outcome}',
-    '${FIELD.cancelledAt}', '${FIELD.removal}'))
+  local outcome, wasCancelled, isBeingRemoved, reportedIn, runs = unpack(redis.call('HMGET', beforeKey,
+    '${FIELD.outcome}', '${FIELD.cancelledAt}', '${FIELD.removal}', '${FIELD.reportedIn}', 'ats'))
   if not outcome or wasCancelled or isBeingRemoved or isIn('completed', before) then
     return nil
   elseif redis.call('EXISTS', beforeKey .. ':lock') == 1 then
-    return isOutstanding and 'busy' or nil
+    -- Its batch job runs, and is about to end, unless it has not looked at the batch since it was retried.
+    return (isOutstanding or reportedIn ~= runs) and 'busy' or nil
   elseif leaveEnd(queueKey, beforeKey, before, 'failed') then
     redis.call('ZADD', queueKey .. 'delayed', 0, before)
     need(beforeKey, KEYS[6], before, '')

@@ -73,7 +73,7 @@ local function tell(queueKey, key, outcome)
         count(queueKey .. id, outcome, 1)
       end
     end
-    redis.call('HSET', key, '${FIELD.outcome}', outcome)
+    redis.call('HSET', key, '${FIELD.outcome}', outcome, '${FIELD.reportedIn}', redis.call('HGET', key, 'ats') or '')
   end
   return ids
 end

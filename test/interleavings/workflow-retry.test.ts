@@ -408,6 +408,23 @@ describe('a stage that is retried between the end of the one beside it and the s
     await expectRecovered();
   });
 
+  test('is waited for again, also when its members have ended, and a BatchWorker has just taken it up', async ({
+    testbed,
+  }) => {
+    const { held, queue, run, again, expectRecovered } = await aboutToStart(testbed);
+    const slow = await testbed.heldConnection();
+    await heldBatchWorker(testbed, slow);
+    again.open();
+    const stage = await queue.getBatch('run.sick');
+    await stopBefore(slow, 'decide', () => stage.retry());
+    await eventually(async () => (await stage.status()).pending === 0);
+    held.release();
+    await held.idle();
+    expect(statesOf(await run.status())).toMatchObject({ report: 'waiting', rescue: 'waiting' });
+    slow.release();
+    await expectRecovered();
+  });
+
   test('is waited for again, also when only its member is retried by hand', async ({ testbed }) => {
     const { held, queue, expectWaitedFor } = await aboutToStart(testbed);
     await (await queue.getFailed())[0]?.retry();
