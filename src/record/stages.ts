@@ -19,6 +19,9 @@ export const FIRST_STAGE = 1;
 /** How many stages that can start one command returns; the caller starts them, and asks again. */
 const STARTED_AT_ONCE = 20;
 
+/** How many levels are climbed at most: parents that were set by hand may form a circle. */
+const MOST_LEVELS = 1000;
+
 /** How many stages one command looks at, to let them start, wait or be skipped; the caller asks for the next ones. */
 const LOOKED_AT_ONCE = 100;
 
@@ -40,13 +43,26 @@ export interface StartableStages {
 /**
  * Lua:
  * - look(queueKey, ids, from, isSkipping) looks at some of these stages, from this position on: those that were skipped
- *   and may start after all wait again; those that can never start are skipped: sealed as they are, empty. Returns
- *   those that can start and have not, and the position of the next one to look at, 0 after the last one.
+ *   and may start after all wait again; those that can never start, or are in a run that was cancelled before they
+ *   could, are skipped: sealed as they are, empty. Returns those that can start and have not, and the position of the
+ *   next one to look at, 0 after the last one.
  * - isSkipping(runKey) tells whether nothing starts any more in a run.
  * - reportOutcome(queueKey, key, outcome, from) reports the outcome of a stage to those after it, and looks at them.
  */
 export const LUA_REPORT = `${LUA_NOW}${LUA_WAKE}${LUA_TAKE_BACK}
+-- Whether a stage, the run that it is in, or a batch above that one, was cancelled.
+local function isCancelledAbove(queueKey, key)
+  for _ = 1, ${MOST_LEVELS} do
+    local cancelledAt, above = unpack(redis.call('HMGET', key, '${FIELD.cancelledAt}', 'parentKey'))
+    if cancelledAt or not above or string.sub(above, 1, #queueKey) ~= queueKey then
+      return cancelledAt ~= false
+    end
+    key = above
+  end
+  return false
+end
 local function look(queueKey, ids, from, isSkipping)
+  local isInCancelled
   local startable, bytes, last = {}, 0, math.min(#ids, from + ${LOOKED_AT_ONCE - 1})
   if not isSkipping then
     takeBack(queueKey, ids, from, last)
@@ -63,6 +79,12 @@ local function look(queueKey, ids, from, isSkipping)
       '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', '${FIELD.skippedAt}'))
     if rule and not (isRemoved or isStarted or isCancelled) then
       local verdict = isSkipping and 'skip' or verdictOf(key, rule)
+      if verdict == 'start' then
+        if isInCancelled == nil then
+          isInCancelled = isCancelledAbove(queueKey, key)
+        end
+        verdict = isInCancelled and 'skip' or 'start'
+      end
       if verdict == 'skip' and not isSkipped then
         redis.call('HSET', key, '${FIELD.skippedAt}', now(), '${FIELD.sealedAt}', now())
         wake(queueKey, key, ids[i])
@@ -102,9 +124,9 @@ const RELEASE = script(
   4,
   `${LUA_VERSION}${LUA_REPORT}
 local token, queueKey, from, outcome, version = unpack(ARGV)
-local isRemoved, cancelledAt, skippedAt, abandonedAt = unpack(redis.call('HMGET', KEYS[1], '${FIELD.removal}',
-  '${FIELD.cancelledAt}', '${FIELD.skippedAt}', '${FIELD.abandonedAt}'))
-local isHeld = not isRemoved and redis.call('GET', KEYS[1] .. ':lock') == token
+local nonce, isRemoved, cancelledAt, skippedAt, abandonedAt = unpack(redis.call('HMGET', KEYS[1], '${FIELD.nonce}',
+  '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.skippedAt}', '${FIELD.abandonedAt}'))
+local isHeld = nonce and not isRemoved and redis.call('GET', KEYS[1] .. ':lock') == token
 local function found(startable, following)
   return { 'state', 'found', 'startable', startable, 'next', following }
 end

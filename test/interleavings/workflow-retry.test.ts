@@ -461,3 +461,22 @@ describe('a stage that is removed while a BatchWorker takes it up again', () => 
     expect(await run.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', missing: 1 });
   });
 });
+
+describe('a stage whose data is evicted while a BatchWorker is about to end it', () => {
+  test('leaves no remains under its id', async ({ testbed }) => {
+    const held = await testbed.heldConnection();
+    const { processor } = sickness([]);
+    testbed.worker('work', processor);
+    const queue = testbed.queue('work');
+    const stages = { empty: { queue, jobs: [], on: { complete: { name: 'complete' } } } } as const;
+    await heldBatchWorker(testbed, held);
+    await stopBefore(held, 'release', () => defineWorkflow('evicted', stages).start({}, { id: 'run' }));
+    // The first is that of the run, which lets the stage start.
+    await stopBefore(held, 'release', () => {});
+    const key = `${testbed.prefix}:batches:run.empty`;
+    expect(await testbed.redis.del(key)).toBe(1);
+    held.release();
+    await held.idle();
+    expect(await testbed.redis.exists(key)).toBe(0);
+  });
+});

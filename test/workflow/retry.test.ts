@@ -87,6 +87,33 @@ describe('run.retry()', () => {
     expect(ran).toEqual(['sick', 'sick', 'next']);
   });
 
+  test('by hand, in a run that was cancelled, starts no stage', async ({ testbed }) => {
+    const sick = healing();
+    const slow = gateOf(testbed);
+    const { queue, ran } = tell(testbed, { sick: sick.handler, slow: () => slow.opened });
+    testbed.batchWorker({ reconcileInterval: 100 });
+    const workflow = defineWorkflow('unwanted', {
+      sick: { queue, name: 'sick' },
+      slow: { queue, name: 'slow' },
+      next: { after: 'sick', queue, name: 'next' },
+      report: { after: 'next', when: 'complete', queue, name: 'report' },
+    });
+    const run = await workflow.start();
+    await eventually(async () => statesOf(await run.status()).report === 'succeeded');
+    await run.cancel();
+    sick.heal();
+    const [failed] = await queue.getFailed();
+    await failed?.retry();
+    await eventually(async () => statesOf(await run.status()).sick === 'succeeded');
+    slow.open();
+    const status = await run.waitUntilFinished(10_000);
+    expect([status.state, statesOf(status)]).toEqual([
+      'cancelled',
+      { sick: 'succeeded', slow: 'cancelled', next: 'skipped', report: 'succeeded' },
+    ]);
+    expect([...ran].sort()).toEqual(['report', 'sick', 'sick', 'slow']);
+  });
+
   test('goes on at a stage that comes after two, when both have healed', async ({ testbed }) => {
     const [one, other] = [healing(), healing()];
     const { queue, ran } = tell(testbed, { one: one.handler, other: other.handler });
