@@ -124,7 +124,10 @@ export const FIELD = {
   diedAt: 'b:diedAt',
   /** When every member had run at least once. */
   attemptedAt: 'b:attemptedAt',
-  /** Of a run: the ids of the stages that come first; of a stage: of those that come after it, one per line. */
+  /**
+   * Of a run: the ids of the stages that come first, and of those after one that was cancelled before the run has begun;
+   * of a stage: of those that come after it; one per line.
+   */
   roots: 'b:roots',
   next: 'b:next',
   /** Of a stage: '<when> <how many stages it comes after>', and how many of them have reported which outcome. */

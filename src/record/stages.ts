@@ -102,9 +102,34 @@ local function isSkipping(runKey)
   local run = redis.call('HMGET', runKey, '${FIELD.skippedAt}', '${FIELD.abandonedAt}')
   return (run[1] or run[2]) and true or false
 end
+-- Whether a run has begun: one that is a stage itself when it has started, any other one when it was sealed.
+local function hasBegun(runKey)
+  local isThere, isStage, startedAt, sealedAt = unpack(redis.call('HMGET', runKey, '${FIELD.nonce}', '${FIELD.when}',
+    '${FIELD.startedAt}', '${FIELD.sealedAt}'))
+  return not isThere or (isStage and startedAt or not isStage and sealedAt) and true or false
+end
+-- Lets a run look at these stages, too, when it begins.
+local function addRoots(runKey, ids)
+  local roots = redis.call('HGET', runKey, '${FIELD.roots}') or ''
+  for _, id in ipairs(ids) do
+    if not string.find('\\n' .. roots .. '\\n', '\\n' .. id .. '\\n', 1, true) then
+      roots = roots == '' and id or roots .. '\\n' .. id
+    end
+  end
+  redis.call('HSET', runKey, '${FIELD.roots}', roots)
+end
 local function reportOutcome(queueKey, key, outcome, from)
   local ids = tell(queueKey, key, outcome)
-  return look(queueKey, ids, from, isSkipping(redis.call('HGET', key, 'parentKey')))
+  local runKey = redis.call('HGET', key, 'parentKey')
+  local skips, begun = isSkipping(runKey), hasBegun(runKey)
+  -- It was cancelled by hand, before its run has begun: nothing starts yet because of that.
+  if outcome ~= 'skipped' and (skips or not begun) then
+    addRoots(runKey, ids)
+  end
+  if not skips and not begun then
+    return {}, 0
+  end
+  return look(queueKey, ids, from, skips)
 end
 `;
 

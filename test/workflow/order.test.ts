@@ -1,6 +1,7 @@
 import { defineWorkflow } from '../../src/index.js';
+import { gateOf } from '../conformance/script.js';
 import { heldBatchWorker } from '../support/interleave.js';
-import { describe, expect, test } from '../support/test.js';
+import { describe, eventually, expect, test } from '../support/test.js';
 import { fail, statesOf, tell } from './story.js';
 
 describe('a run', () => {
@@ -119,6 +120,37 @@ describe('a run', () => {
       ...{ tolerant: 'succeeded', after: 'succeeded', strict: 'cancelled', never: 'skipped', rescue: 'succeeded' },
     });
     expect(ran.sort()).toEqual(['after', 'bad', 'bad', 'good', 'rescue']);
+  });
+
+  test('starts nothing in a workflow that is a stage before that has started, also when a stage of it is cancelled', async ({
+    testbed,
+  }) => {
+    const slow = gateOf(testbed);
+    const { queue, ran } = tell(testbed, { slow: () => slow.opened });
+    testbed.batchWorker();
+    const inner = defineWorkflow('inner', {
+      x: { queue, name: 'x' },
+      y: { after: 'x', queue, name: 'y' },
+      rescue: { after: 'x', when: 'failure', queue, name: 'rescue' },
+      end: { after: ['y', 'rescue'], when: 'complete', queue, name: 'end' },
+    });
+    const workflow = defineWorkflow('outer', {
+      slow: { queue, name: 'slow' },
+      inner: { after: 'slow', workflow: inner },
+    });
+    const run = await workflow.start({}, { id: 'run' });
+    await eventually(() => ran.includes('slow'));
+    const cancelled = await queue.getBatch('run.inner.x');
+    await cancelled.cancel();
+    expect(await cancelled.waitUntilFinished(10_000)).toMatchObject({ state: 'cancelled' });
+    expect(await (await queue.getBatch('run.inner.rescue')).status()).toMatchObject({ state: 'waiting' });
+    slow.open();
+    const { state, stages } = await run.waitUntilFinished(10_000);
+    expect([state, statesOf({ stages: stages[1]?.stages ?? [] })]).toEqual([
+      'failed',
+      { x: 'cancelled', y: 'skipped', rescue: 'succeeded', end: 'succeeded' },
+    ]);
+    expect(ran).toEqual(['slow', 'rescue', 'end']);
   });
 
   test('waits, before the next stage, for the batches that the members of a stage nest in it', async ({ testbed }) => {

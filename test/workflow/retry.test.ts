@@ -87,6 +87,37 @@ describe('run.retry()', () => {
     expect(ran).toEqual(['sick', 'sick', 'next']);
   });
 
+  test('starts what comes after a stage that was cancelled before the workflow that it is in was skipped', async ({
+    testbed,
+  }) => {
+    const sick = healing();
+    const asked = gateOf(testbed);
+    const handler = async () => {
+      await asked.opened;
+      return sick.handler();
+    };
+    const { queue, ran } = tell(testbed, { sick: handler });
+    testbed.batchWorker();
+    const inner = defineWorkflow('inner', {
+      x: { queue, name: 'x' },
+      rescue: { after: 'x', when: 'failure', queue, name: 'rescue' },
+    });
+    const workflow = defineWorkflow('outer', {
+      sick: { queue, name: 'sick' },
+      inner: { after: 'sick', workflow: inner },
+    });
+    const run = await workflow.start({}, { id: 'run' });
+    const cancelled = await queue.getBatch('run.inner.x');
+    await cancelled.cancel();
+    await cancelled.waitUntilFinished(10_000);
+    asked.open();
+    expect(statesOf(await run.waitUntilFinished(10_000))).toEqual({ sick: 'failed', inner: 'skipped' });
+    sick.heal();
+    await run.retry();
+    await eventually(async () => statesOf(await run.status()).inner === 'failed');
+    expect(ran).toEqual(['sick', 'sick', 'rescue']);
+  });
+
   test('by hand, in a run that was cancelled, starts no stage', async ({ testbed }) => {
     const sick = healing();
     const slow = gateOf(testbed);
