@@ -125,8 +125,8 @@ export const FIELD = {
   /** When every member had run at least once. */
   attemptedAt: 'b:attemptedAt',
   /**
-   * Of a run: the ids of the stages that come first, and of those after one that was cancelled before the run has begun;
-   * of a stage: of those that come after it; one per line.
+   * Of a run: the ids of the stages that come first, and of those after one that has ended before the run has begun; of
+   * a stage: of those that come after it; one per line.
    */
   roots: 'b:roots',
   next: 'b:next',

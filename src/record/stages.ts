@@ -121,12 +121,12 @@ end
 local function reportOutcome(queueKey, key, outcome, from)
   local ids = tell(queueKey, key, outcome)
   local runKey = redis.call('HGET', key, 'parentKey')
-  local skips, begun = isSkipping(runKey), hasBegun(runKey)
-  -- It was cancelled by hand, before its run has begun: nothing starts yet because of that.
-  if outcome ~= 'skipped' and (skips or not begun) then
+  local skips, waits = isSkipping(runKey), not hasBegun(runKey)
+  -- A stage of a run that waits was cancelled by hand, or skipped just before the run was to wait again.
+  if waits and not (skips and outcome == 'skipped') then
     addRoots(runKey, ids)
   end
-  if not skips and not begun then
+  if waits and not skips then
     return {}, 0
   end
   return look(queueKey, ids, from, skips)

@@ -263,8 +263,14 @@ describe('a stage that is retried, and fails again, while a BatchWorker skips wh
         const ran: string[] = [];
         testbed.worker('work', sickness(ran).processor, { concurrency: 10 });
         const queue = testbed.queue('work');
+        const inner = defineWorkflow('inner', {
+          x: { queue, name: 'x' },
+          y: { after: 'x', queue, name: 'y' },
+          told: { after: 'y', when: 'complete', queue, name: 'told' },
+        });
         const workflow = defineWorkflow('again', {
           sick: { queue, name: 'sick', opts: { delay: AN_HOUR } },
+          inner: { after: 'sick', workflow: inner },
           next: { after: 'sick', queue, name: 'next' },
           last: { after: 'next', queue, name: 'last' },
           report: { after: ['next', 'last'], when: 'complete', queue, name: 'report' },
@@ -305,7 +311,7 @@ describe('a stage that is retried, and fails again, while a BatchWorker skips wh
           const status = await run.status();
           expect([status.state, statesOf(status)]).toEqual([
             'failed',
-            { sick: 'failed', next: 'skipped', last: 'skipped', report: 'succeeded' },
+            { sick: 'failed', inner: 'skipped', next: 'skipped', last: 'skipped', report: 'succeeded' },
           ]);
           return true;
         }, 10_000);
