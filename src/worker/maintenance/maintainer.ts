@@ -74,7 +74,7 @@ export class Maintainer {
       return;
     }
     if (!this.#isLeading) {
-      // Another process may have led in between: what was remembered of the batches is out of date.
+      // Another process may have led in between.
       for (const { service } of this.#schedules) {
         service.reset?.();
       }

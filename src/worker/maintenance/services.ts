@@ -10,7 +10,7 @@ import { lateCallbacks } from './late-callbacks.js';
 import { LostMembers } from './lost-members.js';
 import { orphanedStages } from './orphaned-stages.js';
 import { removals } from './removals.js';
-import { RetriedElsewhere } from './retried-elsewhere.js';
+import { retriedElsewhere } from './retried-elsewhere.js';
 import type { Service } from './service.js';
 import { unfinishedBatches } from './unfinished-batches.js';
 
@@ -29,7 +29,6 @@ export function servicesOf(
   { sweepIntervalMs, reconcileIntervalMs, missingAfterMs }: MaintenanceOptions,
 ): Service[] {
   const lostMembers = new LostMembers(context, missingAfterMs);
-  const retriedElsewhere = new RetriedElsewhere(context, reconcileIntervalMs);
   return [
     firstFailures(context, sweepIntervalMs),
     deadlines(context, sweepIntervalMs),
@@ -39,7 +38,7 @@ export function servicesOf(
     unfinishedBatches(context, reconcileIntervalMs, lostMembers),
     lostMembers,
     failedBatches(context, reconcileIntervalMs),
-    retriedElsewhere,
+    retriedElsewhere(context, reconcileIntervalMs),
     orphanedStages(context, reconcileIntervalMs),
     expiry(context, reconcileIntervalMs),
     removals(context, reconcileIntervalMs),
