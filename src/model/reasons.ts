@@ -7,9 +7,9 @@ import type {
 } from './explanation.js';
 import type { JobFacts, JobState } from './job-facts.js';
 import { type BatchesPlace, CALLBACKS_QUEUE, DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from './place.js';
-import { type BatchState, isClosed, isToBeRevived, sentencePart } from './rules.js';
+import { type BatchState, isClosed, isToBeRevived, plural, sentencePart } from './rules.js';
 import type { CallbackSnapshot, Snapshot } from './snapshot.js';
-import { reasonOfStage, reasonsOfStages, type StageFacts } from './stage-reasons.js';
+import { list, reasonOfStage, reasonsOfStages, type StageFacts } from './stage-reasons.js';
 
 /*
  * Sentences for people about what holds a batch, as a function of what was found. Nothing here asks Redis.
@@ -334,14 +334,6 @@ function ofCallback(
           `${what} has failed ${plural(attemptsMade, 'attempt')} and is tried again: ${sentencePart(failedReason)}.`,
         )),
   ];
-}
-
-function list(parts: readonly string[]): string {
-  return parts.length < 2 ? parts.join('') : `${parts.slice(0, -1).join(', ')} and ${parts.at(-1)}`;
-}
-
-function plural(count: number, one: string, many = `${one}s`): string {
-  return `${count} ${count === 1 ? one : many}`;
 }
 
 const countMembers = (count: number) => plural(count, 'member');
