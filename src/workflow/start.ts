@@ -29,7 +29,7 @@ import { type PlannedRun, type PlannedStage, planRun } from './plan-stages.js';
 const STAGE_OPEN_TIMEOUT_MS = 10 * 365 * 24 * 60 * 60 * 1000;
 
 /** Where the batches of a workflow's runs are created. */
-export async function queueContextOf({ queue }: Blueprint): Promise<QueueContext> {
+export async function queueContextOf({ queues: [queue] }: Blueprint): Promise<QueueContext> {
   return { ...(await contextOf(queue)), own: memberQueueOf(queue) };
 }
 
