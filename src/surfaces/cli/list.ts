@@ -17,7 +17,7 @@ export const listCommand: Command = {
   summary: 'Lists batches, newest first',
   details: ['Cancelled batches are among the failed ones, finishing ones among the running.'],
   options: {
-    state: { type: 'string', value: 'STATE', multiple: true, help: `only ${STATES.join(', ')}; several with commas` },
+    state: { type: 'string', value: 'STATE', help: `only ${STATES.join(', ')}; several with commas` },
     limit: { type: 'string', value: 'N', help: `at most so many; default: ${DEFAULT_LIMIT}` },
     ...JSON_OPTION,
   },
