@@ -1,5 +1,5 @@
 import { type Job, Worker, type WorkerOptions } from 'bullmq';
-import { type CallbackBatch, type CallbackHandlers, type CallbackJob, unknownCallback } from '../batch/callbacks.js';
+import { type CallbackHandlers, type CallbackJob, unknownCallback } from '../batch/callbacks.js';
 import { runOutside } from '../context.js';
 import { BatchError } from '../errors.js';
 import { CALLBACKS_QUEUE } from '../model/place.js';
@@ -52,6 +52,6 @@ export function callbackWorker(
 }
 
 function nameOf({ id = '', name, data }: Job): Pick<FailedCallback, 'batchId' | 'event' | 'name' | 'jobId'> {
-  const { id: batchId = '', event = '' }: Partial<CallbackBatch> = data?.batch ?? {};
+  const { id: batchId = '', event = '' }: { id?: string; event?: string } = data?.batch ?? {};
   return { batchId, event, name, jobId: id };
 }
