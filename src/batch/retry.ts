@@ -160,15 +160,19 @@ export async function revive(context: BatchContext, batchId: string): Promise<vo
  * Lets a failed job run again; returns whether it does. BullMQ refuses a job that has not failed: it may run again
  * already, because the reply to this command was lost, or because another process was faster.
  */
-async function runAgain(job: Job): Promise<boolean> {
+async function runAgain(job: Job, tries = 3): Promise<boolean> {
   try {
     await job.retry('failed', { resetAttemptsMade: true });
     return true;
   } catch (error) {
     const state = await job.getState();
-    if (state === 'failed') {
+    if (state !== 'failed') {
+      return state !== 'unknown';
+    }
+    if (tries === 1) {
       throw orOutOfMemory(error);
     }
-    return state !== 'unknown';
+    // It ran when it was refused, and has failed since.
+    return runAgain(job, tries - 1);
   }
 }

@@ -1,4 +1,5 @@
 import type { BatchWorkerOptions } from '../../src/index.js';
+import { gateOf } from '../conformance/script.js';
 import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
 
 const EAGER: Partial<BatchWorkerOptions> = { reconcileInterval: 20 };
@@ -123,6 +124,40 @@ describe('batch.retry()', () => {
     await batch.waitUntilFinished(10_000);
     expect(await batch.retry()).toEqual({ retried: 0 });
     expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', total: 1, failed: 1, missing: 0 });
+  });
+
+  test('lets a member run again that ran when it was to be retried, and has failed since', async ({ testbed }) => {
+    const held = await testbed.heldConnection();
+    const again = gateOf(testbed);
+    const runs: number[] = [];
+    testbed.worker('users', async () => {
+      if (runs.push(1) === 2) await again.opened;
+      if (runs.length < 3) throw new Error('bad');
+    });
+    testbed.batchWorker();
+    const users = testbed.queue('users');
+    const { id } = await users.addBatch({}, rows('bad'));
+    await eventually(async () => (await (await users.getBatch(id)).status()).state === 'failed');
+    const [job] = await users.getFailed();
+    const batch = await testbed.queue('users', { connection: held.connection }).getBatch(id);
+    await held.idle();
+    held.countFrom();
+    held.holdBefore(1);
+    const retrying = batch.retry();
+    let stopped = await held.heldOrEnded(retrying);
+    while (stopped?.name !== 'reprocessJob') {
+      held.holdBefore((stopped?.position ?? 0) + 1);
+      stopped = await held.heldOrEnded(retrying);
+    }
+    await job?.retry();
+    await eventually(() => runs.length === 2);
+    held.holdBefore(stopped.position + 1);
+    await held.heldOrEnded(retrying);
+    again.open();
+    await eventually(async () => (await job?.getState()) === 'failed');
+    held.release();
+    expect(await retrying).toEqual({ retried: 1 });
+    await eventually(async () => (await (await users.getBatch(id)).status()).state === 'succeeded');
   });
 
   test('a failed member whose data was evicted stays failed, and the others run again', async ({ testbed }) => {
