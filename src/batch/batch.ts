@@ -529,8 +529,9 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * await batch.on('success', { name: 'tell-ops', queue: mail });
    */
   async on(event: BatchEvent, callback: Names | Callback): Promise<void> {
+    checkName('on(event, callback): the event', event);
     if (!EVENTS.includes(event)) {
-      throw new BatchOptionsError(`A batch has no event ${describe(event)}. Known are: ${EVENTS.join(', ')}.`);
+      throw new BatchOptionsError(`A batch has no event '${event}'. Known are: ${EVENTS.join(', ')}.`);
     }
     const stored = storeCallback(`on('${event}')`, callback, this.#context);
     checkCallbackCount(`on('${event}')`, (await this.#snapshot()).callbacks.length + 1);
