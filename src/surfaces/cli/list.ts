@@ -64,7 +64,7 @@ async function printTable(statuses: readonly BatchStatus[], out: Call['out']): P
   ]);
   const table = new Table(
     [
-      { title: 'ID' },
+      { title: 'ID', staysWhole: true },
       { title: 'DESCRIPTION', isElastic: true, isOptional: true },
       { title: 'STATE' },
       { title: 'DONE', align: 'right' },
