@@ -270,6 +270,11 @@ describe('one batch', () => {
     expect(text).toContain('0 of 7 jobs');
     expect(text).toContain('What holds it');
     expect(text).toContain('No BatchWorker is running');
+    expect(text).toContain('<bdi>1 child batch is not sealed, e.g. Berlin (berlin).');
+    await child.seal();
+    const running = (await visitor(batchPage(users))('/batches/acme')).text;
+    expect(running).toContain('<bdi>1 child batch is running, e.g. Berlin (berlin).</bdi>');
+    expect(running).toContain('Look at <a href="/batches/berlin">');
     expect(text).toMatch(/<b>complete<\/b> <span>job <b><bdi>report<\/bdi><\/b>/);
     expect((await visit('/batches/berlin')).text).toContain('href="/batches/acme"');
     expect((await visit('/batches/acme.json')).json()).toEqual(JSON.parse(JSON.stringify(await batch.status())));
