@@ -37,10 +37,11 @@ export class BatchOptionsError extends BatchError {
 export class BatchNotFoundError extends BatchError {
   override readonly name = 'BatchNotFoundError';
 
-  constructor(batchId: string) {
-    super(`There is no batch '${batchId}': it was never created in this Redis and prefix, or it has been removed.`, {
-      batchId,
-    });
+  constructor(
+    batchId: string,
+    message = `There is no batch '${batchId}': it was never created in this Redis and prefix, or it has been removed.`,
+  ) {
+    super(message, { batchId });
   }
 }
 
