@@ -237,6 +237,29 @@ describe('createBatch', () => {
   });
 });
 
+describe('a callback whose queue is in another database', () => {
+  test('is refused, and writes nothing: no worker of that queue would ever run it', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const { connection } = testbed;
+    const { host, port, db = 0 } = testbed.redis.options;
+    const lost = testbed.plainQueue('lost', { connection: { host, port, db: db + 1 } as typeof connection });
+    const near = testbed.plainQueue('near', { connection: { host, port, db } as typeof connection });
+    const on = {
+      complete: [
+        { name: 'fine', queue: near },
+        { name: 'report', queue: lost },
+      ],
+    };
+    for (const adding of [users.createBatch({ on }), users.addBatch({ on }, [{ name: 'row', data: {} }])]) {
+      await expect(adding).rejects.toThrow("The queue 'lost' of a callback is in another Redis than the batch");
+    }
+    expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
+    const batch = await users.createBatch({ on: { complete: { name: 'fine', queue: near } } });
+    await expect(batch.on('success', { name: 'report', queue: lost })).rejects.toThrow(BatchOptionsError);
+    expect((await batch.status()).callbacks).toMatchObject([{ queue: 'near', name: 'fine' }]);
+  });
+});
+
 describe('looking batches up', () => {
   test('lists and counts them by state', async ({ testbed }) => {
     const users = testbed.queue('users');
