@@ -174,9 +174,9 @@ function failed(paths: Paths, { status, reasons, names }: BatchView): Html | fal
     return false;
   }
   return reasons === undefined
-    ? late('Failures', REASONS_ARE_LATE)
+    ? late('Failed members', REASONS_ARE_LATE)
     : html`<section aria-labelledby="h-failures" data-key="failures" class="card">
-<h2 id="h-failures">Failures <span class="count">${number(status.failed)}</span></h2>
+<h2 id="h-failures">Failed members <span class="count">${number(status.failed)}</span></h2>
 ${failureGroups(paths, status, reasons, names)}
 <p class="all"><a href="${paths.failures(status.id)}">${
         status.failed === 1 ? 'The failure' : `All ${number(status.failed)} failures`

@@ -393,6 +393,7 @@ describe('one batch', () => {
     await upload.waitUntilFinished(20_000);
     const { text } = await visit('/batches/upload');
     expect(text).toContain('Failed jobs <span class="count">15</span>');
+    expect(text).toContain('Failed members <span class="count">2</span>');
     expect(text).toContain('<summary><b>13</b> <bdi>duplicate of row …</bdi></summary>');
     expect(text.match(/(?<=reason=)[^"]+">\d+ in <bdi>[^<]+/g)).toEqual([
       'duplicate+of+row+%E2%80%A6">9 in <bdi>Users of Hamburg',
