@@ -1,4 +1,4 @@
-import type { Paint, Style } from './output.js';
+import type { Output, Paint, Style } from './output.js';
 import { padded, printable, shortened, widthOf } from './text.js';
 
 export interface Column {
@@ -62,6 +62,12 @@ export class Table {
 function widthWanted({ title, staysWhole }: Column, widths: readonly number[], available: number): number {
   const most = staysWhole ? Math.floor(available / 2) : Number.POSITIVE_INFINITY;
   return Math.max(widthOf(title), ...widths.filter((width) => width <= most));
+}
+
+/** A whole table: its header and rows. */
+export function tableLines(columns: readonly Column[], rows: readonly (readonly Cell[])[], out: Output): string[] {
+  const table = new Table(columns, rows, out.columns, out.paint);
+  return [table.header(), ...rows.map((row) => table.row(row))].map((line) => line.trimEnd());
 }
 
 const textOf = (cell: Cell | undefined) => printable(typeof cell === 'object' ? cell.text : (cell ?? ''));
