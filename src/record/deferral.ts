@@ -35,7 +35,7 @@ end
  * job in a list, and detaches it from its parent: whichever process meets it in the list removes it.
  * noteDropped(registryKey) must be called at the end.
  */
-export const LUA_DEFER = `${LUA_DEFERRAL}
+const LUA_DEFER = `${LUA_DEFERRAL}
 local dropped = {}
 -- The worker that takes the job fails it, and BullMQ removes it then.
 local function defer(key, deferral, opts, ...)

@@ -2,7 +2,15 @@ import type { JobFacts, JobState } from '../model/job-facts.js';
 import { plainReason } from '../model/rules.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchKeys, FIELD } from './keys.js';
-import { BYTES_PER_COMMAND, LUA_BEGINNING, LUA_SPLIT_KEY, type NamedReply, named, script } from './script.js';
+import {
+  BYTES_PER_COMMAND,
+  LUA_BEGINNING,
+  LUA_SPLIT_KEY,
+  type NamedReply,
+  named,
+  REASON_LENGTH,
+  script,
+} from './script.js';
 
 /**
  * Lua: whether a job is in the list 'active' of its queue. A job whose worker died has lost its lock but is still in
@@ -44,9 +52,6 @@ local function jobState(prefix, key, parentKey)
 end
 `;
 
-/** How many bytes of a failure reason are read for people; a reason is as long as an error's message. */
-const LONGEST_REASON = 1000;
-
 /**
  * Reads the facts, or the data, of as many of these jobs as fit into a number of bytes of failure reasons, or of data;
  * of the first one in any case.
@@ -73,7 +78,7 @@ for i = 4, #ARGV do
       'atm', 'failedReason', '${FIELD.registeredAt}'))
     local state = jobState(ARGV[1], ARGV[i])
     found[#found + 1] = { 'state', state, 'name', name, 'timestamp', timestamp, 'attemptsMade', attemptsMade,
-      'failedReason', beginning(reason, ${LONGEST_REASON}), 'registeredAt', registeredAt }
+      'failedReason', beginning(reason, ${REASON_LENGTH}), 'registeredAt', registeredAt }
   end
 end
 return found`,

@@ -9,10 +9,7 @@ import {
 } from '../model/snapshot.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD, jobKey } from './keys.js';
-import { LUA_BEGINNING, LUA_VERSION, type NamedReply, named, script } from './script.js';
-
-/** How many bytes of a failure reason are read. */
-export const REASON_LENGTH = 1000;
+import { LUA_BEGINNING, LUA_VERSION, type NamedReply, named, REASON_LENGTH, script } from './script.js';
 
 /** The fields that readBatch() reads, by the names that they get there. */
 const FIELDS = {
