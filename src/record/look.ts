@@ -1,4 +1,4 @@
-import { named } from './script.js';
+import { type NamedReply, named } from './script.js';
 
 /** A page of a list of batches: its first and its last rank, and the number of the round. */
 export interface Ranks {
@@ -8,26 +8,22 @@ export interface Ranks {
 }
 
 /** What a page of batches was found to need. */
-export interface Look {
-  /** Where the next page begins; '0' after the last one. */
-  readonly cursor: string;
-  /** The ids of the batches that need a step now. */
-  readonly due: readonly string[];
+export interface Look<T = string> {
+  /** The batches that need a step now, mostly their ids. */
+  readonly due: readonly T[];
   /** The ids of the batches that could not be looked at, each with its error message. */
   readonly broken: ReadonlyMap<string, string>;
 }
 
-/** Parses the reply of a script that looks at a page of batches. */
-export function parseLook(reply: unknown): Look {
-  const { cursor, due, broken } = named(reply);
-  return {
-    cursor: String(cursor),
-    due: due as string[],
-    broken: parseBroken(broken),
-  };
+/** A look at a page of a list; `listed` is how many batches the page has, 0 past the last one. */
+export interface RankedLook<T = string> extends Look<T> {
+  readonly listed: number;
 }
 
-/** Parses what LUA_LOOK_AT notes of the batches that could not be looked at. */
-export function parseBroken(flat: unknown): ReadonlyMap<string, string> {
-  return new Map(Object.entries(named(flat)).map(([id, problem]) => [id, String(problem)]));
+/** Parses what a script has found that uses LUA_LOOK_AT. */
+export function parseLook({ due, broken }: NamedReply): Look {
+  return {
+    due: due as string[],
+    broken: new Map(Object.entries(named(broken)).map(([id, problem]) => [id, String(problem)])),
+  };
 }

@@ -2,7 +2,7 @@ import type { BatchEvent, FailurePolicy } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD, needsKey } from './keys.js';
 import { type Look, parseLook } from './look.js';
-import { LUA_LOOK_AT, LUA_NOW, script } from './script.js';
+import { LUA_LOOK_AT, LUA_NOW, named, script } from './script.js';
 
 /*
  * What a batch needs from maintenance while nothing wakes its batch job is a list of words in a field of its hash,
@@ -234,10 +234,11 @@ export async function batchesNeeding(
   redis: BatchRedis,
   what: NeedAskedFor,
   { cursor, count, round = 0 }: { readonly cursor: string; readonly count: number; readonly round?: number },
-): Promise<Look> {
+): Promise<Look & { readonly cursor: string }> {
   const ended = [batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
   const keys = [needIndexKey(redis, indexOf(what)), ...ended];
-  return parseLook(await redis.run(NEEDING, [...keys, cursor, count, batchesKey(redis, ''), what, round]));
+  const reply = named(await redis.run(NEEDING, [...keys, cursor, count, batchesKey(redis, ''), what, round]));
+  return { cursor: String(reply.cursor), ...parseLook(reply) };
 }
 
 /** Returns the set in which the batches with this need are. */
