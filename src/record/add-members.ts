@@ -145,7 +145,7 @@ export async function addToBatch(
   const request = { nonce: batch.nonce, fresh, links: flatLinks(links) };
   const keys = [job, dependencies, processed, failed];
   const reply = await whileJudged(
-    async (mayWait) => named(await redis.runAdding(ADD_MEMBERS, jobs, keys, { ...request, mayWait }, jobs)),
+    async (mayWait) => named(await redis.runAdding(ADD_MEMBERS, jobs, keys, { ...request, mayWait })),
     ({ refused }) => refused === 'judged',
   );
   if (reply.refused !== undefined) {

@@ -162,7 +162,7 @@ export function encodeRequest(request: object, jobs: readonly NewJob[], writer: 
   const isText = jobs.length >= TEXT_FROM * new Set(jobs.map(({ shape }) => shape)).size;
   const packed = (bytes: string | Buffer | undefined) =>
     isText ? (bytes as Buffer).toString('latin1') : (bytes as Buffer);
-  const forms = new Forms(writer);
+  const forms = new Map<string, Form>();
   const shapes = new Map<JobShape, number>();
   const described: ScriptArgument[] = [];
   const runs: number[] = [];
@@ -180,41 +180,38 @@ export function encodeRequest(request: object, jobs: readonly NewJob[], writer: 
       index = shapes.size + 1;
       shapes.set(shape, index);
       const { args } = shape.command;
-      described.push(forms.indexOf(shape), packed(args.at(-3)), packed(args.at(-1)));
+      described.push(formIndex(forms, shape, writer), packed(args.at(-3)), packed(args.at(-1)));
     }
     runs.push(index, 1);
   }
+  const ownShapes = shapes.size === jobs.length;
   const head = {
     ...request,
     isText,
-    forms: forms.all,
+    forms: [...forms.values()],
     shapes: shapes.size,
-    ...(shapes.size < jobs.length ? { runs } : {}),
+    runs: ownShapes ? undefined : runs,
   };
   return [JSON.stringify(head), ...described, ...own];
 }
 
 /** What shapes have in common: the same script of BullMQ's, with the same keys. */
-class Forms {
-  readonly all: { name: string; keys: readonly unknown[] | undefined; queue: string; kind: string }[] = [];
-  readonly #known = new Map<string, number>();
-  readonly #writer: Writer;
+interface Form {
+  readonly name: string;
+  readonly keys: readonly unknown[] | undefined;
+  readonly queue: string;
+  readonly kind: string;
+}
 
-  constructor(writer: Writer) {
-    this.#writer = writer;
+/** Returns the position of a shape's form among the forms, from 1 on; a new one goes to the end. */
+function formIndex(forms: Map<string, Form>, { command, queueKey: queue, kind, isPlain }: JobShape, writer: Writer) {
+  const { name, args } = command;
+  const id = `${name} ${kind} ${queue}`;
+  if (!forms.has(id)) {
+    // The fast writer derives the keys from the queue's prefix.
+    forms.set(id, { name, keys: writer === 'fast' && isPlain ? undefined : args.slice(0, -3), queue, kind });
   }
-
-  indexOf({ command: { name, args }, queueKey, kind, isPlain }: JobShape): number {
-    const id = `${name} ${kind} ${queueKey}`;
-    let index = this.#known.get(id);
-    if (index === undefined) {
-      // The fast writer derives the keys from the queue's prefix.
-      const keys = this.#writer === 'fast' && isPlain ? undefined : args.slice(0, -3);
-      index = this.all.push({ name, keys, queue: queueKey, kind });
-      this.#known.set(id, index);
-    }
-    return index;
-  }
+  return [...forms.keys()].indexOf(id) + 1;
 }
 
 const built = new WeakMap<ScriptClient, Map<string, Script>>();

@@ -202,10 +202,10 @@ export async function createBatchJob(
     keep: definition.keep && keepField(definition.keep),
     deadlineIn,
     deadline: definition.deadline,
-    ...policyField(definition.policy),
+    policy: definition.policy && policyField(definition.policy),
     needs: needs.join(' '),
-    ...(place === undefined ? {} : { place: placeFields(place) }),
-    ...(parent === undefined ? {} : { parent: { nonce: parent.nonce, links: flatLinks(parent.links) } }),
+    place: place && placeFields(place),
+    parent: parent && { nonce: parent.nonce, links: flatLinks(parent.links) },
     fresh: isFresh,
   };
   const allKeys = [...keys, needsKey(redis), batchesQueueKey(redis.prefix), planKey(redis, id)];
@@ -245,14 +245,14 @@ function filledOf({ known, failed, error }: ReturnType<typeof named>): Filled | 
 
 function placeFields({ roots, stage, plan }: PlaceInRun): object {
   return {
-    ...(roots === undefined ? {} : { roots: roots.join('\n') }),
-    ...(stage === undefined ? {} : { when: `${stage.when} ${stage.awaited}`, next: stage.next.join('\n') }),
-    ...(plan === undefined ? {} : { plan }),
+    roots: roots?.join('\n'),
+    when: stage && `${stage.when} ${stage.awaited}`,
+    next: stage?.next.join('\n'),
+    plan,
   };
 }
 
 /** Returns the failure policy in the form that maintenance reads: see FIELD.policy. */
-function policyField(policy: FailurePolicy | undefined): { readonly policy?: string } {
-  const { cancelAfter = '', cancelAtPercent = '', succeedIfPercent = '' } = policy ?? {};
-  return policy === undefined ? {} : { policy: `${cancelAfter},${cancelAtPercent},${succeedIfPercent}` };
+function policyField({ cancelAfter, cancelAtPercent, succeedIfPercent }: FailurePolicy): string {
+  return [cancelAfter, cancelAtPercent, succeedIfPercent].join();
 }

@@ -223,10 +223,10 @@ function runDecide(
   redis: BatchRedis,
   id: string,
   token: string,
-  { jobs, ...madeFrom }: Partial<PreparedCallbacks> = {},
+  { jobs = [], ...madeFrom }: Partial<PreparedCallbacks> = {},
 ): Promise<unknown> {
   const request = { id, token, prefix: redis.prefix, batchesKey: batchesKey(redis, ''), ...madeFrom };
-  return redis.runAdding(DECIDE, jobs ?? [], snapshotKeys(redis, id), request, jobs);
+  return redis.runAdding(DECIDE, jobs, snapshotKeys(redis, id), request);
 }
 
 /** Runs the decide step without the lock, for a batch that does not wake because callbacks of it are still running. */
