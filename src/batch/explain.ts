@@ -15,14 +15,18 @@ import { readDefinition } from '../record/change-definition.js';
 import { childrenOf } from '../record/children.js';
 import { jobFacts } from '../record/job-facts.js';
 import { batchKeys, callbackKeys, jobKey, memberName } from '../record/keys.js';
-import { OLDEST, type OutstandingGroup, outstandingPage } from '../record/outstanding.js';
+import {
+  addToGroup,
+  findOutstanding,
+  type Outstanding,
+  type OutstandingGroup,
+  type OutstandingGroups,
+} from '../record/outstanding.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
 import { connectedWorkers } from './connected-workers.js';
 import { stagesOf } from './stages.js';
 import type { StageStatus } from './status.js';
-
-const PAGE_SIZE = 250;
 
 export async function explain(context: BatchContext, batchId: string): Promise<BatchExplanation> {
   const snapshot = await readSnapshot(context.redis, batchId);
@@ -37,7 +41,8 @@ export async function explain(context: BatchContext, batchId: string): Promise<B
     createdAt: snapshot.createdAt,
   };
   const stages = await stagesAround(context, snapshot);
-  const { groups, strangers, sampled } = await findOutstanding(context, batchId, snapshot);
+  const { groups, strangers: attached, sampled } = await outstandingGroups(context, batchId, snapshot);
+  const strangers = [...attached].sort();
   const callbacks = outstandingCallbacks(snapshot);
   const { prefix } = context.redis;
   const batchJob = batchKeys(context.redis, batchId).job;
@@ -99,48 +104,21 @@ const STATES: readonly OutstandingGroup['state'][] = [
   ...(['open', 'running'] as const),
 ];
 
-/** How many outstanding members are looked at, at most: in a larger batch they are a sample. */
-const MOST_LOOKED_AT = 2000;
-
-interface Outstanding {
-  readonly groups: readonly OutstandingGroup[];
-  readonly strangers: readonly string[];
-  readonly sampled: number | undefined;
-}
-
-/** Finds the outstanding members, by queue and state, without the batch's own callbacks. */
-async function findOutstanding(
+/** The groups of outstanding members by queue and state, without the batch's own callbacks; estimated if there are many. */
+async function outstandingGroups(
   context: BatchContext,
   batchId: string,
   { definition, counts }: Snapshot,
-): Promise<Outstanding> {
-  const groups = new Map<string, OutstandingGroup>();
-  const strangers = new Set<string>();
+): Promise<Omit<Outstanding, 'groups'> & { readonly groups: readonly OutstandingGroup[] }> {
   const callbacks = callbackKeys(context.redis.prefix, batchId, definition);
-  const part = { count: PAGE_SIZE, most: MOST_LOOKED_AT, callbackKeys: callbacks };
-  let [cursor, looked] = ['0', 0];
-  do {
-    const page = await outstandingPage(context.redis, batchId, { ...part, cursor });
-    for (const group of page.groups) {
-      const name = `${group.queue}:${group.state}`;
-      const known = groups.get(name);
-      groups.set(name, known === undefined ? group : merge(known, group));
-      looked += group.count;
-    }
-    for (const key of page.strangers) {
-      strangers.add(key);
-    }
-    cursor = page.cursor;
-  } while (cursor !== '0' && looked < MOST_LOOKED_AT);
-  const isSample = cursor !== '0';
-  const found = isSample
-    ? await estimated(context, batchId, [...groups.values()], counts.pending)
-    : [...groups.values()];
+  const { groups: found, strangers, sampled } = await findOutstanding(context.redis, batchId, callbacks);
+  const all = [...found.values()];
+  const groups = sampled === undefined ? all : await estimated(context, batchId, all, counts.pending);
   const rank = ({ state }: OutstandingGroup) => STATES.indexOf(state);
   return {
-    groups: found.sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b)),
-    strangers: [...strangers].sort(),
-    sampled: isSample ? looked : undefined,
+    groups: groups.sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b)),
+    strangers,
+    sampled,
   };
 }
 
@@ -163,24 +141,15 @@ async function estimated(
 }
 
 async function groupsOfChildren(context: BatchContext, batchId: string): Promise<OutstandingGroup[]> {
-  const groups = new Map<OutstandingGroup['state'], OutstandingGroup>();
+  const groups: OutstandingGroups = new Map();
+  const queue = context.batches.name;
   for await (const { id, collection, isClosed, createdAt } of childrenOf(context.redis, batchId)) {
     if (collection === 'dependencies') {
-      const state = isClosed ? 'running' : 'open';
       const oldest = [{ key: batchKeys(context.redis, id).job, timestamp: createdAt }];
-      const group = { queue: context.batches.name, state, count: 1, failing: 0, oldest } as const;
-      const known = groups.get(state);
-      groups.set(state, known === undefined ? group : merge(known, group));
+      addToGroup(groups, { queue, state: isClosed ? 'running' : 'open', count: 1, failing: 0, oldest });
     }
   }
   return [...groups.values()];
-}
-
-function merge(a: OutstandingGroup, b: OutstandingGroup): OutstandingGroup {
-  const oldest = [...a.oldest, ...b.oldest].sort(
-    (one, other) => one.timestamp - other.timestamp || (one.key < other.key ? -1 : 1),
-  );
-  return { ...a, count: a.count + b.count, failing: a.failing + b.failing, oldest: oldest.slice(0, OLDEST) };
 }
 
 type ChildrenGroup = OutstandingGroup & { readonly state: OutstandingChildren['state'] };
