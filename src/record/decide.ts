@@ -45,17 +45,6 @@ const DECIDE = script(
   6,
   `${LUA_NOW}${LUA_READ_BATCH}${LUA_IS_STRANGER}${LUA_IS_CLOSED}${LUA_OWN_REASON}${LUA_ENQUEUE}
 local id, token, prefix, batchesKey = request.id, request.token, request.prefix, request.batchesKey
-local function filledIn(text, number)
-  local parts, from = {}, 1
-  local at, to = string.find(text, request.mark, from, true)
-  while at do
-    parts[#parts + 1] = string.sub(text, from, at - 1)
-    from = to + 1
-    at, to = string.find(text, request.mark, from, true)
-  end
-  parts[#parts + 1] = string.sub(text, from)
-  return table.concat(parts, string.format('%d', number))
-end
 if token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= token then
   return redis.call('EXISTS', KEYS[1]) == 1 and 'lock lost' or nil
 end
@@ -152,7 +141,8 @@ if jobCount > 0 and isFlawless and batch.completedCounts == cjson.encode(batch.c
   and redis.sha1hex(batch.definition) == request.definition then
   local wanted = {}
   for i = 1, jobCount do
-    ARGV[firstJob + 2 * i - 1] = filledIn(jobDataAt(i), batch.total)
+    -- The mark has no character that is special in a pattern.
+    ARGV[firstJob + 2 * i - 1] = string.gsub(jobDataAt(i), request.mark, string.format('%d', batch.total))
     wanted[i] = i
   end
   -- What could not be stored is still due: the caller enqueues it in its next turn, or reports the error.
