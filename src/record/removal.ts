@@ -31,13 +31,8 @@ local function readRemoval(jobKey)
     return nil
   end
   local holder, ends, what = string.match(mark, '^(%S+) (%d+)(.*)$')
-  what = (what or ' force') .. ' '
-  return {
-    holder = holder,
-    ends = tonumber(ends or 0),
-    members = string.find(what, ' members ', 1, true) ~= nil,
-    force = string.find(what, ' force ', 1, true) ~= nil,
-  }
+  local members, force = string.find(what, ' members', 1, true), string.find(what, ' force', 1, true)
+  return { holder = holder, ends = tonumber(ends), members = members ~= nil, force = force ~= nil }
 end
 local function writeRemoval(jobKey, removal)
   local mark = removal.holder .. ' ' .. removal.ends
