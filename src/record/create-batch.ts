@@ -9,7 +9,7 @@ import { keepField } from './expiry.js';
 import { batchesQueueKey, batchKeys, FIELD, needsKey, planKey } from './keys.js';
 import { LUA_NEED, type Need } from './needs.js';
 import { withWayOut } from './out-of-memory.js';
-import { LUA_NOW, named, script } from './script.js';
+import { LUA_NOW, type NamedReply, named, script } from './script.js';
 import { whileJudged } from './while-judged.js';
 
 /**
@@ -217,7 +217,7 @@ export async function createBatchJob(
   return parse(reply);
 }
 
-function parse(reply: ReturnType<typeof named>): BatchCreated {
+function parse(reply: NamedReply): BatchCreated {
   const elsewhere = keptElsewhere(reply);
   if (elsewhere !== undefined) {
     return { keptElsewhere: elsewhere };
@@ -235,7 +235,7 @@ function parse(reply: ReturnType<typeof named>): BatchCreated {
   return { definition, isParentToBeRevived: reply.revived === 1, filled: filledOf(reply) };
 }
 
-function filledOf({ known, failed, error }: ReturnType<typeof named>): Filled | undefined {
+function filledOf({ known, failed, error }: NamedReply): Filled | undefined {
   if (known === undefined) {
     return undefined;
   }

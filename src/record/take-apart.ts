@@ -62,16 +62,8 @@ local isCallback = {}
 for i = 8, #ARGV do
   isCallback[ARGV[i]] = true
 end
-local children, known = {}, {}
+local children = {}
 local clear
-
--- A queue whose prefix only begins like ours is left out: in which states its jobs are is not known.
-local function isQueue(queueKey)
-  if known[queueKey] == nil then
-    known[queueKey] = redis.call('EXISTS', queueKey .. 'meta') == 1
-  end
-  return known[queueKey]
-end
 
 local function hasJobsBelow(key)
   return redis.call('EXISTS', key .. ':dependencies', key .. ':processed', key .. ':failed', key .. ':unsuccessful') > 0
@@ -169,7 +161,8 @@ local function takeChild(owner, key, collection)
     return true
   end
   local queueKey, id = splitKey(key, prefix)
-  if not queueKey or not isQueue(queueKey) then
+  -- A queue whose prefix only begins like ours is left out: in which states its jobs are is not known.
+  if not queueKey or redis.call('EXISTS', queueKey .. 'meta') == 0 then
     return true
   end
   local parentKey, finishedOn, deduplication = unpack(redis.call('HMGET', key, 'parentKey', 'finishedOn', 'deid'))
