@@ -14,7 +14,7 @@ import type { Snapshot } from '../model/snapshot.js';
 import { readDefinition } from '../record/change-definition.js';
 import { childrenOf } from '../record/children.js';
 import { jobFacts } from '../record/job-facts.js';
-import { batchKeys, callbackKeys, jobKey, memberName } from '../record/keys.js';
+import { batchKeys, jobKey, memberName } from '../record/keys.js';
 import {
   addToGroup,
   findOutstanding,
@@ -41,7 +41,7 @@ export async function explain(context: BatchContext, batchId: string): Promise<B
     createdAt: snapshot.createdAt,
   };
   const stages = await stagesAround(context, snapshot);
-  const { groups, strangers: attached, sampled } = await outstandingGroups(context, batchId, snapshot);
+  const { groups, strangers: attached, sampled } = await outstandingGroups(context, batchId, snapshot.counts.pending);
   const strangers = [...attached].sort();
   const callbacks = outstandingCallbacks(snapshot);
   const { prefix } = context.redis;
@@ -104,16 +104,15 @@ const STATES: readonly OutstandingGroup['state'][] = [
   ...(['open', 'running'] as const),
 ];
 
-/** The groups of outstanding members by queue and state, without the batch's own callbacks; estimated if there are many. */
+/** Returns the groups of outstanding members by queue and state; estimated if there are many. */
 async function outstandingGroups(
   context: BatchContext,
   batchId: string,
-  { definition, counts }: Snapshot,
+  pending: number,
 ): Promise<Omit<Outstanding, 'groups'> & { readonly groups: readonly OutstandingGroup[] }> {
-  const callbacks = callbackKeys(context.redis.prefix, batchId, definition);
-  const { groups: found, strangers, sampled } = await findOutstanding(context.redis, batchId, callbacks);
+  const { groups: found, strangers, sampled } = await findOutstanding(context.redis, batchId);
   const all = [...found.values()];
-  const groups = sampled === undefined ? all : await estimated(context, batchId, all, counts.pending);
+  const groups = sampled === undefined ? all : await estimated(context, batchId, all, pending);
   const rank = ({ state }: OutstandingGroup) => STATES.indexOf(state);
   return {
     groups: groups.sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b)),

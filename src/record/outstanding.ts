@@ -1,3 +1,4 @@
+import { isCallbackId } from '../model/definition.js';
 import type { JobState } from '../model/job-facts.js';
 import type { BatchRedis } from './batch-redis.js';
 import { standingsOf } from './job-facts.js';
@@ -53,20 +54,15 @@ export interface Outstanding {
 }
 
 /** Finds what a batch waits for; of many members a sample, and those that wait longest in the lists of its queues. */
-export async function findOutstanding(
-  redis: BatchRedis,
-  batchId: string,
-  callbackKeys: ReadonlySet<string>,
-): Promise<Outstanding> {
+export async function findOutstanding(redis: BatchRedis, batchId: string): Promise<Outstanding> {
   const { dependencies } = batchKeys(redis, batchId);
   const groups: OutstandingGroups = new Map();
   const strangers = new Set<string>();
   let [cursor, looked] = ['0', 0];
   do {
     const reply = await redis.command('SSCAN', dependencies, cursor, 'COUNT', PAGE_SIZE);
-    const [next, page] = reply as [string, string[]];
-    const keys = page.filter((key) => !callbackKeys.has(key));
-    for (const [key, { state, timestamp, failing }] of await standingsOf(redis, batchId, keys)) {
+    const [next, keys] = reply as [string, string[]];
+    for (const [key, { state, timestamp, failing }] of await standings(redis, batchId, keys)) {
       if (state === 'stranger') {
         strangers.add(key);
       } else {
@@ -81,25 +77,25 @@ export async function findOutstanding(
     return { groups, strangers, sampled: undefined };
   }
   for (const { queue } of [...groups.values()].filter(({ state }) => state === 'waiting')) {
-    await nameLongestWaiting(redis, batchId, groups, queue, callbackKeys);
+    await nameLongestWaiting(redis, batchId, groups, queue);
   }
   return { groups, strangers, sampled: looked };
 }
 
 /** Names the members at the end of a queue's list, which begins with what was added last. */
-async function nameLongestWaiting(
-  redis: BatchRedis,
-  batchId: string,
-  groups: OutstandingGroups,
-  queue: string,
-  callbackKeys: ReadonlySet<string>,
-): Promise<void> {
+async function nameLongestWaiting(redis: BatchRedis, batchId: string, groups: OutstandingGroups, queue: string) {
   const list = jobKey(redis.prefix, queue, 'wait');
   const ids = (await redis.command('LRANGE', list, -LOOKED_AT_IN_LIST, -1)) as string[];
-  const keys = ids.map((id) => jobKey(redis.prefix, queue, id)).filter((key) => !callbackKeys.has(key));
-  for (const [key, { state, timestamp }] of await standingsOf(redis, batchId, keys)) {
+  const keys = ids.map((id) => jobKey(redis.prefix, queue, id));
+  for (const [key, { state, timestamp }] of await standings(redis, batchId, keys)) {
     if (state === 'waiting') {
       addToGroup(groups, { queue, state, count: 0, failing: 0, oldest: [{ key, timestamp }] });
     }
   }
+}
+
+/** Reads how these jobs stand, without the batch's own callbacks. */
+function standings(redis: BatchRedis, batchId: string, keys: readonly string[]) {
+  const others = keys.filter((key) => !isCallbackId(batchId, memberName(redis.prefix, key).id));
+  return standingsOf(redis, batchId, others);
 }
