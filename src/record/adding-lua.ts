@@ -36,7 +36,7 @@ export type Writer = 'BullMQ' | 'fast';
 /**
  * Lua: the jobs of a request, as `encodeRequest()` has laid them out. ARGV[1] is the request as JSON; then, per shape,
  * which of `request.forms` it has, and the first and last argument of BullMQ's add script; then, per job, its id and
- * its data. `request.runs` says how many jobs in a row have which shape; without it, each job has its own.
+ * its data. `request.runs` says how many jobs in a row have which shape.
  */
 const LUA_JOBS = `
 local request = cjson.decode(ARGV[1])
@@ -45,9 +45,8 @@ local jobCount = (#ARGV - firstJob + 1) / 2
 local shapes, shapeOf = {}, {}
 for i = 1, request.shapes do
   shapes[i] = { form = request.forms[tonumber(ARGV[3 * i - 1])], args = ARGV[3 * i], opts = ARGV[3 * i + 1] }
-  shapeOf[i] = not request.runs and shapes[i] or nil
 end
-local runs = request.runs or {}
+local runs = request.runs
 for i = 1, #runs, 2 do
   for _ = 1, runs[i + 1] do
     shapeOf[#shapeOf + 1] = shapes[runs[i]]
@@ -159,39 +158,28 @@ const TEXT_FROM = 50;
  * sends at two thirds of the cost; the script has to undo what UTF-8 makes of bytes above 127, once for each shape.
  */
 export function encodeRequest(request: object, jobs: readonly NewJob[], writer: Writer): ScriptArgument[] {
-  const isText = jobs.length >= TEXT_FROM * new Set(jobs.map(({ shape }) => shape)).size;
+  const shapes = new Map<JobShape, number>();
+  const runs: number[] = [];
+  const own: string[] = [];
+  for (const { id, data, shape } of jobs) {
+    own.push(id, data);
+    const index = shapes.get(shape) ?? shapes.size + 1;
+    shapes.set(shape, index);
+    if (index === runs.at(-2)) {
+      (runs[runs.length - 1] as number)++;
+    } else {
+      runs.push(index, 1);
+    }
+  }
+  const isText = jobs.length >= TEXT_FROM * shapes.size;
   const packed = (bytes: string | Buffer | undefined) =>
     isText ? (bytes as Buffer).toString('latin1') : (bytes as Buffer);
   const forms = new Map<string, Form>();
-  const shapes = new Map<JobShape, number>();
-  const described: ScriptArgument[] = [];
-  const runs: number[] = [];
-  const own: string[] = [];
-  let last: JobShape | undefined;
-  for (const { id, data, shape } of jobs) {
-    own.push(id, data);
-    if (shape === last) {
-      (runs[runs.length - 1] as number)++;
-      continue;
-    }
-    last = shape;
-    let index = shapes.get(shape);
-    if (index === undefined) {
-      index = shapes.size + 1;
-      shapes.set(shape, index);
-      const { args } = shape.command;
-      described.push(formIndex(forms, shape, writer), packed(args.at(-3)), packed(args.at(-1)));
-    }
-    runs.push(index, 1);
-  }
-  const ownShapes = shapes.size === jobs.length;
-  const head = {
-    ...request,
-    isText,
-    forms: [...forms.values()],
-    shapes: shapes.size,
-    runs: ownShapes ? undefined : runs,
-  };
+  const described = [...shapes.keys()].flatMap((shape) => {
+    const { args } = shape.command;
+    return [formIndex(forms, shape, writer), packed(args.at(-3)), packed(args.at(-1))];
+  });
+  const head = { ...request, isText, forms: [...forms.values()], shapes: shapes.size, runs };
   return [JSON.stringify(head), ...described, ...own];
 }
 
