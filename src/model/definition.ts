@@ -97,14 +97,9 @@ export function callbacksOf(batchId: string, { on, nonce }: BatchDefinition): Ca
 }
 
 /**
- * Returns what the ids of a batch's callback jobs begin with, by event. The ids of members are refused when they begin
- * so.
+ * Whether a job of the batch is one of its callbacks, also one that was registered after the definition was read. The
+ * ids of members are refused when they begin so.
  */
-export function callbackIdStarts(batchId: string): string[] {
-  return EVENTS.map((event) => `${batchId}~${event}~`);
-}
-
-/** Whether a job of the batch is one of its callbacks, also one that was registered after the definition was read. */
 export function isCallbackId(batchId: string, jobId: string): boolean {
-  return callbackIdStarts(batchId).some((start) => jobId.startsWith(start));
+  return EVENTS.some((event) => jobId.startsWith(`${batchId}~${event}~`));
 }
