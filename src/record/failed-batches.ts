@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD } from './keys.js';
-import { parseLook, type RankedLook, type Ranks } from './look.js';
+import { type Look, LUA_NEXT_RANK, type Page, parseLook, ranksOf } from './look.js';
 import { LUA_LOOK_AT, named, script } from './script.js';
 
 /**
@@ -11,13 +11,12 @@ import { LUA_LOOK_AT, named, script } from './script.js';
  * process that judges it dies, the slow look at failed members finds it.
  *
  * KEYS: the batches queue's failed. ARGV: from, to (ranks), key prefix of the batches queue.
- * Returns listed (how many batches the page has), due (ids of those to be judged), broken (ids, each with what is
- * wrong).
+ * Returns cursor, due (ids of those to be judged), broken (ids, each with what is wrong).
  */
 const FAILED = script(
   'failedBatches',
   1,
-  `${LUA_LOOK_AT}
+  `${LUA_LOOK_AT}${LUA_NEXT_RANK}
 local due = {}
 local function look(id)
   local key = ARGV[3] .. id
@@ -37,11 +36,11 @@ local ids = redis.call('ZREVRANGE', KEYS[1], ARGV[1], ARGV[2])
 for _, id in ipairs(ids) do
   lookAt(look, id)
 end
-return { 'listed', #ids, 'due', due, 'broken', broken }`,
+return { 'cursor', nextRank(ARGV[2], #ids), 'due', due, 'broken', broken }`,
 );
 
 /** Reads a page of the failed batches, by rank. */
-export async function failedBatches(redis: BatchRedis, { from, to }: Ranks): Promise<RankedLook> {
-  const reply = named(await redis.run(FAILED, [batchesKey(redis, 'failed'), from, to, batchesKey(redis, '')]));
-  return { listed: Number(reply.listed), ...parseLook(reply) };
+export async function failedBatches(redis: BatchRedis, page: Page): Promise<Look> {
+  const args = [batchesKey(redis, 'failed'), ...ranksOf(page), batchesKey(redis, '')];
+  return parseLook(named(await redis.run(FAILED, args)));
 }

@@ -1,7 +1,7 @@
 import { OPEN_TIMEOUT_MS } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD, needsKey } from './keys.js';
-import { parseLook, type RankedLook, type Ranks } from './look.js';
+import { type Look, LUA_NEXT_RANK, type Page, parseLook, ranksOf } from './look.js';
 import { LUA_NEED } from './needs.js';
 import { LUA_LOOK_AT, LUA_NOW, LUA_WAKE, named, rowsOf, script } from './script.js';
 
@@ -34,13 +34,13 @@ export interface UnfinishedBatch {
  * KEYS: the batches queue's delayed, waiting-children, what the keys of the sets begin with.
  * ARGV: from, to (ranks over both, delayed first), key prefix of the batches queue, number of the round, which says
  * whose turn it is to come back into the sets.
- * Returns listed (how many batches the page has), due (of each id, how many are outstanding, and '1' or '' for whether
+ * Returns cursor, due (of each id, how many are outstanding, and '1' or '' for whether
  * it is closed, any has failed, and it was woken), broken (ids, each with what is wrong).
  */
 const UNFINISHED = script(
   'unfinished',
   3,
-  `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_LOOK_AT}
+  `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_LOOK_AT}${LUA_NEXT_RANK}
 local due = {}
 local function isOverdue(key, registeredAt)
   if not registeredAt then
@@ -97,17 +97,15 @@ for i, id in ipairs(ids) do
     look(id, scores[i], (i + ARGV[4]) % ${ROUNDS_TO_COME_BACK} == 0)
   end, id)
 end
-return { 'listed', #ids, 'due', due, 'broken', broken }`,
+return { 'cursor', nextRank(to, #ids), 'due', due, 'broken', broken }`,
 );
 
 /** Reads a page of the unfinished batches, by rank. */
-export async function unfinishedBatches(
-  redis: BatchRedis,
-  { from, to, round }: Ranks,
-): Promise<RankedLook<UnfinishedBatch>> {
+export async function unfinishedBatches(redis: BatchRedis, page: Page): Promise<Look<UnfinishedBatch>> {
   const keys = [batchesKey(redis, 'delayed'), batchesKey(redis, 'waiting-children'), needsKey(redis)];
-  const reply = named(await redis.run(UNFINISHED, [...keys, from, to, batchesKey(redis, ''), round]));
-  return { ...parseLook(reply), listed: Number(reply.listed), due: parseBatches(reply.due) };
+  const args = [...keys, ...ranksOf(page), batchesKey(redis, ''), page.round];
+  const reply = named(await redis.run(UNFINISHED, args));
+  return { ...parseLook(reply), due: parseBatches(reply.due) };
 }
 
 function parseBatches(due: unknown): UnfinishedBatch[] {

@@ -80,7 +80,7 @@ test('what expiry reads of a batch does not grow with its definition', async ({ 
   const finished = () => users.getBatchCounts().then(({ succeeded }) => succeeded === 12);
   await eventually(finished);
   const calls = await monitor(testbed);
-  expect((await expiredBatches(redis, 0, 99)).due).toEqual([]);
+  expect((await expiredBatches(redis, { cursor: '0', count: 100, round: 1 })).due).toEqual([]);
   const looks = await calls();
   expect(looks.length).toBeGreaterThan(12);
   expect(looks.filter((call) => /"(b:definition|data)"/.test(call))).toEqual([]);
@@ -156,7 +156,7 @@ describe('maintenance', () => {
     const small = await testbed.queue('users').addBatch({ keep: { age: 0 } }, []);
     await small.waitUntilFinished(10_000);
     await worker.close();
-    const { due: ids } = await expiredBatches(context.redis, 0, 99);
+    const { due: ids } = await expiredBatches(context.redis, { cursor: '0', count: 100, round: 1 });
     expect(ids).toEqual(['large', small.id]);
     const ended = [];
     for (const id of ids ?? []) ended.push(await new Remover(context, 5).remove(id, { how: 'expire' }));

@@ -1,7 +1,7 @@
 import type { BatchContext } from '../../batch/batch-context.js';
 import { expireBatch } from '../../batch/remove.js';
 import { expiredBatches } from '../../record/expiry.js';
-import { roundByRank } from './round.js';
+import { roundThrough } from './round.js';
 import type { Service } from './service.js';
 
 const BATCHES_PER_PAGE = 100;
@@ -11,7 +11,7 @@ const BATCHES_PER_PAGE = 100;
  * is found in the next round.
  */
 export function expiry(context: BatchContext, intervalMs: number): Service {
-  return roundByRank(({ from, to }) => expiredBatches(context.redis, from, to), {
+  return roundThrough((page) => expiredBatches(context.redis, page), {
     count: BATCHES_PER_PAGE,
     intervalMs,
     pace: { share: 0.2 },
