@@ -13,8 +13,8 @@ export const START = '0';
 interface RoundOptions<T> extends Pick<Service, 'intervalMs' | 'pace' | 'index'> {
   /** How many batches get a step in one slice; the steps run side by side. */
   readonly atOnce: number;
-  /** Reads the page that begins at the cursor. */
-  page(cursor: string): Promise<Look<T>>;
+  /** How many batches a page has. */
+  readonly count: number;
   /** Does one bounded step for one batch. */
   attend(batch: T, turn: Turn): Promise<void>;
 }
@@ -23,14 +23,19 @@ interface RoundOptions<T> extends Pick<Service, 'intervalMs' | 'pace' | 'index'>
  * Makes a service that reads a list of batches page by page, and does one step for each batch that needs it. `T`
  * identifies the batch, mostly by its id.
  */
-function round<T>({ page, attend, atOnce, ...service }: RoundOptions<T>): Service {
+export function roundThrough<T>(
+  readPage: (page: Page) => Promise<Look<T>>,
+  { attend, atOnce, count, ...service }: RoundOptions<T>,
+): Service {
   let cursor = START;
+  let round = 0;
   let due: readonly T[] = [];
 
   /** Reads pages until a batch is due, the list ends, or the slice has read enough. */
   async function read(turn: Turn): Promise<void> {
     for (let pages = 0; pages < PAGES_PER_SLICE && !turn.isOver; pages++) {
-      const found = await page(cursor);
+      round += cursor === START ? 1 : 0;
+      const found = await readPage({ cursor, count, round });
       ({ cursor, due } = found);
       reportBroken(found.broken, turn);
       if (due.length > 0 || cursor === START) {
@@ -57,27 +62,11 @@ function round<T>({ page, attend, atOnce, ...service }: RoundOptions<T>): Servic
   };
 }
 
-/** What is to be said of a round through a list; `count` is how many batches a page has. */
-type ListOptions<T> = Omit<RoundOptions<T>, 'page'> & { readonly count: number };
-
-/** Makes a round through a list of batches. */
-export function roundThrough<T>(
-  read: (page: Page) => Promise<Look<T>>,
-  { count, ...options }: ListOptions<T>,
-): Service {
-  let rounds = 0;
-  const page = (cursor: string) => {
-    rounds += cursor === START ? 1 : 0;
-    return read({ cursor, count, round: rounds });
-  };
-  return round({ ...options, page });
-}
-
 /** Makes a round through the batches that have a need. */
 export function roundOfNeed(
   { redis }: BatchContext,
   need: NeedAskedFor,
-  options: Omit<ListOptions<string>, 'index' | 'count'> & { readonly count?: number },
+  options: Omit<RoundOptions<string>, 'index' | 'count'> & { readonly count?: number },
 ): Service {
   return roundThrough((page) => batchesNeeding(redis, need, page), { count: 100, ...options, index: indexOf(need) });
 }
