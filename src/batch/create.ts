@@ -19,6 +19,7 @@ import { escapedId } from '../validation.js';
 import { type BatchContext, checkNotBatches, type QueueContext } from './batch-context.js';
 import type { BatchOptions } from './batch-options.js';
 import { storeCallbacks } from './callbacks.js';
+import { refuseCallbacksElsewhere } from './callbacks-elsewhere.js';
 import { type FirstMembers, firstMembers, type MembersToBe } from './first-members.js';
 import { newBatchId, newNonce } from './ids.js';
 import { newEntry, newJob, withoutCopies, withTrace } from './member-jobs.js';
@@ -81,6 +82,7 @@ export async function defineBatch(
       `ifExists: 'replace' is not for a child batch: batch '${parent.batch.id}' would count the one before as missing.`,
     );
   }
+  await refuseCallbacksElsewhere(context, Object.values(options.on ?? {}).flat());
   const members = await firstMembers(context, wanted, first);
   return startTrace(context.telemetry, wanted.id, async (trace) => {
     const definition = trace === undefined ? wanted : { ...wanted, trace };
