@@ -115,15 +115,14 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * @internal
    */
   constructor(parts: {
-    id: string;
     context: QueueContext;
     definition: BatchDefinition;
     created?: boolean;
     isFilled?: boolean;
-    rights?: AddRights;
+    rights?: AddRights | undefined;
     parent?: Batch | undefined;
   }) {
-    this.id = parts.id;
+    this.id = parts.definition.id;
     this.created = parts.created ?? false;
     this.isFilled = parts.isFilled ?? false;
     this.#context = parts.context;
@@ -856,10 +855,5 @@ export async function loadBatch<Q extends QueueLike>(
   if (snapshot === undefined) {
     throw new BatchNotFoundError(id);
   }
-  return new Batch<Q>({
-    id: batchId,
-    context,
-    definition: snapshot.definition,
-    ...(rights === undefined ? {} : { rights }),
-  });
+  return new Batch<Q>({ context, definition: snapshot.definition, rights });
 }

@@ -161,12 +161,7 @@ export function storeCallback(what: string, given: unknown, context: QueueContex
   const { removeOnComplete, removeOnFail, sizeLimit, ...defaults } = queue.queue.defaultJobOptions;
   checkJson(`The defaultJobOptions of queue '${queue.name}'`, defaults);
   const resolved: JobsOptions = { ...defaults, ...opts };
-  return {
-    queue: queue.name,
-    name,
-    ...(data === undefined ? {} : { data }),
-    ...(Object.keys(resolved).length === 0 ? {} : { opts: resolved }),
-  };
+  return { queue: queue.name, name, data, opts: Object.keys(resolved).length === 0 ? undefined : resolved };
 }
 
 /** Returns the message about a callback that is in no map, with the names that are known. */

@@ -44,7 +44,6 @@ export async function batchOf<Q extends QueueLike>(context: QueueContext, job: J
   const links = linksAlong(line);
   const isCallback = line.length === 2 && isCallbackId(id, job.id ?? '');
   return new Batch<Q>({
-    id,
     context,
     definition: snapshot.definition,
     rights: { links: isCallback ? [] : links, parentLinks: links, repetition: await repetitionOf(context, job) },
@@ -113,7 +112,7 @@ export async function findBatches<Q extends QueueLike>(context: QueueContext, qu
   for (const type of jobStates(states)) {
     for await (const definition of definitionsIn(context, type)) {
       if (definition.tags?.includes(tag) && !isEnough()) {
-        found.set(definition.id, new Batch<Q>({ id: definition.id, context, definition }));
+        found.set(definition.id, new Batch<Q>({ context, definition }));
       }
       if (isEnough()) {
         break;
@@ -134,7 +133,7 @@ export async function getBatches<Q extends QueueLike>(
   const found = new Map<string, Batch<Q>>();
   for (const type of jobStates(states)) {
     for await (const definition of definitionsIn(context, type, start, end)) {
-      found.set(definition.id, new Batch<Q>({ id: definition.id, context, definition }));
+      found.set(definition.id, new Batch<Q>({ context, definition }));
     }
   }
   return [...found.values()];

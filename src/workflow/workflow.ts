@@ -138,7 +138,7 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
     if (definition?.run?.workflow !== this.name) {
       throw new BatchNotFoundError(id);
     }
-    return this.#run(context, { id, definition, created: false, isFilled: false });
+    return this.#run(context, { definition, created: false });
   }
 
   /**
@@ -190,8 +190,11 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
     return this as unknown as Workflow<NewInput, All, Output>;
   }
 
-  #run(context: QueueContext, { id, definition, created }: DefinedBatch): WorkflowRun<OutputOf<All, Output>> {
-    return new WorkflowRun({ id, context, definition, created });
+  #run(
+    context: QueueContext,
+    { definition, created }: Omit<DefinedBatch, 'isFilled'>,
+  ): WorkflowRun<OutputOf<All, Output>> {
+    return new WorkflowRun({ context, definition, created });
   }
 
   /** The queue that a job is in. */
@@ -216,7 +219,7 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
     return {
       input: definition.run?.input as Input,
       stage: below?.definition.stage?.name,
-      run: this.#run(context, { id, definition, created: false, isFilled: false }),
+      run: this.#run(context, { definition, created: false }),
       batch,
       async *results(stage) {
         checkKnown('results()', stage, names);
