@@ -356,13 +356,13 @@ function addingInsideJobs(
       if (batch === undefined) {
         return own.add(name, data, opts as never);
       }
-      const { jobs } = await batch.addTo(own, [{ name, data, opts }]);
-      return jobs[0] as Job;
+      const [job] = await batch.addTo(own, [{ name, data, opts }]);
+      return job as Job;
     },
     async addBulk(jobs: { name: string; data: unknown; opts: object }[]): Promise<readonly Job[]> {
       checkNotBatches(own.name, batchesQueue);
       const batch = enclosingBatch(`addBulk() of queue '${own.name}'`);
-      return batch === undefined ? own.addBulk(jobs) : (await batch.addTo(own, jobs)).jobs;
+      return batch === undefined ? own.addBulk(jobs) : batch.addTo(own, jobs);
     },
   };
 }

@@ -26,12 +26,12 @@ import { defineBatch } from './create.js';
 import { explain } from './explain.js';
 import { type FailureReasons, type FailureReasonsOptions, failureReasonsOf } from './failure-reasons.js';
 import { addFlow, type Flow, type FlowNode } from './flow.js';
-import { derivedIds, firstIds, freshIds, type NextId, repeatableIds } from './ids.js';
+import { derivedIds, firstIds, freshIds, type MemberIds, repeatableIds } from './ids.js';
 import { type BatchJobs, type CheckedJob, checkData, checkIterable, checkJob, checkJobs, checkMember } from './job.js';
 import { addCallback } from './late.js';
 import { memberOf } from './member-jobs.js';
 import { type BatchMembersPage, type MembersPageOptions, membersPage } from './member-pages.js';
-import { addMembers, type BatchAccess, countMembers } from './members.js';
+import { addMembers, type BatchAccess, type BulkAdded, countMembers } from './members.js';
 import { updateMetadata } from './metadata.js';
 import { orderedResults } from './ordered.js';
 import type { DataOf, JobOf, NamedQueue, NameOf, QueueLike, ResultOf } from './queue-like.js';
@@ -55,14 +55,6 @@ import { CHUNK_SIZE, inChunks } from './stream.js';
 import { inTrace } from './trace.js';
 import { type BatchTree, treeOf } from './tree.js';
 import { waitUntilFinished, watch } from './wait.js';
-
-/** What `batch.addBulk()` did. */
-export interface BulkAdded {
-  /** How many jobs were added as members. */
-  readonly added: number;
-  /** How many jobs were members already, by their `jobId`, and were left alone. */
-  readonly known: number;
-}
 
 /**
  * What the holder of a handle may show in order to add: nothing for a caller from outside, or links that prove that it
@@ -182,8 +174,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * const job = await batch.add('send', { to: 'ada@example.com' }, { attempts: 3 });
    */
   async add(name: NameOf<Q>, data: DataOf<Q>, opts?: MemberOptions): Promise<JobOf<Q>> {
-    const { jobs } = await this.addTo(this.#context.own, [{ name, data, opts }]);
-    return jobs[0] as JobOf<Q>;
+    const [job] = await this.addTo(this.#context.own, [{ name, data, opts }]);
+    return job as JobOf<Q>;
   }
 
   /**
@@ -210,18 +202,10 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * @internal
    */
   async addChecked(jobs: BatchJobs<Q> | readonly CheckedJob[], isRepeatable: boolean): Promise<BulkAdded> {
-    const { nonce } = this.#definition;
-    return isRepeatable
-      ? this.#addStream(jobs, repeatableIds(this.id, nonce), false)
-      : this.#addStream(jobs, this.#newIds(), this.#makesFreshIds);
+    return this.#addStream(jobs, isRepeatable ? repeatableIds(this.id, this.#definition.nonce) : this.#newIds());
   }
 
-  /** Whether the ids that it makes can be known only to a call that is sent twice. */
-  get #makesFreshIds(): boolean {
-    return this.#rights.repetition === undefined;
-  }
-
-  #newIds(): NextId {
+  #newIds(): MemberIds {
     const { repetition } = this.#rights;
     const { nonce } = this.#definition;
     return repetition === undefined ? freshIds(nonce) : derivedIds(nonce, repetition);
@@ -250,19 +234,14 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     return this.#traced(() => addFlow(this.#context, this.access, flow, repetition));
   }
 
-  async #addStream(
-    jobs: BatchJobs<Q> | readonly CheckedJob[],
-    nextId: NextId,
-    freshIfUnnamed: boolean,
-  ): Promise<BulkAdded> {
+  async #addStream(jobs: BatchJobs<Q> | readonly CheckedJob[], ids: MemberIds): Promise<BulkAdded> {
     let [added, known, position] = [0, 0, 0];
     const check = Array.isArray(jobs)
       ? (job: unknown) => job as CheckedJob
       : (job: unknown) => checkJob(`job ${position++}`, job, this.#context, this.id);
     const add = async (chunk: unknown[]) => {
-      const members = chunk.map((job) => memberOf(check(job), nextId));
-      const isFresh = freshIfUnnamed && !members.some(({ isNamed }) => isNamed);
-      const done = await this.#traced(() => countMembers(this.#context, this.access, members, isFresh));
+      const members = chunk.map((job) => memberOf(check(job), ids));
+      const done = await this.#traced(() => countMembers(this.#context, this.access, members));
       added += done.added;
       known += done.known;
     };
@@ -289,10 +268,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    *
    * @internal
    */
-  async addTo(
-    queue: MemberQueue,
-    jobs: readonly { name: string; data: unknown; opts?: unknown }[],
-  ): Promise<{ readonly jobs: readonly Job[] }> {
+  async addTo(queue: MemberQueue, jobs: readonly { name: string; data: unknown; opts?: unknown }[]): Promise<Job[]> {
     if (!Array.isArray(jobs)) {
       throw new BatchOptionsError(`addBulk() of a queue takes an array of jobs, not ${describe(jobs)}.`);
     }
@@ -304,23 +280,22 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     }
     checkNotBatches(queue.name, this.#context.batches.name);
     checkSameBatches(`Batch '${this.id}'`, queue, this.#context);
-    const nextId = this.#newIds();
+    const ids = this.#newIds();
     const members = Array.from(jobs, (job, i) => {
       const what = jobs.length === 1 ? 'the job' : `job ${i}`;
       checkObject(what, job);
-      return memberOf(checkMember(what, queue, job, this.id), nextId);
+      return memberOf(checkMember(what, queue, job, this.id), ids);
     });
     if (members.length > CHUNK_SIZE) {
       // What cannot be sent is found before the first of several steps.
       members.forEach(({ name, data }, i) => void checkData(`job ${i} ('${name}')`, data));
     }
-    const fresh = this.#makesFreshIds && !members.some(({ isNamed }) => isNamed);
     const added: Job[] = [];
     for (let from = 0; from < members.length; from += CHUNK_SIZE) {
       const some = members.slice(from, from + CHUNK_SIZE);
-      added.push(...(await this.#traced(() => addMembers(this.#context, this.access, some, fresh))));
+      added.push(...(await this.#traced(() => addMembers(this.#context, this.access, some))));
     }
-    return { jobs: added };
+    return added;
   }
 
   /** Runs `work` in the trace of the batch, whatever trace is active where the job is added. */
@@ -404,11 +379,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
       repetition === undefined || options.id !== undefined
         ? options
         : { ...options, id: this.#childId(context, options, repetition) };
-    const nextIds = ({ id, nonce }: BatchDefinition) =>
-      repetition === undefined || options.id !== undefined
-        ? newIds(id, nonce, options.id !== undefined)
-        : derivedIds(nonce, repetition);
-    const defined = await this.#traced(() => defineBatch(context, named, this.access, { members, nextIds }));
+    const idsOf = (definition: BatchDefinition) => firstIdsOf(definition, options.id !== undefined, repetition);
+    const defined = await this.#traced(() => defineBatch(context, named, this.access, { members, idsOf }));
     return new Batch<C>({ ...defined, context, parent: this, rights: { ...NO_RIGHTS, repetition } });
   }
 
@@ -807,8 +779,11 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
 }
 
 /** Makes the ids of the members with which a batch is created in one step. */
-function newIds(batchId: string, nonce: string, isRepeatable: boolean): NextId {
-  return isRepeatable ? repeatableIds(batchId, nonce) : firstIds(nonce);
+function firstIdsOf({ id, nonce }: BatchDefinition, isRepeatable: boolean, repetition?: Repetition): MemberIds {
+  if (isRepeatable) {
+    return repeatableIds(id, nonce);
+  }
+  return repetition === undefined ? firstIds(nonce) : derivedIds(nonce, repetition);
 }
 
 /**
@@ -824,8 +799,8 @@ export async function createBatch<Q extends QueueLike, Names extends string = st
   checkBatchOptions(options);
   const { parent } = options;
   if (parent === undefined) {
-    const nextIds = ({ id, nonce }: BatchDefinition) => newIds(id, nonce, options.id !== undefined);
-    return new Batch<Q, Names>({ ...(await defineBatch(context, options, undefined, { members, nextIds })), context });
+    const idsOf = (definition: BatchDefinition) => firstIdsOf(definition, options.id !== undefined);
+    return new Batch<Q, Names>({ ...(await defineBatch(context, options, undefined, { members, idsOf })), context });
   }
   return asParent(parent).createChild<Q>(context, options, members);
 }

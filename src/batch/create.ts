@@ -196,7 +196,7 @@ async function store(wanted: Wanted): Promise<BatchDefinition> {
       if (created.filled?.failed !== undefined) {
         // With only a part of its members it must not call back.
         await removeBatch(context, definition, { force: true, members: true }).catch(() => {});
-        reportFailed(created.filled.failed, members, { batchId: definition.id });
+        reportFailed(definition.id, created.filled.failed, members);
       }
       return created.definition;
     }

@@ -44,9 +44,8 @@ export async function enqueueCallbacks(
   }
   const { definition, version } = snapshot;
   const callbacks = due.map((callback) => ({ ...callback, queue: context.queueNamed(callback.queue) }));
-  const queues = [...new Set(callbacks.map(({ queue }) => queue))];
   await inTrace(context.telemetry, definition.trace, () =>
-    inProducerSpans(queues, callbacks, async (traceOf) => {
+    inProducerSpans(callbacks, async (traceOf) => {
       const jobs = due.map((callback) =>
         newCallback(context, snapshot, callback, traceOf(context.queueNamed(callback.queue))),
       );

@@ -93,36 +93,28 @@ export async function addFlow(
   const nodes = withQueueDefaults(context, nodesOf(own));
   const adding: Adding = { batchId: batch.id, jobIds: [root.id], others: 'Nor was any other job of its flow.' };
   const queues = nodes.map(({ node }) => context.queueNamed(node.queueName));
-  return inProducerSpans(
-    [queues[0] as MemberQueue],
-    [{ name: root.name, queue: queues[0] as MemberQueue }],
-    async (traceOf) => {
-      const trace = traceOf(queues[0] as MemberQueue);
-      const jobs = nodes.map((placed, i) => flowJob(context, batch.id, placed, queues[i] as MemberQueue, trace));
-      const entries = nodes.map(({ node: { name, queueName, id, children }, above }, i) => {
-        const kind = above === undefined ? 'member' : 'below';
-        const options = { queue: queueName, id, kind, isParent: children.length > 0 };
-        return newEntry(context, jobs[i] as Job, options, `of job '${name}'`, adding);
-      });
-      const { taken, known, failed } = await send(
-        context,
-        to,
-        entries,
-        !root.isNamed && repetition === undefined,
-        adding,
-      );
-      refuseTaken(
+  return inProducerSpans([{ name: root.name, queue: queues[0] as MemberQueue }], async (traceOf) => {
+    const trace = traceOf(queues[0] as MemberQueue);
+    const jobs = nodes.map((placed, i) => flowJob(context, batch.id, placed, queues[i] as MemberQueue, trace));
+    const entries = nodes.map(({ node: { name, queueName, id, children }, above }, i) => {
+      const kind = above === undefined ? 'member' : 'below';
+      const options = { queue: queueName, id, kind, isParent: children.length > 0 };
+      return newEntry(context, jobs[i] as Job, options, `of job '${name}'`, adding);
+    });
+    const result = await send(context, to, entries, !root.isNamed && repetition === undefined, adding);
+    if ('taken' in result) {
+      throw takenError(
         batch.id,
         root,
-        taken.flatMap((position) => nodes[position]?.node ?? []),
+        result.taken.flatMap((position) => nodes[position]?.node ?? []),
       );
-      if (failed !== undefined) {
-        throw notAdded(new Error(failed.error), adding);
-      }
-      const byNode = new Map(nodes.map(({ node }, i) => [node.key, jobs[i] as Job]));
-      return known.size > 0 ? { job: jobs[0] as Job } : treeOf(root, byNode);
-    },
-  );
+    }
+    if (result.failed !== undefined) {
+      throw notAdded(new Error(result.failed.error), adding);
+    }
+    const byNode = new Map(nodes.map(({ node }, i) => [node.key, jobs[i] as Job]));
+    return result.known.size > 0 ? { job: jobs[0] as Job } : treeOf(root, byNode);
+  });
 }
 
 /** A job of a flow with the job above it. */
@@ -168,24 +160,22 @@ function flowJob(
 }
 
 /**
- * Refuses ids of jobs that exist. BullMQ would leave such a job where it is, and the job above it would wait for ever,
+ * Says which ids are those of jobs that exist. BullMQ would leave such a job where it is, and the job above it would wait for ever,
  * or not at all.
  */
-function refuseTaken(batchId: string, root: Node, nodes: readonly Node[]): void {
-  const [first] = nodes;
-  if (first !== undefined) {
-    throw new BatchMemberError(
-      `The flow '${root.name}' was not added to batch '${batchId}': a job with the id '${first.id}' exists in queue ` +
-        `'${first.queueName}'. Give the jobs of a flow ids of their own, or remove that job first.`,
-      { batchId, jobIds: nodes.map(({ id }) => id) },
-    );
-  }
+function takenError(batchId: string, root: Node, taken: readonly Node[]): BatchMemberError {
+  const [first] = taken;
+  return new BatchMemberError(
+    `The flow '${root.name}' was not added to batch '${batchId}': a job with the id '${first?.id}' exists in queue ` +
+      `'${first?.queueName}'. Give the jobs of a flow ids of their own, or remove that job first.`,
+    { batchId, jobIds: taken.map(({ id }) => id) },
+  );
 }
 
 /** Checks a flow before anything is written, and returns a copy of it. */
 function checkFlow(context: BatchContext, batch: BatchLife, flow: unknown, repetition: Repetition | undefined): Node {
   const { prefix } = context.redis;
-  const nextId = repetition === undefined ? freshIds(batch.nonce) : flowIds(batch.nonce, flow, repetition);
+  const nextId = repetition === undefined ? freshIds(batch.nonce).next : flowIds(batch.nonce, flow, repetition);
   const keys = new Set<string>();
   let jobs = 0;
   const check = (what: string, node: unknown, above: ReadonlySet<unknown>): Node => {
