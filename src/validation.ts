@@ -48,6 +48,12 @@ export function checkObject(what: string, value: unknown): asserts value is Reco
   }
 }
 
+/** Refuses what cannot be the options of a method. */
+export function checkOptions(method: string, options: unknown, known: readonly string[]): void {
+  checkObject(`The options of ${method}`, options);
+  checkKeys(`${method}()`, options, known);
+}
+
 /**
  * Refuses half of a surrogate pair, as a string has that was cut in the middle of an emoji: Redis's Lua cannot read it
  * in JSON.

@@ -18,7 +18,6 @@ import {
   type BatchCounts,
   type BatchQuery,
   batchOf,
-  findBatches,
   getBatchCounts,
   getBatches,
   type ListedState,
@@ -279,11 +278,13 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
     },
     signalOf: (job) => signalOf(openContext, job),
     getBatches: async (states?: ListedState | readonly ListedState[] | BatchQuery, start?: number, end?: number) =>
-      typeof states === 'object' && !Array.isArray(states)
-        ? findBatches<Q>(await openContext(), states as BatchQuery)
-        : getBatches<Q>(await openContext(), states as ListedState | readonly ListedState[], start, end),
+      getBatches<Q>(await openContext(), isQuery(states) ? states : { states, start, end }),
     getBatchCounts: async () => getBatchCounts(await openContext()),
   };
+}
+
+function isQuery(states: ListedState | readonly ListedState[] | BatchQuery | undefined): states is BatchQuery {
+  return typeof states === 'object' && !Array.isArray(states);
 }
 
 function checkOwnQueue(options: object, { name }: MemberQueue): void {

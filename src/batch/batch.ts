@@ -10,9 +10,9 @@ import { batchKeys } from '../record/keys.js';
 import { sealBatch, touchBatch } from '../record/seal.js';
 import { readSnapshot } from '../record/snapshot.js';
 import {
-  checkKeys,
   checkName,
   checkObject,
+  checkOptions,
   describe,
   escapedId,
   type MemberOptions,
@@ -537,8 +537,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * await (await users.getBatch('november')).remove({ members: true });
    */
   async remove(options: { readonly members?: boolean; readonly force?: boolean } = {}): Promise<void> {
-    checkObject('The options of remove', options);
-    checkKeys('remove()', options, ['members', 'force']);
+    checkOptions('remove', options, ['members', 'force']);
     for (const [name, value] of Object.entries(options)) {
       if (value !== undefined && typeof value !== 'boolean') {
         throw new BatchOptionsError(`remove(): ${name} must be true or false, not ${describe(value)}.`);
@@ -584,13 +583,17 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    */
   async status(): Promise<BatchStatus> {
     const snapshot = await this.#snapshot();
-    const stages = await allStagesOf(this.#context, snapshot.definition);
-    return { ...this.#statusOf(snapshot), ...(stages === undefined ? {} : { stages }) };
+    return this.#withStages(this.#statusOf(snapshot), snapshot.definition);
   }
 
   #statusOf(snapshot: Snapshot): BatchStatus {
     const jobs = jobsInRow(snapshot);
-    return { ...statusOf(this.id, snapshot), ...(jobs === undefined ? {} : { jobs }) };
+    return { ...statusOf(snapshot), ...(jobs && { jobs }) };
+  }
+
+  async #withStages(status: BatchStatus, definition: BatchDefinition): Promise<BatchStatus> {
+    const stages = await allStagesOf(this.#context, definition);
+    return { ...status, ...(stages && { stages }) };
   }
 
   async #snapshot(): Promise<Snapshot> {
@@ -649,8 +652,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * for await (const { id, value } of batch.results()) sheet.addRow([id, value]);
    */
   results(options: { readonly ordered?: boolean } = {}): AsyncGenerator<BatchResult<ResultOf<Q>>, void> {
-    checkObject('The options of results', options);
-    checkKeys('results()', options, ['ordered']);
+    checkOptions('results', options, ['ordered']);
     return options.ordered ? orderedResults(this.#context, this.id) : resultsOf(this.#context, this.id);
   }
 
@@ -685,8 +687,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    */
   async removeMember(id: string, options: { readonly queue?: string | QueueLike } = {}): Promise<boolean> {
     checkName('removeMember(id): the id', id);
-    checkObject('The options of removeMember', options);
-    checkKeys('removeMember()', options, ['queue']);
+    checkOptions('removeMember', options, ['queue']);
     const context = this.#context;
     const isOfBatches = options.queue === context.batches.name;
     const queue = isOfBatches ? context.batches.name : findQueue('removeMember(): queue', options.queue, context).name;
@@ -721,7 +722,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * for await (const { data, reason } of batch.failures()) errorSheet.addRow([data, reason]);
    */
   failures(): AsyncGenerator<BatchFailure<DataOf<Q>>, void> {
-    return failuresOf(this.#context, this.id);
+    return failuresOf(this.#context, this.id, { withData: true });
   }
 
   /**
@@ -769,12 +770,10 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     if (ttl !== undefined && !(typeof ttl === 'number' && ttl >= 0)) {
       throw new BatchOptionsError(`waitUntilFinished(ttl): ttl is a number of milliseconds, not ${describe(ttl)}.`);
     }
-    const { id } = this;
     // Its stages are read once, in the end.
+    const { id } = this;
     const light = { id, status: async () => this.#statusOf(await this.#snapshot()), explain: () => this.explain() };
-    const status = await waitUntilFinished(light, ttl);
-    const stages = await allStagesOf(this.#context, this.#definition);
-    return { ...status, ...(stages === undefined ? {} : { stages }) };
+    return this.#withStages(await waitUntilFinished(light, ttl), this.#definition);
   }
 }
 

@@ -104,10 +104,10 @@ export interface CallbackStatus {
   readonly state: CallbackState;
 }
 
-export function statusOf(id: string, snapshot: Snapshot): BatchStatus {
+export function statusOf(snapshot: Snapshot): BatchStatus {
   const { definition, counts, ended } = snapshot;
   return {
-    id,
+    id: definition.id,
     description: definition.description,
     state: stateOf(snapshot),
     sealed: snapshot.sealedAt !== undefined,
@@ -126,7 +126,7 @@ export function statusOf(id: string, snapshot: Snapshot): BatchStatus {
     cancelReason: snapshot.cancelReason,
     recovered: ended === 'completed' && hadFailures(snapshot),
     failedReason: ended === 'failed' ? snapshot.failedReason : undefined,
-    ...(definition.stage === undefined ? {} : { stage: definition.stage.name }),
+    ...(definition.stage && { stage: definition.stage.name }),
   };
 }
 

@@ -72,7 +72,7 @@ async function readNode(context: BatchContext, id: string): Promise<Node | undef
 }
 
 function treeFrom({ id, snapshot, children }: Node, trees: ReadonlyMap<string, BatchTree>): BatchTree {
-  const { callbacks, ...status } = statusOf(id, snapshot);
+  const status = statusOf(snapshot);
   const stages = snapshot.definition.run?.stages ?? [];
   const rank = ({ stage = '' }: BatchTree) => stages.indexOf(stage);
   const below = [...children.keys()]
@@ -95,7 +95,7 @@ function treeFrom({ id, snapshot, children }: Node, trees: ReadonlyMap<string, B
     completedAt: status.completedAt,
     finishedAt: status.finishedAt,
     failedReason: status.failedReason,
-    ...(status.stage === undefined ? {} : { stage: status.stage }),
+    ...(status.stage && { stage: status.stage }),
     jobs: { ...counts, progress: progressOf(counts, snapshot.ended !== undefined) },
     children: below,
   };
