@@ -29,32 +29,29 @@ export async function explain(context: BatchContext, batchId: string): Promise<B
   if (snapshot === undefined) {
     throw new BatchNotFoundError(batchId);
   }
-  const what = {
-    id: batchId,
-    description: snapshot.definition.description,
-    state: stateOf(snapshot),
-    sealed: snapshot.sealedAt !== undefined,
-    createdAt: snapshot.createdAt,
-  };
   const stages = await stagesAround(context, snapshot);
   const { groups, strangers, sampled } = await findOutstanding(context, batchId, snapshot);
   const callbacks = outstandingCallbacks(snapshot);
   const { prefix } = context.redis;
   const batchJob = batchKeys(context.redis, batchId).job;
+  const keyOf = ({ queue, jobId }: Snapshot['callbacks'][number]) => jobKey(prefix, queue, jobId);
   const facts = await jobFacts(context.redis, batchId, [
     batchJob,
     ...groups.flatMap(({ oldest }) => oldest.map(({ key }) => key)),
-    ...callbacks.map(({ queue, jobId }) => jobKey(prefix, queue, jobId)),
+    ...callbacks.map(keyOf),
   ]);
+  const state = stateOf(snapshot);
   const about = {
-    ...what,
+    id: batchId,
+    description: snapshot.definition.description,
+    state,
+    sealed: snapshot.sealedAt !== undefined,
+    createdAt: snapshot.createdAt,
     // Of a batch that was created and sealed in one step, the seal is the only sign of life.
     lastSignOfLifeAt: facts.get(batchJob)?.registeredAt ?? snapshot.sealedAt,
     strangers,
     sampled,
-    callbacks: callbacks.map((callback) =>
-      callbackOf(callback, facts.get(jobKey(prefix, callback.queue, callback.jobId))),
-    ),
+    callbacks: callbacks.map((callback) => callbackOf(callback, facts.get(keyOf(callback)))),
   };
   if (
     snapshot.ended !== undefined &&
@@ -62,13 +59,8 @@ export async function explain(context: BatchContext, batchId: string): Promise<B
     strangers.length === 0 &&
     callbacks.every(({ state }) => state === 'failed')
   ) {
-    return {
-      ...about,
-      reasons: reasonsOfFinished(what.state, snapshot, stages),
-      members: [],
-      children: [],
-      queues: [],
-    };
+    const reasons = reasonsOfFinished(state, snapshot, stages);
+    return { ...about, reasons, members: [], children: [], queues: [] };
   }
   const held = {
     ...about,
@@ -93,10 +85,9 @@ async function stagesAround(
   return above && stagesOf(context, above);
 }
 
-const STATES: readonly OutstandingGroup['state'][] = [
-  ...(['active', 'waiting', 'prioritized', 'delayed', 'waiting-children'] as const),
-  ...(['no job', 'failed', 'completed'] as const),
-  ...(['open', 'running'] as const),
+const STATES = [
+  ...['active', 'waiting', 'prioritized', 'delayed', 'waiting-children', 'no job', 'failed', 'completed'],
+  ...['open', 'running'],
 ];
 
 /** How many outstanding members are looked at, at most: in a larger batch they are a sample. */
@@ -114,34 +105,32 @@ async function findOutstanding(
   batchId: string,
   { definition, counts }: Snapshot,
 ): Promise<Outstanding> {
-  const groups = new Map<string, OutstandingGroup>();
+  const found: OutstandingGroup[] = [];
   const strangers = new Set<string>();
   const callbacks = callbackKeys(context.redis.prefix, batchId, definition);
   const part = { count: PAGE_SIZE, most: MOST_LOOKED_AT, callbackKeys: callbacks };
-  let [cursor, looked] = ['0', 0];
+  let cursor = '0';
   do {
     const page = await outstandingPage(context.redis, batchId, { ...part, cursor });
-    for (const group of page.groups) {
-      const name = `${group.queue}:${group.state}`;
-      const known = groups.get(name);
-      groups.set(name, known === undefined ? group : merge(known, group));
-      looked += group.count;
-    }
+    found.push(...page.groups);
     for (const key of page.strangers) {
       strangers.add(key);
     }
     cursor = page.cursor;
-  } while (cursor !== '0' && looked < MOST_LOOKED_AT);
+  } while (cursor !== '0' && sizeOf(found) < MOST_LOOKED_AT);
   const isSample = cursor !== '0';
-  const found = isSample
-    ? await estimated(context, batchId, [...groups.values()], counts.pending)
-    : [...groups.values()];
+  const groups = isSample ? await estimated(context, batchId, merged(found), counts.pending) : merged(found);
   const rank = ({ state }: OutstandingGroup) => STATES.indexOf(state);
   return {
-    groups: found.sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b)),
+    groups: groups.sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b)),
     strangers: [...strangers].sort(),
-    sampled: isSample ? looked : undefined,
+    sampled: isSample ? sizeOf(found) : undefined,
   };
+}
+
+/** How many members are in these groups. */
+function sizeOf(groups: readonly OutstandingGroup[]): number {
+  return groups.reduce((sum, { count }) => sum + count, 0);
 }
 
 /** Estimates the groups from a sample of the members that are jobs; child batches are counted exactly. */
@@ -153,8 +142,8 @@ async function estimated(
 ): Promise<OutstandingGroup[]> {
   const children = await groupsOfChildren(context, batchId);
   const jobs = sample.filter((group) => !isOfChildren(group));
-  const looked = jobs.reduce((sum, { count }) => sum + count, 0);
-  const all = pending - children.reduce((sum, { count }) => sum + count, 0);
+  const looked = sizeOf(jobs);
+  const all = pending - sizeOf(children);
   const share = (count: number) => Math.round((count / looked) * Math.max(all, looked));
   return [
     ...jobs.map((group) => ({ ...group, count: share(group.count), failing: share(group.failing) })),
@@ -163,17 +152,26 @@ async function estimated(
 }
 
 async function groupsOfChildren(context: BatchContext, batchId: string): Promise<OutstandingGroup[]> {
-  const groups = new Map<OutstandingGroup['state'], OutstandingGroup>();
+  const children: OutstandingGroup[] = [];
   for await (const { id, collection, isClosed, createdAt } of childrenOf(context.redis, batchId)) {
     if (collection === 'dependencies') {
-      const state = isClosed ? 'running' : 'open';
       const oldest = [{ key: batchKeys(context.redis, id).job, timestamp: createdAt }];
-      const group = { queue: context.batches.name, state, count: 1, failing: 0, oldest } as const;
-      const known = groups.get(state);
-      groups.set(state, known === undefined ? group : merge(known, group));
+      const state = isClosed ? 'running' : 'open';
+      children.push({ queue: context.batches.name, state, count: 1, failing: 0, oldest });
     }
   }
-  return [...groups.values()];
+  return merged(children);
+}
+
+/** Makes one group of those that have the queue and the state in common. */
+function merged(groups: readonly OutstandingGroup[]): OutstandingGroup[] {
+  const byName = new Map<string, OutstandingGroup>();
+  for (const group of groups) {
+    const name = `${group.queue}:${group.state}`;
+    const known = byName.get(name);
+    byName.set(name, known === undefined ? group : merge(known, group));
+  }
+  return [...byName.values()];
 }
 
 function merge(a: OutstandingGroup, b: OutstandingGroup): OutstandingGroup {
@@ -214,19 +212,11 @@ async function explainChildren(
     oldest.map(async ({ key }) => {
       const { id } = memberName(context.redis.prefix, key);
       const snapshot = await readSnapshot(context.redis, id);
-      return snapshot === undefined
-        ? []
-        : [
-            {
-              id,
-              description: snapshot.definition.description,
-              state: stateOf(snapshot),
-              pending: snapshot.counts.pending,
-            },
-          ];
+      const { description } = snapshot?.definition ?? {};
+      return snapshot && { id, description, state: stateOf(snapshot), pending: snapshot.counts.pending };
     }),
   );
-  return { state, count, oldest: children.flat() };
+  return { state, count, oldest: children.filter((child) => child !== undefined) };
 }
 
 /**
