@@ -18,7 +18,7 @@ import {
   type MemberOptions,
   mayBeBatchId,
 } from '../validation.js';
-import { checkNotBatches, checkSameBatches, findQueue, type MemberQueue, type QueueContext } from './batch-context.js';
+import { checkSameBatches, findQueue, type MemberQueue, type QueueContext } from './batch-context.js';
 import { type BatchOptions, checkBatchOptions } from './batch-options.js';
 import { type Callback, checkCallbackCount, storeCallback, storeCallbacks } from './callbacks.js';
 import { cancelBatch } from './cancel.js';
@@ -268,18 +268,11 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    *
    * @internal
    */
-  async addTo(queue: MemberQueue, jobs: readonly { name: string; data: unknown; opts?: unknown }[]): Promise<Job[]> {
+  async addTo(given: MemberQueue, jobs: readonly { name: string; data: unknown; opts?: unknown }[]): Promise<Job[]> {
     if (!Array.isArray(jobs)) {
       throw new BatchOptionsError(`addBulk() of a queue takes an array of jobs, not ${describe(jobs)}.`);
     }
-    if (queue.prefix !== this.#context.own.prefix) {
-      throw new BatchOptionsError(
-        `Queue '${queue.name}' has the prefix '${queue.prefix}', batch '${this.id}' has ` +
-          `'${this.#context.own.prefix}'. A batch, its members and its callbacks share one prefix.`,
-      );
-    }
-    checkNotBatches(queue.name, this.#context.batches.name);
-    checkSameBatches(`Batch '${this.id}'`, queue, this.#context);
+    const queue = findQueue(`Batch '${this.id}'`, given.queue, this.#context);
     const ids = this.#newIds();
     const members = Array.from(jobs, (job, i) => {
       const what = jobs.length === 1 ? 'the job' : `job ${i}`;
@@ -463,7 +456,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     if (reason !== undefined) {
       checkName('cancel(reason): the reason', reason);
     }
-    await cancelBatch(this.#context, this.id, { reason, nonce: this.#definition.nonce });
+    await cancelBatch(this.#context, this.#definition, reason);
   }
 
   /**

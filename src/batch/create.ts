@@ -8,7 +8,14 @@ import {
   BatchOptionsError,
   because,
 } from '../errors.js';
-import { type BatchDefinition, DEFAULT_KEEP, EVENTS, eventsOf, openTimeoutOf } from '../model/definition.js';
+import {
+  type BatchDefinition,
+  type BatchEvent,
+  DEFAULT_KEEP,
+  EVENTS,
+  eventsOf,
+  openTimeoutOf,
+} from '../model/definition.js';
 import { policyOf } from '../model/failure-policy.js';
 import type { StoredRun, StoredStage } from '../model/workflow.js';
 import type { NewJob } from '../record/adding-lua.js';
@@ -287,34 +294,31 @@ function notCreated(batchId: string, cause: unknown): BatchMemberError {
  */
 function agree(batchId: string, existing: BatchDefinition, wanted: BatchDefinition): BatchDefinition {
   if (existing.parentId !== wanted.parentId) {
-    throw new BatchConflictError(
-      `Batch '${batchId}' exists with ${parentName(existing)}, and was now asked for with ${parentName(wanted)}. ` +
-        `Use another id, or getBatch('${batchId}').`,
-      { batchId },
-    );
+    throw differs(batchId, `with ${parentName(existing)}`, `with ${parentName(wanted)}`);
   }
   if (shapeOf(existing) !== shapeOf(wanted)) {
-    throw new BatchConflictError(
-      `Batch '${batchId}' exists as ${shapeOf(existing)}, and was now asked for as ${shapeOf(wanted)}. Use another id.`,
-      { batchId },
-    );
+    throw differs(batchId, `as ${shapeOf(existing)}`, `as ${shapeOf(wanted)}`);
   }
   for (const event of EVENTS) {
-    const names = [existing, wanted].map(({ on }) =>
-      (on[event] ?? [])
-        .filter(({ late }) => !late)
-        .map(({ queue, name }) => `${queue}/${name}`)
-        .join(', '),
-    );
-    if (names[0] !== names[1]) {
-      throw new BatchConflictError(
-        `Batch '${batchId}' exists with the ${event} callbacks [${names[0]}], and was now asked for with ` +
-          `[${names[1]}]. Use another id, or getBatch('${batchId}').`,
-        { batchId },
-      );
+    const [before, now] = [callbackNames(existing, event), callbackNames(wanted, event)];
+    if (before !== now) {
+      throw differs(batchId, `with the ${event} callbacks [${before}]`, `with [${now}]`);
     }
   }
   return existing;
+}
+
+function differs(batchId: string, before: string, now: string): BatchConflictError {
+  return new BatchConflictError(
+    `Batch '${batchId}' exists ${before}, and was now asked for ${now}. Use another id, or getBatch('${batchId}').`,
+    { batchId },
+  );
+}
+
+/** The callbacks that the batch was created with, in words. */
+function callbackNames({ on }: BatchDefinition, event: BatchEvent): string {
+  const created = (on[event] ?? []).filter(({ late }) => !late);
+  return created.map(({ queue, name }) => `${queue}/${name}`).join(', ');
 }
 
 /** What a batch is in a workflow, in words. */

@@ -39,20 +39,17 @@ export async function firstMembers(
   const { members: jobs, idsOf } = wanted;
   const queues = [...new Set(jobs.map(({ queue }) => queue))];
   const areInSameRedis = await Promise.all(queues.map((queue) => isInSameRedis(queue, context)));
-  if (jobs.length === 0 || !isSmall(jobs, CHUNK_SIZE) || !areInSameRedis.every(Boolean)) {
+  const bytes = jobs.reduce((sum, { json = '' }) => sum + json.length, 0);
+  if (jobs.length === 0 || jobs.length > CHUNK_SIZE || bytes > BYTES_AT_ONCE || !areInSameRedis.every(Boolean)) {
     return NONE;
   }
   const ids = idsOf(definition);
   const members = jobs.map((job) => memberOf(job, ids));
   const entries = memberEntries(context, definition, members, () => undefined);
-  if (!context.redis.writesFast(entries) && !isSmall(jobs, BULLMQ_AT_ONCE)) {
+  if (jobs.length > BULLMQ_AT_ONCE && !context.redis.writesFast(entries)) {
     return NONE;
   }
   return { members, entries, isFresh: members.every(({ opts }) => opts?.jobId === undefined) };
-}
-
-function isSmall(jobs: readonly CheckedJob[], most: number): boolean {
-  return jobs.length <= most && jobs.reduce((bytes, { json = '' }) => bytes + json.length, 0) <= BYTES_AT_ONCE;
 }
 
 /** Whether the queue is in the batch's own Redis, and nothing is traced. */
