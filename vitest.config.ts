@@ -29,6 +29,13 @@ const ONCE = [
   'test/surfaces/page/pace.test.ts',
 ];
 
+/** What must hold as well where members are added by BullMQ's own scripts, as with a version that is not proved. */
+const WITH_OWN_SCRIPTS = [
+  'test/conformance/**/*.test.ts',
+  'test/**/*crash.test.ts',
+  'test/interleavings/{add,adding,lost-replies,next-life,seal,workflow}.test.ts',
+];
+
 /** What each project needs for itself. The global setup is not part of it: it runs once for all of them. */
 const shared = {
   testTimeout: 30_000,
@@ -72,6 +79,13 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
+const VERSIONS = [
+  { name: 'bullmq 6', bullmq: 'bullmq', exclude: [] },
+  { name: 'bullmq 5', bullmq: 'bullmq5', exclude: ONCE },
+];
+
+const aliasOf = (bullmq: string) => [{ find: /^bullmq$/, replacement: bullmq }];
+
 /** The folder of a version of BullMQ that the fast writer is to be proved for, by `npm run verify-bullmq`. */
 const { VERIFY_BULLMQ } = process.env;
 
@@ -80,7 +94,7 @@ const verify =
     ? []
     : [
         {
-          resolve: { alias: [{ find: /^bullmq$/, replacement: VERIFY_BULLMQ }] },
+          resolve: { alias: aliasOf(VERIFY_BULLMQ) },
           test: { ...shared, name: 'verify', include: ['test/record/fast-writer.test.ts'] },
         },
       ];
@@ -92,19 +106,21 @@ export default defineConfig({
     maxWorkers: availableParallelism() + 2,
     sequence: { sequencer: LongestFirst },
     projects: [
-      {
-        test: { ...shared, name: 'bullmq 6', include: ['test/**/*.test.ts'], env: { BULLMQ: 'bullmq' } },
-      },
-      {
-        resolve: { alias: [{ find: /^bullmq$/, replacement: 'bullmq5' }] },
-        test: {
-          ...shared,
-          name: 'bullmq 5',
-          include: ['test/**/*.test.ts'],
-          exclude: ONCE,
-          env: { BULLMQ: 'bullmq5' },
+      ...VERSIONS.flatMap(({ name, bullmq, exclude }) => [
+        {
+          resolve: { alias: aliasOf(bullmq) },
+          test: { ...shared, name, include: ['test/**/*.test.ts'], exclude, env: { BULLMQ: bullmq } },
         },
-      },
+        {
+          resolve: { alias: aliasOf(bullmq) },
+          test: {
+            ...shared,
+            name: `${name}, own scripts`,
+            include: WITH_OWN_SCRIPTS,
+            env: { BULLMQ: bullmq, BULLMQ_BATCHES_WRITER: 'bullmq' },
+          },
+        },
+      ]),
       ...verify,
     ],
   },

@@ -1,8 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { Queue, Worker } from 'bullmq';
+import { FlowProducer, Queue, Worker } from 'bullmq';
 import { BatchWorker } from '../src/index.js';
 import { compare, type Run } from './compare.js';
-import { CALLBACK_NAME, openQueue, producerFor, QUEUE_NAME } from './jobs.js';
+import { CALLBACK_NAME, makeJobs, openQueue, producerFor, QUEUE_NAME } from './jobs.js';
 import type { Connection } from './redis.js';
 import type { Scenario, Side } from './scenario.js';
 
@@ -24,13 +24,28 @@ export const drain: Scenario = {
     }),
 };
 
+/** What a parent costs its children in BullMQ's own accounting, which that of a batch cannot be below. */
+export const drainFlow: Scenario = {
+  ...drain,
+  name: 'drain-flow',
+  title: "the same, against BullMQ's own children of one parent, made by a FlowProducer",
+  measure: (setting) =>
+    compare(setting, {
+      conditions: 'timed: as in drain',
+      target: 1,
+      names: { plain: 'children', batch: 'batch' },
+      prepare: (side, prefix) =>
+        prepare(side, { connection: setting.redis.connection, prefix }, setting.jobs, fillWithChildren),
+    }),
+};
+
 interface Place {
   readonly connection: Connection;
   readonly prefix: string;
 }
 
-async function prepare(side: Side, place: Place, jobs: number): Promise<Run> {
-  await fill(side, place, jobs);
+async function prepare(side: Side, place: Place, jobs: number, fillPlain?: typeof fillWithChildren): Promise<Run> {
+  await (side === 'plain' && fillPlain ? fillPlain(place, jobs) : fill(side, place, jobs));
   const batchWorker = side === 'batch' ? new BatchWorker(place) : undefined;
   const batchFailed = new Promise<never>((_, reject) => batchWorker?.on('error', reject));
   batchFailed.catch(() => {});
@@ -55,6 +70,14 @@ async function fill(side: Side, { connection, prefix }: Place, jobs: number): Pr
   await producer.add(jobs);
   await producer.seal();
   await queue.close();
+}
+
+async function fillWithChildren(place: Place, jobs: number): Promise<void> {
+  const producer = new FlowProducer(place);
+  const opts = { ignoreDependencyOnFailure: true };
+  const children = [...makeJobs(jobs)].map((job) => ({ ...job, queueName: QUEUE_NAME, opts }));
+  await producer.add({ name: CALLBACK_NAME, queueName: 'parents', data: {}, children });
+  await producer.close();
 }
 
 /** A sealed batch waits for its members once a BatchWorker has looked at it. */

@@ -1,5 +1,5 @@
 import { startPrivateRedis } from '../test/support/private-redis.js';
-import { drain } from './drain.js';
+import { drain, drainFlow } from './drain.js';
 import { enqueue, enqueueMixed } from './enqueue.js';
 import { environmentOf } from './environment.js';
 import { huge } from './huge.js';
@@ -7,12 +7,13 @@ import { latency } from './latency.js';
 import { memory } from './memory.js';
 import { nested } from './nested.js';
 import { HELP, help, type Options, readOptions, UsageError } from './options.js';
+import { pin } from './pin.js';
 import { BenchRedis } from './redis.js';
 import { jsonReport, textReport } from './report.js';
 import { small } from './small.js';
 import { workflow } from './workflow.js';
 
-const SCENARIOS = [enqueue, enqueueMixed, drain, small, latency, nested, memory, huge, workflow];
+const SCENARIOS = [enqueue, enqueueMixed, drain, drainFlow, small, latency, nested, memory, huge, workflow];
 
 try {
   const options = readOptions(process.argv.slice(2), SCENARIOS);
@@ -27,12 +28,15 @@ try {
   process.exit(1);
 }
 
-async function run({ scenarios, json, check, ...wanted }: Options): Promise<void> {
+async function run({ scenarios, json, check, pinned, ...wanted }: Options): Promise<void> {
   const server = await startPrivateRedis({ say });
   const redis = new BenchRedis(server.url);
   const reports: object[] = [];
   try {
     const environment = await environmentOf(redis, server.how);
+    if (pinned) {
+      await pin(await redis.processId());
+    }
     for (const scenario of scenarios) {
       const amount = { jobs: wanted.jobs ?? scenario.jobs, runs: wanted.runs ?? scenario.runs };
       say(`${scenario.name}:`);

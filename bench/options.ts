@@ -9,6 +9,8 @@ export interface Options {
   readonly runs: number | undefined;
   readonly json: boolean;
   readonly check: boolean;
+  /** Whether Redis gets a core of its own. */
+  readonly pinned: boolean;
 }
 
 /** A mistake on the command line. */
@@ -40,6 +42,7 @@ export function readOptions(args: readonly string[], scenarios: readonly Scenari
     runs: positive('--runs', values.runs),
     json: values.json ?? false,
     check: values.check ?? false,
+    pinned: values.pin ?? false,
   };
 }
 
@@ -57,6 +60,8 @@ Options:
   --runs N   how many runs of each side (${perScenario(scenarios, 'runs')})
   --json     print one JSON object, as the last line
   --check    exit with 1 when the target is missed
+  --pin      give the private Redis a core of its own, and Node the others (Linux, with taskset): Redis's slowest
+             command is then not one that waited for a core
   --help     print this
 
 Redis: REDIS_URL, or else a private one that is started for the time of the measurement. On a shared server, Redis's own
@@ -74,6 +79,7 @@ function parse(args: readonly string[]) {
         runs: { type: 'string' },
         json: { type: 'boolean' },
         check: { type: 'boolean' },
+        pin: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
     });

@@ -77,6 +77,11 @@ export class BenchRedis {
     return `${name} ${valkey_version ?? redis_version}`;
   }
 
+  /** The id of the server's process, on the server's machine. */
+  async processId(): Promise<number> {
+    return Number((await this.#info('server')).process_id);
+  }
+
   /**
    * Runs `fn` with a prefix that nobody else has, and removes what it has written. A batch stores it with every member:
    * it is as long as BullMQ's own, 'bull'.

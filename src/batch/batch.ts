@@ -5,7 +5,7 @@ import { type BatchDefinition, type BatchEvent, EVENTS, openTimeoutOf } from '..
 import type { BatchExplanation } from '../model/explanation.js';
 import type { Snapshot } from '../model/snapshot.js';
 import type { AttachmentLink } from '../record/add-members.js';
-import { isCancelled } from '../record/cancel.js';
+import { isCancelled } from '../record/climb.js';
 import { batchKeys } from '../record/keys.js';
 import { sealBatch, touchBatch } from '../record/seal.js';
 import { readSnapshot } from '../record/snapshot.js';

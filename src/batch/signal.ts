@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { BatchError, BatchOptionsError } from '../errors.js';
-import { isCancelledFor } from '../record/cancel.js';
+import { isCancelledFor } from '../record/climb.js';
 import { readSnapshot } from '../record/snapshot.js';
 import { describe } from '../validation.js';
 import type { QueueContext } from './batch-context.js';

@@ -21,6 +21,8 @@ export interface Amendment {
   readonly plan?: { readonly from: number; readonly slice: string };
   /** Fields with their new values. */
   readonly set?: Readonly<Record<string, string>>;
+  /** A field of another batch that is counted up by one, if that batch exists. */
+  readonly increment?: { readonly of: string; readonly field: string };
   /** A field that is set to the present time, by Redis's clock. */
   readonly time?: string;
   /** A field that is set to the present time, unless it has a value. */
@@ -73,6 +75,9 @@ local function amend(change)
   end
   if change.plan then
     redis.call('RPUSH', key .. '${PLAN_END}', change.plan.slice)
+  end
+  if change.increment and redis.call('EXISTS', ARGV[1] .. change.increment.of) == 1 then
+    redis.call('HINCRBY', ARGV[1] .. change.increment.of, change.increment.field, 1)
   end
   if change.definition then
     redis.call('HSET', key, '${FIELD.definition}', change.definition, 'data', change.definition)

@@ -218,87 +218,13 @@ export async function noteEmptied(redis: BatchRedis, batches: readonly EmptiedBa
   await amendAll(redis, changes);
 }
 
-/** How many levels are climbed at most: by hand, people can make batches their own ancestors. */
-const MOST_LEVELS = 1000;
-
-/**
- * Whether a batch or one above it is cancelled, in one step however deep it is. The climb ends at a parent that is not
- * a batch or is kept elsewhere.
- *
- * KEYS: batch job. ARGV: key prefix of the batches queue, batch id, nonce or ''; for a running job, the key of its
- *       lock, and its token or ''.
- * Returns 'ended' when the job's lock is not held, or not with its token; nil without this batch, else 1 or 0.
- */
-const IS_CANCELLED = script(
-  'isCancelled',
-  1,
-  `${LUA_NONCE}
-if ARGV[4] then
-  local token = redis.call('GET', ARGV[4])
-  if not token or ARGV[5] ~= '' and token ~= ARGV[5] then
-    return 'ended'
-  end
-end
-local own = nonceOf(KEYS[1], ARGV[2])
-if not own or ARGV[3] ~= '' and ARGV[3] ~= own then
-  return nil
-end
-local key = KEYS[1]
-for _ = 1, ${MOST_LEVELS} do
-  local batch = redis.call('HMGET', key, '${FIELD.cancelledAt}', 'parentKey')
-  if batch[1] then
-    return 1
-  end
-  key = batch[2]
-  if not key or string.sub(key, 1, #ARGV[1]) ~= ARGV[1] or not nonceOf(key, string.sub(key, #ARGV[1] + 1)) then
-    break
-  end
-end
-return 0`,
-);
-
-/** Whether a batch or one above it is cancelled; undefined when there is no such batch, or no such life of it. */
-export async function isCancelled(redis: BatchRedis, batchId: string, nonce = ''): Promise<boolean | undefined> {
-  const reply = await redis.run(IS_CANCELLED, [
-    ...[batchKeys(redis, batchId).job, batchesKey(redis, '')],
-    ...[batchId, nonce],
-  ]);
-  return reply === null ? undefined : reply === 1;
-}
-
-/**
- * What a running job is to know of its batch: `cancelled` also when it is gone, or being removed. `ended` when another
- * worker has taken the job, or it is not running any more.
- */
-export async function isCancelledFor(
-  redis: BatchRedis,
-  batch: { readonly id: string },
-  lock: { readonly key: string; readonly token: string },
-): Promise<'cancelled' | 'not cancelled' | 'ended'> {
-  const keys = [batchKeys(redis, batch.id).job, batchesKey(redis, '')];
-  const reply = await redis.run(IS_CANCELLED, [...keys, batch.id, '', lock.key, lock.token]);
-  return reply === 'ended' ? 'ended' : reply === 0 ? 'not cancelled' : 'cancelled';
-}
-
-/**
- * Counts a cancelled child batch on its parent, once, so that its failure there is not taken for a death.
- *
- * KEYS: the child's job, the parent's. ARGV: the child's nonce.
- */
-const REPORT_CANCEL = script(
-  'reportCancel',
-  2,
-  `
-if redis.call('HGET', KEYS[1], '${FIELD.nonce}') == ARGV[1] and redis.call('EXISTS', KEYS[2]) == 1
-  and redis.call('HSETNX', KEYS[1], '${FIELD.cancelReported}', 1) == 1 then
-  redis.call('HINCRBY', KEYS[2], '${FIELD.cancelledChildren}', 1)
-end`,
-);
-
+/** Counts a cancelled child batch on its parent, once, so that its failure there is not taken for a death. */
 export async function reportCancelToParent(
   redis: BatchRedis,
   { id, nonce }: BatchLife,
   parentId: string,
 ): Promise<void> {
-  await redis.run(REPORT_CANCEL, [batchKeys(redis, id).job, batchKeys(redis, parentId).job, nonce]);
+  const { cancelReported, cancelledChildren } = FIELD;
+  const increment = { of: parentId, field: cancelledChildren };
+  await amend(redis, { id, nonce, expect: { [cancelReported]: '' }, set: { [cancelReported]: '1' }, increment });
 }

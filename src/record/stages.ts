@@ -87,41 +87,73 @@ end
 `;
 
 /**
- * Reports to the stages after one, for the holder of its batch job, what it has come to, if the batch is as the
- * snapshot has seen it.
+ * Lets stages start, for the holder of a batch job: those after a stage, which reports what it has come to, if the
+ * batch is as the snapshot has seen it; or the first ones of a run that was sealed. If the run is skipped or was
+ * abandoned, they are skipped. An open run whose producer has given no sign of life for its openTimeout is abandoned: as
+ * its stages are outstanding, nothing else would end it.
  *
- * KEYS: batch job, its dependencies, processed, failed. ARGV: lock token, key prefix of the batches queue, outcome,
- * version of the snapshot, position of the first stage to look at.
- * Returns state: 'changed' (nothing was done) | 'reported', and then startable ({ definition, its jobs }, …) and next
- * (position).
+ * KEYS: batch job, its dependencies, processed, failed. ARGV: lock token, key prefix of the batches queue, position of
+ * the first stage to look at; of a stage also outcome and version of the snapshot.
+ * Returns state: 'found', and then startable ({ definition, its jobs }, …) and next (position); of a stage 'changed'
+ * (nothing was done); of a run 'open' and openFor (ms), or 'over' (it was cancelled or removed, or the lock is lost).
  */
-const REPORT = script(
-  'report',
+const RELEASE = script(
+  'release',
   4,
   `${LUA_VERSION}${LUA_REPORT}
-local token, queueKey, outcome, version, from = unpack(ARGV)
-local isRemoved, total, cancelledAt, skippedAt = unpack(redis.call('HMGET', KEYS[1], '${FIELD.removal}',
-  '${FIELD.total}', '${FIELD.cancelledAt}', '${FIELD.skippedAt}'))
-local isHeld = redis.call('GET', KEYS[1] .. ':lock') == token
-local present = versionOf(redis.call('SCARD', KEYS[2]), redis.call('HLEN', KEYS[3]), redis.call('HLEN', KEYS[4]),
-  total, cancelledAt)
-if not isHeld or isRemoved or present ~= version or outcome == 'skipped' and not skippedAt then
-  return { 'state', 'changed' }
+local token, queueKey, from, outcome, version = unpack(ARGV)
+local isRemoved, cancelledAt, skippedAt, abandonedAt = unpack(redis.call('HMGET', KEYS[1], '${FIELD.removal}',
+  '${FIELD.cancelledAt}', '${FIELD.skippedAt}', '${FIELD.abandonedAt}'))
+local isHeld = not isRemoved and redis.call('GET', KEYS[1] .. ':lock') == token
+local function found(startable, following)
+  return { 'state', 'found', 'startable', startable, 'next', following }
 end
-local startable, following = reportOutcome(queueKey, KEYS[1], outcome, tonumber(from))
-return { 'state', 'reported', 'startable', startable, 'next', following }`,
+if outcome then
+  local present = versionOf(redis.call('SCARD', KEYS[2]), redis.call('HLEN', KEYS[3]), redis.call('HLEN', KEYS[4]),
+    redis.call('HGET', KEYS[1], '${FIELD.total}'), cancelledAt)
+  if not isHeld or present ~= version or outcome == 'skipped' and not skippedAt then
+    return { 'state', 'changed' }
+  end
+  return found(reportOutcome(queueKey, KEYS[1], outcome, tonumber(from)))
+end
+if not isHeld or cancelledAt then
+  return { 'state', 'over' }
+end
+local sealedAt, roots, registeredAt, openTimeout = unpack(redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}',
+  '${FIELD.roots}', '${FIELD.registeredAt}', '${FIELD.openTimeout}'))
+if not sealedAt and not abandonedAt then
+  local left = tonumber(openTimeout or ${OPEN_TIMEOUT_MS}) - (now() - tonumber(registeredAt or now()))
+  if left > 0 then
+    return { 'state', 'open', 'openFor', left }
+  end
+  redis.call('HSET', KEYS[1], '${FIELD.abandonedAt}', now())
+end
+return found(look(queueKey, idsOf(roots), tonumber(from), isSkipping(KEYS[1])))`,
 );
 
+async function release(
+  redis: BatchRedis,
+  batchId: string,
+  {
+    token,
+    from,
+    ofStage = [],
+  }: { readonly token: string; readonly from: number; readonly ofStage?: readonly string[] },
+): Promise<NamedReply> {
+  const { job, dependencies, processed, failed } = batchKeys(redis, batchId);
+  const args = [token, batchesKey(redis, ''), from, ...ofStage];
+  return named(await redis.run(RELEASE, [job, dependencies, processed, failed, ...args]));
+}
+
+/** Reports the outcome of a stage to those after it; returns those that can start now, or 'changed'. */
 export async function reportOutcome(
   redis: BatchRedis,
   batchId: string,
   report: { readonly token: string; readonly version: string; readonly outcome: Outcome; readonly from: number },
 ): Promise<StartableStages | 'changed'> {
   const { token, version, outcome, from } = report;
-  const { job, dependencies, processed, failed } = batchKeys(redis, batchId);
-  const args = [token, batchesKey(redis, ''), outcome, version, from];
-  const reply = named(await redis.run(REPORT, [job, dependencies, processed, failed, ...args]));
-  return reply.state === 'reported' ? parseStartable(reply) : 'changed';
+  const reply = await release(redis, batchId, { token, from, ofStage: [outcome, version] });
+  return reply.state === 'found' ? parseStartable(reply) : 'changed';
 }
 
 export function parseStartable({ startable, next }: NamedReply): StartableStages {
@@ -135,36 +167,6 @@ export function parseStartable({ startable, next }: NamedReply): StartableStages
   };
 }
 
-/**
- * Begins a run that was sealed: its first stages can start or, if the run is skipped or was abandoned, are skipped. An
- * open run whose producer has given no sign of life for its openTimeout is abandoned: as its stages are outstanding,
- * nothing else would end it.
- *
- * KEYS: batch job. ARGV: lock token, key prefix of the batches queue, position of the first stage to look at.
- * Returns state: 'begun', startable and next, as above | 'open' and openFor (ms) | 'over' (it was cancelled or removed,
- * or the lock is lost).
- */
-const BEGIN_RUN = script(
-  'beginRun',
-  1,
-  `${LUA_REPORT}
-local isRemoved, isCancelled, sealedAt, abandonedAt, roots, registeredAt, openTimeout = unpack(redis.call('HMGET',
-  KEYS[1], '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.sealedAt}', '${FIELD.abandonedAt}', '${FIELD.roots}',
-  '${FIELD.registeredAt}', '${FIELD.openTimeout}'))
-if isRemoved or isCancelled or redis.call('GET', KEYS[1] .. ':lock') ~= ARGV[1] then
-  return { 'state', 'over' }
-end
-if not sealedAt and not abandonedAt then
-  local left = tonumber(openTimeout or ${OPEN_TIMEOUT_MS}) - (now() - tonumber(registeredAt or now()))
-  if left > 0 then
-    return { 'state', 'open', 'openFor', left }
-  end
-  redis.call('HSET', KEYS[1], '${FIELD.abandonedAt}', now())
-end
-local startable, following = look(ARGV[2], idsOf(roots), tonumber(ARGV[3]), isSkipping(KEYS[1]))
-return { 'state', 'begun', 'startable', startable, 'next', following }`,
-);
-
 /** Begins a run. Returns its first stages, 'over', or for how many ms the run that was not sealed may stay open. */
 export async function beginRun(
   redis: BatchRedis,
@@ -172,10 +174,9 @@ export async function beginRun(
   token: string,
   from: number,
 ): Promise<StartableStages | 'over' | { readonly openFor: number }> {
-  const { job } = batchKeys(redis, batchId);
-  const reply = named(await redis.run(BEGIN_RUN, [job, token, batchesKey(redis, ''), from]));
+  const reply = await release(redis, batchId, { token, from });
   switch (reply.state) {
-    case 'begun':
+    case 'found':
       return parseStartable(reply);
     case 'open':
       return { openFor: Number(reply.openFor) };

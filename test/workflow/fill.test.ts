@@ -30,7 +30,7 @@ describe('a stage with many or large jobs', () => {
     await eventually(() => ran.length === 6);
     expect(await run.waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded' });
     // Two at a time, and once more when the run ends.
-    expect(held.commands.filter((name) => name === 'beginRun').length).toBe(4);
+    expect(held.commands.filter((name) => name === 'release').length).toBe(4);
   });
 });
 
