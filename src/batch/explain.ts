@@ -29,29 +29,32 @@ export async function explain(context: BatchContext, batchId: string): Promise<B
   if (snapshot === undefined) {
     throw new BatchNotFoundError(batchId);
   }
+  const what = {
+    id: batchId,
+    description: snapshot.definition.description,
+    state: stateOf(snapshot),
+    sealed: snapshot.sealedAt !== undefined,
+    createdAt: snapshot.createdAt,
+  };
   const stages = await stagesAround(context, snapshot);
   const { groups, strangers, sampled } = await findOutstanding(context, batchId, snapshot);
   const callbacks = outstandingCallbacks(snapshot);
   const { prefix } = context.redis;
   const batchJob = batchKeys(context.redis, batchId).job;
-  const keyOf = ({ queue, jobId }: Snapshot['callbacks'][number]) => jobKey(prefix, queue, jobId);
   const facts = await jobFacts(context.redis, batchId, [
     batchJob,
     ...groups.flatMap(({ oldest }) => oldest.map(({ key }) => key)),
-    ...callbacks.map(keyOf),
+    ...callbacks.map(({ queue, jobId }) => jobKey(prefix, queue, jobId)),
   ]);
-  const state = stateOf(snapshot);
   const about = {
-    id: batchId,
-    description: snapshot.definition.description,
-    state,
-    sealed: snapshot.sealedAt !== undefined,
-    createdAt: snapshot.createdAt,
+    ...what,
     // Of a batch that was created and sealed in one step, the seal is the only sign of life.
     lastSignOfLifeAt: facts.get(batchJob)?.registeredAt ?? snapshot.sealedAt,
     strangers,
     sampled,
-    callbacks: callbacks.map((callback) => callbackOf(callback, facts.get(keyOf(callback)))),
+    callbacks: callbacks.map((callback) =>
+      callbackOf(callback, facts.get(jobKey(prefix, callback.queue, callback.jobId))),
+    ),
   };
   if (
     snapshot.ended !== undefined &&
@@ -59,7 +62,7 @@ export async function explain(context: BatchContext, batchId: string): Promise<B
     strangers.length === 0 &&
     callbacks.every(({ state }) => state === 'failed')
   ) {
-    const reasons = reasonsOfFinished(state, snapshot, stages);
+    const reasons = reasonsOfFinished(what.state, snapshot, stages);
     return { ...about, reasons, members: [], children: [], queues: [] };
   }
   const held = {
@@ -85,9 +88,10 @@ async function stagesAround(
   return above && stagesOf(context, above);
 }
 
-const STATES = [
-  ...['active', 'waiting', 'prioritized', 'delayed', 'waiting-children', 'no job', 'failed', 'completed'],
-  ...['open', 'running'],
+const STATES: readonly OutstandingGroup['state'][] = [
+  ...(['active', 'waiting', 'prioritized', 'delayed', 'waiting-children'] as const),
+  ...(['no job', 'failed', 'completed'] as const),
+  ...(['open', 'running'] as const),
 ];
 
 /** How many outstanding members are looked at, at most: in a larger batch they are a sample. */
@@ -105,32 +109,34 @@ async function findOutstanding(
   batchId: string,
   { definition, counts }: Snapshot,
 ): Promise<Outstanding> {
-  const found: OutstandingGroup[] = [];
+  const groups = new Map<string, OutstandingGroup>();
   const strangers = new Set<string>();
   const callbacks = callbackKeys(context.redis.prefix, batchId, definition);
   const part = { count: PAGE_SIZE, most: MOST_LOOKED_AT, callbackKeys: callbacks };
-  let cursor = '0';
+  let [cursor, looked] = ['0', 0];
   do {
     const page = await outstandingPage(context.redis, batchId, { ...part, cursor });
-    found.push(...page.groups);
+    for (const group of page.groups) {
+      const name = `${group.queue}:${group.state}`;
+      const known = groups.get(name);
+      groups.set(name, known === undefined ? group : merge(known, group));
+      looked += group.count;
+    }
     for (const key of page.strangers) {
       strangers.add(key);
     }
     cursor = page.cursor;
-  } while (cursor !== '0' && sizeOf(found) < MOST_LOOKED_AT);
+  } while (cursor !== '0' && looked < MOST_LOOKED_AT);
   const isSample = cursor !== '0';
-  const groups = isSample ? await estimated(context, batchId, merged(found), counts.pending) : merged(found);
+  const found = isSample
+    ? await estimated(context, batchId, [...groups.values()], counts.pending)
+    : [...groups.values()];
   const rank = ({ state }: OutstandingGroup) => STATES.indexOf(state);
   return {
-    groups: groups.sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b)),
+    groups: found.sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b)),
     strangers: [...strangers].sort(),
-    sampled: isSample ? sizeOf(found) : undefined,
+    sampled: isSample ? looked : undefined,
   };
-}
-
-/** How many members are in these groups. */
-function sizeOf(groups: readonly OutstandingGroup[]): number {
-  return groups.reduce((sum, { count }) => sum + count, 0);
 }
 
 /** Estimates the groups from a sample of the members that are jobs; child batches are counted exactly. */
@@ -142,8 +148,8 @@ async function estimated(
 ): Promise<OutstandingGroup[]> {
   const children = await groupsOfChildren(context, batchId);
   const jobs = sample.filter((group) => !isOfChildren(group));
-  const looked = sizeOf(jobs);
-  const all = pending - sizeOf(children);
+  const looked = jobs.reduce((sum, { count }) => sum + count, 0);
+  const all = pending - children.reduce((sum, { count }) => sum + count, 0);
   const share = (count: number) => Math.round((count / looked) * Math.max(all, looked));
   return [
     ...jobs.map((group) => ({ ...group, count: share(group.count), failing: share(group.failing) })),
@@ -152,26 +158,17 @@ async function estimated(
 }
 
 async function groupsOfChildren(context: BatchContext, batchId: string): Promise<OutstandingGroup[]> {
-  const children: OutstandingGroup[] = [];
+  const groups = new Map<OutstandingGroup['state'], OutstandingGroup>();
   for await (const { id, collection, isClosed, createdAt } of childrenOf(context.redis, batchId)) {
     if (collection === 'dependencies') {
-      const oldest = [{ key: batchKeys(context.redis, id).job, timestamp: createdAt }];
       const state = isClosed ? 'running' : 'open';
-      children.push({ queue: context.batches.name, state, count: 1, failing: 0, oldest });
+      const oldest = [{ key: batchKeys(context.redis, id).job, timestamp: createdAt }];
+      const group = { queue: context.batches.name, state, count: 1, failing: 0, oldest } as const;
+      const known = groups.get(state);
+      groups.set(state, known === undefined ? group : merge(known, group));
     }
   }
-  return merged(children);
-}
-
-/** Makes one group of those that have the queue and the state in common. */
-function merged(groups: readonly OutstandingGroup[]): OutstandingGroup[] {
-  const byName = new Map<string, OutstandingGroup>();
-  for (const group of groups) {
-    const name = `${group.queue}:${group.state}`;
-    const known = byName.get(name);
-    byName.set(name, known === undefined ? group : merge(known, group));
-  }
-  return [...byName.values()];
+  return [...groups.values()];
 }
 
 function merge(a: OutstandingGroup, b: OutstandingGroup): OutstandingGroup {
