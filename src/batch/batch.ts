@@ -8,7 +8,6 @@ import type { AttachmentLink } from '../record/add-members.js';
 import { isCancelled } from '../record/climb.js';
 import { batchKeys } from '../record/keys.js';
 import { sealBatch, touchBatch } from '../record/seal.js';
-import { readSnapshot } from '../record/snapshot.js';
 import {
   checkName,
   checkObject,
@@ -50,11 +49,11 @@ import {
   resultsOf,
 } from './settled.js';
 import { allStagesOf } from './stages.js';
-import { type BatchStatus, statusOf } from './status.js';
+import { type BatchStatus, snapshotOf, statusOf } from './status.js';
 import { CHUNK_SIZE, inChunks } from './stream.js';
 import { inTrace } from './trace.js';
 import { type BatchTree, treeOf } from './tree.js';
-import { waitUntilFinished, watch } from './wait.js';
+import { LONGEST_TIMER_MS, waitUntilFinished, watch } from './wait.js';
 
 /**
  * What the holder of a handle may show in order to add: nothing for a caller from outside, or links that prove that it
@@ -72,9 +71,6 @@ export interface AddRights {
 }
 
 const NO_RIGHTS: AddRights = { links: [], parentLinks: [] };
-
-/** The longest delay, in ms, that a timer of Node takes. */
-const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
 
 /**
  * A handle on a batch: a group of jobs that is followed as one unit and calls back when it has finished. Handles are
@@ -254,7 +250,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     const { redis } = this.#context;
     // A sign of life that fails is not reported to the producer: the next one may succeed, and so may its jobs.
     const touch = () => void touchBatch(redis, this.#definition).catch(() => {});
-    const timer = setInterval(touch, Math.min(openTimeoutOf(this.#definition) / 3, LONGEST_INTERVAL_MS));
+    const timer = setInterval(touch, Math.min(openTimeoutOf(this.#definition) / 3, LONGEST_TIMER_MS));
     timer.unref();
     try {
       return await work();
@@ -589,12 +585,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     return { ...status, ...(stages && { stages }) };
   }
 
-  async #snapshot(): Promise<Snapshot> {
-    const snapshot = await readSnapshot(this.#context.redis, this.id);
-    if (snapshot === undefined) {
-      throw new BatchNotFoundError(this.id);
-    }
-    return snapshot;
+  #snapshot(): Promise<Snapshot> {
+    return snapshotOf(this.#context, this.id);
   }
 
   /**
@@ -818,9 +810,9 @@ export async function loadBatch<Q extends QueueLike>(
   rights?: AddRights,
 ): Promise<Batch<Q>> {
   const batchId = escapedId(id);
-  const snapshot = mayBeBatchId(batchId) ? await readSnapshot(context.redis, batchId) : undefined;
-  if (snapshot === undefined) {
+  if (!mayBeBatchId(batchId)) {
     throw new BatchNotFoundError(id);
   }
-  return new Batch<Q>({ context, definition: snapshot.definition, rights });
+  const { definition } = await snapshotOf(context, batchId);
+  return new Batch<Q>({ context, definition, rights });
 }

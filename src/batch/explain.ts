@@ -1,5 +1,4 @@
 import type { Queue } from 'bullmq';
-import { BatchNotFoundError } from '../errors.js';
 import type {
   BatchExplanation,
   OutstandingCallback,
@@ -20,15 +19,12 @@ import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
 import { connectedWorkers } from './connected-workers.js';
 import { stagesOf } from './stages.js';
-import type { StageStatus } from './status.js';
+import { type StageStatus, snapshotOf } from './status.js';
 
 const PAGE_SIZE = 250;
 
 export async function explain(context: BatchContext, batchId: string): Promise<BatchExplanation> {
-  const snapshot = await readSnapshot(context.redis, batchId);
-  if (snapshot === undefined) {
-    throw new BatchNotFoundError(batchId);
-  }
+  const snapshot = await snapshotOf(context, batchId);
   const what = {
     id: batchId,
     description: snapshot.definition.description,

@@ -1,7 +1,10 @@
+import { BatchNotFoundError } from '../errors.js';
 import type { BatchEvent } from '../model/definition.js';
 import { type BatchState, isGoodEnough, progressOf, stateOf } from '../model/rules.js';
 import type { CallbackState, MemberCounts, Snapshot } from '../model/snapshot.js';
 import type { When } from '../model/workflow.js';
+import { readSnapshot } from '../record/snapshot.js';
+import type { BatchContext } from './batch-context.js';
 import type { TreeJobs } from './jobs-below.js';
 
 /**
@@ -64,20 +67,8 @@ export interface BatchStatus extends MemberCounts {
 
 /** Where one stage of a run stands: a child batch of it. */
 export interface StageStatus
-  extends Pick<
-    BatchStatus,
-    | 'id'
-    | 'state'
-    | 'total'
-    | 'pending'
-    | 'succeeded'
-    | 'failed'
-    | 'cancelled'
-    | 'missing'
-    | 'progress'
-    | 'failedReason'
-    | 'finishedAt'
-  > {
+  extends MemberCounts,
+    Pick<BatchStatus, 'id' | 'state' | 'progress' | 'failedReason' | 'finishedAt'> {
   /** Its name in the workflow. */
   readonly name: string;
   /** The stages that it comes after. */
@@ -102,6 +93,19 @@ export interface CallbackStatus {
   readonly jobId: string;
   /** `pending`: its event has not happened; `enqueued`: waiting, running or retrying. */
   readonly state: CallbackState;
+}
+
+/**
+ * Reads a batch that must be there.
+ *
+ * @throws BatchNotFoundError when there is none with this id.
+ */
+export async function snapshotOf({ redis }: BatchContext, batchId: string): Promise<Snapshot> {
+  const snapshot = await readSnapshot(redis, batchId);
+  if (snapshot === undefined) {
+    throw new BatchNotFoundError(batchId);
+  }
+  return snapshot;
 }
 
 export function statusOf(snapshot: Snapshot): BatchStatus {

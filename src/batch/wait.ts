@@ -22,7 +22,7 @@ const UP_TO_MS = 250;
 const LEAST_LOOK_MS = 1000;
 
 /** The longest delay, in ms, that a timer of Node takes. */
-const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+export const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export async function* watch(batch: Watched): AsyncGenerator<BatchStatus, void> {
   let seen: string | undefined;
@@ -88,13 +88,10 @@ async function lookAt(batch: Watched): Promise<BatchStatus | string> {
   }
 }
 
-/** Resolves with the value of the promise, or with undefined after `ms`. */
+/** Resolves with the value of the promise, or with undefined after `ms`, or after what a timer takes at most. */
 async function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
-  if (ms > LONGEST_TIMEOUT_MS) {
-    return promise;
-  }
   const timer = new AbortController();
-  const late = pause(ms, undefined, { signal: timer.signal }).catch(() => undefined);
+  const late = pause(Math.min(ms, LONGEST_TIMER_MS), undefined, { signal: timer.signal }).catch(() => undefined);
   try {
     return await Promise.race([promise, late]);
   } finally {
