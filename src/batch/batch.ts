@@ -198,7 +198,19 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * @internal
    */
   async addChecked(jobs: BatchJobs<Q> | readonly CheckedJob[], isRepeatable: boolean): Promise<BulkAdded> {
-    return this.#addStream(jobs, isRepeatable ? repeatableIds(this.id, this.#definition.nonce) : this.#newIds());
+    const ids = isRepeatable ? repeatableIds(this.id, this.#definition.nonce) : this.#newIds();
+    let [added, known, position] = [0, 0, 0];
+    const check = Array.isArray(jobs)
+      ? (job: unknown) => job as CheckedJob
+      : (job: unknown) => checkJob(`job ${position++}`, job, this.#context, this.id);
+    const add = async (chunk: unknown[]) => {
+      const members = chunk.map((job) => memberOf(check(job), ids));
+      const done = await this.#traced(() => countMembers(this.#context, this.access, members));
+      added += done.added;
+      known += done.known;
+    };
+    await this.#whileTouched(() => inChunks(jobs as Iterable<unknown>, add));
+    return { added, known };
   }
 
   #newIds(): MemberIds {
@@ -228,21 +240,6 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   async addFlow(flow: Flow): Promise<FlowNode> {
     const { repetition } = this.#rights;
     return this.#traced(() => addFlow(this.#context, this.access, flow, repetition));
-  }
-
-  async #addStream(jobs: BatchJobs<Q> | readonly CheckedJob[], ids: MemberIds): Promise<BulkAdded> {
-    let [added, known, position] = [0, 0, 0];
-    const check = Array.isArray(jobs)
-      ? (job: unknown) => job as CheckedJob
-      : (job: unknown) => checkJob(`job ${position++}`, job, this.#context, this.id);
-    const add = async (chunk: unknown[]) => {
-      const members = chunk.map((job) => memberOf(check(job), ids));
-      const done = await this.#traced(() => countMembers(this.#context, this.access, members));
-      added += done.added;
-      known += done.known;
-    };
-    await this.#whileTouched(() => inChunks(jobs as Iterable<unknown>, add));
-    return { added, known };
   }
 
   /** Gives signs of life while a producer works, so that a slow one is not taken for dead. */

@@ -85,25 +85,16 @@ async function store(
 ): Promise<BulkAdded> {
   let known = 0;
   for (const slice of slicesOf(entries, context.redis.writesFast(entries) ? entries.length : BULLMQ_AT_ONCE)) {
-    known += await addSlice(context, to, members.slice(...slice), entries.slice(...slice));
+    const some = members.slice(...slice);
+    const areFresh = some.every(({ isFresh }) => isFresh);
+    const result = await send(context, to, entries.slice(...slice), areFresh, addingOf(to.batch, some));
+    if ('taken' in result) {
+      throw takenError(to.batch.id, some, result.taken);
+    }
+    reportFailed(to.batch.id, result.failed, some);
+    known += result.known.size;
   }
   return { added: members.length - known, known };
-}
-
-/** Adds members in one step. Returns how many were members already. */
-async function addSlice(
-  context: BatchContext,
-  to: BatchAccess,
-  members: readonly Member[],
-  entries: readonly NewJob[],
-): Promise<number> {
-  const isFresh = members.every((member) => member.isFresh);
-  const result = await send(context, to, entries, isFresh, addingOf(to.batch, members));
-  if ('taken' in result) {
-    throw takenError(to.batch.id, members, result.taken);
-  }
-  reportFailed(to.batch.id, result.failed, members);
-  return result.known.size;
 }
 
 /**
@@ -178,10 +169,10 @@ export async function send(
   context: BatchContext,
   { batch, links }: BatchAccess,
   jobs: readonly NewJob[],
-  isFresh: boolean,
+  areFresh: boolean,
   adding: Adding,
 ): Promise<Exclude<MembersAdded, { refused: unknown }>> {
-  const result = await addToBatch(context.redis, batch, { fresh: isFresh, links, jobs }).catch((cause: unknown) => {
+  const result = await addToBatch(context.redis, batch, { fresh: areFresh, links, jobs }).catch((cause: unknown) => {
     throw notAdded(cause, adding);
   });
   if ('refused' in result) {
