@@ -670,10 +670,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
   async removeMember(id: string, options: { readonly queue?: string | QueueLike } = {}): Promise<boolean> {
     checkName('removeMember(id): the id', id);
     checkOptions('removeMember', options, ['queue']);
-    const context = this.#context;
-    const isOfBatches = options.queue === context.batches.name;
-    const queue = isOfBatches ? context.batches.name : findQueue('removeMember(): queue', options.queue, context).name;
-    return removeMember(context, this.#definition, { queue, id });
+    return removeMember(this.#context, this.#definition, { id, queue: options.queue });
   }
 
   /**

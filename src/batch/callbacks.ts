@@ -172,12 +172,12 @@ export function unknownCallback(what: string, name: string, known: readonly stri
 }
 
 /** Makes the job of one callback, as it is enqueued. */
-export function callbackJob(batchId: string, snapshot: Snapshot, due: CallbackSnapshot) {
+export function callbackJob(snapshot: Snapshot, due: CallbackSnapshot) {
   const { definition, completedCounts, counts, abandonedAt, cancelReason } = snapshot;
   const { event, index } = due;
   const callback = definition.on[event]?.[index];
   const batch: CallbackBatch = {
-    id: batchId,
+    id: definition.id,
     event,
     ...(definition.description === undefined ? {} : { description: definition.description }),
     ...(definition.parentId === undefined ? {} : { parentId: definition.parentId }),

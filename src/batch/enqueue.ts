@@ -94,7 +94,7 @@ function newCallback(
   trace: string | undefined,
 ): NewJob {
   const { definition } = snapshot;
-  const { name, data, opts } = callbackJob(definition.id, snapshot, due);
+  const { name, data, opts } = callbackJob(snapshot, due);
   const queue = context.queueNamed(due.queue);
   const options: JobsOptions = {
     // For a BatchWorker without telemetry. One with telemetry puts its own span in between.

@@ -109,7 +109,8 @@ export async function snapshotOf({ redis }: BatchContext, batchId: string): Prom
 }
 
 export function statusOf(snapshot: Snapshot): BatchStatus {
-  const { definition, counts, ended } = snapshot;
+  const { definition, counts, completedCounts, ended } = snapshot;
+  const hadFailed = completedCounts !== undefined && !isGoodEnough(completedCounts, definition.policy);
   return {
     id: definition.id,
     description: definition.description,
@@ -128,12 +129,8 @@ export function statusOf(snapshot: Snapshot): BatchStatus {
     metadata: definition.metadata,
     tags: definition.tags ?? [],
     cancelReason: snapshot.cancelReason,
-    recovered: ended === 'completed' && hadFailures(snapshot),
+    recovered: ended === 'completed' && hadFailed,
     failedReason: ended === 'failed' ? snapshot.failedReason : undefined,
     ...(definition.stage && { stage: definition.stage.name }),
   };
-}
-
-function hadFailures({ completedCounts, definition }: Snapshot): boolean {
-  return completedCounts !== undefined && !isGoodEnough(completedCounts, definition.policy);
 }
