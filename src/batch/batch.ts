@@ -765,7 +765,7 @@ function firstIdsOf({ id, nonce }: BatchDefinition, isRepeatable: boolean, repet
 }
 
 /**
- * Creates a batch, or returns the one that has the id.
+ * Creates a batch from options that were checked, or returns the one that has the id.
  *
  * @param members all of its members, with which it is created and sealed at once if that can be one step.
  */
@@ -774,7 +774,6 @@ export async function createBatch<Q extends QueueLike, Names extends string = st
   options: BatchOptions<Names>,
   members: readonly CheckedJob[] = [],
 ): Promise<Batch<Q, Names>> {
-  checkBatchOptions(options);
   const { parent } = options;
   if (parent === undefined) {
     const idsOf = (definition: BatchDefinition) => firstIdsOf(definition, options.id !== undefined);
