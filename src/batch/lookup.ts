@@ -106,8 +106,9 @@ export async function getBatches<Q extends QueueLike>(context: QueueContext, que
     checkName('getBatches: tag', tag);
   }
   // Positions are those in each state, or those among all batches with the tag.
-  const [from, to] = tag === undefined ? [start, end] : [0, -1];
-  const isEnough = () => tag !== undefined && end !== -1 && found.size > end;
+  const last = end === -1 ? Number.POSITIVE_INFINITY : end;
+  const [from, to] = tag === undefined ? [start, last] : [0, Number.POSITIVE_INFINITY];
+  const isEnough = () => tag !== undefined && found.size > last;
   const found = new Map<string, Batch<Q>>();
   for (const type of jobStates(states)) {
     for await (const definition of definitionsIn(context, type, from, to)) {
@@ -147,10 +148,9 @@ async function* definitionsIn(
   start: number,
   end: number,
 ): AsyncGenerator<BatchDefinition> {
-  for (let from = start; end === -1 || from <= end; from += PAGE_SIZE) {
-    const to = from + PAGE_SIZE - 1;
-    const last = end === -1 ? to : Math.min(to, end);
-    const jobs: (Job | undefined)[] = await context.batches.getJobs([type], from, last);
+  for (let from = start; from <= end; from += PAGE_SIZE) {
+    const to = Math.min(from + PAGE_SIZE - 1, end);
+    const jobs: (Job | undefined)[] = await context.batches.getJobs([type], from, to);
     // Not the jobs' data, which people can edit.
     const ids = jobs.flatMap((job) => job?.id ?? []);
     const definitions = await Promise.all(ids.map((id) => readDefinition(context.redis, id)));
