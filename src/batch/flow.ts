@@ -24,11 +24,14 @@ import { inProducerSpans } from './trace.js';
  * BullMQ's options for what happens to the job above when this one fails for good. At most one may be true. Default:
  * `failParentOnFailure`.
  */
-type FailureOption =
-  | 'failParentOnFailure'
-  | 'continueParentOnFailure'
-  | 'ignoreDependencyOnFailure'
-  | 'removeDependencyOnFailure';
+const FAILURE_OPTIONS = [
+  'failParentOnFailure',
+  'continueParentOnFailure',
+  'ignoreDependencyOnFailure',
+  'removeDependencyOnFailure',
+] as const;
+
+type FailureOption = (typeof FAILURE_OPTIONS)[number];
 
 /** BullMQ's job options for a job inside of a flow. */
 export type FlowChildOptions = MemberOptions & Pick<JobsOptions, FailureOption>;
@@ -61,12 +64,6 @@ export interface FlowNode {
 }
 
 const FLOW_KEYS = ['name', 'queueName', 'data', 'prefix', 'opts', 'children'];
-const FAILURE_OPTIONS: readonly FailureOption[] = [
-  'failParentOnFailure',
-  'continueParentOnFailure',
-  'ignoreDependencyOnFailure',
-  'removeDependencyOnFailure',
-];
 
 /** Limited because a flow is stored in one step, during which Redis does nothing else: 300 jobs take 8 ms. */
 const MOST_JOBS = 300;
