@@ -119,15 +119,19 @@ export function escapedId(id: string): string {
  */
 export function checkBatchId(id: unknown): asserts id is string {
   checkName('The id of a batch', id);
+  checkNotBullMqs('The id of a batch', id, 'import');
+}
+
+/** Refuses an id that BullMQ gives itself, or that is the name of a key of a queue. */
+function checkNotBullMqs(what: string, id: string, example: string): void {
   if (QUEUE_KEYS.includes(id)) {
     throw new BatchOptionsError(
-      `The id of a batch must not be '${id}', the name of a key of BullMQ's. Use e.g. 'import-${id}'.`,
+      `${what} must not be '${id}', the name of a key of BullMQ's. Use e.g. '${example}-${id}'.`,
     );
   }
-  checkWellFormed('The id of a batch', id);
   if (String(Number.parseInt(id, 10)) === id) {
     throw new BatchOptionsError(
-      `The id of a batch must not be an integer, those are BullMQ's own: '${id}'. Use e.g. 'import-${id}'.`,
+      `${what} must not be an integer, those are BullMQ's own: '${id}'. Use e.g. '${example}-${id}'.`,
     );
   }
 }
@@ -188,16 +192,7 @@ export function checkMemberOptions(what: string, opts: unknown, batchId?: string
     return;
   }
   checkName(`${what}.jobId`, jobId);
-  if (String(Number.parseInt(jobId, 10)) === jobId) {
-    throw new BatchOptionsError(
-      `${what}.jobId must not be an integer, those are BullMQ's own: '${jobId}'. Use e.g. 'row-${jobId}'.`,
-    );
-  }
-  if (QUEUE_KEYS.includes(jobId)) {
-    throw new BatchOptionsError(
-      `${what}.jobId must not be '${jobId}', the name of a key of BullMQ's. Use e.g. 'row-${jobId}'.`,
-    );
-  }
+  checkNotBullMqs(`${what}.jobId`, jobId, 'row');
   if (batchId !== undefined && jobId.startsWith(`${batchId}~`)) {
     throw new BatchOptionsError(
       `${what}.jobId must not begin with '${batchId}~', as the ids of the batch's own callbacks do: '${jobId}'.`,

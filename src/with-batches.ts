@@ -183,13 +183,20 @@ export function withBatches<Q extends QueueLike, Handlers extends CallbackHandle
     );
   }
   checkOptions(options);
+  const { batchesQueue, callbacks } = options;
   const before = batchesQueueOf(queue);
-  if (before !== undefined) {
-    checkUnchanged(queue, before, options.batchesQueue);
-    keepCallbackNames(queue, options.callbacks);
-    return queue as BatchQueue<Q, keyof Handlers & string>;
+  if (before === undefined) {
+    wrap(queue, batchesQueue ?? DEFAULT_BATCHES_QUEUE);
+  } else {
+    checkUnchanged(queue, before, batchesQueue);
   }
-  const { batchesQueue = DEFAULT_BATCHES_QUEUE } = options;
+  if (callbacks !== undefined) {
+    callbackNames.set(queue, Object.keys(callbacks));
+  }
+  return queue as BatchQueue<Q, keyof Handlers & string>;
+}
+
+function wrap(queue: QueueLike, batchesQueue: string): void {
   checkBackend(queue);
   const own = memberQueueOf(queue);
   const methods = { ...batchMethods(queue, own), ...addingInsideJobs(own, batchesQueue) };
@@ -197,8 +204,6 @@ export function withBatches<Q extends QueueLike, Handlers extends CallbackHandle
     Object.defineProperty(queue, name, { value, writable: true, configurable: true });
   }
   keepBatchesIn(queue, batchesQueue);
-  keepCallbackNames(queue, options.callbacks);
-  return queue as BatchQueue<Q, keyof Handlers & string>;
 }
 
 function checkOptions(options: WithBatchesOptions): void {
@@ -214,12 +219,6 @@ function checkOptions(options: WithBatchesOptions): void {
 
 /** The names of the callbacks that BatchWorkers run, by queue, for the queues that were given them. */
 const callbackNames = new WeakMap<QueueLike, readonly string[]>();
-
-function keepCallbackNames(queue: QueueLike, callbacks: CallbackHandlers | undefined): void {
-  if (callbacks !== undefined) {
-    callbackNames.set(queue, Object.keys(callbacks));
-  }
-}
 
 function checkUnchanged({ name }: QueueLike, before: string, wanted = before): void {
   if (wanted !== before) {

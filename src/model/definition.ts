@@ -82,20 +82,16 @@ export function eventsOf(on: BatchDefinition['on']): BatchEvent[] {
 }
 
 /**
- * Returns the id of a callback's job. It is deterministic, so that a callback is enqueued once, whichever process does
- * it. The Lua of record/snapshot.ts builds the same ids.
+ * Returns the callbacks with the ids of their jobs. These are deterministic, so that a callback is enqueued once,
+ * whichever process does it. The Lua of record/snapshot.ts builds the same ids.
  */
-function callbackJobId(batchId: string, event: BatchEvent, index: number, nonce: string): string {
-  return `${batchId}~${event}~${index}~${nonce}`;
-}
-
 export function callbacksOf(batchId: string, { on, nonce }: BatchDefinition): CallbackName[] {
   return EVENTS.flatMap((event) =>
     (on[event] ?? []).map((callback, index) => ({
       event,
       index,
       callback,
-      jobId: callbackJobId(batchId, event, index, nonce),
+      jobId: `${batchId}~${event}~${index}~${nonce}`,
     })),
   );
 }

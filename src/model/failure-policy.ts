@@ -48,19 +48,15 @@ export function policyOf(onFailure: unknown): FailurePolicy | undefined {
   if (cancelAfter === undefined && succeedIf === undefined) {
     throw new BatchOptionsError(`onFailure needs 'cancelAfter' or 'succeedIf', e.g. { cancelAfter: 100 }.`);
   }
-  const succeedIfPercent = percentOf('onFailure.succeedIf', succeedIf);
   return {
-    ...(succeedIfPercent === undefined ? {} : { succeedIfPercent }),
-    ...limitOf(cancelAfter),
+    ...(succeedIf === undefined ? {} : { succeedIfPercent: percentOf('onFailure.succeedIf', succeedIf) }),
+    ...(cancelAfter === undefined ? {} : limitOf(cancelAfter)),
   };
 }
 
 function limitOf(cancelAfter: unknown): FailurePolicy {
-  if (cancelAfter === undefined) {
-    return {};
-  }
   if (typeof cancelAfter === 'string') {
-    return { cancelAtPercent: percentOf('onFailure.cancelAfter', cancelAfter) ?? 100 };
+    return { cancelAtPercent: percentOf('onFailure.cancelAfter', cancelAfter) };
   }
   if (!(Number.isInteger(cancelAfter) && Number(cancelAfter) > 0)) {
     throw new BatchOptionsError(
@@ -70,10 +66,7 @@ function limitOf(cancelAfter: unknown): FailurePolicy {
   return { cancelAfter: Number(cancelAfter) };
 }
 
-function percentOf(what: string, value: unknown): number | undefined {
-  if (value === undefined) {
-    return undefined;
-  }
+function percentOf(what: string, value: unknown): number {
   const percent = typeof value === 'string' && /^\d+(\.\d+)?%$/.test(value) ? Number.parseFloat(value) : Number.NaN;
   if (!(percent > 0 && percent <= 100)) {
     throw new BatchOptionsError(

@@ -7,9 +7,9 @@ import type {
 } from './explanation.js';
 import type { JobFacts, JobState } from './job-facts.js';
 import { type BatchesPlace, CALLBACKS_QUEUE, DEFAULT_BATCHES_QUEUE, DEFAULT_PREFIX } from './place.js';
-import { type BatchState, isClosed, isToBeRevived, sentencePart } from './rules.js';
+import { type BatchState, isClosed, isToBeRevived, plural, sentencePart } from './rules.js';
 import type { CallbackSnapshot, Snapshot } from './snapshot.js';
-import { reasonOfStage, reasonsOfStages, type StageFacts } from './stage-reasons.js';
+import { list, reasonOfStage, reasonsOfStages, type StageFacts } from './stage-reasons.js';
 
 /*
  * Sentences for people about what holds a batch, as a function of what was found. Nothing here asks Redis.
@@ -32,8 +32,13 @@ type Start = (queue: string) => string;
 
 type Reason = readonly [urgency: keyof typeof URGENCY, sentence: string];
 
+/** What was found, without the sentences about it. */
+type Held = Omit<BatchExplanation, 'reasons'>;
+
+const say = (urgency: keyof typeof URGENCY, sentence: string): Reason[] => [[urgency, sentence]];
+
 export function reasonsFor(
-  held: Omit<BatchExplanation, 'reasons'>,
+  held: Held,
   snapshot: Snapshot,
   batchJob: JobFacts | undefined,
   { prefix, batchesQueue }: BatchesPlace,
@@ -58,7 +63,7 @@ export function reasonsFor(
     ...ofStrangers(held.strangers),
     ...held.callbacks.flatMap((callback) =>
       late.includes(callback.jobId)
-        ? [['goes wrong', ofLateFailure(callback, snapshot)] as const]
+        ? say('goes wrong', ofLateFailure(callback, snapshot))
         : ofCallback(callback, held.queues, start),
     ),
   ];
@@ -69,7 +74,7 @@ export function reasonsFor(
 }
 
 function ofStages(stages: readonly StageFacts[]): Reason[] {
-  return reasonsOfStages(stages).map((sentence) => ['goes on', sentence]);
+  return reasonsOfStages(stages).flatMap((sentence) => say('goes on', sentence));
 }
 
 /** A stage that has not started, or is being filled: it waits for no producer's seal. */
@@ -80,9 +85,9 @@ function isOpenStage(snapshot: Snapshot): boolean {
 function ofOpenStage({ definition, startedAt }: Snapshot, stages: readonly StageFacts[]): Reason[] {
   const own = stages.find(({ name }) => name === definition.stage?.name);
   if (startedAt !== undefined) {
-    return [['goes on', 'A BatchWorker is adding its members.']];
+    return say('goes on', 'A BatchWorker is adding its members.');
   }
-  return own === undefined ? [] : [['goes on', reasonOfStage(own, stages)]];
+  return own === undefined ? [] : say('goes on', reasonOfStage(own, stages));
 }
 
 export function reasonsOfFinished(state: BatchState, snapshot: Snapshot, stages: readonly StageFacts[] = []): string[] {
@@ -125,13 +130,7 @@ function lateFailures({ ended, definition, callbacks }: Snapshot): CallbackSnaps
 }
 
 function ofLateFailure(
-  {
-    event,
-    queue,
-    name,
-    jobId,
-    failedReason,
-  }: Pick<CallbackSnapshot, 'event' | 'queue' | 'name' | 'jobId' | 'failedReason'>,
+  { event, queue, name, jobId, failedReason }: CallbackSnapshot | OutstandingCallback,
   { ended, cancelledAt }: Snapshot,
 ): string {
   const whose = ended === 'completed' ? 'The batch has succeeded, but its late' : 'Its late';
@@ -146,15 +145,13 @@ function ofBatchWorkers(queues: readonly OutstandingQueue[], options: string, ba
   const batches = queues.find(({ name }) => name === batchesQueue);
   return [
     ...(batches?.workers === 0
-      ? [['no batch goes on', `No BatchWorker is running: start one with new BatchWorker(${options}).`] as const]
+      ? say('no batch goes on', `No BatchWorker is running: start one with new BatchWorker(${options}).`)
       : []),
     ...(batches?.paused
-      ? [
-          [
-            'no batch goes on',
-            `The queue '${batchesQueue}' is paused, so no batch goes on: resume it, e.g. in Bull Board.`,
-          ] as const,
-        ]
+      ? say(
+          'no batch goes on',
+          `The queue '${batchesQueue}' is paused, so no batch goes on: resume it, e.g. in Bull Board.`,
+        )
       : []),
   ];
 }
@@ -169,11 +166,11 @@ const DOING: Readonly<Partial<Record<JobState, string>>> = {
 };
 
 /** The beginning of a sentence whose numbers are estimates. */
-function about({ sampled }: Pick<BatchExplanation, 'sampled'>): string {
+function about({ sampled }: Held): string {
   return sampled === undefined ? '' : 'About ';
 }
 
-function ofQueue(queue: OutstandingQueue, held: Pick<BatchExplanation, 'members' | 'sampled'>, start: Start): Reason[] {
+function ofQueue(queue: OutstandingQueue, held: Held, start: Start): Reason[] {
   const groups = held.members.filter((group) => group.queue === queue.name && DOING[group.state] !== undefined);
   if (groups.length === 0) {
     return [];
@@ -181,87 +178,70 @@ function ofQueue(queue: OutstandingQueue, held: Pick<BatchExplanation, 'members'
   const parts = groups.map(
     ({ state, count }, i) => `${i === 0 ? countMembers(count) : count} ${are(count)} ${DOING[state]}`,
   );
-  return [inQueue(`${about(held)}${list(parts)}`, queue, start)];
+  return inQueue(`${about(held)}${list(parts)}`, queue, start);
 }
 
 /** Makes a sentence about something in a queue, with what keeps the queue from going on. */
-function inQueue(what: string, { name, workers, paused }: OutstandingQueue, start: Start): Reason {
+function inQueue(what: string, { name, workers, paused }: OutstandingQueue, start: Start): Reason[] {
   const where = `${what} in queue '${name}'`;
   if (workers === 0) {
     const alsoPaused = paused ? ' The queue is paused, too: call queue.resume().' : '';
-    return [
+    return say(
       'a queue stands still',
       `${where}, and no worker is connected to it: start one with ${start(name)}.${alsoPaused}`,
-    ];
+    );
   }
   if (paused) {
-    return ['a queue stands still', `${where}, which is paused: call queue.resume().`];
+    return say('a queue stands still', `${where}, which is paused: call queue.resume().`);
   }
   const connected = workers === undefined ? '' : `; ${plural(workers, 'worker')} ${are(workers)} connected to it`;
-  return ['goes on', `${where}${connected}.`];
+  return say('goes on', `${where}${connected}.`);
 }
 
 function ofSeal(
-  { sealed, createdAt, lastSignOfLifeAt }: Omit<BatchExplanation, 'reasons'>,
-  {
-    ended,
-    abandonedAt,
-    cancelledAt,
-    cancelReason,
-  }: Pick<Snapshot, 'ended' | 'abandonedAt' | 'cancelledAt' | 'cancelReason'>,
+  { sealed, createdAt, lastSignOfLifeAt }: Held,
+  { ended, abandonedAt, cancelledAt, cancelReason }: Snapshot,
 ): Reason[] {
   if (cancelledAt !== undefined && ended === undefined) {
     const why = cancelReason === undefined ? '' : ` (${cancelReason})`;
-    return [
-      [
-        'goes on',
-        `It was cancelled at ${iso(cancelledAt)}${why}, and finishes when what is running has ended and its ` +
-          'callbacks have run.',
-      ],
-    ];
+    return say(
+      'goes on',
+      `It was cancelled at ${iso(cancelledAt)}${why}, and finishes when what is running has ended and its ` +
+        'callbacks have run.',
+    );
   }
   if (sealed || ended !== undefined) {
     return [];
   }
   if (abandonedAt !== undefined) {
-    return [
-      [
-        'not sealed',
-        `It was abandoned at ${iso(abandonedAt)}: it was never sealed, and its producer gave no sign of life. It ` +
-          'fails when its callbacks have run; adding to it, or seal(), revives it.',
-      ],
-    ];
+    return say(
+      'not sealed',
+      `It was abandoned at ${iso(abandonedAt)}: it was never sealed, and its producer gave no sign of life. It ` +
+        'fails when its callbacks have run; adding to it, or seal(), revives it.',
+    );
   }
   const sign =
     lastSignOfLifeAt === undefined
       ? 'nothing was added'
       : `its producer's last sign of life was at ${iso(lastSignOfLifeAt)}`;
-  return [
-    [
-      'not sealed',
-      `It is not sealed: it has been open since ${iso(createdAt)}, and ${sign}. Call seal() when everything has ` +
-        'been added.',
-    ],
-  ];
+  return say(
+    'not sealed',
+    `It is not sealed: it has been open since ${iso(createdAt)}, and ${sign}. Call seal() when everything has ` +
+      'been added.',
+  );
 }
 
-function ofBatchJob(
-  { state }: Omit<BatchExplanation, 'reasons'>,
-  snapshot: Snapshot,
-  batchJob: JobFacts | undefined,
-): Reason[] {
+function ofBatchJob({ state }: Held, snapshot: Snapshot, batchJob: JobFacts | undefined): Reason[] {
   if (snapshot.ended !== undefined) {
     return isToBeRevived(snapshot)
-      ? [['goes wrong', 'It had failed, and what failed is being run again: a BatchWorker reopens it within seconds.']]
-      : [['goes on', `It has finished, at ${iso(snapshot.finishedAt)}, with state '${state}', and stays so.`]];
+      ? say('goes wrong', 'It had failed, and what failed is being run again: a BatchWorker reopens it within seconds.')
+      : say('goes on', `It has finished, at ${iso(snapshot.finishedAt)}, with state '${state}', and stays so.`);
   }
   return isClosed(snapshot) && batchJob?.state === 'delayed' && batchJob.failedReason !== undefined
-    ? [
-        [
-          'goes wrong',
-          `The last step of its BatchWorker failed, and is tried again: ${sentencePart(batchJob.failedReason)}.`,
-        ],
-      ]
+    ? say(
+        'goes wrong',
+        `The last step of its BatchWorker failed, and is tried again: ${sentencePart(batchJob.failedReason)}.`,
+      )
     : [];
 }
 
@@ -271,13 +251,11 @@ function ofStrangers(keys: readonly string[]): Reason[] {
     return [];
   }
   const what = `${plural(keys.length, 'job')} that ${keys.length === 1 ? 'is no member was' : 'are no members were'}`;
-  return [
-    [
-      'goes wrong',
-      `${what} attached to it by hand, e.g. '${first}', and it waits for ${keys.length === 1 ? 'it' : 'them'}: ` +
-        'detach such a job with job.removeChildDependency(), and add jobs with batch.add().',
-    ],
-  ];
+  return say(
+    'goes wrong',
+    `${what} attached to it by hand, e.g. '${first}', and it waits for ${keys.length === 1 ? 'it' : 'them'}: ` +
+      'detach such a job with job.removeChildDependency(), and add jobs with batch.add().',
+  );
 }
 
 function ofMembers(
@@ -292,24 +270,20 @@ function ofMembers(
   const mender = closed ? 'a BatchWorker' : 'once the batch is sealed, a BatchWorker';
   switch (state) {
     case 'no job':
-      return [
-        [
-          'goes wrong',
-          `${what} in queue '${queue}' ${has} no job, e.g. '${oldest[0]?.id}': removed, or never stored. Add what is ` +
-            `lost again, with the same ids, or ${mender} counts it as missing after 'missingAfter'.`,
-        ],
-      ];
+      return say(
+        'goes wrong',
+        `${what} in queue '${queue}' ${has} no job, e.g. '${oldest[0]?.id}': removed, or never stored. Add what is ` +
+          `lost again, with the same ids, or ${mender} counts it as missing after 'missingAfter'.`,
+      );
     case 'completed':
     case 'failed':
-      return [
-        [
-          'goes wrong',
-          `${what} in queue '${queue}' ${has} ${state}, but the batch still waits for ` +
-            `${count === 1 ? 'it' : 'them'}: ${mender} corrects that within seconds.`,
-        ],
-      ];
+      return say(
+        'goes wrong',
+        `${what} in queue '${queue}' ${has} ${state}, but the batch still waits for ` +
+          `${count === 1 ? 'it' : 'them'}: ${mender} corrects that within seconds.`,
+      );
     default:
-      return failing === 0 ? [] : [['goes wrong', `${begin}${ofFailing(queue, state, failing, oldest)}`]];
+      return failing === 0 ? [] : say('goes wrong', `${begin}${ofFailing(queue, state, failing, oldest)}`);
   }
 }
 
@@ -325,12 +299,13 @@ function ofChildren({ state, count, oldest }: OutstandingChildren): Reason[] {
   const [first] = oldest;
   const name = first === undefined ? '' : `, e.g. ${first.description ?? 'batch'} (${first.id})`;
   if (state === 'open') {
-    return [
-      ['not sealed', `${what} not sealed${name}. Call seal() on every batch to which everything has been added.`],
-    ];
+    return say(
+      'not sealed',
+      `${what} not sealed${name}. Call seal() on every batch to which everything has been added.`,
+    );
   }
   const how = first === undefined ? '' : ` Ask (await queue.getBatch('${first.id}')).explain() what holds it.`;
-  return [['goes on', `${what} running${name}.${how}`]];
+  return say('goes on', `${what} running${name}.${how}`);
 }
 
 function ofCallback(
@@ -340,37 +315,25 @@ function ofCallback(
 ): Reason[] {
   const what = `The ${event} callback '${name}'`;
   if (state === 'pending') {
-    return [['goes on', `${what} is due: a BatchWorker enqueues it.`]];
+    return say('goes on', `${what} is due: a BatchWorker enqueues it.`);
   }
   if (state === 'failed') {
-    return [
-      [
-        'goes wrong',
-        `${what} in queue '${queue}' has failed: ${sentencePart(failedReason)}. The batch fails when it finishes; ` +
-          'batch.retry() then runs the callback again.',
-      ],
-    ];
+    return say(
+      'goes wrong',
+      `${what} in queue '${queue}' has failed: ${sentencePart(failedReason)}. The batch fails when it finishes; ` +
+        'batch.retry() then runs the callback again.',
+    );
   }
   const facts = queues.find((one) => one.name === queue) ?? { name: queue, workers: undefined, paused: false };
   return [
-    inQueue(`${what} is ${DOING[jobState] ?? 'outstanding'}`, facts, start),
+    ...inQueue(`${what} is ${DOING[jobState] ?? 'outstanding'}`, facts, start),
     ...(failedReason === undefined
       ? []
-      : [
-          [
-            'goes wrong',
-            `${what} has failed ${plural(attemptsMade, 'attempt')} and is tried again: ${sentencePart(failedReason)}.`,
-          ] as const,
-        ]),
+      : say(
+          'goes wrong',
+          `${what} has failed ${plural(attemptsMade, 'attempt')} and is tried again: ${sentencePart(failedReason)}.`,
+        )),
   ];
-}
-
-function list(parts: readonly string[]): string {
-  return parts.length < 2 ? parts.join('') : `${parts.slice(0, -1).join(', ')} and ${parts.at(-1)}`;
-}
-
-function plural(count: number, one: string, many = `${one}s`): string {
-  return `${count} ${count === 1 ? one : many}`;
 }
 
 const countMembers = (count: number) => plural(count, 'member');

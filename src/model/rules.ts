@@ -48,12 +48,7 @@ export function progressOf(counts: Pick<MemberCounts, 'total' | 'pending'>, isFi
   return counts.total === 0 ? 0 : Math.min(99, Math.floor((100 * settled) / counts.total));
 }
 
-export function stateOf(
-  standing: Pick<
-    Standing,
-    'ended' | 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'counts' | 'startedAt' | 'skippedAt' | 'definition'
-  >,
-): BatchState {
+export function stateOf(standing: Standing): BatchState {
   const { ended, cancelledAt, counts, startedAt, skippedAt } = standing;
   if (ended === 'failed') {
     return cancelledAt === undefined ? 'failed' : 'cancelled';
@@ -83,11 +78,11 @@ export function isClosed({
 }
 
 /** Whether all members are settled and no more can come: only callbacks can be outstanding. */
-export function isSettled(standing: Pick<Standing, 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'counts'>): boolean {
+export function isSettled(standing: Standing): boolean {
   return isClosed(standing) && standing.counts.pending === 0;
 }
 
-function isAbandoned({ sealedAt, abandonedAt }: Pick<Standing, 'sealedAt' | 'abandonedAt'>): boolean {
+function isAbandoned({ sealedAt, abandonedAt }: Standing): boolean {
   return sealedAt === undefined && abandonedAt !== undefined;
 }
 
@@ -104,14 +99,12 @@ export function isGoodEnough(counts: MemberCounts, policy: FailurePolicy | undef
 }
 
 /** Whether the batch may succeed as far as its members are concerned; callbacks are not looked at. */
-function deservesSuccess(
-  standing: Pick<Standing, 'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'counts' | 'definition'>,
-) {
+function deservesSuccess(standing: Standing): boolean {
   const { cancelledAt, counts, definition } = standing;
   return !isAbandoned(standing) && cancelledAt === undefined && isGoodEnough(counts, definition.policy);
 }
 
-function hasFailedCallback({ callbacks }: Pick<Standing, 'callbacks'>): boolean {
+function hasFailedCallback({ callbacks }: Standing): boolean {
   return callbacks.some(({ state }) => state === 'failed');
 }
 
@@ -122,7 +115,7 @@ export function isToBeCancelled({
   cancelledAt,
   counts,
   definition: { policy = {} },
-}: Pick<Standing, 'ended' | 'sealedAt' | 'cancelledAt' | 'counts' | 'definition'>): boolean {
+}: Standing): boolean {
   const { cancelAfter = Number.POSITIVE_INFINITY, cancelAtPercent = Number.POSITIVE_INFINITY } = policy;
   const { total, pending, failed } = counts;
   if (ended !== undefined || cancelledAt !== undefined || (sealedAt !== undefined && pending === 0)) {
@@ -133,7 +126,7 @@ export function isToBeCancelled({
 }
 
 /** Returns why a failure policy cancels the batch, in a sentence. */
-export function policyReason({ counts }: Pick<Standing, 'counts'>): string {
+export function policyReason({ counts }: Standing): string {
   return `onFailure: ${counts.failed} of ${plural(counts.total, 'member')} failed`;
 }
 
@@ -245,12 +238,7 @@ function concernsAnybody({ definition, callbacks }: Standing): boolean {
  * Returns why a batch failed, as a sentence for people, e.g. "2 of 30 members failed: no e-mail, …; 1 of 30 members is
  * missing".
  */
-export function failureReason(
-  standing: Pick<
-    Standing,
-    'sealedAt' | 'abandonedAt' | 'cancelledAt' | 'cancelReason' | 'counts' | 'anyFailure' | 'callbacks'
-  >,
-): string {
+export function failureReason(standing: Standing): string {
   const { counts, callbacks, cancelledAt, cancelReason } = standing;
   const { missing } = counts;
   const reasons = [
@@ -274,7 +262,7 @@ export function failureReason(
  * Returns the reason of one failed member, as the end of a sentence. A cancelled batch gives no reason: its members
  * failed because of the cancel.
  */
-function why({ anyFailure, cancelledAt, counts }: Pick<Standing, 'anyFailure' | 'cancelledAt' | 'counts'>): string {
+function why({ anyFailure, cancelledAt, counts }: Standing): string {
   if (anyFailure === undefined || cancelledAt !== undefined) {
     return '';
   }
@@ -309,6 +297,6 @@ export function sentencePart(reason = 'no reason was given'): string {
   return line.length > LONGEST ? `${line.slice(0, LONGEST)}…` : line.replace(/\.$/, '');
 }
 
-function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+export function plural(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
 }

@@ -72,7 +72,6 @@ function skipped({ name, when }: StageFacts, before: readonly StageFacts[]): str
   return `stage '${name}' was skipped${why.length === 0 ? '' : `: ${list(why)}`}.`;
 }
 
-function list(parts: readonly string[]): string {
-  const last = parts.at(-1) ?? '';
-  return parts.length < 2 ? last : `${parts.slice(0, -1).join(', ')} and ${last}`;
+export function list(parts: readonly string[]): string {
+  return parts.length < 2 ? parts.join('') : `${parts.slice(0, -1).join(', ')} and ${parts.at(-1)}`;
 }

@@ -20,10 +20,10 @@ export interface StoredStage {
   readonly after: readonly string[];
   readonly when: When;
   /** For each result of this stage, one member is made from `job`: its data is the result. */
-  readonly forEach?: string;
-  readonly job?: StoredJob;
+  readonly forEach?: string | undefined;
+  readonly job?: StoredJob | undefined;
   /** How many jobs its plan has, if it has more than one slice. */
-  readonly planned?: number;
+  readonly planned?: number | undefined;
 }
 
 /** Whether the batch job of a stage adds its members, slice by slice; otherwise they are added when it is started. */
@@ -36,7 +36,7 @@ export interface StoredRun {
   readonly input?: unknown;
   readonly stages: readonly string[];
   /** The stage whose results are the run's own. */
-  readonly output?: string;
+  readonly output?: string | undefined;
 }
 
 /** The id of a stage's batch: stages have no '.' in their names. */

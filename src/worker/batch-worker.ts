@@ -131,20 +131,24 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
     super();
     checkOptions(options);
     const { connection, prefix = DEFAULT_PREFIX, batchesQueue = DEFAULT_BATCHES_QUEUE, telemetry } = options;
-    const { concurrency, lockDuration, stalledInterval, ...intervals } = { ...DEFAULTS, ...options };
-    // Refuses what can be refused before a connection is opened.
-    checkBackend({ name: batchesQueue, opts: { prefix, connection } });
-    this.#worker = new Worker(batchesQueue, (job: Job, token?: string) => this.#process(job, token ?? ''), {
-      autorun: false,
+    const { concurrency, lockDuration, stalledInterval, ...maintenance } = { ...DEFAULTS, ...options };
+    const shared = {
       connection,
       prefix,
       concurrency,
+      autorun: false,
+      ...(telemetry === undefined ? {} : { telemetry }),
+    };
+    const onError = (error: unknown) => this.#report(error);
+    // Refuses what can be refused before a connection is opened.
+    checkBackend({ name: batchesQueue, opts: { prefix, connection } });
+    this.#worker = new Worker(batchesQueue, (job: Job, token?: string) => this.#process(job, token ?? ''), {
+      ...shared,
       lockDuration,
       stalledInterval,
       maxStalledCount: UNLIMITED,
-      ...(telemetry === undefined ? {} : { telemetry }),
     });
-    this.#worker.on('error', (error) => this.#report(error));
+    this.#worker.on('error', onError);
     this.#worker.on('completed', (job) => this.#onFinished(job, true));
     this.#worker.on('failed', (job, error) => this.#onFailed(job, error));
     try {
@@ -155,27 +159,17 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
     }
     this.#callbackWorker =
       options.callbacks &&
-      callbackWorker(
-        options.callbacks,
-        { connection, prefix, concurrency, ...(telemetry === undefined ? {} : { telemetry }) },
-        {
-          onError: (error) => this.#report(error),
-          onFailed: (failed) => this.emit('callbackFailed', failed),
-        },
-      );
+      callbackWorker(options.callbacks, shared, {
+        onError,
+        onFailed: (failed) => this.emit('callbackFailed', failed),
+      });
     this.#context = rawClientOf(this.#worker).then((client) => contextOn(client, { prefix, batchesQueue }, telemetry));
     this.#maintainer = this.#context.then(async (context) => {
-      const onError = (error: unknown) => this.#report(error);
       await enterQueue(context, { onError, isClosing: () => this.#closing !== undefined });
-      const maintainer = new Maintainer(
-        context,
-        {
-          sweepIntervalMs: intervals.sweepInterval,
-          reconcileIntervalMs: intervals.reconcileInterval,
-          missingAfterMs: intervals.missingAfter,
-        },
-        { onRepair: (repair) => this.#onRepair(repair), onError: (error) => this.#report(error) },
-      );
+      const maintainer = new Maintainer(context, maintenance, {
+        onRepair: (repair) => this.#onRepair(repair),
+        onError,
+      });
       if (this.#closing === undefined) {
         maintainer.start();
         this.#worker.run().catch(onError);

@@ -21,8 +21,7 @@ export interface FailedCallback {
 }
 
 /**
- * Makes the worker of the callbacks that are given by name only: it runs each with the function of that name. It starts
- * with `run()`.
+ * Makes the worker of the callbacks that are given by name only: it runs each with the function of that name.
  */
 export function callbackWorker(
   callbacks: CallbackHandlers,
@@ -41,7 +40,7 @@ export function callbackWorker(
       // A BatchWorker that was made inside of jobs(fn) must not add to that batch what its callbacks add.
       return await runOutside(() => run(job as CallbackJob));
     },
-    { ...options, autorun: false },
+    options,
   );
   worker.on('error', onError);
   worker.on('failed', (job, error) => {
@@ -53,7 +52,6 @@ export function callbackWorker(
 }
 
 function nameOf({ id = '', name, data }: Job): Pick<FailedCallback, 'batchId' | 'event' | 'name' | 'jobId'> {
-  const { batch = {} } = data as Partial<CallbackJob['data']>;
-  const { id: batchId = '', event = '' } = batch as Partial<CallbackJob['data']['batch']>;
+  const { id: batchId = '', event = '' }: { id?: string; event?: string } = data?.batch ?? {};
   return { batchId, event, name, jobId: id };
 }

@@ -47,8 +47,7 @@ export async function runBatchJob(context: BatchContext, job: Job, token: string
     const step = nextStep(snapshot);
     switch (step.kind) {
       case 'await seal':
-        await backToOpen(context, job, token, snapshot.openFor);
-        throw new DelayedError();
+        return backToOpen(context, job, token, snapshot.openFor);
       case 'await members':
       case 'await callbacks':
         if (previous === step.kind) {
@@ -96,7 +95,6 @@ async function prepare(context: BatchContext, job: Job, token: string): Promise<
         await runAgainIn(job, token, BUSY_STAGE_MS);
       } else if (typeof begun === 'object') {
         await backToOpen(context, job, token, begun.openFor);
-        throw new DelayedError();
       }
       break;
     }
@@ -220,13 +218,14 @@ class NoBatchError extends UnrecoverableError {
 }
 
 /**
- * Puts the batch job of an open batch back to waiting for its seal. A producer that seals or cancels between the look
+ * Ends the run; the batch job of an open batch is put back to waiting for its seal. A producer that seals or cancels between the look
  * at the batch and this move finds the batch job active, and does not wake it. Therefore the batch is looked at once
  * more after the move.
  */
-async function backToOpen(context: BatchContext, job: Job, token: string, openFor: number): Promise<void> {
+async function backToOpen(context: BatchContext, job: Job, token: string, openFor: number): Promise<never> {
   await job.moveToDelayed(Date.now() + openFor, token);
   await wakeIfClosed(context.redis, job.id ?? '');
+  throw new DelayedError();
 }
 
 /**

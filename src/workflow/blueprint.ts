@@ -5,15 +5,18 @@ import { checkKeys, checkName, checkObject, describe } from '../validation.js';
 import { checkKnown, type GraphStage, graphOf } from './graph.js';
 import type { AnyStage, Stages } from './stage-options.js';
 
+/** A stage as it was defined, with its place in the order. */
+export interface BlueprintStage extends GraphStage {
+  readonly spec: AnyStage;
+}
+
 /** A workflow as it was defined, found to be in order. */
 export interface Blueprint {
   readonly name: string;
   readonly description: string | undefined;
-  /** Through which its runs are created. */
-  readonly queue: QueueLike;
-  /** All queues that it was given as such, that one first. */
-  readonly queues: readonly QueueLike[];
-  readonly stages: readonly (GraphStage & { readonly spec: AnyStage })[];
+  /** All queues that it was given as such. Its runs are created through the first one. */
+  readonly queues: readonly [QueueLike, ...QueueLike[]];
+  readonly stages: readonly BlueprintStage[];
   readonly output: string | undefined;
 }
 
@@ -38,26 +41,17 @@ export function makeBlueprint(name: string, stages: Stages, options: unknown): B
   checkObject(`The options of workflow '${name}'`, options);
   checkKeys(`Workflow '${name}'`, options, ['queue', 'description', 'output']);
   const { queue, description, output } = options;
-  const graph = graphOf(name, stages);
-  const names = graph.map((stage) => stage.name);
+  const graph = graphOf(name, stages).map((stage) => ({ ...stage, spec: stages[stage.name] as AnyStage }));
   if (output !== undefined) {
-    checkKnown(`Workflow '${name}': output`, output, names);
+    checkKnown(`Workflow '${name}': output`, output, Object.keys(stages));
   }
   if (description !== undefined) {
     checkName(`Workflow '${name}': description`, description);
   }
   for (const stage of graph) {
-    checkMembers(`Stage '${stage.name}' of workflow '${name}'`, stages[stage.name] as AnyStage, stage, stages);
+    checkMembers(`Stage '${stage.name}' of workflow '${name}'`, stage, stages);
   }
-  const queues = queuesOf(name, queue, stages);
-  return {
-    name,
-    description,
-    output,
-    queue: queues[0],
-    queues,
-    stages: graph.map((stage) => ({ ...stage, spec: stages[stage.name] as AnyStage })),
-  };
+  return { name, description, output, queues: queuesOf(name, queue, stages), stages: graph };
 }
 
 /** Which of the options that say what a stage's members are go with which others. */
@@ -67,7 +61,7 @@ const KINDS = {
   workflow: ['input'],
 } as const;
 
-function checkMembers(what: string, spec: AnyStage, { forEach }: GraphStage, stages: Stages): void {
+function checkMembers(what: string, { spec, forEach }: BlueprintStage, stages: Stages): void {
   const kinds = (Object.keys(KINDS) as (keyof typeof KINDS)[]).filter((kind) => spec[kind] !== undefined);
   const [kind] = kinds;
   if (kind === undefined || kinds.length > 1) {

@@ -26,8 +26,6 @@ const STAGE_KEYS = [
   ...['description', 'on', 'jobOptions', 'onFailure'],
 ];
 
-type Unchecked = Readonly<Record<string, unknown>>;
-
 /** Checks the stages of a workflow as far as their order goes. */
 export function graphOf(workflow: string, stages: unknown): GraphStage[] {
   checkObject(`The stages of workflow '${workflow}'`, stages);
@@ -53,13 +51,13 @@ function predecessors(workflow: string, name: string, stage: unknown, names: rea
   checkStageName(what, name);
   checkObject(what, stage);
   checkKeys(what, stage, STAGE_KEYS);
-  const { when = 'success', forEach } = stage;
-  const after = listOf(`${what}: after`, stage);
-  const all = typeof forEach === 'string' && !after.includes(forEach) ? [...after, forEach] : after;
-  for (const [option, one] of [...after.map((one) => ['after', one]), ['forEach', forEach]] as const) {
-    if (one !== undefined) {
-      checkKnown(`${what}: ${option}`, one, names);
-    }
+  const { when = 'success', after: given = [], forEach } = stage;
+  const after: string[] = Array.isArray(given) ? given : [given];
+  for (const name of after) {
+    checkKnown(`${what}: after`, name, names);
+  }
+  if (forEach !== undefined) {
+    checkKnown(`${what}: forEach`, forEach, names);
   }
   const [twice] = after.filter((one, i) => after.indexOf(one) !== i);
   if (twice !== undefined) {
@@ -68,10 +66,11 @@ function predecessors(workflow: string, name: string, stage: unknown, names: rea
   if (!WHENS.includes(when as When)) {
     throw new BatchOptionsError(`${what}: when is one of ${WHENS.join(', ')}, not ${describe(when)}.`);
   }
+  const all = forEach === undefined || after.includes(forEach) ? after : [...after, forEach];
   if (stage.when !== undefined && all.length === 0) {
     throw new BatchOptionsError(`${what} has 'when' and comes after nothing: it starts at once. Say 'after' what.`);
   }
-  return { name, after: all, when: when as When, forEach: forEach as string | undefined };
+  return { name, after: all, when: when as When, forEach };
 }
 
 function checkStageName(what: string, name: string): void {
@@ -79,14 +78,6 @@ function checkStageName(what: string, name: string): void {
   if (/[:~.\s]/.test(name)) {
     throw new BatchOptionsError(`${what}: the name of a stage has no ':', '~', '.' and no space.`);
   }
-}
-
-function listOf(what: string, { after = [] }: Unchecked): string[] {
-  const list: unknown[] = Array.isArray(after) ? after : [after];
-  for (const name of list) {
-    checkName(what, name);
-  }
-  return list as string[];
 }
 
 /** Refuses the name of a stage that is none of these. */

@@ -6,12 +6,12 @@ import { checkData, checkJob } from '../batch/job.js';
 import { BatchOptionsError } from '../errors.js';
 import type { StoredJob } from '../model/workflow.js';
 import { checkJson, describe } from '../validation.js';
-import { type Blueprint, blueprintOf } from './blueprint.js';
+import { type Blueprint, type BlueprintStage, blueprintOf } from './blueprint.js';
 import type { AnyStage } from './stage-options.js';
 
 /** What a stage of one run is to be: what only the process that starts it knows is resolved. */
 export interface PlannedStage {
-  readonly stage: Blueprint['stages'][number];
+  readonly stage: BlueprintStage;
   /** The queue that its members, and its callbacks, go to if they name no other. */
   readonly own: MemberQueue;
   /** Its jobs; with forEach, what each of them is but for its data. */
@@ -32,12 +32,7 @@ export function planRun(context: QueueContext, blueprint: Blueprint, input: unkn
   return { blueprint, input, stages: blueprint.stages.map((stage) => planStage(context, blueprint, stage, input)) };
 }
 
-function planStage(
-  context: QueueContext,
-  { name }: Blueprint,
-  stage: Blueprint['stages'][number],
-  input: unknown,
-): PlannedStage {
+function planStage(context: QueueContext, { name }: Blueprint, stage: BlueprintStage, input: unknown): PlannedStage {
   const { spec } = stage;
   const what = `Stage '${stage.name}' of workflow '${name}'`;
   const own = findQueue(`${what}: queue`, spec.queue, context);

@@ -29,7 +29,7 @@ import { type PlannedRun, type PlannedStage, planRun } from './plan-stages.js';
 const STAGE_OPEN_TIMEOUT_MS = 10 * 365 * 24 * 60 * 60 * 1000;
 
 /** Where the batches of a workflow's runs are created. */
-export async function queueContextOf({ queue }: Blueprint): Promise<QueueContext> {
+export async function queueContextOf({ queues: [queue] }: Blueprint): Promise<QueueContext> {
   return { ...(await contextOf(queue)), own: memberQueueOf(queue) };
 }
 
@@ -69,9 +69,9 @@ function runPart(id: string, { blueprint, input }: PlannedRun): WorkflowPart & {
   return {
     run: {
       workflow: name,
-      ...(input === undefined ? {} : { input }),
+      input,
       stages: stages.map((stage) => stage.name),
-      ...(output === undefined ? {} : { output }),
+      output,
     },
     place: { roots: stages.flatMap((stage) => (stage.after.length === 0 ? stageId(id, stage.name) : [])) },
     preparation: 'begin',
@@ -137,11 +137,12 @@ async function completePlan(
 
 function stagePart(runId: string, { stage, jobs, run }: PlannedStage, plan: readonly StoredSlice[]): WorkflowPart {
   const { name, after, when, forEach, next } = stage;
+  const [job] = jobs;
   const below = run === undefined ? undefined : runPart(stageId(runId, name), run);
   const stored: StoredStage = {
-    ...{ name, after, when },
-    ...(forEach === undefined ? {} : { forEach, ...jobOf(jobs) }),
-    ...(plan.length > 1 ? { planned: jobs.length } : {}),
+    ...{ name, after, when, forEach },
+    job: forEach === undefined || job === undefined ? undefined : { ...job, data: undefined },
+    planned: plan.length > 1 ? jobs.length : undefined,
   };
   return {
     ...below,
@@ -153,10 +154,6 @@ function stagePart(runId: string, { stage, jobs, run }: PlannedStage, plan: read
     },
     preparation: below?.preparation ?? (isFilledInSlices(stored) ? 'fill' : undefined),
   };
-}
-
-function jobOf([job]: PlannedStage['jobs']): Pick<StoredStage, 'job'> {
-  return job === undefined ? {} : { job: { ...job, data: undefined } };
 }
 
 /** Returns the jobs of a stage, those at these positions, as slices of its plan, each small enough for one command. */

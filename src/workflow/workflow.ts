@@ -1,8 +1,7 @@
 import type { Queue } from 'bullmq';
 import { asParent, type Batch } from '../batch/batch.js';
 import { checkSameBatches, type MemberQueue, memberQueueOf, type QueueContext } from '../batch/batch-context.js';
-import { type BatchOptions, checkBatchOptions, type ParentBatch } from '../batch/batch-options.js';
-import type { DefinedBatch } from '../batch/create.js';
+import { type BatchOptions, checkBatchOptions } from '../batch/batch-options.js';
 import { enclosingBatch } from '../batch/enclosing-batch.js';
 import { batchOf } from '../batch/lookup.js';
 import type { JobLike, QueueLike } from '../batch/queue-like.js';
@@ -113,13 +112,12 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
     checkBatchOptions(own);
     const above = given ?? enclosingBatch(`start() of workflow '${this.name}'`);
     const context = await queueContextOf(this.#blueprint);
-    const parent = parentOf(above, context);
-    const defined = await startRun(context, this.#blueprint, {
-      input,
-      options: own,
-      parent: parent?.access,
-    });
-    return this.#run(context, defined);
+    const parent = above && asParent(above);
+    if (parent !== undefined) {
+      checkSameBatches(`A run below batch '${parent.id}'`, context.own, context);
+    }
+    const run = await startRun(context, this.#blueprint, { input, options: own, parent: parent?.access });
+    return new WorkflowRun({ ...run, context });
   }
 
   /**
@@ -138,7 +136,7 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
     if (definition?.run?.workflow !== this.name) {
       throw new BatchNotFoundError(id);
     }
-    return this.#run(context, { definition, created: false });
+    return new WorkflowRun({ context, definition });
   }
 
   /**
@@ -190,24 +188,16 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
     return this as unknown as Workflow<NewInput, All, Output>;
   }
 
-  #run(
-    context: QueueContext,
-    { definition, created }: Omit<DefinedBatch, 'isFilled'>,
-  ): WorkflowRun<OutputOf<All, Output>> {
-    return new WorkflowRun({ context, definition, created });
-  }
-
   /** The queue that a job is in. */
   #queueOf(job: Partial<JobLike> | undefined, context: QueueContext): MemberQueue {
     const { own } = context;
-    const { queueQualifiedName: qualifiedName = '' } = job ?? {};
+    const qualifiedName = job?.queueQualifiedName ?? '';
     const queue = this.#blueprint.queues.find((one) => one.qualifiedName === qualifiedName);
+    if (queue !== undefined) {
+      return memberQueueOf(queue);
+    }
     const isInReach = qualifiedName.startsWith(`${own.prefix}:`);
-    return queue
-      ? memberQueueOf(queue)
-      : isInReach
-        ? context.queueNamed(qualifiedName.slice(own.prefix.length + 1))
-        : own;
+    return isInReach ? context.queueNamed(qualifiedName.slice(own.prefix.length + 1)) : own;
   }
 
   #contextOf(
@@ -219,7 +209,7 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
     return {
       input: definition.run?.input as Input,
       stage: below?.definition.stage?.name,
-      run: this.#run(context, { definition, created: false }),
+      run: new WorkflowRun({ context, definition }),
       batch,
       async *results(stage) {
         checkKnown('results()', stage, names);
@@ -238,15 +228,6 @@ function drawnStages({ stages }: Blueprint): DrawnStage[] {
     ...{ name, after, when },
     stages: workflow && drawnStages(blueprintOf(workflow)),
   }));
-}
-
-function parentOf(above: ParentBatch | undefined, context: QueueContext): Batch | undefined {
-  if (above === undefined) {
-    return undefined;
-  }
-  const parent = asParent(above);
-  checkSameBatches(`A run below batch '${parent.id}'`, context.own, context);
-  return parent;
 }
 
 /**

@@ -9,8 +9,8 @@ import { AN_HOUR, type AnyBatch, expectEnd, inBothHands, membersSettled, ON, typ
 
 const TIMEOUT = { timeout: 120_000 };
 /** What mends damage, and nothing else, by the clock. */
-const MENDS: MaintenanceOptions = { reconcileIntervalMs: 80, sweepIntervalMs: AN_HOUR, missingAfterMs: 1 };
-const SWEEPS: MaintenanceOptions = { reconcileIntervalMs: AN_HOUR, sweepIntervalMs: 80, missingAfterMs: 1 };
+const MENDS: MaintenanceOptions = { reconcileInterval: 80, sweepInterval: AN_HOUR, missingAfter: 1 };
+const SWEEPS: MaintenanceOptions = { reconcileInterval: AN_HOUR, sweepInterval: 80, missingAfter: 1 };
 
 /** A story with a BatchWorker that moves batches on, and leaves maintenance to others. */
 async function tellUnmaintained(testbed: Testbed, held: HeldConnection): Promise<Story> {

@@ -7,8 +7,6 @@ export interface Option {
   /** What stands for its value in the help. */
   readonly value?: string;
   readonly short?: string;
-  /** May be given several times. */
-  readonly multiple?: boolean;
   readonly help: string;
 }
 

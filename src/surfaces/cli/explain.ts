@@ -2,7 +2,7 @@ import type { BatchExplanation } from '../../index.js';
 import { type Call, type Command, JSON_OPTION } from './command.js';
 import { EXIT } from './failure.js';
 import { inCommands } from './in-commands.js';
-import { type Cell, type Column, Table } from './table.js';
+import { type Cell, type Column, tableLines } from './table.js';
 import { ago, called, number, printable, wrapped } from './text.js';
 
 export const explainCommand: Command = {
@@ -123,11 +123,10 @@ async function printPart({ title, columns, rows }: Part, { out }: Call): Promise
   if (rows.length === 0) {
     return;
   }
-  const table = new Table(columns, rows, out.columns, out.paint);
   await out.line();
   await out.line(out.paint('bold', title));
-  for (const line of [table.header(), ...rows.map((row) => table.row(row))]) {
-    await out.line(line.trimEnd());
+  for (const line of tableLines(columns, rows, out)) {
+    await out.line(line);
   }
 }
 

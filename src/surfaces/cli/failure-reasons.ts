@@ -3,7 +3,7 @@ import type { Call, Given } from './command.js';
 import { csvLine } from './csv.js';
 import { EXIT, UsageError } from './failure.js';
 import { formatOf } from './format.js';
-import { Table } from './table.js';
+import { type Column, tableLines } from './table.js';
 import { jsonLine, number, printable } from './text.js';
 
 /** Whether failures are to be counted by reason, instead of being listed. */
@@ -19,8 +19,7 @@ export function isByReason(given: Given): boolean {
 export async function printFailureReasons({ findBatch, given, out }: Call): Promise<number> {
   const { reasons } = await (await findBatch()).failureReasons({ limit: Number.POSITIVE_INFINITY });
   const format = formatOf(given, out.isTerminal);
-  const lines =
-    format === 'table' ? tableLines(reasons, out) : format === 'csv' ? csvLines(reasons) : reasons.map(jsonOf);
+  const lines = format === 'table' ? linesOf(reasons, out) : format === 'csv' ? csvLines(reasons) : reasons.map(jsonOf);
   for (const line of lines) {
     await out.write(line);
   }
@@ -34,7 +33,13 @@ const csvLines = (reasons: readonly FailureReason[]) => [
   ...reasons.map(({ count, reason, examples: [example] }) => csvLine([count, printable(reason), example?.id])),
 ];
 
-function tableLines(reasons: readonly FailureReason[], { columns, paint }: Call['out']): string[] {
+const COLUMNS: readonly Column[] = [
+  { title: 'COUNT', align: 'right' },
+  { title: 'REASON', isElastic: true },
+  { title: 'EXAMPLE', isElastic: true, isOptional: true },
+];
+
+function linesOf(reasons: readonly FailureReason[], out: Call['out']): string[] {
   if (reasons.length === 0) {
     return ['No member has failed for good so far.\n'];
   }
@@ -43,15 +48,5 @@ function tableLines(reasons: readonly FailureReason[], { columns, paint }: Call[
     reason,
     example?.id ?? '',
   ]);
-  const table = new Table(
-    [
-      { title: 'COUNT', align: 'right' },
-      { title: 'REASON', isElastic: true },
-      { title: 'EXAMPLE', isElastic: true, isOptional: true },
-    ],
-    rows,
-    columns,
-    paint,
-  );
-  return [table.header(), ...rows.map((row) => table.row(row))].map((line) => `${line.trimEnd()}\n`);
+  return tableLines(COLUMNS, rows, out).map((line) => `${line}\n`);
 }

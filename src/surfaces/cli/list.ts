@@ -2,7 +2,7 @@ import { type Batch, BatchNotFoundError, type BatchStatus, type ListedState } fr
 import { type Call, type Command, type Given, JSON_OPTION } from './command.js';
 import { EXIT, UsageError } from './failure.js';
 import { styleOf } from './state.js';
-import { Table } from './table.js';
+import { type Column, tableLines } from './table.js';
 import { ago, number, printable } from './text.js';
 
 const STATES: readonly ListedState[] = ['open', 'running', 'succeeded', 'failed'];
@@ -17,7 +17,7 @@ export const listCommand: Command = {
   summary: 'Lists batches, newest first',
   details: ['Cancelled batches are among the failed ones, finishing ones among the running.'],
   options: {
-    state: { type: 'string', value: 'STATE', multiple: true, help: `only ${STATES.join(', ')}; several with commas` },
+    state: { type: 'string', value: 'STATE', help: `only ${STATES.join(', ')}; several with commas` },
     limit: { type: 'string', value: 'N', help: `at most so many; default: ${DEFAULT_LIMIT}` },
     ...JSON_OPTION,
   },
@@ -52,6 +52,16 @@ export const listCommand: Command = {
   },
 };
 
+const COLUMNS: readonly Column[] = [
+  { title: 'ID' },
+  { title: 'DESCRIPTION', isElastic: true, isOptional: true },
+  { title: 'STATE' },
+  { title: 'DONE', align: 'right' },
+  { title: 'TOTAL', align: 'right', isOptional: true },
+  { title: 'FAILED', align: 'right' },
+  { title: 'CREATED', isOptional: true },
+];
+
 async function printTable(statuses: readonly BatchStatus[], out: Call['out']): Promise<void> {
   const rows = statuses.map((status) => [
     status.id,
@@ -62,23 +72,8 @@ async function printTable(statuses: readonly BatchStatus[], out: Call['out']): P
     { text: number(status.failed), style: status.failed > 0 ? ('red' as const) : undefined },
     ago(status.createdAt),
   ]);
-  const table = new Table(
-    [
-      { title: 'ID' },
-      { title: 'DESCRIPTION', isElastic: true, isOptional: true },
-      { title: 'STATE' },
-      { title: 'DONE', align: 'right' },
-      { title: 'TOTAL', align: 'right', isOptional: true },
-      { title: 'FAILED', align: 'right' },
-      { title: 'CREATED', isOptional: true },
-    ],
-    rows,
-    out.columns,
-    out.paint,
-  );
-  await out.line(table.header());
-  for (const row of rows) {
-    await out.line(table.row(row));
+  for (const line of tableLines(COLUMNS, rows, out)) {
+    await out.line(line);
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Paint, Style } from './output.js';
+import type { Output, Paint, Style } from './output.js';
 import { padded, printable, shortened, widthOf } from './text.js';
 
 export interface Column {
@@ -48,6 +48,12 @@ export class Table {
     });
     return line.join(GAP);
   }
+}
+
+/** A whole table: its header and rows. */
+export function tableLines(columns: readonly Column[], rows: readonly (readonly Cell[])[], out: Output): string[] {
+  const table = new Table(columns, rows, out.columns, out.paint);
+  return [table.header(), ...rows.map((row) => table.row(row))].map((line) => line.trimEnd());
 }
 
 const textOf = (cell: Cell | undefined) => printable(typeof cell === 'object' ? cell.text : (cell ?? ''));

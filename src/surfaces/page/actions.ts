@@ -75,9 +75,6 @@ function whatRunsAgain(failed: number): string {
   return failed === 1 ? 'The failed member runs' : `The ${number(failed)} failed members run`;
 }
 
-/** The actions in the order of their buttons: what cannot be undone comes last. */
-export const ACTION_NAMES: readonly ActionName[] = ['retry', 'seal', 'cancel'];
-
 export function isOffered(action: ActionName, state: BatchState): boolean {
   return ACTIONS[action].offeredIn.includes(state);
 }

@@ -1,11 +1,11 @@
 import type { BatchExplanation, BatchStatus, BatchTree } from '../../index.js';
-import { ACTION_NAMES, ACTIONS, isOffered } from './actions.js';
+import { ACTIONS, isOffered } from './actions.js';
 import type { BatchDetails } from './batch-reader.js';
 import { failureGroups, groupsBelow } from './failures-view.js';
 import { type Html, html } from './html.js';
 import type { Page } from './layout.js';
 import { badge, bar, breadcrumb, isUnfinished, own, tagLinks, time, titleOf } from './parts.js';
-import type { Paths } from './paths.js';
+import { ACTION_NAMES, type Paths } from './paths.js';
 import { progressCard } from './progress-view.js';
 import { stagesView } from './stages-view.js';
 import { number, plural } from './text.js';

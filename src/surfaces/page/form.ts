@@ -1,16 +1,7 @@
+import { Refusal } from './visit.js';
+
 /** In bytes. No form of the page holds as much. */
 export const LARGEST_BODY = 10_240;
-
-/** The body of a request cannot be used. Carries the HTTP status and the sentence of the answer. */
-export class BadBody extends Error {
-  override readonly name = 'BadBody';
-  constructor(
-    readonly status: 400 | 413,
-    message: string,
-  ) {
-    super(message);
-  }
-}
 
 /** Reads a form, as a browser or a program sends it: URL-encoded or JSON. Values that are no strings are ignored. */
 export async function formOf(request: Request): Promise<ReadonlyMap<string, string>> {
@@ -29,12 +20,16 @@ function objectOf(text: string): object {
   } catch {
     // Malformed JSON is refused below, like JSON that is no object.
   }
-  throw new BadBody(400, 'The body of the request says that it is JSON, and is no JSON object.');
+  throw new Refusal(400, 'Not understood', 'The body of the request says that it is JSON, and is no JSON object.');
 }
 
 async function textOf(request: Request): Promise<string> {
   if (request.bodyUsed) {
-    throw new BadBody(400, 'The body of the request was read before it came here: hand over request.clone() instead.');
+    throw new Refusal(
+      400,
+      'Not understood',
+      'The body of the request was read before it came here: hand over request.clone() instead.',
+    );
   }
   const chunks: Uint8Array[] = [];
   let size = 0;
@@ -47,7 +42,7 @@ async function textOf(request: Request): Promise<string> {
     size += value.byteLength;
     if (size > LARGEST_BODY) {
       await reader.cancel();
-      throw new BadBody(413, `The body of the request is longer than ${LARGEST_BODY} bytes.`);
+      throw new Refusal(413, 'Not understood', `The body of the request is longer than ${LARGEST_BODY} bytes.`);
     }
     chunks.push(value);
   }

@@ -6,8 +6,9 @@ import type { ListedState } from '../../index.js';
  */
 const AMBIGUOUS = /^\.{1,2}$|^index$|\.json$/;
 
-const ACTIONS = ['retry', 'cancel', 'seal'] as const;
-export type ActionName = (typeof ACTIONS)[number];
+/** The actions in the order of their buttons: what cannot be undone comes last. */
+export const ACTION_NAMES = ['retry', 'seal', 'cancel'] as const;
+export type ActionName = (typeof ACTION_NAMES)[number];
 
 const DETAILS = ['failures', 'tree', 'explain', 'reasons'] as const;
 type Detail = (typeof DETAILS)[number];
@@ -53,7 +54,7 @@ function partRoute(id: string, part: string, json: boolean): Route {
   if (detail !== undefined && (json || detail === 'failures')) {
     return { kind: detail, id, json };
   }
-  const action = ACTIONS.find((name) => name === part);
+  const action = ACTION_NAMES.find((name) => name === part);
   return action === undefined || json ? { kind: 'unknown', json } : { kind: 'action', id, action, json };
 }
 

@@ -9,7 +9,7 @@ import { type Batches, readOverview, readState, STATES, search } from './list.js
 import { listPage } from './list-view.js';
 import { confirmPage } from './message-view.js';
 import type { Mount } from './node-handler.js';
-import { type ActionName, Paths, type Route, routeOf } from './paths.js';
+import { ACTION_NAMES, type ActionName, Paths, type Route, routeOf } from './paths.js';
 import { inTime, NoAnswer } from './readings.js';
 import { foreignness, hostAskedFor } from './same-origin.js';
 import type { Settings } from './settings.js';
@@ -246,10 +246,10 @@ function pageOf(given: string | null): number {
 /** Shows fixed sentences only, so that nobody can put words into the page with a link. */
 function messageOf(query: URLSearchParams): string | undefined {
   const [done, begun] = [query.get('done'), query.get('begun')];
-  const action = ACTIONS[(done ?? begun ?? '') as ActionName] as (typeof ACTIONS)[ActionName] | undefined;
-  if (action === undefined || !Object.values(ACTIONS).includes(action)) {
+  const name = ACTION_NAMES.find((one) => one === (done ?? begun));
+  if (name === undefined) {
     return undefined;
   }
   const jobs = query.get('jobs') ?? '';
-  return done === null ? action.begun : action.done(/^\d{1,9}$/.test(jobs) ? Number(jobs) : undefined);
+  return done === null ? ACTIONS[name].begun : ACTIONS[name].done(/^\d{1,9}$/.test(jobs) ? Number(jobs) : undefined);
 }

@@ -1,6 +1,5 @@
 import { type BatchError, BatchNotFoundError, BatchOptionsError } from '../../index.js';
 import { type Answer, htmlAnswer, jsonAnswer } from './answer.js';
-import { BadBody } from './form.js';
 import { type Frame, layout, type Page } from './layout.js';
 import { messagePage } from './message-view.js';
 import type { Route } from './paths.js';
@@ -63,14 +62,9 @@ export function refusalOf(error: unknown): Refusal {
   if (error instanceof BatchOptionsError) {
     return new Refusal(400, 'Not understood', error.message);
   }
-  if (error instanceof BadBody) {
-    return new Refusal(error.status, 'Not understood', error.message);
-  }
   const message = error instanceof Error ? error.message : String(error);
   return isFromRedis(error)
-    ? new Refusal(503, 'Redis does not answer', `Redis cannot be asked: ${message}`, {
-        headers: { 'Retry-After': '5' },
-      })
+    ? new Refusal(503, NO_ANSWER_HEADING, `Redis cannot be asked: ${message}`, { headers: RETRY_LATER })
     : new Refusal(500, 'Something is broken', `The page could not be made: ${message}`);
 }
 

@@ -21,7 +21,6 @@ export function attempted(context: BatchContext, intervalMs: number): Service {
     pace: { share: 0.2 },
     atOnce: 10,
     attend: (batchId) => searchOn(context, batchId, searches),
-    reset: () => searches.clear(),
   });
 }
 

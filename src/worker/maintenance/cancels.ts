@@ -30,6 +30,5 @@ export function cancels(context: BatchContext, intervalMs: number): Service {
         states.set(batchId, state);
       }
     },
-    reset: () => states.clear(),
   });
 }

@@ -15,8 +15,5 @@ export function dropped(context: BatchContext, intervalMs: number): Service {
       state = await removeDroppedSlice(context, state === 'done' ? undefined : state);
       return state === 'done';
     },
-    reset() {
-      state = 'done';
-    },
   };
 }

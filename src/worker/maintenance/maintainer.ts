@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { BatchContext } from '../../batch/batch-context.js';
 import { resignLease, takeLease } from '../../record/lease.js';
 import type { NeedIndex } from '../../record/needs.js';
-import { Poller } from './poller.js';
 import type { BatchRepair, Service, Turn } from './service.js';
 import { type MaintenanceOptions, servicesOf } from './services.js';
 
@@ -22,6 +22,11 @@ interface Schedule {
   round: Promise<void> | undefined;
 }
 
+interface Listeners {
+  onRepair(repair: BatchRepair): void;
+  onError(error: unknown): void;
+}
+
 /**
  * Maintains all batches of one place. Several processes may have a maintainer; one of them leads, because two would do
  * the same work twice. At each turn the leader renews its lease and starts the rounds that are due; rounds go on beside
@@ -30,40 +35,49 @@ interface Schedule {
 export class Maintainer {
   readonly #context: BatchContext;
   readonly #who = randomUUID();
-  readonly #poller: Poller;
   readonly #intervalMs: number;
   readonly #leaseMs: number;
   readonly #schedules: readonly Schedule[];
-  readonly #onRepair: (repair: BatchRepair) => void;
+  readonly #listeners: Listeners;
+  readonly #stop = new AbortController();
+  #running: Promise<void> | undefined;
   /** Until when this process leads for certain, by `performance.now()`: the lease in Redis ends later. */
   #leadsUntil = Number.NEGATIVE_INFINITY;
 
-  constructor(
-    context: BatchContext,
-    options: MaintenanceOptions,
-    { onRepair, onError }: { onRepair: (repair: BatchRepair) => void; onError: (error: unknown) => void },
-  ) {
+  constructor(context: BatchContext, options: MaintenanceOptions, listeners: Listeners) {
     this.#context = context;
-    this.#onRepair = onRepair;
+    this.#listeners = listeners;
     this.#schedules = servicesOf(context, options).map((service) => ({ service, dueAt: 0, round: undefined }));
-    this.#intervalMs = Math.min(options.sweepIntervalMs, options.reconcileIntervalMs, LONGEST_INTERVAL_MS);
+    this.#intervalMs = Math.min(options.sweepInterval, options.reconcileInterval, LONGEST_INTERVAL_MS);
     this.#leaseMs = Math.max(LEASE_INTERVALS * this.#intervalMs, SHORTEST_LEASE_MS);
-    this.#poller = new Poller(this.#intervalMs, () => this.#turn(), onError);
   }
 
   start(): void {
-    this.#poller.start();
+    this.#running ??= this.#run();
   }
 
   /** Stops after the slice that is under way, and gives up the lead. */
   async close(): Promise<void> {
-    await this.#poller.close();
+    this.#stop.abort();
+    await this.#running;
     await Promise.all(this.#schedules.map(({ round }) => round));
     await resignLease(this.#context.redis, this.#who).catch(() => {});
   }
 
+  get #isClosing(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
   get #isLeading(): boolean {
-    return !this.#poller.isClosing && performance.now() < this.#leadsUntil;
+    return !this.#isClosing && performance.now() < this.#leadsUntil;
+  }
+
+  /** Takes a turn at each interval, until it is closed. An error ends one turn only. */
+  async #run(): Promise<void> {
+    while (!this.#isClosing) {
+      await this.#turn().catch((error) => this.#report(error));
+      await this.#rest(this.#intervalMs);
+    }
   }
 
   async #turn(): Promise<void> {
@@ -74,7 +88,7 @@ export class Maintainer {
       return;
     }
     if (!this.#isLeading) {
-      // Another process may have led in between: what was remembered of the batches is out of date.
+      // Another process may have led in between.
       for (const { service } of this.#schedules) {
         service.reset?.();
       }
@@ -107,10 +121,10 @@ export class Maintainer {
           return;
         }
       } catch (error) {
-        this.#poller.report(error);
+        this.#report(error);
         return;
       }
-      await this.#poller.rest(restOf(service, performance.now() - startedAt));
+      await this.#rest(restOf(service, performance.now() - startedAt));
     }
   }
 
@@ -121,9 +135,21 @@ export class Maintainer {
       get isOver() {
         return isOver();
       },
-      report: (error) => this.#poller.report(error),
-      repaired: (repair) => this.#onRepair(repair),
+      report: (error) => this.#report(error),
+      repaired: (repair) => this.#listeners.onRepair(repair),
     };
+  }
+
+  /** Reports an error, unless it comes from closing the connection. */
+  #report(error: unknown): void {
+    if (!this.#isClosing) {
+      this.#listeners.onError(error);
+    }
+  }
+
+  /** Waits for `ms`, or until this is closed. */
+  async #rest(ms: number): Promise<void> {
+    await pause(ms, undefined, { signal: this.#stop.signal, ref: false }).catch(() => {});
   }
 }
 

@@ -1,7 +1,6 @@
 import type { BatchContext } from '../../batch/batch-context.js';
 import { judge } from './failed-batches.js';
 import { type RepairTask, repair, repairTask } from './repair-task.js';
-import { RoundRobin } from './round-robin.js';
 import type { Service, Turn } from './service.js';
 
 const BATCHES_PER_PAGE = 100;
@@ -11,47 +10,41 @@ const BATCHES_PER_SLICE = 10;
  * Looks at all failed members of all failed batches, slowly. It is for BullMQ 5's `queue.retryJobs()`, which leaves no
  * trace in the batch of a job that it retries. After its members, the batch itself is judged again.
  */
-export class RetriedElsewhere implements Service {
-  readonly pace = { share: 0.05 };
-  readonly intervalMs: number;
-  readonly #context: BatchContext;
-  readonly #tasks = new RoundRobin<RepairTask>();
-  #rank = 0;
-
-  constructor(context: BatchContext, intervalMs: number) {
-    this.#context = context;
-    this.intervalMs = intervalMs;
-  }
-
-  reset(): void {
-    this.#tasks.clear();
-  }
-
-  async slice(turn: Turn): Promise<boolean> {
-    if (this.#tasks.size === 0 && !(await this.#nextPage())) {
-      return true;
-    }
-    const tasks = this.#tasks.take(BATCHES_PER_SLICE);
-    await Promise.all(tasks.map((task) => this.#step(task, turn).catch((error) => turn.report(error))));
-    return false;
-  }
+export function retriedElsewhere(context: BatchContext, intervalMs: number): Service {
+  /** What is left to look at in the batches of one page: one step of each, from the front, puts it at the end. */
+  const tasks: RepairTask[] = [];
+  let rank = 0;
 
   /** Puts the next page of failed batches in line; returns false after the last page. */
-  async #nextPage(): Promise<boolean> {
-    const ids = await this.#context.batches.getRanges(['failed'], this.#rank, this.#rank + BATCHES_PER_PAGE - 1);
-    for (const batchId of ids) {
-      this.#tasks.add(repairTask(this.#context, batchId, 'failed'));
-    }
-    this.#rank = ids.length === 0 ? 0 : this.#rank + BATCHES_PER_PAGE;
+  async function nextPage(): Promise<boolean> {
+    const ids = await context.batches.getRanges(['failed'], rank, rank + BATCHES_PER_PAGE - 1);
+    tasks.push(...ids.map((batchId) => repairTask(context, batchId, 'failed')));
+    rank = ids.length === 0 ? 0 : rank + BATCHES_PER_PAGE;
     return ids.length > 0;
   }
 
-  async #step(task: RepairTask, turn: Turn): Promise<void> {
-    const [next] = await repair(this.#context, task, turn);
+  async function step(task: RepairTask, turn: Turn): Promise<void> {
+    const [next] = await repair(context, task, turn);
     if (next === undefined) {
-      await judge(this.#context, task.batchId, turn);
+      await judge(context, task.batchId, turn);
     } else {
-      this.#tasks.add(next);
+      tasks.push(next);
     }
   }
+
+  return {
+    intervalMs,
+    pace: { share: 0.05 },
+    async slice(turn) {
+      if (tasks.length === 0 && !(await nextPage())) {
+        return true;
+      }
+      const some = tasks.splice(0, BATCHES_PER_SLICE);
+      await Promise.all(some.map((task) => step(task, turn).catch((error) => turn.report(error))));
+      return false;
+    },
+    reset() {
+      tasks.length = 0;
+    },
+  };
 }

@@ -1,7 +1,7 @@
 import type { BatchContext } from '../../batch/batch-context.js';
 import { BatchError } from '../../errors.js';
 import type { Ranks } from '../../record/look.js';
-import { batchesNeeding, indexOf, type NeedAskedFor, type NeedIndex } from '../../record/needs.js';
+import { batchesNeeding, indexOf, type NeedAskedFor } from '../../record/needs.js';
 import type { Service, Turn } from './service.js';
 
 /** How many pages one slice reads, as long as none of their batches is due. */
@@ -26,57 +26,44 @@ interface RoundOptions<T> extends Pick<Service, 'intervalMs' | 'pace' | 'index'>
   page(cursor: string): Promise<RoundPage<T>>;
   /** Does one bounded step for one batch. */
   attend(batch: T, turn: Turn): Promise<void>;
-  /** Forgets what was remembered of batches, because another process may have led since. */
-  reset?(): void;
 }
 
 /**
- * A service that reads a list of batches page by page, and does one step for each batch that needs it. `T` identifies
- * the batch, mostly by its id.
+ * Makes a service that reads a list of batches page by page, and does one step for each batch that needs it. `T`
+ * identifies the batch, mostly by its id.
  */
-class Round<T = string> implements Service {
-  readonly intervalMs: number;
-  readonly pace: Service['pace'];
-  readonly index: NeedIndex | undefined;
-  readonly #options: RoundOptions<T>;
-  #cursor = START;
-  #due: T[] = [];
-
-  constructor(options: RoundOptions<T>) {
-    this.intervalMs = options.intervalMs;
-    this.pace = options.pace;
-    this.index = options.index;
-    this.#options = options;
-  }
-
-  reset(): void {
-    this.#due = [];
-    this.#options.reset?.();
-  }
-
-  async slice(turn: Turn): Promise<boolean> {
-    if (this.#due.length === 0) {
-      await this.#read(turn);
-    }
-    const { atOnce, attend } = this.#options;
-    const some = this.#due.splice(0, atOnce);
-    // An error in one batch must not keep the others waiting; the next round tries it again.
-    await Promise.all(some.map((batch) => attend(batch, turn).catch((error) => turn.report(error))));
-    return this.#due.length === 0 && this.#cursor === START;
-  }
+function round<T>({ page, attend, atOnce, ...service }: RoundOptions<T>): Service {
+  let cursor = START;
+  let due: readonly T[] = [];
 
   /** Reads pages until a batch is due, the list ends, or the slice has read enough. */
-  async #read(turn: Turn): Promise<void> {
+  async function read(turn: Turn): Promise<void> {
     for (let pages = 0; pages < PAGES_PER_SLICE && !turn.isOver; pages++) {
-      const { cursor, due, broken } = await this.#options.page(this.#cursor);
-      this.#cursor = cursor;
-      this.#due = [...due];
-      reportBroken(broken, turn);
-      if (this.#due.length > 0 || cursor === START) {
+      const found = await page(cursor);
+      ({ cursor, due } = found);
+      reportBroken(found.broken, turn);
+      if (due.length > 0 || cursor === START) {
         return;
       }
     }
   }
+
+  return {
+    ...service,
+    async slice(turn) {
+      if (due.length === 0) {
+        await read(turn);
+      }
+      const some = due.slice(0, atOnce);
+      due = due.slice(atOnce);
+      // An error in one batch must not keep the others waiting; the next round tries it again.
+      await Promise.all(some.map((batch) => attend(batch, turn).catch((error) => turn.report(error))));
+      return due.length === 0 && cursor === START;
+    },
+    reset() {
+      due = [];
+    },
+  };
 }
 
 /** Makes a round through the batches that have a need, `count` of them in a page. */
@@ -85,12 +72,12 @@ export function roundOfNeed(
   need: NeedAskedFor,
   { count = 100, ...options }: Omit<RoundOptions<string>, 'page' | 'index'> & { readonly count?: number },
 ): Service {
-  let round = 0;
+  let rounds = 0;
   const page = (cursor: string) => {
-    round += cursor === START ? 1 : 0;
-    return batchesNeeding(redis, need, { cursor, count, round });
+    rounds += cursor === START ? 1 : 0;
+    return batchesNeeding(redis, need, { cursor, count, round: rounds });
   };
-  return new Round({ ...options, index: indexOf(need), page });
+  return round({ ...options, index: indexOf(need), page });
 }
 
 /** Makes a round through a list of batches by rank, `count` of them in a page. A page that has none is the end. */
@@ -98,14 +85,14 @@ export function roundByRank<T = string>(
   readPage: (ranks: Ranks) => Promise<Omit<RoundPage<T>, 'cursor'> & { readonly listed: number }>,
   { count, ...options }: Omit<RoundOptions<T>, 'page' | 'index'> & { readonly count: number },
 ): Service {
-  let round = 0;
+  let rounds = 0;
   const page = async (cursor: string) => {
     const from = Number(cursor);
-    round += cursor === START ? 1 : 0;
-    const { listed, ...found } = await readPage({ from, to: from + count - 1, round });
+    rounds += cursor === START ? 1 : 0;
+    const { listed, ...found } = await readPage({ from, to: from + count - 1, round: rounds });
     return { ...found, cursor: listed === 0 ? START : String(from + count) };
   };
-  return new Round({ ...options, page });
+  return round({ ...options, page });
 }
 
 /** Reports the batches of a page that could not be looked at, as one error however many they are. */

@@ -44,6 +44,6 @@ export interface Service {
   readonly index?: NeedIndex | undefined;
   /** Does a bounded part of the round. Resolves with true when the round has ended. */
   slice(turn: Turn): Promise<boolean>;
-  /** Forgets what it has seen, because another process may have led since. */
+  /** Forgets the steps that it was about to do, because another process may have led, and done them, since. */
   reset?(): void;
 }

@@ -10,39 +10,38 @@ import { lateCallbacks } from './late-callbacks.js';
 import { LostMembers } from './lost-members.js';
 import { orphanedStages } from './orphaned-stages.js';
 import { removals } from './removals.js';
-import { RetriedElsewhere } from './retried-elsewhere.js';
+import { retriedElsewhere } from './retried-elsewhere.js';
 import type { Service } from './service.js';
 import { unfinishedBatches } from './unfinished-batches.js';
 
 export interface MaintenanceOptions {
   /** Ms between two rounds of the services that have to act soon, e.g. for first failures, deadlines and cancels. */
-  readonly sweepIntervalMs: number;
+  readonly sweepInterval: number;
   /** Ms between two rounds of the services that mend damage, and that remove batches. */
-  readonly reconcileIntervalMs: number;
+  readonly reconcileInterval: number;
   /** After how many ms a member of a closed batch that has no job counts as missing. */
-  readonly missingAfterMs: number;
+  readonly missingAfter: number;
 }
 
 /** Returns the services of maintenance, the most urgent first. */
 export function servicesOf(
   context: BatchContext,
-  { sweepIntervalMs, reconcileIntervalMs, missingAfterMs }: MaintenanceOptions,
+  { sweepInterval, reconcileInterval, missingAfter }: MaintenanceOptions,
 ): Service[] {
-  const lostMembers = new LostMembers(context, missingAfterMs);
-  const retriedElsewhere = new RetriedElsewhere(context, reconcileIntervalMs);
+  const lostMembers = new LostMembers(context, missingAfter);
   return [
-    firstFailures(context, sweepIntervalMs),
-    deadlines(context, sweepIntervalMs),
-    cancels(context, sweepIntervalMs),
-    lateCallbacks(context, sweepIntervalMs),
-    attempted(context, sweepIntervalMs),
-    unfinishedBatches(context, reconcileIntervalMs, lostMembers),
+    firstFailures(context, sweepInterval),
+    deadlines(context, sweepInterval),
+    cancels(context, sweepInterval),
+    lateCallbacks(context, sweepInterval),
+    attempted(context, sweepInterval),
+    unfinishedBatches(context, reconcileInterval, lostMembers),
     lostMembers,
-    failedBatches(context, reconcileIntervalMs),
-    retriedElsewhere,
-    orphanedStages(context, reconcileIntervalMs),
-    expiry(context, reconcileIntervalMs),
-    removals(context, reconcileIntervalMs),
-    dropped(context, reconcileIntervalMs),
+    failedBatches(context, reconcileInterval),
+    retriedElsewhere(context, reconcileInterval),
+    orphanedStages(context, reconcileInterval),
+    expiry(context, reconcileInterval),
+    removals(context, reconcileInterval),
+    dropped(context, reconcileInterval),
   ];
 }

@@ -33,8 +33,5 @@ export function unfinishedBatches(context: BatchContext, intervalMs: number, los
       now.set(batchId, standing);
       lostMembers.add(batchId, { isClosed, hasMoved: before.get(batchId) !== standing, hasFailures });
     },
-    reset() {
-      now.clear();
-    },
   });
 }

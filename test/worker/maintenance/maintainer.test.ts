@@ -36,7 +36,7 @@ describe('a leader that has lost its lease', () => {
     const announced = () => users.getWaitingCount();
     const held = await testbed.heldConnection();
     const context = await contextOf(testbed.queue('users', { connection: held.connection, skipMetasUpdate: true }));
-    const intervals = { sweepIntervalMs: 20, reconcileIntervalMs: AN_HOUR, missingAfterMs: AN_HOUR };
+    const intervals = { sweepInterval: 20, reconcileInterval: AN_HOUR, missingAfter: AN_HOUR };
     const leader = testbed.use(new Maintainer(context, intervals, { onRepair: () => {}, onError: () => {} }));
     await held.idle();
     held.countFrom();

@@ -18,28 +18,21 @@ export async function fetchJson<T>(url: string): Promise<T> {
 }
 
 async function ask(url: string, accept: string): Promise<Response> {
-  const abort = new AbortController();
-  const timer = setTimeout(() => abort.abort(), WAIT_MS);
-  try {
-    const { signal } = abort;
-    const response = await fetch(url, {
-      headers: { Accept: accept },
-      cache: 'no-store',
-      credentials: 'same-origin',
-      signal,
-    });
-    const type = response.headers.get('content-type') ?? '';
-    if (response.status === 404) {
-      throw new Gone();
-    }
-    if ([401, 403].includes(response.status) || (response.ok && !type.startsWith(accept))) {
-      throw new SignedOut();
-    }
-    if (!response.ok) {
-      throw new Error(String(response.status));
-    }
-    return response;
-  } finally {
-    clearTimeout(timer);
+  const response = await fetch(url, {
+    headers: { Accept: accept },
+    cache: 'no-store',
+    credentials: 'same-origin',
+    signal: AbortSignal.timeout(WAIT_MS),
+  });
+  const type = response.headers.get('content-type') ?? '';
+  if (response.status === 404) {
+    throw new Gone();
   }
+  if ([401, 403].includes(response.status) || (response.ok && !type.startsWith(accept))) {
+    throw new SignedOut();
+  }
+  if (!response.ok) {
+    throw new Error(String(response.status));
+  }
+  return response;
 }
