@@ -104,11 +104,8 @@ export async function addFlow(
     });
     const result = await send(context, to, entries, !root.isNamed && repetition === undefined, adding);
     if ('taken' in result) {
-      throw takenError(
-        batch.id,
-        root,
-        result.taken.flatMap((position) => nodes[position] ?? []),
-      );
+      const taken = result.taken.flatMap((position) => nodes[position] ?? []);
+      throw takenError(batch.id, root, taken);
     }
     if (result.failed !== undefined) {
       throw notAdded(new Error(result.failed.error), adding);
@@ -138,8 +135,8 @@ function flowJob(
 }
 
 /**
- * Says which ids are those of jobs that exist. BullMQ would leave such a job where it is, and the job above it would wait for ever,
- * or not at all.
+ * Says which ids are those of jobs that exist. BullMQ would leave such a job where it is, and the job above it would
+ * wait for ever, or not at all.
  */
 function takenError(batchId: string, root: Node, taken: readonly Node[]): BatchMemberError {
   const [first] = taken;
