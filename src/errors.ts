@@ -17,11 +17,14 @@ export class BatchError extends Error {
   /** The name of the error's class, e.g. 'BatchSealedError'. */
   override readonly name: string = 'BatchError';
   /** The batch that the error is about, where there is one. */
-  readonly batchId: string | undefined;
+  declare readonly batchId: string | undefined;
 
   constructor(message: string, details: BatchErrorDetails = {}) {
     super(message, 'cause' in details ? { cause: details.cause } : undefined);
-    this.batchId = details.batchId;
+    // A property that is undefined would be printed with every error.
+    if (details.batchId !== undefined) {
+      this.batchId = details.batchId;
+    }
   }
 }
 
@@ -34,10 +37,11 @@ export class BatchOptionsError extends BatchError {
 export class BatchNotFoundError extends BatchError {
   override readonly name = 'BatchNotFoundError';
 
-  constructor(batchId: string) {
-    super(`There is no batch '${batchId}': it was never created in this Redis and prefix, or it has been removed.`, {
-      batchId,
-    });
+  constructor(
+    batchId: string,
+    message = `There is no batch '${batchId}': it was never created in this Redis and prefix, or it has been removed.`,
+  ) {
+    super(message, { batchId });
   }
 }
 

@@ -42,9 +42,14 @@ export function checkKeys(what: string, value: object, known: readonly string[])
   }
 }
 
-export function checkObject(what: string, value: unknown): asserts value is Record<string, unknown> {
+/** @param example what the object may look like, for an error that helps. */
+export function checkObject(what: string, value: unknown, example?: string): asserts value is Record<string, unknown> {
+  if (value instanceof Promise) {
+    throw new BatchOptionsError(`${what} must be an object, not a Promise: await it first.`);
+  }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new BatchOptionsError(`${what} must be an object, not ${describe(value)}.`);
+    const hint = example === undefined ? '' : ` Example: ${example}.`;
+    throw new BatchOptionsError(`${what} must be an object, not ${describe(value)}.${hint}`);
   }
 }
 
@@ -53,6 +58,9 @@ export function checkOptions(method: string, options: unknown, known: readonly s
   checkObject(`The options of ${method}`, options);
   checkKeys(`${method}()`, options, known);
 }
+
+/** Names one option: 'jobOptions.delay', or 'The options of job 3: delay'. */
+const optionOf = (what: string, name: string) => (what.includes(' of ') ? `${what}: ${name}` : `${what}.${name}`);
 
 /**
  * Refuses half of a surrogate pair, as a string has that was cut in the middle of an emoji: Redis's Lua cannot read it
@@ -162,20 +170,22 @@ const PRIORITY_LIMIT = 2 ** 21;
 function checkQuantities(what: string, { priority, delay, timestamp, backoff }: Record<string, unknown>): void {
   if (priority !== undefined && !(Number.isInteger(priority) && between(priority, 0, PRIORITY_LIMIT))) {
     throw new BatchOptionsError(
-      `${what}.priority must be an integer from 0 to ${PRIORITY_LIMIT}, not ${describe(priority)}.`,
+      `${optionOf(what, 'priority')} must be an integer from 0 to ${PRIORITY_LIMIT}, not ${describe(priority)}.`,
     );
   }
   if (delay !== undefined && !between(delay, 0, Number.MAX_SAFE_INTEGER)) {
-    throw new BatchOptionsError(`${what}.delay must be a number of milliseconds, not ${describe(delay)}.`);
+    throw new BatchOptionsError(`${optionOf(what, 'delay')} must be a number of milliseconds, not ${describe(delay)}.`);
   }
   if (timestamp !== undefined && !between(timestamp, 0, Number.MAX_SAFE_INTEGER)) {
     throw new BatchOptionsError(
-      `${what}.timestamp must be a number of milliseconds since the epoch, not ${describe(timestamp)}.`,
+      `${optionOf(what, 'timestamp')} must be a number of milliseconds since the epoch, not ${describe(timestamp)}.`,
     );
   }
   const { jitter } = typeof backoff === 'object' && backoff !== null ? (backoff as { jitter?: unknown }) : {};
   if (jitter !== undefined && !between(jitter, 0, 1)) {
-    throw new BatchOptionsError(`${what}.backoff.jitter must be a number from 0 to 1, not ${describe(jitter)}.`);
+    throw new BatchOptionsError(
+      `${optionOf(what, 'backoff.jitter')} must be a number from 0 to 1, not ${describe(jitter)}.`,
+    );
   }
 }
 
@@ -191,16 +201,17 @@ export function checkMemberOptions(what: string, opts: unknown, batchId?: string
   if (jobId === undefined) {
     return;
   }
-  checkName(`${what}.jobId`, jobId);
-  checkNotBullMqs(`${what}.jobId`, jobId, 'row');
+  const idOption = optionOf(what, 'jobId');
+  checkName(idOption, jobId);
+  checkNotBullMqs(idOption, jobId, 'row');
   if (batchId !== undefined && jobId.startsWith(`${batchId}~`)) {
     throw new BatchOptionsError(
-      `${what}.jobId must not begin with '${batchId}~', as the ids of the batch's own callbacks do: '${jobId}'.`,
+      `${idOption} must not begin with '${batchId}~', as the ids of the batch's own callbacks do: '${jobId}'.`,
     );
   }
   if (jobId.startsWith('0:') || (jobId.includes(':') && jobId.split(':').length !== 3)) {
     throw new BatchOptionsError(
-      `${what}.jobId must not contain ':', BullMQ's separator: '${jobId}'. Use e.g. ` +
+      `${idOption} must not contain ':', BullMQ's separator: '${jobId}'. Use e.g. ` +
         `'${jobId.replace(/^0:/, 'row-0:').replaceAll(':', '-')}'.`,
     );
   }
@@ -273,13 +284,15 @@ export function describe(value: unknown): string {
   }
   if (typeof value === 'object') {
     const name = value.constructor?.name;
-    return name === undefined || name === 'Object' ? 'an object' : `a ${name}`;
+    return name === undefined || name === 'Object' ? 'an object' : withArticle(name);
   }
   if (typeof value === 'number' || typeof value === 'boolean') {
     return String(value);
   }
   return typeof value === 'string' ? `'${value}'` : `a ${typeof value}`;
 }
+
+const withArticle = (noun: string) => `${/^[AEIO]/i.test(noun) ? 'an' : 'a'} ${noun}`;
 
 /** Returns the one of these words that was probably meant. */
 export function nearest(key: string, known: readonly string[]): string | undefined {

@@ -250,6 +250,9 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
   return {
     createBatch: async (options = {}) => create(checked('createBatch', options)),
     async addBatch(given, jobs) {
+      if (Array.isArray(given)) {
+        throw new BatchOptionsError('addBatch(options, jobs) takes the options first: addBatch({}, jobs) has none.');
+      }
       checkIterable('addBatch', jobs);
       const options = checked('addBatch', given);
       const batchId = options.id === undefined ? undefined : escapedId(options.id);

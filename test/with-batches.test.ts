@@ -222,12 +222,41 @@ describe('createBatch', () => {
     [{ jobOptions: { parent: { id: 'a', queue: 'b' } } }, "jobOptions must not have 'parent'"],
     [{ jobOptions: { jobId: 'a' } }, "jobOptions must not have 'jobId'"],
     [{ parent: 'import' }, "'parent' must be a Batch, not 'import'"],
-    ['import', "The options of a batch must be an object, not 'import'"],
+    ['import', "The options of a batch must be an object, not 'import'. Example: { description: 'Newsletter' }."],
+    [Promise.resolve({}), 'The options of a batch must be an object, not a Promise: await it first.'],
+    [{ on: { complete: () => {} } }, 'on.complete must be a job or a name, not a function: other processes could not'],
+    [{ on: { complete: null } }, "not null. Example: 'report', or { name: 'report', queue: 'mail', data: {} }."],
+    [{ keep: 3600 }, 'keep must be an object, not 3600. Example: { age: 86400 }, in seconds.'],
+    [{ deadline: 1_795_333_150_965 }, 'looks like a time: pass new Date(1795333150965).'],
+    [{ metadata: new Error('no') }, 'metadata is an Error, which JSON cannot carry'],
   ] as const)('refuses %o, and writes nothing', async ([options, message], { testbed }) => {
     const users = testbed.queue('users');
     await expect(users.createBatch(options as never)).rejects.toThrow(message);
     await expect(users.createBatch(options as never)).rejects.toThrow(BatchError);
     expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
+  });
+});
+
+describe('a callback whose queue is in another database', () => {
+  test('is refused, and writes nothing: no worker of that queue would ever run it', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const { connection } = testbed;
+    const { host, port, db = 0 } = testbed.redis.options;
+    const lost = testbed.plainQueue('lost', { connection: { host, port, db: db + 1 } as typeof connection });
+    const near = testbed.plainQueue('near', { connection: { host, port, db } as typeof connection });
+    const on = {
+      complete: [
+        { name: 'fine', queue: near },
+        { name: 'report', queue: lost },
+      ],
+    };
+    for (const adding of [users.createBatch({ on }), users.addBatch({ on }, [{ name: 'row', data: {} }])]) {
+      await expect(adding).rejects.toThrow("The queue 'lost' of a callback is in another Redis than the batch");
+    }
+    expect(await users.getBatchCounts()).toEqual({ open: 0, running: 0, succeeded: 0, failed: 0 });
+    const batch = await users.createBatch({ on: { complete: { name: 'fine', queue: near } } });
+    await expect(batch.on('success', { name: 'report', queue: lost })).rejects.toThrow(BatchOptionsError);
+    expect((await batch.status()).callbacks).toMatchObject([{ queue: 'near', name: 'fine' }]);
   });
 });
 
@@ -292,9 +321,12 @@ describe('addBatch', () => {
     const users = testbed.queue('users');
     const good = { name: 'row', data: 1 };
     await expect(users.addBatch(undefined as never, [good])).rejects.toThrow('must be an object, not undefined');
+    await expect(users.addBatch([good] as never, undefined as never)).rejects.toThrow(
+      'addBatch(options, jobs) takes the options first: addBatch({}, jobs) has none.',
+    );
     await expect(users.addBatch({}, [good, { name: '', data: 1 }])).rejects.toThrow('The name of job 1 must be');
     await expect(users.addBatch({}, [good, { ...good, opts: { delay: '1s' } as never }])).rejects.toThrow(
-      "The options of job 1.delay must be a number of milliseconds, not '1s'",
+      "The options of job 1: delay must be a number of milliseconds, not '1s'",
     );
     expect(await users.getBatchCounts()).toMatchObject({ open: 0, running: 0 });
   });

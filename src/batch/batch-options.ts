@@ -93,7 +93,7 @@ const OPTION_KEYS = [
 
 /** Checks all options but the callbacks and the parent, without asking Redis. */
 export function checkBatchOptions(options: unknown): asserts options is BatchOptions {
-  checkObject('The options of a batch', options);
+  checkObject('The options of a batch', options, `{ description: 'Newsletter' }`);
   checkKeys('A batch', options, OPTION_KEYS);
   const { id, description, jobOptions, openTimeout, keep } = options;
   if (id !== undefined) {
@@ -126,7 +126,7 @@ export function checkBatchOptions(options: unknown): asserts options is BatchOpt
 }
 
 function checkKeep(keep: unknown): void {
-  checkObject('keep', keep);
+  checkObject('keep', keep, '{ age: 86400 }, in seconds');
   checkKeys('keep', keep, ['age', 'count', 'members']);
   const { age, count, members } = keep;
   if (members !== undefined && typeof members !== 'boolean') {
@@ -145,11 +145,19 @@ function checkKeep(keep: unknown): void {
 /** The last instant of a Date is the year 275760; Redis's clock may be ahead. */
 const LONGEST_DEADLINE_MS = 8_000_000_000_000_000;
 
+/** A number of ms that is a time since the epoch (from 2001 on) rather than how long a batch may take (32 years). */
+const SOME_TIME_MS = 1_000_000_000_000;
+
 function checkDeadline(deadline: unknown): void {
   const isDate = deadline instanceof Date && !Number.isNaN(deadline.getTime());
   if (deadline !== undefined && !isDate && !(Number.isInteger(deadline) && between(deadline, 1, LONGEST_DEADLINE_MS))) {
     throw new BatchOptionsError(
       `deadline must be a positive integer, in ms, or a valid Date, not ${describe(deadline)}.`,
+    );
+  }
+  if (between(deadline, SOME_TIME_MS, LONGEST_DEADLINE_MS)) {
+    throw new BatchOptionsError(
+      `deadline is given in ms from now, and ${deadline} looks like a time: pass new Date(${deadline}).`,
     );
   }
 }

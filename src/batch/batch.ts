@@ -20,6 +20,7 @@ import {
 import { checkSameBatches, findQueue, type MemberQueue, type QueueContext } from './batch-context.js';
 import { type BatchOptions, checkBatchOptions } from './batch-options.js';
 import { type Callback, checkCallbackCount, storeCallback, storeCallbacks } from './callbacks.js';
+import { refuseCallbacksElsewhere } from './callbacks-elsewhere.js';
 import { cancelBatch } from './cancel.js';
 import { defineBatch } from './create.js';
 import { explain } from './explain.js';
@@ -486,10 +487,12 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * await batch.on('success', { name: 'tell-ops', queue: mail });
    */
   async on(event: BatchEvent, callback: Names | Callback): Promise<void> {
+    checkName('on(event, callback): the event', event);
     if (!EVENTS.includes(event)) {
-      throw new BatchOptionsError(`A batch has no event ${describe(event)}. Known are: ${EVENTS.join(', ')}.`);
+      throw new BatchOptionsError(`A batch has no event '${event}'. Known are: ${EVENTS.join(', ')}.`);
     }
     const stored = storeCallback(`on('${event}')`, callback, this.#context);
+    await refuseCallbacksElsewhere(this.#context, [callback]);
     checkCallbackCount(`on('${event}')`, (await this.#snapshot()).callbacks.length + 1);
     await addCallback(this.#context, this.#definition, event, stored);
   }

@@ -125,7 +125,13 @@ export function storeCallbacks(on: unknown, context: QueueContext): BatchDefinit
 
 export function storeCallback(what: string, given: unknown, context: QueueContext): StoredCallback {
   const callback = typeof given === 'string' ? { queue: CALLBACKS_QUEUE, name: given } : given;
-  checkObject(what, callback);
+  if (typeof callback === 'function') {
+    throw new BatchOptionsError(
+      `${what} must be a job or a name, not a function: other processes could not call it. Give the function to the ` +
+        `BatchWorker, new BatchWorker({ connection, callbacks: { report: … } }), and its name here: 'report'.`,
+    );
+  }
+  checkObject(what, callback, `'report', or { name: 'report', queue: 'mail', data: {} }`);
   checkKeys(what, callback, CALLBACK_KEYS);
   const { name, data, opts = {} } = callback;
   checkName(typeof given === 'string' ? what : `${what}.name`, name);

@@ -26,6 +26,7 @@ import { escapedId } from '../validation.js';
 import { type BatchContext, checkNotBatches, type QueueContext } from './batch-context.js';
 import type { BatchOptions } from './batch-options.js';
 import { storeCallbacks } from './callbacks.js';
+import { refuseCallbacksElsewhere } from './callbacks-elsewhere.js';
 import { type FirstMembers, firstMembers, type MembersToBe } from './first-members.js';
 import { newBatchId, newNonce } from './ids.js';
 import { newEntry, newJob, withoutCopies, withTrace } from './member-jobs.js';
@@ -88,6 +89,7 @@ export async function defineBatch(
       `ifExists: 'replace' is not for a child batch: batch '${parent.batch.id}' would count the one before as missing.`,
     );
   }
+  await refuseCallbacksElsewhere(context, Object.values(options.on ?? {}).flat());
   const first = await firstMembers(context, untraced, members);
   return startTrace(context.telemetry, untraced.id, async (trace) => {
     const definition = { ...untraced, trace };

@@ -43,7 +43,7 @@ const JOB_KEYS = ['name', 'data', 'opts', 'queue'];
 
 /** Checks a job, before anything is written. */
 export function checkJob(what: string, job: unknown, context: QueueContext, batchId?: string): CheckedJob {
-  checkObject(what, job);
+  checkObject(what, job, `{ name: 'import', data: {} }`);
   checkKeys(what, job, JOB_KEYS);
   return checkMember(what, findQueue(`${what}.queue`, job.queue, context), job, batchId);
 }
@@ -93,7 +93,14 @@ export function checkIterable(method: string, jobs: unknown): void {
   ) {
     throw new BatchOptionsError(
       `${method}() takes an array, an iterable or an async iterable of { name, data, opts?, queue? }, not ` +
-        `${describe(jobs)}.`,
+        `${describe(jobs)}.${hintOf(jobs)}`,
     );
   }
+}
+
+function hintOf(jobs: unknown): string {
+  if (jobs instanceof Promise) {
+    return ' Await it first.';
+  }
+  return typeof jobs === 'function' ? ' Call the function, and pass what it returns.' : '';
 }

@@ -91,22 +91,27 @@ function ofOpenStage({ definition, startedAt }: Snapshot, stages: readonly Stage
 }
 
 export function reasonsOfFinished(state: BatchState, snapshot: Snapshot, stages: readonly StageFacts[] = []): string[] {
-  const { finishedAt, failedReason, ended, counts, callbacks, sealedAt, abandonedAt, cancelledAt } = snapshot;
+  const { finishedAt, failedReason, ended, counts, sealedAt, abandonedAt, cancelledAt } = snapshot;
   const why = ended === 'failed' && failedReason !== undefined ? `: ${sentencePart(failedReason)}` : '';
-  const hasFailures = counts.failed > 0 || callbacks.some((callback) => callback.state === 'failed');
   return [
-    `It has finished, at ${iso(finishedAt)}, with state '${state}'${why}.`,
+    `It has finished, at ${iso(finishedAt)}, with state '${state}'${why}${why.endsWith('…') ? '' : '.'}`,
     ...skippedStages(snapshot, stages),
     ...lateFailures(snapshot).map((callback) => ofLateFailure(callback, snapshot)),
     ...(cancelledAt !== undefined ? ['A cancelled batch stays so: create a new one for what is to run again.'] : []),
-    ...(ended === 'failed' && hasFailures && cancelledAt === undefined
-      ? ['batch.failures() lists the members that failed, and batch.retry() runs again what failed.']
-      : []),
+    ...(ended === 'failed' && cancelledAt === undefined ? whatToRetry(snapshot) : []),
     ...(counts.missing > 0 ? ['Missing members cannot be retried: add them to a new batch.'] : []),
     ...(sealedAt === undefined && abandonedAt !== undefined && cancelledAt === undefined
       ? ['Adding to it, or seal(), revives it.']
       : []),
   ];
+}
+
+function whatToRetry({ counts, callbacks }: Snapshot): string[] {
+  if (counts.failed > 0) {
+    return ['batch.failures() lists the members that failed, and batch.retry() runs again what failed.'];
+  }
+  const hasFailedCallback = callbacks.some((callback) => callback.state === 'failed');
+  return hasFailedCallback ? ['No member has failed: batch.retry() runs the callback again.'] : [];
 }
 
 /** Why the batch was skipped, if it is a stage; of a run, why stages of it were. */

@@ -26,6 +26,9 @@ export const needsKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:n
  */
 export const droppedKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:dropped');
 
+/** A key that is written through one connection to be looked for through another; see record/is-other-redis.ts. */
+export const probeKey = (place: BatchesPlace, mark: string) => batchesKey(place, `reconciler:probe:${mark}`);
+
 /** The four keys in which BullMQ keeps one batch. */
 export function batchKeys(place: BatchesPlace, batchId: string) {
   const job = batchesKey(place, batchId);

@@ -294,9 +294,9 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
 }
 
 function checkOptions(options: BatchWorkerOptions): void {
-  checkObject('The options of BatchWorker', options);
+  checkObject('The options of BatchWorker', options, 'new BatchWorker({ connection })');
   checkKeys('BatchWorker', options, OPTION_KEYS);
-  checkObject('BatchWorker: connection', options.connection);
+  checkObject('BatchWorker: connection', options.connection, `{ host: 'localhost', port: 6379 }`);
   if (options.prefix !== undefined) {
     checkName('BatchWorker: prefix', options.prefix);
   }

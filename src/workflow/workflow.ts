@@ -133,8 +133,13 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
     const id = escapedId(wanted);
     const context = await queueContextOf(this.#blueprint);
     const definition = await readDefinition(context.redis, id);
-    if (definition?.run?.workflow !== this.name) {
+    if (definition === undefined) {
       throw new BatchNotFoundError(id);
+    }
+    const { run } = definition;
+    if (run?.workflow !== this.name) {
+      const what = run === undefined ? 'a batch without a workflow' : `a run of '${run.workflow}'`;
+      throw new BatchNotFoundError(id, `Workflow '${this.name}' has no run '${id}': there is ${what} with this id.`);
     }
     return new WorkflowRun({ context, definition });
   }

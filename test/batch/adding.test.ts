@@ -269,7 +269,10 @@ describe('adding members', () => {
     [{ name: 'row', data: 1, delay: 5 }, "job 0 has no option 'delay'"],
     [{ nam: 'row', data: 1 }, "job 0 has no option 'nam'. Did you mean 'name'?"],
     [{ data: 1 }, 'The name of job 0 must be a non-empty string'],
-    ['row', "job 0 must be an object, not 'row'"],
+    ['row', "job 0 must be an object, not 'row'. Example: { name: 'import', data: {} }."],
+    [Promise.resolve({ name: 'row', data: 1 }), 'job 0 must be an object, not a Promise: await it first.'],
+    [{ name: 'row', data: 1, opts: { jobId: 5 } }, 'The options of job 0: jobId must be a non-empty string, not 5.'],
+    [{ name: 'row', data: 1, opts: { delay: '5s' } }, 'The options of job 0: delay must be a number of milliseconds'],
     [{ name: 'row', data: 1, queue: 5 }, 'job 0.queue must be the name of a queue or a BullMQ Queue'],
     [{ name: 'row', data: 1, queue: 'batches' }, "The queue 'batches' holds the batches themselves"],
     [{ name: 'row', data: 1, opts: { repeat: { every: 1 } } }, "The options of job 0 must not have 'repeat'"],
@@ -306,6 +309,10 @@ describe('adding members', () => {
     const batch = await users.createBatch();
     await expect(batch.addBulk('rows' as never)).rejects.toThrow(
       'addBulk() takes an array, an iterable or an async iterable',
+    );
+    await expect(batch.addBulk(Promise.resolve([]) as never)).rejects.toThrow('not a Promise. Await it first.');
+    await expect(batch.addBulk(function* rows() {} as never)).rejects.toThrow(
+      'not a function. Call the function, and pass what it returns.',
     );
     await expect(users.addBatch({}, undefined as never)).rejects.toThrow('addBatch() takes an array');
     expect(await users.getBatchCounts()).toMatchObject({ open: 1 });

@@ -413,6 +413,30 @@ describe('explain() says', () => {
     });
   });
 
+  test('that only a callback has failed, and that retry() runs it again', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
+    testbed.batchWorker();
+    testbed.worker('mail', async (job: AnyJob) => {
+      if (job.name === 'report') throw new UnrecoverableError('no printer');
+    });
+    const batch = await mail.addBatch({ on: { complete: { name: 'report' } } }, [{ name: 'send', data: 1 }]);
+    await batch.waitUntilFinished(10_000);
+    expect((await batch.explain()).reasons).toEqual([
+      expect.stringMatching(/^It has finished, at .*: the complete callback 'report' .* failed: no printer\.$/),
+      'No member has failed: batch.retry() runs the callback again.',
+    ]);
+  });
+
+  test('why several members have failed, in a sentence with one end', async ({ testbed }) => {
+    const mail = testbed.queue('mail');
+    testbed.batchWorker();
+    testbed.worker('mail', async () => Promise.reject(new UnrecoverableError('no')));
+    const bad = { name: 'send', data: 1 };
+    const batch = await mail.addBatch({}, [bad, bad]);
+    await batch.waitUntilFinished(10_000);
+    expect((await batch.explain()).reasons[0]).toMatch(/: 2 of 2 members failed: no, …$/);
+  });
+
   describe('that a late callback has failed', () => {
     async function withLateFailure(testbed: Testbed, { succeeds }: { succeeds: boolean }) {
       const mail = testbed.queue('mail');

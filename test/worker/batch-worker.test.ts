@@ -141,10 +141,19 @@ describe('BatchWorker', () => {
     [{ stalledInterval: '5s' }, "stalledInterval must be a positive integer, not '5s'"],
     [{ prefix: '' }, 'prefix must be a non-empty string'],
     [{ batchesQueue: 'a', connection: { isCluster: true } }, "Queue 'a' is on a Redis Cluster with the prefix 'bull'"],
-    [{ connection: undefined }, 'connection must be an object, not undefined'],
+    [
+      { connection: undefined },
+      "connection must be an object, not undefined. Example: { host: 'localhost', port: 6379 }.",
+    ],
     [{ connection: { isCluster: true } }, "Queue 'batches' is on a Redis Cluster with the prefix 'bull'"],
   ] as const)('refuses %o', ([options, message], { testbed }) => {
     expect(() => new BatchWorker({ connection: testbed.connection, ...options } as never)).toThrow(message);
+  });
+
+  test('says how it is made when it is given the name of a queue first, as a Worker', () => {
+    expect(() => new BatchWorker('users' as never)).toThrow(
+      "The options of BatchWorker must be an object, not 'users'. Example: new BatchWorker({ connection }).",
+    );
   });
 });
 

@@ -464,6 +464,9 @@ describe('batch.on()', () => {
     const users = testbed.queue('users');
     const batch = await users.createBatch();
     await expect(batch.on('completed' as never, { name: 'x' })).rejects.toThrow("A batch has no event 'completed'");
+    await expect(batch.on({ complete: 'x' } as never, { name: 'x' })).rejects.toThrow(
+      'on(event, callback): the event must be a non-empty string, not an object.',
+    );
     await expect(batch.on('complete', { name: '' })).rejects.toThrow("on('complete').name must be a non-empty string");
     await expect(batch.on('complete', { name: 'x', opts: { priority: 1.5 } })).rejects.toThrow('priority must be');
     expect((await batch.status()).callbacks).toEqual([]);

@@ -37,6 +37,12 @@ describe('a run', () => {
     const other = defineWorkflow('other', { first: { queue, name: 'first' } });
     await expect(other.start({}, { id: 'run' })).rejects.toThrow(BatchConflictError);
     await expect(other.getRun('run')).rejects.toThrow(BatchNotFoundError);
+    await expect(other.getRun('run')).rejects.toThrow(
+      `Workflow 'other' has no run 'run': there is a run of '${workflow.name}' with this id.`,
+    );
+    await queue.createBatch({ id: 'plain' });
+    await expect(other.getRun('plain')).rejects.toThrow('there is a batch without a workflow with this id.');
+    await expect(other.getRun('none')).rejects.toThrow("There is no batch 'none'");
   });
 
   test('says what it waits for, in its status, its explanation and its drawing', async ({ testbed }) => {

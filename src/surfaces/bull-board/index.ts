@@ -67,7 +67,8 @@ export class BatchBoardAdapter extends BullMQAdapter {
 
   /** Reads one row; a batch with its progress of the moment. */
   override async getJob(id: string): Promise<Job | undefined> {
-    const job = await super.getJob(id);
+    const stored = this.#batches === undefined ? withPercentColons(id) : asBatchId(id);
+    const job = (await super.getJob(id)) ?? (stored === id ? undefined : await super.getJob(stored));
     return job && (this.#batches?.show(job) ?? job);
   }
 
@@ -122,6 +123,15 @@ export class BatchBoardAdapter extends BullMQAdapter {
     return Object.create(producer, { getFlow: { value: getFlow } });
   }
 }
+
+/**
+ * Bull Board unescapes the id in an address once too often: '%3A', as ':' is in the ids of batches and of their
+ * members, arrives as ':'.
+ */
+const withPercentColons = (id: string) => id.replaceAll(':', '%3A');
+
+/** The ids of batches have none of the characters that are escaped in them. */
+const asBatchId = (id: string) => withPercentColons(id).replaceAll('~', '%7E').replaceAll('\n', '%0A');
 
 function checkPage(page: unknown): void {
   if (page !== undefined && !(typeof page === 'string' && /^(\/|https?:\/\/)/.test(page))) {

@@ -38,7 +38,7 @@ export interface Command {
   readonly name: string;
   readonly takesId: boolean;
   readonly summary: string;
-  /** More lines for the command's own help. */
+  /** More paragraphs for the command's own help. */
   readonly details?: readonly string[];
   readonly options: Options;
   /** Finds mistakes before Redis is asked. */

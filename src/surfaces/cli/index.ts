@@ -46,7 +46,7 @@ async function main(argv: readonly string[]): Promise<number> {
     if (given.flag('version')) {
       await out.line(version());
     } else if (command === undefined || given.flag('help')) {
-      await out.write(command === undefined ? helpOf(COMMANDS) : helpOfCommand(command));
+      await out.write(command === undefined ? helpOf(COMMANDS, out.columns) : helpOfCommand(command, out.columns));
     } else {
       command.check?.(given);
       const address = addressOf(line);

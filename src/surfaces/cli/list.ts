@@ -53,7 +53,7 @@ export const listCommand: Command = {
 };
 
 const COLUMNS: readonly Column[] = [
-  { title: 'ID' },
+  { title: 'ID', staysWhole: true },
   { title: 'DESCRIPTION', isElastic: true, isOptional: true },
   { title: 'STATE' },
   { title: 'DONE', align: 'right' },

@@ -8,9 +8,9 @@ import { Table } from './table.js';
 import { jsonLine, printable } from './text.js';
 
 const DETAILS = [
-  'One member after the other, also of a large batch: nothing is collected. While the batch is running there may be',
-  'more later, and one may be listed twice. In CSV, objects are JSON, and what a spreadsheet would take for a formula',
-  'begins with an apostrophe. A child batch is a member, and has isBatch: true.',
+  'One member after the other, also of a large batch: nothing is collected. While the batch is running there may be ' +
+    'more later, and one may be listed twice. In CSV, objects are JSON, and what a spreadsheet would take for a ' +
+    'formula begins with an apostrophe. A child batch is a member, and has isBatch: true.',
 ];
 
 export const resultsCommand: Command = {
@@ -34,8 +34,8 @@ export const failuresCommand: Command = {
   summary: 'Lists the members that have failed for good, with reason and data',
   details: [
     ...DETAILS,
-    'With --by reason the failures are counted: those whose reasons differ in numbers, ids or quoted values only are',
-    "one, with '…' for these.",
+    'With --by reason the failures are counted: those whose reasons differ in numbers, ids or quoted values only are ' +
+      "one, with '…' for these.",
   ],
   options: { by: { type: 'string', value: 'reason', help: 'count the failures by their reasons' }, ...FORMAT_OPTIONS },
   check: (given) => void [formatOf(given, false), isByReason(given)],
@@ -105,6 +105,7 @@ async function* tableLines(
     table = new Table(
       shown.map((name) => ({
         title: name.toUpperCase(),
+        staysWhole: name === 'id',
         isElastic: name === 'value' || name === 'reason' || name === 'data',
         isOptional: name === 'queue' || (name === last && name === 'data'),
       })),

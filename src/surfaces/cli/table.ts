@@ -8,6 +8,8 @@ export interface Column {
   readonly isElastic?: boolean;
   /** Left out, the last one first, when the elastic columns have given all that they can. */
   readonly isOptional?: boolean;
+  /** Never cut, for what people copy: what takes more than half of a terminal has a line of its own. */
+  readonly staysWhole?: boolean;
 }
 
 export type Cell = string | { readonly text: string; readonly style: Style | undefined };
@@ -28,7 +30,11 @@ export class Table {
     const wanted = columns.map((column, index) => ({
       column,
       index,
-      width: Math.max(widthOf(column.title), ...firstRows.map((row) => widthOf(textOf(row[index])))),
+      width: widthWanted(
+        column,
+        firstRows.map((row) => widthOf(textOf(row[index]))),
+        available,
+      ),
     }));
     this.#columns = fitting(wanted, available);
   }
@@ -42,12 +48,20 @@ export class Table {
     const line = this.#columns.map(({ column, width, index }, i) => {
       const cell = cells[index];
       const isLast = i === this.#columns.length - 1;
-      const text =
-        isLast && column.align !== 'right' ? shortened(textOf(cell), width) : padded(textOf(cell), width, column.align);
+      const whole = textOf(cell);
+      if (column.staysWhole && widthOf(whole) > width) {
+        return `${whole}\n${' '.repeat(width)}`;
+      }
+      const text = isLast && column.align !== 'right' ? shortened(whole, width) : padded(whole, width, column.align);
       return typeof cell === 'object' ? this.paint(cell.style, text) : text;
     });
     return line.join(GAP);
   }
+}
+
+function widthWanted({ title, staysWhole }: Column, widths: readonly number[], available: number): number {
+  const most = staysWhole ? Math.floor(available / 2) : Number.POSITIVE_INFINITY;
+  return Math.max(widthOf(title), ...widths.filter((width) => width <= most));
 }
 
 /** A whole table: its header and rows. */

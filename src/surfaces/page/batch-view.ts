@@ -89,6 +89,11 @@ function late(heading: string, sentence: string): Html {
   return html`<section class="card" data-pending><h2>${heading}</h2><p class="meaning">${sentence}</p></section>`;
 }
 
+/** A reason without the call that says more: beside it are links to the batches that it is about. */
+function withoutCall(reason: string): string {
+  return reason.replace(/(?:\. Ask|;) \(await queue\.getBatch\('.*'\)\)\.explain\(\) (?:says )?what holds it/, '');
+}
+
 function explained(paths: Paths, explanation: BatchExplanation | undefined, { state }: BatchStatus): Html {
   const heading = isUnfinished(state) ? 'What holds it' : 'What failed afterwards';
   if (explanation === undefined) {
@@ -100,7 +105,7 @@ function explained(paths: Paths, explanation: BatchExplanation | undefined, { st
   }
   const { members, children, queues } = explanation;
   return html`<section aria-labelledby="h-explain" data-key="explain" class="card"><h2 id="h-explain">${heading}</h2>
-<ul class="reasons">${explanation.reasons.map((reason) => html`<li>${own(reason)}</li>`)}</ul>
+<ul class="reasons">${explanation.reasons.map((reason) => html`<li>${own(withoutCall(reason))}</li>`)}</ul>
 ${children.flatMap(({ oldest }) => oldest).length > 0 && html`<p>Look at ${links(paths, children)}.</p>`}
 ${
   members.length + queues.length > 0 &&
@@ -169,9 +174,9 @@ function failed(paths: Paths, { status, reasons, names }: BatchView): Html | fal
     return false;
   }
   return reasons === undefined
-    ? late('Failures', REASONS_ARE_LATE)
+    ? late('Failed members', REASONS_ARE_LATE)
     : html`<section aria-labelledby="h-failures" data-key="failures" class="card">
-<h2 id="h-failures">Failures <span class="count">${number(status.failed)}</span></h2>
+<h2 id="h-failures">Failed members <span class="count">${number(status.failed)}</span></h2>
 ${failureGroups(paths, status, reasons, names)}
 <p class="all"><a href="${paths.failures(status.id)}">${
         status.failed === 1 ? 'The failure' : `All ${number(status.failed)} failures`

@@ -1,6 +1,7 @@
 import { type ConnectionOptions, type Job, Worker } from 'bullmq';
 import {
   type Batch,
+  BatchOptionsError,
   type BatchStatus,
   BatchTimeoutError,
   BatchWorker,
@@ -62,6 +63,7 @@ const DEFAULT_TIMEOUT_MS = 10_000;
  * @param batch the batch, sealed, or sealed by one of its jobs.
  * @param processors by queue; jobs of other queues are not run.
  * @returns the final status, whatever the outcome, and what ran.
+ * @throws BatchOptionsError for a batch that was not awaited, and for what is no processor.
  * @throws BatchTimeoutError when the batch has not finished in time, with all that `explain()` says.
  *
  * @example
@@ -70,6 +72,7 @@ const DEFAULT_TIMEOUT_MS = 10_000;
  * expect(status.state).toBe('succeeded');
  */
 export async function runToEnd(batch: Batch, processors: Processors, options: RunToEndOptions): Promise<EndedRun> {
+  checkArguments(batch, processors, options);
   const { callbacks, timeout = DEFAULT_TIMEOUT_MS, ...place } = options;
   const ran: JobRun[] = [];
   const errors: Error[] = [];
@@ -97,6 +100,21 @@ export async function runToEnd(batch: Batch, processors: Processors, options: Ru
   } finally {
     // A job that hangs would be waited for.
     await Promise.all([batchWorker, ...workers].map((one) => close(one, isInTime)));
+  }
+}
+
+/** Tests in plain JavaScript have no types that tell what is missing. */
+function checkArguments(batch: Partial<Batch> | undefined, processors: unknown, options: unknown): void {
+  if (typeof batch?.waitUntilFinished !== 'function') {
+    throw new BatchOptionsError('runToEnd(): the first argument must be a Batch: await what addBatch() returns.');
+  }
+  if (Object.values(processors ?? [undefined]).some((run) => typeof run !== 'function')) {
+    throw new BatchOptionsError('runToEnd(): the second argument must have a function for each queue: { users: run }.');
+  }
+  if (typeof options !== 'object' || options === null || !('connection' in options)) {
+    throw new BatchOptionsError(
+      'runToEnd(): the third argument must have the connection of the queues: { connection }.',
+    );
   }
 }
 

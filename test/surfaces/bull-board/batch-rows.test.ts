@@ -397,6 +397,22 @@ describe('BatchBoardAdapter, Clean all', () => {
   });
 });
 
+describe('BatchBoardAdapter, a row by its address', () => {
+  test('finds a batch and its members whose id has a colon, which Bull Board unescapes twice', async ({ testbed }) => {
+    const { users, board } = await open(testbed, 'BatchBoardAdapter');
+    const batch = await users.addBatch({ id: 'upload~7:30' }, [{ name: 'row', data: {} }]);
+    const other = await users.addBatch({ id: 'upload:31' }, [{ name: 'row', data: {} }]);
+    const address = (id: string) => encodeURIComponent(decodeURIComponent(id));
+    expect(batch.id).toBe('upload%7E7%3A30');
+    expect((await row(board, 'batches', address(batch.id))).id).toBe(batch.id);
+    const { members } = await other.members();
+    const [member = { id: '' }] = members;
+    expect(member.id).toContain('%3A');
+    expect((await row(board, 'users', address(member.id))).id).toBe(member.id);
+    expect((await board.get('/users/none:7')).status).toBe(404);
+  });
+});
+
 describe('BatchBoardAdapter, Retry all', () => {
   test('passes over what has succeeded meanwhile, such as the child of a batch that was retried', async ({
     testbed,

@@ -270,6 +270,11 @@ describe('one batch', () => {
     expect(text).toContain('0 of 7 jobs');
     expect(text).toContain('What holds it');
     expect(text).toContain('No BatchWorker is running');
+    expect(text).toContain('<bdi>1 child batch is not sealed, e.g. Berlin (berlin).');
+    await child.seal();
+    const running = (await visitor(batchPage(users))('/batches/acme')).text;
+    expect(running).toContain('<bdi>1 child batch is running, e.g. Berlin (berlin).</bdi>');
+    expect(running).toContain('Look at <a href="/batches/berlin">');
     expect(text).toMatch(/<b>complete<\/b> <span>job <b><bdi>report<\/bdi><\/b>/);
     expect((await visit('/batches/berlin')).text).toContain('href="/batches/acme"');
     expect((await visit('/batches/acme.json')).json()).toEqual(JSON.parse(JSON.stringify(await batch.status())));
@@ -388,6 +393,7 @@ describe('one batch', () => {
     await upload.waitUntilFinished(20_000);
     const { text } = await visit('/batches/upload');
     expect(text).toContain('Failed jobs <span class="count">15</span>');
+    expect(text).toContain('Failed members <span class="count">2</span>');
     expect(text).toContain('<summary><b>13</b> <bdi>duplicate of row …</bdi></summary>');
     expect(text.match(/(?<=reason=)[^"]+">\d+ in <bdi>[^<]+/g)).toEqual([
       'duplicate+of+row+%E2%80%A6">9 in <bdi>Users of Hamburg',

@@ -1,8 +1,26 @@
-import { BatchTimeoutError, type CallbackJob } from '../../../src/index.js';
+import { BatchOptionsError, BatchTimeoutError, type CallbackJob } from '../../../src/index.js';
 import { runToEnd } from '../../../src/surfaces/testing/index.js';
 import { type AnyJob, describe, expect, test } from '../../support/test.js';
 
 describe('runToEnd()', () => {
+  test('says which argument is missing, and starts nothing', async ({ testbed }) => {
+    const { connection, prefix } = testbed;
+    const users = testbed.queue('users');
+    const adding = users.addBatch({}, [{ name: 'import', data: {} }]);
+    const batch = await adding;
+    for (const [given, message] of [
+      [[adding, { users: () => {} }, { connection, prefix }], 'must be a Batch: await what addBatch() returns'],
+      [[batch], 'must have a function for each queue'],
+      [[batch, { users: 'import' }, { connection, prefix }], 'must have a function for each queue'],
+      [[batch, { users: () => {} }], 'must have the connection of the queues'],
+    ] as const) {
+      const run = runToEnd(...(given as unknown as Parameters<typeof runToEnd>));
+      await expect(run).rejects.toThrow(BatchOptionsError);
+      await expect(run).rejects.toThrow(message);
+    }
+    expect((await batch.explain()).reasons[0]).toContain('No BatchWorker is running');
+  });
+
   test('runs members and callbacks to the end, tells what ran, and leaves no worker', async ({ testbed }) => {
     const { connection, prefix } = testbed;
     const users = testbed.queue('users');

@@ -1,0 +1,46 @@
+import { BatchOptionsError } from '../errors.js';
+import type { BatchRedis } from '../record/batch-redis.js';
+import { isOtherRedis } from '../record/is-other-redis.js';
+import { contextOf, isQueue, type QueueContext } from './batch-context.js';
+import { newNonce } from './ids.js';
+import type { QueueLike } from './queue-like.js';
+
+/** The queues that were found to be in the Redis of the batches that they were given to. */
+const sharing = new WeakMap<BatchRedis, WeakSet<QueueLike>>();
+
+/**
+ * Refuses callbacks for a queue in another Redis, or in another database. Callbacks are stored in the Redis of their
+ * batch, where the workers of such a queue would never see them: the batch would wait for ever. Redis is asked once per
+ * queue, and only where the queue itself is given: a name says nothing of a connection.
+ *
+ * @param callbacks what was given, checked.
+ */
+export async function refuseCallbacksElsewhere(context: QueueContext, callbacks: readonly unknown[]): Promise<void> {
+  for (const callback of callbacks) {
+    const queue = (callback as { readonly queue?: unknown } | undefined)?.queue;
+    if (isQueue(queue) && queue !== context.own.queue && (await isElsewhere(context, queue))) {
+      throw new BatchOptionsError(
+        `The queue '${queue.name}' of a callback is in another Redis than the batch, or in another database of it. A ` +
+          'batch and its callbacks share one.',
+      );
+    }
+  }
+}
+
+async function isElsewhere(context: QueueContext, queue: QueueLike): Promise<boolean> {
+  const known = sharing.get(context.redis) ?? new WeakSet();
+  if (known.has(queue)) {
+    return false;
+  }
+  try {
+    const { redis } = await contextOf(queue, context.redis.batchesQueue);
+    if (redis !== context.redis && (await isOtherRedis(context.redis, redis, newNonce()))) {
+      return true;
+    }
+  } catch {
+    // Not known now, as when Redis is full or the queue was closed: what follows has better words for it.
+    return false;
+  }
+  sharing.set(context.redis, known.add(queue));
+  return false;
+}
