@@ -1,5 +1,4 @@
 import type { Queue } from 'bullmq';
-import { BatchNotFoundError } from '../errors.js';
 import type {
   BatchExplanation,
   OutstandingCallback,
@@ -26,13 +25,10 @@ import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
 import { connectedWorkers } from './connected-workers.js';
 import { stagesOf } from './stages.js';
-import type { StageStatus } from './status.js';
+import { type StageStatus, snapshotOf } from './status.js';
 
 export async function explain(context: BatchContext, batchId: string): Promise<BatchExplanation> {
-  const snapshot = await readSnapshot(context.redis, batchId);
-  if (snapshot === undefined) {
-    throw new BatchNotFoundError(batchId);
-  }
+  const snapshot = await snapshotOf(context, batchId);
   const what = {
     id: batchId,
     description: snapshot.definition.description,
@@ -67,13 +63,8 @@ export async function explain(context: BatchContext, batchId: string): Promise<B
     strangers.length === 0 &&
     callbacks.every(({ state }) => state === 'failed')
   ) {
-    return {
-      ...about,
-      reasons: reasonsOfFinished(what.state, snapshot, stages),
-      members: [],
-      children: [],
-      queues: [],
-    };
+    const reasons = reasonsOfFinished(what.state, snapshot, stages);
+    return { ...about, reasons, members: [], children: [], queues: [] };
   }
   const held = {
     ...about,
@@ -182,19 +173,11 @@ async function explainChildren(
     oldest.map(async ({ key }) => {
       const { id } = memberName(context.redis.prefix, key);
       const snapshot = await readSnapshot(context.redis, id);
-      return snapshot === undefined
-        ? []
-        : [
-            {
-              id,
-              description: snapshot.definition.description,
-              state: stateOf(snapshot),
-              pending: snapshot.counts.pending,
-            },
-          ];
+      const { description } = snapshot?.definition ?? {};
+      return snapshot && { id, description, state: stateOf(snapshot), pending: snapshot.counts.pending };
     }),
   );
-  return { state, count, oldest: children.flat() };
+  return { state, count, oldest: children.filter((child) => child !== undefined) };
 }
 
 /**

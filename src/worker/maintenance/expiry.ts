@@ -1,5 +1,5 @@
 import type { BatchContext } from '../../batch/batch-context.js';
-import { expireBatch } from '../../batch/remove.js';
+import { removeInTurn } from '../../batch/remove.js';
 import { expiredBatches } from '../../record/expiry.js';
 import { roundThrough } from './round.js';
 import type { Service } from './service.js';
@@ -18,7 +18,7 @@ export function expiry(context: BatchContext, intervalMs: number): Service {
     atOnce: 2,
     async attend(batchId) {
       // The script that marks a batch for removal decides again whether it goes: it may be running again by now.
-      await expireBatch(context, batchId);
+      await removeInTurn(context, batchId, 'expire');
     },
   });
 }
