@@ -4,7 +4,7 @@
  * @module bullmq-batches
  */
 
-export type { Batch, BulkAdded } from './batch/batch.js';
+export type { Batch } from './batch/batch.js';
 export type { BatchOptions, ParentBatch } from './batch/batch-options.js';
 export type {
   Callback,
@@ -19,6 +19,7 @@ export type { BatchJob, BatchJobs } from './batch/job.js';
 export type { TreeJobs } from './batch/jobs-below.js';
 export type { BatchCounts, BatchQuery, ListedState } from './batch/lookup.js';
 export type { BatchMember, BatchMembersPage, MemberState, MembersPageOptions } from './batch/member-pages.js';
+export type { BulkAdded } from './batch/members.js';
 export type { DataOf, JobLike, JobOf, NamedQueue, NameOf, QueueLike, ResultOf } from './batch/queue-like.js';
 export type { BatchFailure, BatchFailuresPage, BatchResult, FailuresPageOptions } from './batch/settled.js';
 export type { BatchStatus, CallbackStatus, StageStatus } from './batch/status.js';

@@ -53,6 +53,12 @@ export function checkObject(what: string, value: unknown, example?: string): ass
   }
 }
 
+/** Refuses what cannot be the options of a method. */
+export function checkOptions(method: string, options: unknown, known: readonly string[]): void {
+  checkObject(`The options of ${method}`, options);
+  checkKeys(`${method}()`, options, known);
+}
+
 /** Names one option: 'jobOptions.delay', or 'The options of job 3: delay'. */
 const optionOf = (what: string, name: string) => (what.includes(' of ') ? `${what}: ${name}` : `${what}.${name}`);
 

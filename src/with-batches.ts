@@ -18,7 +18,6 @@ import {
   type BatchCounts,
   type BatchQuery,
   batchOf,
-  findBatches,
   getBatchCounts,
   getBatches,
   type ListedState,
@@ -281,11 +280,13 @@ function batchMethods<Q extends QueueLike>(queue: Q, own: MemberQueue): BatchMet
     },
     signalOf: (job) => signalOf(openContext, job),
     getBatches: async (states?: ListedState | readonly ListedState[] | BatchQuery, start?: number, end?: number) =>
-      typeof states === 'object' && !Array.isArray(states)
-        ? findBatches<Q>(await openContext(), states as BatchQuery)
-        : getBatches<Q>(await openContext(), states as ListedState | readonly ListedState[], start, end),
+      getBatches<Q>(await openContext(), isQuery(states) ? states : { states, start, end }),
     getBatchCounts: async () => getBatchCounts(await openContext()),
   };
+}
+
+function isQuery(states: ListedState | readonly ListedState[] | BatchQuery | undefined): states is BatchQuery {
+  return typeof states === 'object' && !Array.isArray(states);
 }
 
 function checkOwnQueue(options: object, { name }: MemberQueue): void {
@@ -358,13 +359,13 @@ function addingInsideJobs(
       if (batch === undefined) {
         return own.add(name, data, opts as never);
       }
-      const { jobs } = await batch.addTo(own, [{ name, data, opts }]);
-      return jobs[0] as Job;
+      const [job] = await batch.addTo(own, [{ name, data, opts }]);
+      return job as Job;
     },
     async addBulk(jobs: { name: string; data: unknown; opts: object }[]): Promise<readonly Job[]> {
       checkNotBatches(own.name, batchesQueue);
       const batch = enclosingBatch(`addBulk() of queue '${own.name}'`);
-      return batch === undefined ? own.addBulk(jobs) : (await batch.addTo(own, jobs)).jobs;
+      return batch === undefined ? own.addBulk(jobs) : batch.addTo(own, jobs);
     },
   };
 }

@@ -191,24 +191,24 @@ export function contextOn(client: object, place: BatchesPlace, telemetry: Teleme
   if (found !== undefined) {
     return found;
   }
-  const context = createContext(client, batchesQueue, { prefix, ...(telemetry === undefined ? {} : { telemetry }) });
+  const context = createContext(client, place, telemetry);
   contexts.set(client, [...known, context]);
   return context;
 }
 
-interface SharedOptions {
-  readonly prefix: string;
-  readonly telemetry?: Telemetry;
-}
-
-function createContext(client: object, batchesQueue: string, options: SharedOptions): BatchContext {
+function createContext(
+  client: object,
+  { prefix, batchesQueue }: BatchesPlace,
+  telemetry: Telemetry | undefined,
+): BatchContext {
   const queues = new Map<string, MemberQueue>();
+  const options = { connection: client, prefix, ...(telemetry && { telemetry }) };
   return {
-    redis: new BatchRedis(scriptClientOf(client), options.prefix, batchesQueue),
-    batches: queueOnClient(batchesQueue, client, options),
-    telemetry: options.telemetry,
+    redis: new BatchRedis(scriptClientOf(client), prefix, batchesQueue),
+    batches: queueOnClient(batchesQueue, options),
+    telemetry,
     queueNamed(name) {
-      const queue = queues.get(name) ?? memberQueueOf(queueOnClient(name, client, options) as unknown as QueueLike);
+      const queue = queues.get(name) ?? memberQueueOf(queueOnClient(name, options) as unknown as QueueLike);
       queues.set(name, queue);
       return queue;
     },
@@ -219,10 +219,8 @@ function createContext(client: object, batchesQueue: string, options: SharedOpti
  * Makes a queue on a connection whose owner closes it. It does not write the queue's meta key, which would overwrite
  * the stream length that the user's own queue has set.
  */
-function queueOnClient(name: string, client: object, options: SharedOptions): Queue {
-  const queue = new Queue(name, { connection: client, ...options, skipMetasUpdate: true } as ConstructorParameters<
-    typeof Queue
-  >[1]);
+function queueOnClient(name: string, options: object): Queue {
+  const queue = new Queue(name, { ...options, skipMetasUpdate: true } as ConstructorParameters<typeof Queue>[1]);
   // The errors of the connection reach its owner. Without a listener here BullMQ would print them a second time.
   queue.on('error', () => {});
   return queue;

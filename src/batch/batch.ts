@@ -8,17 +8,16 @@ import type { AttachmentLink } from '../record/add-members.js';
 import { isCancelled } from '../record/climb.js';
 import { batchKeys } from '../record/keys.js';
 import { sealBatch, touchBatch } from '../record/seal.js';
-import { readSnapshot } from '../record/snapshot.js';
 import {
-  checkKeys,
   checkName,
   checkObject,
+  checkOptions,
   describe,
   escapedId,
   type MemberOptions,
   mayBeBatchId,
 } from '../validation.js';
-import { checkNotBatches, checkSameBatches, findQueue, type MemberQueue, type QueueContext } from './batch-context.js';
+import { checkSameBatches, findQueue, type MemberQueue, type QueueContext } from './batch-context.js';
 import { type BatchOptions, checkBatchOptions } from './batch-options.js';
 import { type Callback, checkCallbackCount, storeCallback, storeCallbacks } from './callbacks.js';
 import { refuseCallbacksElsewhere } from './callbacks-elsewhere.js';
@@ -27,12 +26,12 @@ import { defineBatch } from './create.js';
 import { explain } from './explain.js';
 import { type FailureReasons, type FailureReasonsOptions, failureReasonsOf } from './failure-reasons.js';
 import { addFlow, type Flow, type FlowNode } from './flow.js';
-import { derivedIds, firstIds, freshIds, type NextId, repeatableIds } from './ids.js';
+import { derivedIds, firstIds, freshIds, type MemberIds, repeatableIds } from './ids.js';
 import { type BatchJobs, type CheckedJob, checkData, checkIterable, checkJob, checkJobs, checkMember } from './job.js';
 import { addCallback } from './late.js';
 import { memberOf } from './member-jobs.js';
 import { type BatchMembersPage, type MembersPageOptions, membersPage } from './member-pages.js';
-import { addMembers, type BatchAccess, countMembers } from './members.js';
+import { addMembers, type BatchAccess, type BulkAdded, countMembers } from './members.js';
 import { updateMetadata } from './metadata.js';
 import { orderedResults } from './ordered.js';
 import type { DataOf, JobOf, NamedQueue, NameOf, QueueLike, ResultOf } from './queue-like.js';
@@ -51,19 +50,11 @@ import {
   resultsOf,
 } from './settled.js';
 import { allStagesOf } from './stages.js';
-import { type BatchStatus, statusOf } from './status.js';
+import { type BatchStatus, snapshotOf, statusOf } from './status.js';
 import { CHUNK_SIZE, inChunks } from './stream.js';
 import { inTrace } from './trace.js';
 import { type BatchTree, treeOf } from './tree.js';
-import { waitUntilFinished, watch } from './wait.js';
-
-/** What `batch.addBulk()` did. */
-export interface BulkAdded {
-  /** How many jobs were added as members. */
-  readonly added: number;
-  /** How many jobs were members already, by their `jobId`, and were left alone. */
-  readonly known: number;
-}
+import { LONGEST_TIMER_MS, waitUntilFinished, watch } from './wait.js';
 
 /**
  * What the holder of a handle may show in order to add: nothing for a caller from outside, or links that prove that it
@@ -81,9 +72,6 @@ export interface AddRights {
 }
 
 const NO_RIGHTS: AddRights = { links: [], parentLinks: [] };
-
-/** The longest delay, in ms, that a timer of Node takes. */
-const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
 
 /**
  * A handle on a batch: a group of jobs that is followed as one unit and calls back when it has finished. Handles are
@@ -116,15 +104,14 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * @internal
    */
   constructor(parts: {
-    id: string;
     context: QueueContext;
     definition: BatchDefinition;
     created?: boolean;
     isFilled?: boolean;
-    rights?: AddRights;
+    rights?: AddRights | undefined;
     parent?: Batch | undefined;
   }) {
-    this.id = parts.id;
+    this.id = parts.definition.id;
     this.created = parts.created ?? false;
     this.isFilled = parts.isFilled ?? false;
     this.#context = parts.context;
@@ -184,8 +171,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * const job = await batch.add('send', { to: 'ada@example.com' }, { attempts: 3 });
    */
   async add(name: NameOf<Q>, data: DataOf<Q>, opts?: MemberOptions): Promise<JobOf<Q>> {
-    const { jobs } = await this.addTo(this.#context.own, [{ name, data, opts }]);
-    return jobs[0] as JobOf<Q>;
+    const [job] = await this.addTo(this.#context.own, [{ name, data, opts }]);
+    return job as JobOf<Q>;
   }
 
   /**
@@ -212,18 +199,22 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * @internal
    */
   async addChecked(jobs: BatchJobs<Q> | readonly CheckedJob[], isRepeatable: boolean): Promise<BulkAdded> {
-    const { nonce } = this.#definition;
-    return isRepeatable
-      ? this.#addStream(jobs, repeatableIds(this.id, nonce), false)
-      : this.#addStream(jobs, this.#newIds(), this.#makesFreshIds);
+    const ids = isRepeatable ? repeatableIds(this.id, this.#definition.nonce) : this.#newIds();
+    let [added, known, position] = [0, 0, 0];
+    const check = Array.isArray(jobs)
+      ? (job: unknown) => job as CheckedJob
+      : (job: unknown) => checkJob(`job ${position++}`, job, this.#context, this.id);
+    const add = async (chunk: unknown[]) => {
+      const members = chunk.map((job) => memberOf(check(job), ids));
+      const done = await this.#traced(() => countMembers(this.#context, this.access, members));
+      added += done.added;
+      known += done.known;
+    };
+    await this.#whileTouched(() => inChunks(jobs as Iterable<unknown>, add));
+    return { added, known };
   }
 
-  /** Whether the ids that it makes can be known only to a call that is sent twice. */
-  get #makesFreshIds(): boolean {
-    return this.#rights.repetition === undefined;
-  }
-
-  #newIds(): NextId {
+  #newIds(): MemberIds {
     const { repetition } = this.#rights;
     const { nonce } = this.#definition;
     return repetition === undefined ? freshIds(nonce) : derivedIds(nonce, repetition);
@@ -252,32 +243,12 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     return this.#traced(() => addFlow(this.#context, this.access, flow, repetition));
   }
 
-  async #addStream(
-    jobs: BatchJobs<Q> | readonly CheckedJob[],
-    nextId: NextId,
-    freshIfUnnamed: boolean,
-  ): Promise<BulkAdded> {
-    let [added, known, position] = [0, 0, 0];
-    const check = Array.isArray(jobs)
-      ? (job: unknown) => job as CheckedJob
-      : (job: unknown) => checkJob(`job ${position++}`, job, this.#context, this.id);
-    const add = async (chunk: unknown[]) => {
-      const members = chunk.map((job) => memberOf(check(job), nextId));
-      const isFresh = freshIfUnnamed && !members.some(({ isNamed }) => isNamed);
-      const done = await this.#traced(() => countMembers(this.#context, this.access, members, isFresh));
-      added += done.added;
-      known += done.known;
-    };
-    await this.#whileTouched(() => inChunks(jobs as Iterable<unknown>, add));
-    return { added, known };
-  }
-
   /** Gives signs of life while a producer works, so that a slow one is not taken for dead. */
   async #whileTouched<T>(work: () => Promise<T>): Promise<T> {
     const { redis } = this.#context;
     // A sign of life that fails is not reported to the producer: the next one may succeed, and so may its jobs.
     const touch = () => void touchBatch(redis, this.#definition).catch(() => {});
-    const timer = setInterval(touch, Math.min(openTimeoutOf(this.#definition) / 3, LONGEST_INTERVAL_MS));
+    const timer = setInterval(touch, Math.min(openTimeoutOf(this.#definition) / 3, LONGEST_TIMER_MS));
     timer.unref();
     try {
       return await work();
@@ -291,38 +262,27 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    *
    * @internal
    */
-  async addTo(
-    queue: MemberQueue,
-    jobs: readonly { name: string; data: unknown; opts?: unknown }[],
-  ): Promise<{ readonly jobs: readonly Job[] }> {
+  async addTo(given: MemberQueue, jobs: readonly { name: string; data: unknown; opts?: unknown }[]): Promise<Job[]> {
     if (!Array.isArray(jobs)) {
       throw new BatchOptionsError(`addBulk() of a queue takes an array of jobs, not ${describe(jobs)}.`);
     }
-    if (queue.prefix !== this.#context.own.prefix) {
-      throw new BatchOptionsError(
-        `Queue '${queue.name}' has the prefix '${queue.prefix}', batch '${this.id}' has ` +
-          `'${this.#context.own.prefix}'. A batch, its members and its callbacks share one prefix.`,
-      );
-    }
-    checkNotBatches(queue.name, this.#context.batches.name);
-    checkSameBatches(`Batch '${this.id}'`, queue, this.#context);
-    const nextId = this.#newIds();
+    const queue = findQueue(`Batch '${this.id}'`, given.queue, this.#context);
+    const ids = this.#newIds();
     const members = Array.from(jobs, (job, i) => {
       const what = jobs.length === 1 ? 'the job' : `job ${i}`;
       checkObject(what, job);
-      return memberOf(checkMember(what, queue, job, this.id), nextId);
+      return memberOf(checkMember(what, queue, job, this.id), ids);
     });
     if (members.length > CHUNK_SIZE) {
       // What cannot be sent is found before the first of several steps.
       members.forEach(({ name, data }, i) => void checkData(`job ${i} ('${name}')`, data));
     }
-    const fresh = this.#makesFreshIds && !members.some(({ isNamed }) => isNamed);
     const added: Job[] = [];
     for (let from = 0; from < members.length; from += CHUNK_SIZE) {
       const some = members.slice(from, from + CHUNK_SIZE);
-      added.push(...(await this.#traced(() => addMembers(this.#context, this.access, some, fresh))));
+      added.push(...(await this.#traced(() => addMembers(this.#context, this.access, some))));
     }
-    return { jobs: added };
+    return added;
   }
 
   /** Runs `work` in the trace of the batch, whatever trace is active where the job is added. */
@@ -406,11 +366,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
       repetition === undefined || options.id !== undefined
         ? options
         : { ...options, id: this.#childId(context, options, repetition) };
-    const nextIds = ({ id, nonce }: BatchDefinition) =>
-      repetition === undefined || options.id !== undefined
-        ? newIds(id, nonce, options.id !== undefined)
-        : derivedIds(nonce, repetition);
-    const defined = await this.#traced(() => defineBatch(context, named, this.access, { members, nextIds }));
+    const idsOf = (definition: BatchDefinition) => firstIdsOf(definition, options.id !== undefined, repetition);
+    const defined = await this.#traced(() => defineBatch(context, named, this.access, { members, idsOf }));
     return new Batch<C>({ ...defined, context, parent: this, rights: { ...NO_RIGHTS, repetition } });
   }
 
@@ -493,7 +450,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     if (reason !== undefined) {
       checkName('cancel(reason): the reason', reason);
     }
-    await cancelBatch(this.#context, this.id, { reason, nonce: this.#definition.nonce });
+    await cancelBatch(this.#context, this.#definition, reason);
   }
 
   /**
@@ -569,8 +526,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * await (await users.getBatch('november')).remove({ members: true });
    */
   async remove(options: { readonly members?: boolean; readonly force?: boolean } = {}): Promise<void> {
-    checkObject('The options of remove', options);
-    checkKeys('remove()', options, ['members', 'force']);
+    checkOptions('remove', options, ['members', 'force']);
     for (const [name, value] of Object.entries(options)) {
       if (value !== undefined && typeof value !== 'boolean') {
         throw new BatchOptionsError(`remove(): ${name} must be true or false, not ${describe(value)}.`);
@@ -616,21 +572,21 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    */
   async status(): Promise<BatchStatus> {
     const snapshot = await this.#snapshot();
-    const stages = await allStagesOf(this.#context, snapshot.definition);
-    return { ...this.#statusOf(snapshot), ...(stages === undefined ? {} : { stages }) };
+    return this.#withStages(this.#statusOf(snapshot), snapshot.definition);
   }
 
   #statusOf(snapshot: Snapshot): BatchStatus {
     const jobs = jobsInRow(snapshot);
-    return { ...statusOf(this.id, snapshot), ...(jobs === undefined ? {} : { jobs }) };
+    return { ...statusOf(snapshot), ...(jobs && { jobs }) };
   }
 
-  async #snapshot(): Promise<Snapshot> {
-    const snapshot = await readSnapshot(this.#context.redis, this.id);
-    if (snapshot === undefined) {
-      throw new BatchNotFoundError(this.id);
-    }
-    return snapshot;
+  async #withStages(status: BatchStatus, definition: BatchDefinition): Promise<BatchStatus> {
+    const stages = await allStagesOf(this.#context, definition);
+    return { ...status, ...(stages && { stages }) };
+  }
+
+  #snapshot(): Promise<Snapshot> {
+    return snapshotOf(this.#context, this.id);
   }
 
   /**
@@ -681,8 +637,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * for await (const { id, value } of batch.results()) sheet.addRow([id, value]);
    */
   results(options: { readonly ordered?: boolean } = {}): AsyncGenerator<BatchResult<ResultOf<Q>>, void> {
-    checkObject('The options of results', options);
-    checkKeys('results()', options, ['ordered']);
+    checkOptions('results', options, ['ordered']);
     return options.ordered ? orderedResults(this.#context, this.id) : resultsOf(this.#context, this.id);
   }
 
@@ -717,12 +672,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    */
   async removeMember(id: string, options: { readonly queue?: string | QueueLike } = {}): Promise<boolean> {
     checkName('removeMember(id): the id', id);
-    checkObject('The options of removeMember', options);
-    checkKeys('removeMember()', options, ['queue']);
-    const context = this.#context;
-    const isOfBatches = options.queue === context.batches.name;
-    const queue = isOfBatches ? context.batches.name : findQueue('removeMember(): queue', options.queue, context).name;
-    return removeMember(context, this.#definition, { queue, id });
+    checkOptions('removeMember', options, ['queue']);
+    return removeMember(this.#context, this.#definition, { id, queue: options.queue });
   }
 
   /**
@@ -753,7 +704,7 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * for await (const { data, reason } of batch.failures()) errorSheet.addRow([data, reason]);
    */
   failures(): AsyncGenerator<BatchFailure<DataOf<Q>>, void> {
-    return failuresOf(this.#context, this.id);
+    return failuresOf(this.#context, this.id, { withData: true });
   }
 
   /**
@@ -801,22 +752,23 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
     if (ttl !== undefined && !(typeof ttl === 'number' && ttl >= 0)) {
       throw new BatchOptionsError(`waitUntilFinished(ttl): ttl is a number of milliseconds, not ${describe(ttl)}.`);
     }
-    const { id } = this;
     // Its stages are read once, in the end.
+    const { id } = this;
     const light = { id, status: async () => this.#statusOf(await this.#snapshot()), explain: () => this.explain() };
-    const status = await waitUntilFinished(light, ttl);
-    const stages = await allStagesOf(this.#context, this.#definition);
-    return { ...status, ...(stages === undefined ? {} : { stages }) };
+    return this.#withStages(await waitUntilFinished(light, ttl), this.#definition);
   }
 }
 
 /** Makes the ids of the members with which a batch is created in one step. */
-function newIds(batchId: string, nonce: string, isRepeatable: boolean): NextId {
-  return isRepeatable ? repeatableIds(batchId, nonce) : firstIds(nonce);
+function firstIdsOf({ id, nonce }: BatchDefinition, isRepeatable: boolean, repetition?: Repetition): MemberIds {
+  if (isRepeatable) {
+    return repeatableIds(id, nonce);
+  }
+  return repetition === undefined ? firstIds(nonce) : derivedIds(nonce, repetition);
 }
 
 /**
- * Creates a batch, or returns the one that has the id.
+ * Creates a batch from options that were checked, or returns the one that has the id.
  *
  * @param members all of its members, with which it is created and sealed at once if that can be one step.
  */
@@ -825,11 +777,10 @@ export async function createBatch<Q extends QueueLike, Names extends string = st
   options: BatchOptions<Names>,
   members: readonly CheckedJob[] = [],
 ): Promise<Batch<Q, Names>> {
-  checkBatchOptions(options);
   const { parent } = options;
   if (parent === undefined) {
-    const nextIds = ({ id, nonce }: BatchDefinition) => newIds(id, nonce, options.id !== undefined);
-    return new Batch<Q, Names>({ ...(await defineBatch(context, options, undefined, { members, nextIds })), context });
+    const idsOf = (definition: BatchDefinition) => firstIdsOf(definition, options.id !== undefined);
+    return new Batch<Q, Names>({ ...(await defineBatch(context, options, undefined, { members, idsOf })), context });
   }
   return asParent(parent).createChild<Q>(context, options, members);
 }
@@ -855,14 +806,9 @@ export async function loadBatch<Q extends QueueLike>(
   rights?: AddRights,
 ): Promise<Batch<Q>> {
   const batchId = escapedId(id);
-  const snapshot = mayBeBatchId(batchId) ? await readSnapshot(context.redis, batchId) : undefined;
-  if (snapshot === undefined) {
+  if (!mayBeBatchId(batchId)) {
     throw new BatchNotFoundError(id);
   }
-  return new Batch<Q>({
-    id: batchId,
-    context,
-    definition: snapshot.definition,
-    ...(rights === undefined ? {} : { rights }),
-  });
+  const { definition } = await snapshotOf(context, batchId);
+  return new Batch<Q>({ context, definition, rights });
 }

@@ -167,12 +167,7 @@ export function storeCallback(what: string, given: unknown, context: QueueContex
   const { removeOnComplete, removeOnFail, sizeLimit, ...defaults } = queue.queue.defaultJobOptions;
   checkJson(`The defaultJobOptions of queue '${queue.name}'`, defaults);
   const resolved: JobsOptions = { ...defaults, ...opts };
-  return {
-    queue: queue.name,
-    name,
-    ...(data === undefined ? {} : { data }),
-    ...(Object.keys(resolved).length === 0 ? {} : { opts: resolved }),
-  };
+  return { queue: queue.name, name, data, opts: Object.keys(resolved).length === 0 ? undefined : resolved };
 }
 
 /** Returns the message about a callback that is in no map, with the names that are known. */
@@ -183,12 +178,12 @@ export function unknownCallback(what: string, name: string, known: readonly stri
 }
 
 /** Makes the job of one callback, as it is enqueued. */
-export function callbackJob(batchId: string, snapshot: Snapshot, due: CallbackSnapshot) {
+export function callbackJob(snapshot: Snapshot, due: CallbackSnapshot) {
   const { definition, completedCounts, counts, abandonedAt, cancelReason } = snapshot;
   const { event, index } = due;
   const callback = definition.on[event]?.[index];
   const batch: CallbackBatch = {
-    id: batchId,
+    id: definition.id,
     event,
     ...(definition.description === undefined ? {} : { description: definition.description }),
     ...(definition.parentId === undefined ? {} : { parentId: definition.parentId }),

@@ -1,34 +1,29 @@
 import { BatchError, BatchNotFoundError } from '../errors.js';
 import type { BatchDefinition } from '../model/definition.js';
-import { type CancelledBatch, lookAtCancelled, markCancelled, reportCancelToParent } from '../record/cancel.js';
+import type { BatchLife } from '../record/add-members.js';
+import { lookAtCancelled, markCancelled, reportCancelToParent } from '../record/cancel.js';
 import { type DroppedSearch, droppedQueues, searchDropped } from '../record/dropped.js';
 import type { BatchContext } from './batch-context.js';
 import { Emptying } from './emptying.js';
-
-interface CancelOptions {
-  readonly reason: string | undefined;
-  /** The nonce of the life of the batch that is meant. Default: the life that exists now. */
-  readonly nonce?: string | undefined;
-}
 
 /**
  * Cancels a batch and its child batches. The mark is written first and decides: if the process dies while the pending
  * members are taken out, maintenance continues. When the promise resolves, no job of the tree begins any more; running
  * jobs may end.
  */
-export async function cancelBatch(context: BatchContext, batchId: string, options: CancelOptions): Promise<void> {
-  const { outcome, nonce } = await markCancelled(context.redis, batchId, options);
+export async function cancelBatch(
+  context: BatchContext,
+  { id: batchId, nonce }: BatchLife,
+  reason: string | undefined,
+): Promise<void> {
+  const { outcome } = await markCancelled(context.redis, batchId, { reason, nonce });
   if (outcome === 'not found') {
     throw new BatchNotFoundError(batchId);
   }
   if (outcome === 'finished') {
     throw new BatchError(`Batch '${batchId}' has nothing left to cancel: all of its members are settled.`, { batchId });
   }
-  await emptyTree(context, { batchId, nonce });
-}
-
-async function emptyTree(context: BatchContext, batch: CancelledBatch): Promise<void> {
-  const emptying = new Emptying(context.redis, batch, { wholeTree: true });
+  const emptying = new Emptying(context.redis, { batchId, nonce }, { wholeTree: true });
   while (!emptying.isDone) {
     await emptying.step();
   }

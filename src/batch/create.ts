@@ -8,7 +8,14 @@ import {
   BatchOptionsError,
   because,
 } from '../errors.js';
-import { type BatchDefinition, DEFAULT_KEEP, EVENTS, eventsOf, openTimeoutOf } from '../model/definition.js';
+import {
+  type BatchDefinition,
+  type BatchEvent,
+  DEFAULT_KEEP,
+  EVENTS,
+  eventsOf,
+  openTimeoutOf,
+} from '../model/definition.js';
 import { policyOf } from '../model/failure-policy.js';
 import type { StoredRun, StoredStage } from '../model/workflow.js';
 import type { NewJob } from '../record/adding-lua.js';
@@ -61,7 +68,6 @@ export interface WorkflowPart {
 
 /** A batch as it is stored. */
 export interface DefinedBatch {
-  readonly id: string;
   readonly definition: BatchDefinition;
   readonly created: boolean;
   /** Whether it was created with all of its members, and sealed. */
@@ -73,30 +79,27 @@ export async function defineBatch(
   context: QueueContext,
   options: BatchOptions,
   parent: BatchAccess | undefined,
-  first: MembersToBe | undefined,
+  members: MembersToBe | undefined,
   part?: WorkflowPart,
 ): Promise<DefinedBatch> {
-  const wanted = definitionOf(context, options, parent, part);
-  if (options.ifExists === 'replace' && parent !== undefined) {
+  const untraced = definitionOf(context, options, parent, part);
+  const { ifExists = 'join', deadline } = options;
+  if (ifExists === 'replace' && parent !== undefined) {
     throw new BatchOptionsError(
       `ifExists: 'replace' is not for a child batch: batch '${parent.batch.id}' would count the one before as missing.`,
     );
   }
   await refuseCallbacksElsewhere(context, Object.values(options.on ?? {}).flat());
-  const members = await firstMembers(context, wanted, first);
-  return startTrace(context.telemetry, wanted.id, async (trace) => {
-    const definition = trace === undefined ? wanted : { ...wanted, trace };
-    const deadlineIn = typeof options.deadline === 'number' ? options.deadline : undefined;
-    const stored = await storeOnConflict(options.ifExists ?? 'join', {
-      ...{ context, definition, parent, deadlineIn, part },
-      first: members,
-    });
+  const first = await firstMembers(context, untraced, members);
+  return startTrace(context.telemetry, untraced.id, async (trace) => {
+    const definition = { ...untraced, trace };
+    const deadlineIn = typeof deadline === 'number' ? deadline : undefined;
+    const stored = await storeOnConflict(ifExists, { context, definition, parent, deadlineIn, first, part });
     const created = stored.nonce === definition.nonce;
     return {
-      id: definition.id,
       definition: agree(definition.id, stored, definition),
       created,
-      isFilled: created && members.entries.length > 0,
+      isFilled: created && first.entries.length > 0,
     };
   });
 }
@@ -105,32 +108,34 @@ function definitionOf(
   context: QueueContext,
   options: BatchOptions,
   parent: BatchAccess | undefined,
-  { run, stage }: Pick<WorkflowPart, 'run' | 'stage'> = {},
+  part: WorkflowPart | undefined,
 ): BatchDefinition {
   const { own } = context;
-  const { id, description, on, jobOptions, openTimeout, keep, onFailure, metadata, tags } = options;
-  const { deadline } = options;
+  const { id, description, on, jobOptions, openTimeout, keep, onFailure, metadata, tags, deadline } = options;
   checkNotBatches(own.name, context.batches.name);
-  const policy = policyOf(onFailure);
   return {
     id: id === undefined ? newBatchId() : escapedId(id),
-    ...(description === undefined ? {} : { description }),
-    ...(parent === undefined ? {} : { parentId: parent.batch.id }),
+    description,
+    parentId: parent?.batch.id,
     queue: own.name,
     on: storeCallbacks(on, context),
-    ...(policy === undefined ? {} : { policy }),
-    ...(jobOptions === undefined ? {} : { jobOptions: jobOptions as JobsOptions }),
-    ...(openTimeout === undefined ? {} : { openTimeout }),
-    ...(keep === undefined
-      ? {}
-      : { keep: keep.age === undefined && keep.count === undefined ? { ...DEFAULT_KEEP, ...keep } : keep }),
-    ...(metadata === undefined ? {} : { metadata }),
-    ...(tags === undefined ? {} : { tags: [...new Set(tags)] }),
-    ...(deadline === undefined ? {} : { deadline: typeof deadline === 'number' ? Date.now() + deadline : +deadline }),
-    ...(run === undefined ? {} : { run }),
-    ...(stage === undefined ? {} : { stage }),
+    policy: policyOf(onFailure),
+    jobOptions: jobOptions as JobsOptions | undefined,
+    openTimeout,
+    keep: keepOf(keep),
+    metadata,
+    tags: tags && [...new Set(tags)],
+    deadline: typeof deadline === 'number' ? Date.now() + deadline : deadline?.getTime(),
+    run: part?.run,
+    stage: part?.stage,
     nonce: newNonce(),
   };
+}
+
+/** A batch that only says what becomes of its members' jobs is kept for as long as others. */
+function keepOf(keep: BatchOptions['keep']): BatchDefinition['keep'] {
+  const isForDefaultTime = keep !== undefined && keep.age === undefined && keep.count === undefined;
+  return isForDefaultTime ? { ...keep, ...DEFAULT_KEEP } : keep;
 }
 
 /** The definition to store, with its parent and the handle's queue. */
@@ -200,7 +205,7 @@ async function store(wanted: Wanted): Promise<BatchDefinition> {
       if (created.filled?.failed !== undefined) {
         // With only a part of its members it must not call back.
         await removeBatch(context, definition, { force: true, members: true }).catch(() => {});
-        reportFailed(created.filled.failed, members, { batchId: definition.id });
+        reportFailed(definition.id, created.filled.failed, members);
       }
       return created.definition;
     }
@@ -266,10 +271,10 @@ function batchEntry(context: BatchContext, { definition, parent, first, part }: 
   const batches = { queue: context.batches as unknown as QueueLike };
   const job = newJob(batches, description ?? `batch of ${queue}`, definition, {
     ...withTrace(STEP_OPTIONS, definition.trace),
-    ...(preparation === undefined ? {} : { [PREPARATION]: preparation }),
+    ...(preparation && { [PREPARATION]: preparation }),
     jobId: id,
     ...(isFilled ? {} : { delay: openTimeoutOf(definition) }),
-    ...(parent === undefined ? {} : { parent: { id: parent.batch.id, queue: context.batches.qualifiedName } }),
+    ...(parent && { parent: { id: parent.batch.id, queue: context.batches.qualifiedName } }),
   });
   const options = { queue: context.batches.name, id, kind: 'batch', isParent: isFilled };
   return newEntry(context, withoutCopies(job), options, 'of the batch', { batchId: id, jobIds: [id] });
@@ -291,43 +296,38 @@ function notCreated(batchId: string, cause: unknown): BatchMemberError {
  */
 function agree(batchId: string, existing: BatchDefinition, wanted: BatchDefinition): BatchDefinition {
   if (existing.parentId !== wanted.parentId) {
-    throw new BatchConflictError(
-      `Batch '${batchId}' exists with ${parentName(existing)}, and was now asked for with ${parentName(wanted)}. ` +
-        `Use another id, or getBatch('${batchId}').`,
-      { batchId },
-    );
+    throw differs(batchId, `with ${parentName(existing)}`, `with ${parentName(wanted)}`);
   }
   if (shapeOf(existing) !== shapeOf(wanted)) {
-    throw new BatchConflictError(
-      `Batch '${batchId}' exists as ${shapeOf(existing)}, and was now asked for as ${shapeOf(wanted)}. Use another id.`,
-      { batchId },
-    );
+    throw differs(batchId, `as ${shapeOf(existing)}`, `as ${shapeOf(wanted)}`);
   }
   for (const event of EVENTS) {
-    const names = [existing, wanted].map(({ on }) =>
-      (on[event] ?? [])
-        .filter(({ late }) => !late)
-        .map(({ queue, name }) => `${queue}/${name}`)
-        .join(', '),
-    );
-    if (names[0] !== names[1]) {
-      throw new BatchConflictError(
-        `Batch '${batchId}' exists with the ${event} callbacks [${names[0]}], and was now asked for with ` +
-          `[${names[1]}]. Use another id, or getBatch('${batchId}').`,
-        { batchId },
-      );
+    const [before, now] = [callbackNames(existing, event), callbackNames(wanted, event)];
+    if (before !== now) {
+      throw differs(batchId, `with the ${event} callbacks [${before}]`, `with [${now}]`);
     }
   }
   return existing;
 }
 
+function differs(batchId: string, before: string, now: string): BatchConflictError {
+  return new BatchConflictError(
+    `Batch '${batchId}' exists ${before}, and was now asked for ${now}. Use another id, or getBatch('${batchId}').`,
+    { batchId },
+  );
+}
+
+/** The callbacks that the batch was created with, in words. */
+function callbackNames({ on }: BatchDefinition, event: BatchEvent): string {
+  const created = (on[event] ?? []).filter(({ late }) => !late);
+  return created.map(({ queue, name }) => `${queue}/${name}`).join(', ');
+}
+
 /** What a batch is in a workflow, in words. */
 function shapeOf({ run, stage }: BatchDefinition): string {
-  const what = [
-    ...(stage === undefined ? [] : [`the stage '${stage.name}'`]),
-    ...(run === undefined ? [] : [`a run of '${run.workflow}' with the stages ${run.stages.join(', ')}`]),
-  ];
-  return what.length === 0 ? 'a batch without a workflow' : what.join(', ');
+  const asStage = stage && `the stage '${stage.name}'`;
+  const asRun = run && `a run of '${run.workflow}' with the stages ${run.stages.join(', ')}`;
+  return [asStage, asRun].filter(Boolean).join(', ') || 'a batch without a workflow';
 }
 
 function parentName({ parentId }: BatchDefinition): string {

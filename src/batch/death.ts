@@ -27,7 +27,7 @@ async function selfAndAncestors(context: BatchContext, batchId: string): Promise
   const line = new Map<string, Snapshot>();
   for (let next: Snapshot | undefined = batch; next !== undefined && !line.has(next.definition.id); ) {
     line.set(next.definition.id, next);
-    const { parentId }: { readonly parentId?: string } = next.definition;
+    const parentId: string | undefined = next.definition.parentId;
     next = parentId === undefined ? undefined : await readSnapshot(context.redis, parentId);
   }
   return [...line.values()].reverse();

@@ -44,9 +44,8 @@ export async function enqueueCallbacks(
   }
   const { definition, version } = snapshot;
   const callbacks = due.map((callback) => ({ ...callback, queue: context.queueNamed(callback.queue) }));
-  const queues = [...new Set(callbacks.map(({ queue }) => queue))];
   await inTrace(context.telemetry, definition.trace, () =>
-    inProducerSpans(queues, callbacks, async (traceOf) => {
+    inProducerSpans(callbacks, async (traceOf) => {
       const jobs = due.map((callback) =>
         newCallback(context, snapshot, callback, traceOf(context.queueNamed(callback.queue))),
       );
@@ -95,7 +94,7 @@ function newCallback(
   trace: string | undefined,
 ): NewJob {
   const { definition } = snapshot;
-  const { name, data, opts } = callbackJob(definition.id, snapshot, due);
+  const { name, data, opts } = callbackJob(snapshot, due);
   const queue = context.queueNamed(due.queue);
   const options: JobsOptions = {
     // For a BatchWorker without telemetry. One with telemetry puts its own span in between.

@@ -1,5 +1,4 @@
 import type { Queue } from 'bullmq';
-import { BatchNotFoundError } from '../errors.js';
 import type {
   BatchExplanation,
   OutstandingCallback,
@@ -14,21 +13,22 @@ import type { Snapshot } from '../model/snapshot.js';
 import { readDefinition } from '../record/change-definition.js';
 import { childrenOf } from '../record/children.js';
 import { jobFacts } from '../record/job-facts.js';
-import { batchKeys, callbackKeys, jobKey, memberName } from '../record/keys.js';
-import { OLDEST, type OutstandingGroup, outstandingPage } from '../record/outstanding.js';
+import { batchKeys, jobKey, memberName } from '../record/keys.js';
+import {
+  addToGroup,
+  findOutstanding,
+  type Outstanding,
+  type OutstandingGroup,
+  type OutstandingGroups,
+} from '../record/outstanding.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
 import { connectedWorkers } from './connected-workers.js';
 import { stagesOf } from './stages.js';
-import type { StageStatus } from './status.js';
-
-const PAGE_SIZE = 250;
+import { type StageStatus, snapshotOf } from './status.js';
 
 export async function explain(context: BatchContext, batchId: string): Promise<BatchExplanation> {
-  const snapshot = await readSnapshot(context.redis, batchId);
-  if (snapshot === undefined) {
-    throw new BatchNotFoundError(batchId);
-  }
+  const snapshot = await snapshotOf(context, batchId);
   const what = {
     id: batchId,
     description: snapshot.definition.description,
@@ -37,7 +37,8 @@ export async function explain(context: BatchContext, batchId: string): Promise<B
     createdAt: snapshot.createdAt,
   };
   const stages = await stagesAround(context, snapshot);
-  const { groups, strangers, sampled } = await findOutstanding(context, batchId, snapshot);
+  const { groups, strangers: attached, sampled } = await outstandingGroups(context, batchId, snapshot.counts.pending);
+  const strangers = [...attached].sort();
   const callbacks = outstandingCallbacks(snapshot);
   const { prefix } = context.redis;
   const batchJob = batchKeys(context.redis, batchId).job;
@@ -62,13 +63,8 @@ export async function explain(context: BatchContext, batchId: string): Promise<B
     strangers.length === 0 &&
     callbacks.every(({ state }) => state === 'failed')
   ) {
-    return {
-      ...about,
-      reasons: reasonsOfFinished(what.state, snapshot, stages),
-      members: [],
-      children: [],
-      queues: [],
-    };
+    const reasons = reasonsOfFinished(what.state, snapshot, stages);
+    return { ...about, reasons, members: [], children: [], queues: [] };
   }
   const held = {
     ...about,
@@ -99,48 +95,20 @@ const STATES: readonly OutstandingGroup['state'][] = [
   ...(['open', 'running'] as const),
 ];
 
-/** How many outstanding members are looked at, at most: in a larger batch they are a sample. */
-const MOST_LOOKED_AT = 2000;
-
-interface Outstanding {
-  readonly groups: readonly OutstandingGroup[];
-  readonly strangers: readonly string[];
-  readonly sampled: number | undefined;
-}
-
-/** Finds the outstanding members, by queue and state, without the batch's own callbacks. */
-async function findOutstanding(
+/** Returns the groups of outstanding members by queue and state; estimated if there are many. */
+async function outstandingGroups(
   context: BatchContext,
   batchId: string,
-  { definition, counts }: Snapshot,
-): Promise<Outstanding> {
-  const groups = new Map<string, OutstandingGroup>();
-  const strangers = new Set<string>();
-  const callbacks = callbackKeys(context.redis.prefix, batchId, definition);
-  const part = { count: PAGE_SIZE, most: MOST_LOOKED_AT, callbackKeys: callbacks };
-  let [cursor, looked] = ['0', 0];
-  do {
-    const page = await outstandingPage(context.redis, batchId, { ...part, cursor });
-    for (const group of page.groups) {
-      const name = `${group.queue}:${group.state}`;
-      const known = groups.get(name);
-      groups.set(name, known === undefined ? group : merge(known, group));
-      looked += group.count;
-    }
-    for (const key of page.strangers) {
-      strangers.add(key);
-    }
-    cursor = page.cursor;
-  } while (cursor !== '0' && looked < MOST_LOOKED_AT);
-  const isSample = cursor !== '0';
-  const found = isSample
-    ? await estimated(context, batchId, [...groups.values()], counts.pending)
-    : [...groups.values()];
+  pending: number,
+): Promise<Omit<Outstanding, 'groups'> & { readonly groups: readonly OutstandingGroup[] }> {
+  const { groups: found, strangers, sampled } = await findOutstanding(context.redis, batchId);
+  const all = [...found.values()];
+  const groups = sampled === undefined ? all : await estimated(context, batchId, all, pending);
   const rank = ({ state }: OutstandingGroup) => STATES.indexOf(state);
   return {
-    groups: found.sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b)),
-    strangers: [...strangers].sort(),
-    sampled: isSample ? looked : undefined,
+    groups: groups.sort((a, b) => a.queue.localeCompare(b.queue) || rank(a) - rank(b)),
+    strangers,
+    sampled,
   };
 }
 
@@ -163,24 +131,15 @@ async function estimated(
 }
 
 async function groupsOfChildren(context: BatchContext, batchId: string): Promise<OutstandingGroup[]> {
-  const groups = new Map<OutstandingGroup['state'], OutstandingGroup>();
+  const groups: OutstandingGroups = new Map();
+  const queue = context.batches.name;
   for await (const { id, collection, isClosed, createdAt } of childrenOf(context.redis, batchId)) {
     if (collection === 'dependencies') {
-      const state = isClosed ? 'running' : 'open';
       const oldest = [{ key: batchKeys(context.redis, id).job, timestamp: createdAt }];
-      const group = { queue: context.batches.name, state, count: 1, failing: 0, oldest } as const;
-      const known = groups.get(state);
-      groups.set(state, known === undefined ? group : merge(known, group));
+      addToGroup(groups, { queue, state: isClosed ? 'running' : 'open', count: 1, failing: 0, oldest });
     }
   }
   return [...groups.values()];
-}
-
-function merge(a: OutstandingGroup, b: OutstandingGroup): OutstandingGroup {
-  const oldest = [...a.oldest, ...b.oldest].sort(
-    (one, other) => one.timestamp - other.timestamp || (one.key < other.key ? -1 : 1),
-  );
-  return { ...a, count: a.count + b.count, failing: a.failing + b.failing, oldest: oldest.slice(0, OLDEST) };
 }
 
 type ChildrenGroup = OutstandingGroup & { readonly state: OutstandingChildren['state'] };
@@ -214,19 +173,11 @@ async function explainChildren(
     oldest.map(async ({ key }) => {
       const { id } = memberName(context.redis.prefix, key);
       const snapshot = await readSnapshot(context.redis, id);
-      return snapshot === undefined
-        ? []
-        : [
-            {
-              id,
-              description: snapshot.definition.description,
-              state: stateOf(snapshot),
-              pending: snapshot.counts.pending,
-            },
-          ];
+      const { description } = snapshot?.definition ?? {};
+      return snapshot && { id, description, state: stateOf(snapshot), pending: snapshot.counts.pending };
     }),
   );
-  return { state, count, oldest: children.flat() };
+  return { state, count, oldest: children.filter((child) => child !== undefined) };
 }
 
 /**

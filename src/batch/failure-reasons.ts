@@ -1,8 +1,8 @@
 import { BatchOptionsError } from '../errors.js';
 import { reasonPattern } from '../model/reason-pattern.js';
-import { checkKeys, checkObject, describe } from '../validation.js';
+import { checkOptions, describe } from '../validation.js';
 import type { BatchContext } from './batch-context.js';
-import { type BatchFailure, failuresWithoutData } from './settled.js';
+import { type BatchFailure, failuresOf } from './settled.js';
 
 /** Failures that have a reason in common. */
 export interface FailureReason {
@@ -48,7 +48,7 @@ export async function failureReasonsOf(
   const limit = checkLimit(options);
   const found = new Map<string, { reason: string; count: number; examples: BatchFailure<never>[] }>();
   let examined = 0;
-  for await (const failure of failuresWithoutData(context, batchId)) {
+  for await (const failure of failuresOf<never>(context, batchId, { withData: false })) {
     if (examined === limit) {
       return { reasons: sorted(found.values()), examined, complete: false };
     }
@@ -70,9 +70,7 @@ function sorted(groups: Iterable<FailureReason>): FailureReason[] {
 }
 
 function checkLimit(options: FailureReasonsOptions): number {
-  const given: unknown = options;
-  checkObject('The options of failureReasons', given);
-  checkKeys('failureReasons()', given, ['limit']);
+  checkOptions('failureReasons', options, ['limit']);
   const { limit = DEFAULT_LIMIT } = options;
   if (!(limit === Number.POSITIVE_INFINITY || Number.isInteger(limit)) || limit < 1) {
     throw new BatchOptionsError(

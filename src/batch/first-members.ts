@@ -1,7 +1,7 @@
 import type { BatchDefinition } from '../model/definition.js';
 import type { NewJob } from '../record/adding-lua.js';
 import { contextOf, type MemberQueue, type QueueContext } from './batch-context.js';
-import type { NextId } from './ids.js';
+import type { MemberIds } from './ids.js';
 import type { CheckedJob } from './job.js';
 import { type Member, memberEntries, memberOf } from './member-jobs.js';
 import { BULLMQ_AT_ONCE, BYTES_AT_ONCE } from './members.js';
@@ -10,15 +10,15 @@ import { CHUNK_SIZE } from './stream.js';
 /** Jobs that a batch is to be created with, if that can be one step. */
 export interface MembersToBe {
   readonly members: readonly CheckedJob[];
-  /** Makes the ids of the members of this batch. */
-  nextIds(definition: BatchDefinition): NextId;
+  /** Returns what makes the ids of the members of this batch. */
+  idsOf(definition: BatchDefinition): MemberIds;
 }
 
 /** All members of a new batch, with which it is created and sealed in one step. */
 export interface FirstMembers {
   readonly members: readonly Member[];
   readonly entries: readonly NewJob[];
-  /** Whether their ids were made for this batch. */
+  /** Whether all of their ids were made for this batch: with its nonce in them, no job has them. */
   readonly isFresh: boolean;
 }
 
@@ -36,24 +36,20 @@ export async function firstMembers(
   if (wanted === undefined) {
     return NONE;
   }
-  const { members: jobs, nextIds } = wanted;
+  const { members: jobs, idsOf } = wanted;
   const queues = [...new Set(jobs.map(({ queue }) => queue))];
   const areInSameRedis = await Promise.all(queues.map((queue) => isInSameRedis(queue, context)));
-  if (jobs.length === 0 || !isSmall(jobs, CHUNK_SIZE) || !areInSameRedis.every(Boolean)) {
+  const bytes = jobs.reduce((sum, { json = '' }) => sum + json.length, 0);
+  if (jobs.length === 0 || jobs.length > CHUNK_SIZE || bytes > BYTES_AT_ONCE || !areInSameRedis.every(Boolean)) {
     return NONE;
   }
-  const nextId = nextIds(definition);
-  const members = jobs.map((job) => memberOf(job, nextId));
-  const adding = { batchId: definition.id, jobIds: members.map(({ id }) => id) };
-  const entries = memberEntries(context, definition, members, () => undefined, adding);
-  if (!context.redis.writesFast(entries) && !isSmall(jobs, BULLMQ_AT_ONCE)) {
+  const ids = idsOf(definition);
+  const members = jobs.map((job) => memberOf(job, ids));
+  const entries = memberEntries(context, definition, members, () => undefined);
+  if (jobs.length > BULLMQ_AT_ONCE && !context.redis.writesFast(entries)) {
     return NONE;
   }
-  return { members, entries, isFresh: !members.some(({ isNamed }) => isNamed) };
-}
-
-function isSmall(jobs: readonly CheckedJob[], most: number): boolean {
-  return jobs.length <= most && jobs.reduce((bytes, { json = '' }) => bytes + json.length, 0) <= BYTES_AT_ONCE;
+  return { members, entries, isFresh: members.every(({ opts }) => opts?.jobId === undefined) };
 }
 
 /** Whether the queue is in the batch's own Redis, and nothing is traced. */

@@ -1,9 +1,17 @@
 import type { Job, JobsOptions } from 'bullmq';
 import { BatchMemberError, BatchOptionsError } from '../errors.js';
-import type { BatchLife } from '../record/add-members.js';
+import type { BatchDefinition } from '../model/definition.js';
 import { jobKey } from '../record/keys.js';
-import { checkKeys, checkMemberOptions, checkName, checkObject, describe, type MemberOptions } from '../validation.js';
-import { type BatchContext, type MemberQueue, wrappedQueue } from './batch-context.js';
+import {
+  checkKeys,
+  checkMemberOptions,
+  checkName,
+  checkObject,
+  checkQueueName,
+  describe,
+  type MemberOptions,
+} from '../validation.js';
+import { type BatchContext, checkNotBatches, type MemberQueue, wrappedQueue } from './batch-context.js';
 import { freshIds } from './ids.js';
 import { checkData } from './job.js';
 import { asMember, memberOptionsOf, newEntry, newJob, withTrace } from './member-jobs.js';
@@ -16,11 +24,14 @@ import { inProducerSpans } from './trace.js';
  * BullMQ's options for what happens to the job above when this one fails for good. At most one may be true. Default:
  * `failParentOnFailure`.
  */
-type FailureOption =
-  | 'failParentOnFailure'
-  | 'continueParentOnFailure'
-  | 'ignoreDependencyOnFailure'
-  | 'removeDependencyOnFailure';
+const FAILURE_OPTIONS = [
+  'failParentOnFailure',
+  'continueParentOnFailure',
+  'ignoreDependencyOnFailure',
+  'removeDependencyOnFailure',
+] as const;
+
+type FailureOption = (typeof FAILURE_OPTIONS)[number];
 
 /** BullMQ's job options for a job inside of a flow. */
 export type FlowChildOptions = MemberOptions & Pick<JobsOptions, FailureOption>;
@@ -53,12 +64,6 @@ export interface FlowNode {
 }
 
 const FLOW_KEYS = ['name', 'queueName', 'data', 'prefix', 'opts', 'children'];
-const FAILURE_OPTIONS: readonly FailureOption[] = [
-  'failParentOnFailure',
-  'continueParentOnFailure',
-  'ignoreDependencyOnFailure',
-  'removeDependencyOnFailure',
-];
 
 /** Limited because a flow is stored in one step, during which Redis does nothing else: 300 jobs take 8 ms. */
 const MOST_JOBS = 300;
@@ -66,14 +71,17 @@ const MOST_JOBS = 300;
 /** A job of a flow that was checked. */
 interface Node {
   readonly name: string;
-  readonly queueName: string;
+  readonly queue: MemberQueue;
   readonly data: unknown;
-  readonly opts: Record<string, unknown>;
+  readonly opts: object;
   readonly id: string;
   readonly key: string;
   /** Whether the caller gave the id, so that a job may have it already. */
   readonly isNamed: boolean;
-  readonly children: readonly Node[];
+  /** Whether it waits for jobs below it. */
+  readonly isParent: boolean;
+  /** The job above it; undefined for the root. */
+  readonly above: Node | undefined;
 }
 
 /** Adds a tree of jobs to a batch, of which the root becomes a member: all of it, in one step, or nothing. */
@@ -84,146 +92,111 @@ export async function addFlow(
   repetition: Repetition | undefined,
 ): Promise<FlowNode> {
   const { batch } = to;
-  const options = memberOptionsOf(batch);
-  const root = checkFlow(context, batch, flow, repetition);
-  const own = {
-    ...root,
-    opts: { ...options.defaults, ...root.opts, ...options.fixed, ignoreDependencyOnFailure: true },
-  };
-  const nodes = withQueueDefaults(context, nodesOf(own));
+  const nodes = checkFlow(context, batch, flow, repetition);
+  const root = nodes[0] as Node;
   const adding: Adding = { batchId: batch.id, jobIds: [root.id], others: 'Nor was any other job of its flow.' };
-  const queues = nodes.map(({ node }) => context.queueNamed(node.queueName));
-  return inProducerSpans(
-    [queues[0] as MemberQueue],
-    [{ name: root.name, queue: queues[0] as MemberQueue }],
-    async (traceOf) => {
-      const trace = traceOf(queues[0] as MemberQueue);
-      const jobs = nodes.map((placed, i) => flowJob(context, batch.id, placed, queues[i] as MemberQueue, trace));
-      const entries = nodes.map(({ node: { name, queueName, id, children }, above }, i) => {
-        const kind = above === undefined ? 'member' : 'below';
-        const options = { queue: queueName, id, kind, isParent: children.length > 0 };
-        return newEntry(context, jobs[i] as Job, options, `of job '${name}'`, adding);
-      });
-      const { taken, known, failed } = await send(
-        context,
-        to,
-        entries,
-        !root.isNamed && repetition === undefined,
-        adding,
-      );
-      refuseTaken(
-        batch.id,
-        root,
-        taken.flatMap((position) => nodes[position]?.node ?? []),
-      );
-      if (failed !== undefined) {
-        throw notAdded(new Error(failed.error), adding);
-      }
-      const byNode = new Map(nodes.map(({ node }, i) => [node.key, jobs[i] as Job]));
-      return known.size > 0 ? { job: jobs[0] as Job } : treeOf(root, byNode);
-    },
-  );
+  return inProducerSpans([root], async (traceOf) => {
+    const trace = traceOf(root.queue);
+    const jobs = new Map(nodes.map((node) => [node, flowJob(context, batch.id, node, trace)]));
+    const entries = [...jobs].map(([{ name, queue, id, isParent, above }, job]) => {
+      const options = { queue: queue.name, id, kind: above === undefined ? 'member' : 'below', isParent };
+      return newEntry(context, job, options, `of job '${name}'`, adding);
+    });
+    const result = await send(context, to, entries, !root.isNamed && repetition === undefined, adding);
+    if ('taken' in result) {
+      const taken = result.taken.flatMap((position) => nodes[position] ?? []);
+      throw takenError(batch.id, root, taken);
+    }
+    if (result.failed !== undefined) {
+      throw notAdded(new Error(result.failed.error), adding);
+    }
+    return result.known.size > 0 ? { job: jobs.get(root) as Job } : treeOf(root, jobs);
+  });
 }
 
-/** A job of a flow with the job above it. */
-interface Placed {
-  readonly node: Node;
-  readonly above: Node | undefined;
-}
-
-/** The jobs with the `defaultJobOptions` of their queues, as far as these were wrapped in this process. */
-function withQueueDefaults(context: BatchContext, nodes: readonly Placed[]): Placed[] {
-  const names = new Set(nodes.map(({ node }) => node.queueName));
-  const defaults = new Map([...names].map((name) => [name, wrappedQueue(name, context)?.queue.defaultJobOptions]));
-  return nodes.map(({ node, above }) => ({
-    node: { ...node, opts: { ...defaults.get(node.queueName), ...node.opts } },
-    above,
-  }));
-}
-
-/** Returns the jobs of a flow, each before those below it. */
-function nodesOf(node: Node, above?: Node): Placed[] {
-  return [{ node, above }, ...node.children.flatMap((child) => nodesOf(child, node))];
-}
-
-function treeOf(node: Node, jobs: ReadonlyMap<string, Job>): FlowNode {
-  const children = node.children.map((child) => treeOf(child, jobs));
-  return { job: jobs.get(node.key) as Job, ...(children.length === 0 ? {} : { children }) };
+function treeOf(node: Node, jobs: ReadonlyMap<Node, Job>): FlowNode {
+  const below = [...jobs.keys()].filter(({ above }) => above === node);
+  const children = below.map((child) => treeOf(child, jobs));
+  return { job: jobs.get(node) as Job, ...(children.length > 0 && { children }) };
 }
 
 function flowJob(
   context: BatchContext,
   batchId: string,
-  { node, above }: Placed,
-  queue: MemberQueue,
+  { queue, name, data, opts, id, above }: Node,
   trace: string | undefined,
 ): Job {
   const parent =
     above === undefined
       ? { id: batchId, queue: context.batches.qualifiedName }
-      : { id: above.id, queue: context.queueNamed(above.queueName).queue.qualifiedName };
-  const opts = { ...withTrace(node.opts, trace), jobId: node.id, parent } as JobsOptions;
-  const job = newJob(queue, node.name, node.data, opts);
+      : { id: above.id, queue: above.queue.queue.qualifiedName };
+  const job = newJob(queue, name, data, { ...withTrace(opts, trace), jobId: id, parent });
   return above === undefined ? asMember(job) : job;
 }
 
 /**
- * Refuses ids of jobs that exist. BullMQ would leave such a job where it is, and the job above it would wait for ever,
- * or not at all.
+ * Says which ids are those of jobs that exist. BullMQ would leave such a job where it is, and the job above it would
+ * wait for ever, or not at all.
  */
-function refuseTaken(batchId: string, root: Node, nodes: readonly Node[]): void {
-  const [first] = nodes;
-  if (first !== undefined) {
-    throw new BatchMemberError(
-      `The flow '${root.name}' was not added to batch '${batchId}': a job with the id '${first.id}' exists in queue ` +
-        `'${first.queueName}'. Give the jobs of a flow ids of their own, or remove that job first.`,
-      { batchId, jobIds: nodes.map(({ id }) => id) },
-    );
-  }
+function takenError(batchId: string, root: Node, taken: readonly Node[]): BatchMemberError {
+  const [first] = taken;
+  return new BatchMemberError(
+    `The flow '${root.name}' was not added to batch '${batchId}': a job with the id '${first?.id}' exists in queue ` +
+      `'${first?.queue.name}'. Give the jobs of a flow ids of their own, or remove that job first.`,
+    { batchId, jobIds: taken.map(({ id }) => id) },
+  );
 }
 
-/** Checks a flow before anything is written, and returns a copy of it. */
-function checkFlow(context: BatchContext, batch: BatchLife, flow: unknown, repetition: Repetition | undefined): Node {
+/** Checks a flow before anything is written, and returns a copy of its jobs, each before those below it. */
+function checkFlow(
+  context: BatchContext,
+  batch: BatchDefinition,
+  flow: unknown,
+  repetition: Repetition | undefined,
+): Node[] {
   const { prefix } = context.redis;
-  const nextId = repetition === undefined ? freshIds(batch.nonce) : flowIds(batch.nonce, flow, repetition);
-  const keys = new Set<string>();
-  let jobs = 0;
-  const check = (what: string, node: unknown, above: ReadonlySet<unknown>): Node => {
-    checkObject(what, node);
-    if (above.has(node)) {
+  const nextId = repetition === undefined ? freshIds(batch.nonce).next : flowIds(batch.nonce, flow, repetition);
+  const nodes: Node[] = [];
+  const check = (what: string, given: unknown, line: readonly unknown[], above: Node | undefined): void => {
+    checkObject(what, given);
+    if (line.includes(given)) {
       throw new BatchOptionsError(`${what} is a job above itself: a flow is a tree.`);
     }
-    if (++jobs > MOST_JOBS) {
+    if (nodes.length === MOST_JOBS) {
       throw new BatchOptionsError(
         `A flow has at most ${MOST_JOBS} jobs, because it is added in one step. Add more with addBulk(), or as a ` +
           'child batch.',
       );
     }
-    checkKeys(what, node, FLOW_KEYS);
-    const { name, queueName, data, children = [] } = node;
+    checkKeys(what, given, FLOW_KEYS);
+    const { name, queueName, data, children = [] } = given;
     checkName(`The name of ${what}`, name);
-    checkQueueName(`${what}.queueName`, queueName, context.batches.name);
-    checkPrefix(what, node.prefix, prefix);
+    checkQueueName(`${what}.queueName`, queueName);
+    checkNotBatches(queueName, context.batches.name);
+    checkPrefix(what, given.prefix, prefix);
     checkData(what, data);
-    const { jobId, ...opts } =
-      above.size === 0 ? rootOptions(what, node.opts, batch.id) : childOptions(what, node.opts);
-    const fresh = nextId();
-    const id = jobId === undefined ? fresh : String(jobId);
+    const { jobId, ...own } =
+      above === undefined ? rootOptions(what, given.opts, batch) : childOptions(what, given.opts);
+    const opts = { ...wrappedQueue(queueName, context)?.queue.defaultJobOptions, ...own };
+    const made = nextId();
+    const id = jobId === undefined ? made : String(jobId);
     const key = jobKey(prefix, queueName, id);
-    if (keys.has(key)) {
+    if (nodes.some((other) => other.key === key)) {
       throw new BatchOptionsError(
         `${what} has the jobId '${id}', which another job of the flow in '${queueName}' has.`,
       );
     }
-    keys.add(key);
     if (!Array.isArray(children)) {
       throw new BatchOptionsError(`${what}.children must be an array, not ${describe(children)}.`);
     }
-    const inside = new Set(above).add(node);
-    const below = Array.from(children, (child, i) => check(`${what}.children[${i}]`, child, inside));
-    return { name, queueName, data, opts, id, key, isNamed: jobId !== undefined, children: below };
+    const queue = context.queueNamed(queueName);
+    const isParent = children.length > 0;
+    const node = { name, queue, data, opts, id, key, isNamed: jobId !== undefined, isParent, above };
+    nodes.push(node);
+    Array.from(children, (child, i) => check(`${what}.children[${i}]`, child, [...line, given], node));
   };
-  return check('flow', flow, new Set());
+  check('flow', flow, [], undefined);
+  return nodes;
 }
 
 /** The id of the root comes first: it decides whether the flow is known. */
@@ -231,17 +204,6 @@ function flowIds(nonce: string, flow: unknown, repetition: Repetition): () => st
   const root = `${nonce}-${repetition.nextId(nonce, flow)}`;
   let n = 0;
   return () => (n++ === 0 ? root : `${root}.${n}`);
-}
-
-function checkQueueName(what: string, name: unknown, batchesQueue: string): asserts name is string {
-  checkName(what, name);
-  if (name === batchesQueue || name.includes(':')) {
-    throw new BatchOptionsError(
-      name === batchesQueue
-        ? `${what} must not be '${batchesQueue}', the queue of the batches themselves.`
-        : `${what} must not contain ':', BullMQ's separator: '${name}'.`,
-    );
-  }
 }
 
 function checkPrefix(what: string, given: unknown, prefix: string): void {
@@ -253,9 +215,11 @@ function checkPrefix(what: string, given: unknown, prefix: string): void {
   }
 }
 
-function rootOptions(what: string, opts: unknown = {}, batchId: string): Record<string, unknown> {
-  checkMemberOptions(`The options of ${what}`, opts, batchId);
-  return opts as Record<string, unknown>;
+/** Returns the options of the root, which is a member. */
+function rootOptions(what: string, opts: unknown = {}, batch: BatchDefinition): Record<string, unknown> {
+  checkMemberOptions(`The options of ${what}`, opts, batch.id);
+  const { defaults, fixed } = memberOptionsOf(batch);
+  return { ...defaults, ...opts, ...fixed, ignoreDependencyOnFailure: true };
 }
 
 /**

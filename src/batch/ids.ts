@@ -13,42 +13,48 @@ export const newNonce = customAlphabet(ALPHANUMERIC, 8);
 const PROCESS = customAlphabet(ALPHANUMERIC, 6)();
 let made = 0;
 
-/** Makes the id of a member without an id of the caller's. */
-export type NextId = (member: { readonly queue: string; readonly name: string; readonly data: unknown }) => string;
+/** Makes the ids of members without an id of the caller's. */
+export interface MemberIds {
+  /** Whether no other call makes the same ids: they can be known only to a command that is sent twice. */
+  readonly areFresh: boolean;
+  next(member: { readonly queue: string; readonly name: string; readonly data: unknown }): string;
+}
 
 /**
- * Returns a generator of ids that nobody else makes. They are short, because a batch keeps the id of every member,
+ * Makes ids that nobody else makes. They are short, because a batch keeps the id of every member,
  * and begin with the nonce of the batch, which tells members from jobs that were attached to the batch job by hand.
  */
-export function freshIds(nonce: string): () => string {
+export function freshIds(nonce: string): MemberIds & { next(): string } {
   const start = `${nonce}-${PROCESS}`;
-  return () => start + (made++).toString(36);
+  return { areFresh: true, next: () => start + (made++).toString(36) };
 }
 
 /**
- * Returns a generator of the ids of the first members of a new batch, a few hundred at most, which are added in the
+ * Makes the ids of the first members of a new batch, a few hundred at most, which are added in the
  * step that creates it. They are shorter than all others that begin with the nonce, and so equal to none of them.
  */
-export function firstIds(nonce: string): () => string {
+export function firstIds(nonce: string): MemberIds {
   let n = 0;
-  return () => `${nonce}-${(n++).toString(36)}`;
+  return { areFresh: true, next: () => `${nonce}-${(n++).toString(36)}` };
 }
 
 /**
- * Returns a generator of ids that are the same each time that the same source is read, for a producer that starts again
- * after a crash.
+ * Makes ids that are the same each time that the same source is read, for a producer that starts again after a crash.
  */
-export function repeatableIds(batchId: string, nonce: string): () => string {
+export function repeatableIds(batchId: string, nonce: string): MemberIds {
   let n = 0;
-  return () => `${batchId}~${n++}~${nonce}`;
+  return { areFresh: false, next: () => `${batchId}~${n++}~${nonce}` };
 }
 
 /**
- * Returns a maker of ids that are the same in a second run of the job that adds. Like those of `freshIds()`, they begin
- * with the nonce.
+ * Makes ids that are the same in a second run of the job that adds. Like those of `freshIds()`, they begin with the
+ * nonce.
  */
-export function derivedIds(nonce: string, repetition: Repetition): NextId {
-  return ({ queue, name, data }) => `${nonce}-${repetition.nextId(nonce, queue, name, data)}`;
+export function derivedIds(nonce: string, repetition: Repetition): MemberIds {
+  return {
+    areFresh: false,
+    next: ({ queue, name, data }) => `${nonce}-${repetition.nextId(nonce, queue, name, data)}`,
+  };
 }
 
 const CALL_LENGTH = 6;

@@ -5,7 +5,7 @@ import { readDefinition } from '../record/change-definition.js';
 import { failuresOfJob } from '../record/failed-jobs.js';
 import { linksAlong, pathToBatch } from '../record/flow.js';
 import { readSnapshot } from '../record/snapshot.js';
-import { checkKeys, checkName, checkObject, describe } from '../validation.js';
+import { checkName, checkOptions, describe } from '../validation.js';
 import { Batch } from './batch.js';
 import type { BatchContext, QueueContext } from './batch-context.js';
 import type { JobLike, QueueLike } from './queue-like.js';
@@ -44,7 +44,6 @@ export async function batchOf<Q extends QueueLike>(context: QueueContext, job: J
   const links = linksAlong(line);
   const isCallback = line.length === 2 && isCallbackId(id, job.id ?? '');
   return new Batch<Q>({
-    id,
     context,
     definition: snapshot.definition,
     rights: { links: isCallback ? [] : links, parentLinks: links, repetition: await repetitionOf(context, job) },
@@ -91,53 +90,37 @@ export interface BatchQuery {
    */
   readonly tag?: string;
   /** One state or several. Default: all. */
-  readonly states?: ListedState | readonly ListedState[];
+  readonly states?: ListedState | readonly ListedState[] | undefined;
   /** The first position among the batches that are found, from 0. Default: 0. */
-  readonly start?: number;
+  readonly start?: number | undefined;
   /** The last position, inclusive; -1 is the end of the list. Default: -1. */
-  readonly end?: number;
+  readonly end?: number | undefined;
 }
 
-/** Lists the batches of a query: state by state, the newest first in each. */
-export async function findBatches<Q extends QueueLike>(context: QueueContext, query: BatchQuery): Promise<Batch<Q>[]> {
-  checkObject('The query of getBatches', query as unknown);
-  checkKeys('getBatches', query, ['tag', 'states', 'start', 'end']);
+/** Lists the batches of a query: state by state, the newest first in each, as BullMQ's `getJobs` does. */
+export async function getBatches<Q extends QueueLike>(context: QueueContext, query: BatchQuery): Promise<Batch<Q>[]> {
+  checkOptions('getBatches', query, ['tag', 'states', 'start', 'end']);
   const { tag, states = LISTED, start = 0, end = -1 } = query;
-  if (tag === undefined) {
-    return getBatches(context, states, start, end);
-  }
-  checkName('getBatches: tag', tag);
   checkRange(start, end);
+  if (tag !== undefined) {
+    checkName('getBatches: tag', tag);
+  }
+  // Positions are those in each state, or those among all batches with the tag.
+  const last = end === -1 ? Number.POSITIVE_INFINITY : end;
+  const [from, to] = tag === undefined ? [start, last] : [0, Number.POSITIVE_INFINITY];
+  const isEnough = () => tag !== undefined && found.size > last;
   const found = new Map<string, Batch<Q>>();
-  const isEnough = () => end !== -1 && found.size > end;
   for (const type of jobStates(states)) {
-    for await (const definition of definitionsIn(context, type)) {
-      if (definition.tags?.includes(tag) && !isEnough()) {
-        found.set(definition.id, new Batch<Q>({ id: definition.id, context, definition }));
-      }
+    for await (const definition of definitionsIn(context, type, from, to)) {
       if (isEnough()) {
         break;
       }
+      if (tag === undefined || definition.tags?.includes(tag)) {
+        found.set(definition.id, new Batch<Q>({ context, definition }));
+      }
     }
   }
-  return [...found.values()].slice(start);
-}
-
-/** Lists batches by state, newest first, as BullMQ's `getJobs` does. */
-export async function getBatches<Q extends QueueLike>(
-  context: QueueContext,
-  states: ListedState | readonly ListedState[] = LISTED,
-  start = 0,
-  end = -1,
-): Promise<Batch<Q>[]> {
-  checkRange(start, end);
-  const found = new Map<string, Batch<Q>>();
-  for (const type of jobStates(states)) {
-    for await (const definition of definitionsIn(context, type, start, end)) {
-      found.set(definition.id, new Batch<Q>({ id: definition.id, context, definition }));
-    }
-  }
-  return [...found.values()];
+  return [...found.values()].slice(tag === undefined ? 0 : start);
 }
 
 /** Where BullMQ keeps the batches of these states. */
@@ -162,13 +145,12 @@ function jobStates(states: ListedState | readonly ListedState[]): Set<JobType> {
 async function* definitionsIn(
   context: BatchContext,
   type: JobType,
-  start = 0,
-  end = -1,
+  start: number,
+  end: number,
 ): AsyncGenerator<BatchDefinition> {
-  for (let from = start; end === -1 || from <= end; from += PAGE_SIZE) {
-    const to = from + PAGE_SIZE - 1;
-    const last = end === -1 ? to : Math.min(to, end);
-    const jobs: (Job | undefined)[] = await context.batches.getJobs([type], from, last);
+  for (let from = start; from <= end; from += PAGE_SIZE) {
+    const to = Math.min(from + PAGE_SIZE - 1, end);
+    const jobs: (Job | undefined)[] = await context.batches.getJobs([type], from, to);
     // Not the jobs' data, which people can edit.
     const ids = jobs.flatMap((job) => job?.id ?? []);
     const definitions = await Promise.all(ids.map((id) => readDefinition(context.redis, id)));

@@ -1,11 +1,13 @@
 import { Job, type JobsOptions } from 'bullmq';
 import type { BatchDefinition } from '../model/definition.js';
+import type { BatchLife } from '../record/add-members.js';
 import type { JobShape, NewJob } from '../record/adding-lua.js';
 import { recordAdd } from '../record/bullmq-commands.js';
 import { jobKey } from '../record/keys.js';
 import { arePlain } from '../record/writing.js';
+import type { MemberOptions } from '../validation.js';
 import type { BatchContext, MemberQueue } from './batch-context.js';
-import type { NextId } from './ids.js';
+import type { MemberIds } from './ids.js';
 import type { CheckedJob } from './job.js';
 import { type Adding, notAdded } from './not-added.js';
 
@@ -17,18 +19,27 @@ export interface Member {
   /** The data as JSON, where it was needed before. */
   readonly json?: string | undefined;
   /** The member's own options, to which the batch's and the queue's defaults are added. */
-  readonly opts: JobsOptions | undefined;
+  readonly opts: MemberOptions | undefined;
   readonly id: string;
-  /** Whether the caller gave the id, so that a job may have it already. */
-  readonly isNamed: boolean;
+  /** Whether the id was made for this call, so that it can be known only to a command that is sent twice. */
+  readonly isFresh: boolean;
 }
 
 /** A job that was checked, on its way into a batch. */
-export function memberOf({ queue, name, data, opts, json }: CheckedJob, nextId: NextId): Member {
-  const id = nextId({ queue: queue.name, name, data });
-  const own = opts as JobsOptions | undefined;
-  const jobId = own?.jobId;
-  return { queue, name, data, json, opts: own, id: jobId ?? id, isNamed: jobId !== undefined };
+export function memberOf({ queue, name, data, opts, json }: CheckedJob, ids: MemberIds): Member {
+  const made = ids.next({ queue: queue.name, name, data });
+  const jobId = opts?.jobId;
+  return { queue, name, data, json, opts, id: jobId ?? made, isFresh: ids.areFresh && jobId === undefined };
+}
+
+/** Members on their way into a batch, for an error that names them. */
+export function addingOf({ id }: BatchLife, members: readonly Member[]): Adding {
+  return {
+    batchId: id,
+    get jobIds() {
+      return members.map((member) => member.id);
+    },
+  };
 }
 
 /**
@@ -50,8 +61,8 @@ export function memberJobs(
   batch: BatchDefinition,
   members: readonly Member[],
   traceOf: TraceOf,
-  adding: Adding,
 ) {
+  const adding = addingOf(batch, members);
   const jobs = members.map((member) => memberJob(context, batch, member, traceOf(member.queue)));
   return { jobs, entries: jobs.map((job, i) => memberEntry(context, members[i] as Member, job, adding)) };
 }
@@ -65,8 +76,8 @@ export function memberEntries(
   batch: BatchDefinition,
   members: readonly Member[],
   traceOf: TraceOf,
-  adding: Adding,
 ): NewJob[] {
+  const adding = addingOf(batch, members);
   const shapes = new Map<MemberQueue, Map<string, JobShape>>();
   const entries: NewJob[] = [];
   for (const member of members) {
@@ -81,7 +92,7 @@ export function memberEntries(
     }
     const entry = memberEntry(context, member, memberJob(context, batch, member, traceOf(queue)), adding);
     if (!context.redis.writesFast([entry])) {
-      return memberJobs(context, batch, members, traceOf, adding).entries;
+      return memberJobs(context, batch, members, traceOf).entries;
     }
     ofQueue.set(key, entry.shape);
     entries.push(entry);

@@ -1,11 +1,10 @@
 import { BatchOptionsError } from '../errors.js';
 import { plainReason } from '../model/rules.js';
-import { memberName } from '../record/keys.js';
 import { type MemberPage, type PagedMember, readMemberPage } from '../record/member-pages.js';
 import { beginsAgain, SCAN_START } from '../record/scan-place.js';
-import { checkKeys, checkObject, describe } from '../validation.js';
+import { checkOptions, describe } from '../validation.js';
 import type { BatchContext } from './batch-context.js';
-import { membersAmong, strangersOf } from './members-among.js';
+import { describedMember, memberFilter } from './members-among.js';
 import { checkCount, DEFAULT_COUNT, readCursor, writeCursor } from './paging.js';
 import { returnValueOf } from './settled.js';
 
@@ -57,8 +56,8 @@ export async function membersPage<Data, Result>(
   batchId: string,
   options: MembersPageOptions,
 ): Promise<BatchMembersPage<Data, Result>> {
-  const { states, count, ...from } = checkOptions(options);
-  const strangers = await strangersOf(context, batchId);
+  const { states, count, ...from } = checkPageOptions(options);
+  const isMember = await memberFilter(context, batchId);
   let { at, place } = from;
   for (;;) {
     const state = states[at] ?? 'failed';
@@ -70,7 +69,7 @@ export async function membersPage<Data, Result>(
       [at, place] = [0, next];
       continue;
     }
-    const found = membersAmong(context, batchId, members, strangers);
+    const found = members.filter(isMember);
     [at, place] = next === undefined ? [at + 1, { ...place, cursor: '0', server }] : [at, next];
     const cursor = at >= states.length ? undefined : `${states[at]}:${writeCursor(place)}`;
     if (found.length > 0 || cursor === undefined) {
@@ -82,15 +81,12 @@ export async function membersPage<Data, Result>(
 function memberOf<Data, Result>(
   context: BatchContext,
   state: MemberState,
-  { key, value, data }: PagedMember,
+  member: PagedMember,
 ): BatchMember<Data, Result> {
-  const name = memberName(context.redis.prefix, key);
-  const isBatch = name.queue === context.batches.name;
+  const { value } = member;
   return {
-    ...name,
-    isBatch,
+    ...describedMember<Data>(context, member),
     state,
-    ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }),
     ...(state === 'succeeded' ? { value: returnValueOf(value) as Result } : {}),
     ...(state === 'failed' ? { reason: plainReason(value) } : {}),
   };
@@ -98,10 +94,8 @@ function memberOf<Data, Result>(
 
 const textOf = (given: unknown) => (typeof given === 'string' ? given : '');
 
-function checkOptions(options: MembersPageOptions) {
-  const given: unknown = options;
-  checkObject('The options of members', given);
-  checkKeys('members()', given, ['state', 'cursor', 'count']);
+function checkPageOptions(options: MembersPageOptions) {
+  checkOptions('members', options, ['state', 'cursor', 'count']);
   const { state, count = DEFAULT_COUNT } = options;
   if (state !== undefined && !STATES.includes(state)) {
     throw new BatchOptionsError(`members(): state must be one of ${STATES.join(', ')}, not ${describe(state)}.`);

@@ -18,7 +18,7 @@ import {
 import type { NewJob } from '../record/adding-lua.js';
 import type { BatchRedis } from '../record/batch-redis.js';
 import { type BatchContext, contextOf, type MemberQueue } from './batch-context.js';
-import { type Member, memberEntries, memberJobs } from './member-jobs.js';
+import { addingOf, type Member, memberEntries, memberJobs } from './member-jobs.js';
 import { type Adding, jobsWere, notAdded } from './not-added.js';
 import type { QueueLike } from './queue-like.js';
 import { revive } from './retry.js';
@@ -30,9 +30,11 @@ export interface BatchAccess {
   readonly links: readonly AttachmentLink[];
 }
 
-export interface Added {
+/** What `batch.addBulk()` did. */
+export interface BulkAdded {
+  /** How many jobs were added as members. */
   readonly added: number;
-  /** How many were members already, and were left alone. */
+  /** How many jobs were members already, by their `jobId`, and were left alone. */
   readonly known: number;
 }
 
@@ -40,18 +42,12 @@ export interface Added {
  * Adds members to a batch in one atomic step: all of them or, with an error that says why, none. Members with much data
  * take several such steps.
  *
- * @param isFresh whether all ids were made for this call, so that none of them can be known.
  * @returns a job for each, in the same order, as BullMQ's own `addBulk`.
  */
-export async function addMembers(
-  context: BatchContext,
-  to: BatchAccess,
-  members: readonly Member[],
-  isFresh: boolean,
-): Promise<Job[]> {
-  return inSpans(context, to, members, async (traceOf, adding) => {
-    const { jobs, entries } = memberJobs(context, to.batch, members, traceOf, adding);
-    const { known } = await store(context, to, members, entries, isFresh);
+export async function addMembers(context: BatchContext, to: BatchAccess, members: readonly Member[]): Promise<Job[]> {
+  return inSpans(context, to, members, async (traceOf) => {
+    const { jobs, entries } = memberJobs(context, to.batch, members, traceOf);
+    const { known } = await store(context, to, members, entries);
     if (members.length === 1 && known === 0) {
       emitWaiting(members[0] as Member, jobs[0] as Job);
     }
@@ -64,10 +60,9 @@ export async function countMembers(
   context: BatchContext,
   to: BatchAccess,
   members: readonly Member[],
-  isFresh: boolean,
-): Promise<Added> {
-  return inSpans(context, to, members, (traceOf, adding) =>
-    store(context, to, members, memberEntries(context, to.batch, members, traceOf, adding), isFresh),
+): Promise<BulkAdded> {
+  return inSpans(context, to, members, (traceOf) =>
+    store(context, to, members, memberEntries(context, to.batch, members, traceOf)),
   );
 }
 
@@ -75,20 +70,11 @@ async function inSpans<T>(
   context: BatchContext,
   to: BatchAccess,
   members: readonly Member[],
-  add: (traceOf: (queue: MemberQueue) => string | undefined, adding: Adding) => Promise<T>,
+  add: (traceOf: (queue: MemberQueue) => string | undefined) => Promise<T>,
 ): Promise<T> {
   const queues = [...new Set(members.map(({ queue }) => queue))];
   await Promise.all(queues.map((queue) => refuseElsewhere(context, to.batch, queue, members)));
-  return inProducerSpans(queues, members, (traceOf) => add(traceOf, addingOf(to, members)));
-}
-
-function addingOf({ batch }: BatchAccess, members: readonly Member[]): Adding {
-  return {
-    batchId: batch.id,
-    get jobIds() {
-      return members.map(({ id }) => id);
-    },
-  };
+  return inProducerSpans(members, add);
 }
 
 async function store(
@@ -96,30 +82,19 @@ async function store(
   to: BatchAccess,
   members: readonly Member[],
   entries: readonly NewJob[],
-  isFresh: boolean,
-): Promise<Added> {
+): Promise<BulkAdded> {
   let known = 0;
   for (const slice of slicesOf(entries, context.redis.writesFast(entries) ? entries.length : BULLMQ_AT_ONCE)) {
-    known += await addSlice(context, to, members.slice(...slice), entries.slice(...slice), isFresh);
+    const some = members.slice(...slice);
+    const areFresh = some.every(({ isFresh }) => isFresh);
+    const result = await send(context, to, entries.slice(...slice), areFresh, addingOf(to.batch, some));
+    if ('taken' in result) {
+      throw takenError(to.batch.id, some, result.taken);
+    }
+    reportFailed(to.batch.id, result.failed, some);
+    known += result.known.size;
   }
   return { added: members.length - known, known };
-}
-
-/** Adds members in one step. Returns how many were members already. */
-async function addSlice(
-  context: BatchContext,
-  to: BatchAccess,
-  members: readonly Member[],
-  entries: readonly NewJob[],
-  isFresh: boolean,
-): Promise<number> {
-  const adding = addingOf(to, members);
-  const result = await send(context, to, entries, isFresh, adding);
-  if (result.taken.length > 0) {
-    throw takenError(to.batch.id, members, result.taken);
-  }
-  reportFailed(result.failed, members, adding);
-  return result.known.size;
 }
 
 /**
@@ -194,26 +169,19 @@ export async function send(
   context: BatchContext,
   { batch, links }: BatchAccess,
   jobs: readonly NewJob[],
-  isFresh: boolean,
+  areFresh: boolean,
   adding: Adding,
-): Promise<{
-  readonly taken: readonly number[];
-  readonly known: ReadonlySet<number>;
-  readonly failed: Extract<MembersAdded, { known: unknown }>['failed'];
-}> {
-  const result = await addToBatch(context.redis, batch, { fresh: isFresh, links, jobs }).catch((cause: unknown) => {
+): Promise<Exclude<MembersAdded, { refused: unknown }>> {
+  const result = await addToBatch(context.redis, batch, { fresh: areFresh, links, jobs }).catch((cause: unknown) => {
     throw notAdded(cause, adding);
   });
   if ('refused' in result) {
     throw refusal(batch.id, result.refused);
   }
-  if ('taken' in result) {
-    return { taken: result.taken, known: new Set(), failed: undefined };
-  }
-  if (result.isToBeRevived) {
+  if ('isToBeRevived' in result && result.isToBeRevived) {
     await revive(context, batch.id);
   }
-  return { taken: [], known: result.known, failed: result.failed };
+  return result;
 }
 
 export function refusal(batchId: string, refused: Refusal): BatchError {
@@ -248,9 +216,9 @@ export function takenError(
  * Throws when BullMQ's own script has failed although the jobs were checked; the jobs before the failed one are stored.
  */
 export function reportFailed(
-  failed: Extract<MembersAdded, { known: unknown }>['failed'],
+  batchId: string,
+  failed: { readonly position: number; readonly error: string } | undefined,
   members: readonly Member[],
-  { batchId }: Pick<Adding, 'batchId'>,
 ): void {
   if (failed !== undefined) {
     const jobIds = members.slice(failed.position).map(({ id }) => id);

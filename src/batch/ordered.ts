@@ -1,8 +1,8 @@
-import { BatchError, BatchNotFoundError } from '../errors.js';
-import { readSnapshot } from '../record/snapshot.js';
+import { BatchError } from '../errors.js';
 import type { BatchContext } from './batch-context.js';
 import { orderOf } from './ids.js';
 import { type BatchResult, resultsOf } from './settled.js';
+import { snapshotOf } from './status.js';
 
 /** All of them are in memory at the same time. */
 const MOST_ORDERED = 100_000;
@@ -14,13 +14,10 @@ export async function* orderedResults<Result>(
   context: BatchContext,
   batchId: string,
 ): AsyncGenerator<BatchResult<Result>, void> {
-  const snapshot = await readSnapshot(context.redis, batchId);
-  if (snapshot === undefined) {
-    throw new BatchNotFoundError(batchId);
-  }
-  if (snapshot.counts.succeeded > MOST_ORDERED) {
+  const { counts, definition } = await snapshotOf(context, batchId);
+  if (counts.succeeded > MOST_ORDERED) {
     throw new BatchError(
-      `Batch '${batchId}' has ${snapshot.counts.succeeded} results, and results({ ordered: true }) can put ` +
+      `Batch '${batchId}' has ${counts.succeeded} results, and results({ ordered: true }) can put ` +
         `${MOST_ORDERED} in order: read them with results(), and sort them by an id or by what they hold.`,
       { batchId },
     );
@@ -29,9 +26,8 @@ export async function* orderedResults<Result>(
   for await (const result of resultsOf<Result>(context, batchId)) {
     results.set(`${result.queue}:${result.id}`, result);
   }
-  const { nonce } = snapshot.definition;
   yield* [...results.values()]
-    .map((result) => ({ result, order: orderOf(result.id, batchId, nonce) }))
+    .map((result) => ({ result, order: orderOf(result.id, batchId, definition.nonce) }))
     .sort((a, b) => compare(a.order, b.order) || (a.result.id < b.result.id ? -1 : 1))
     .map(({ result }) => result);
 }

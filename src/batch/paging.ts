@@ -25,8 +25,8 @@ export function writeCursor({ cursor, server, beginning }: ScanPlace): string {
 }
 
 /**
- * Reads a cursor; undefined for a text that is none. One without a server, as earlier versions have returned it, is
- * taken to be of the server that is asked.
+ * Reads a cursor; undefined for a text that is none. One without a server, which a Redis returns that does not tell its
+ * name, is taken to be of the server that is asked.
  */
 export function readCursor(text: unknown): ScanPlace | undefined {
   const parts = typeof text === 'string' ? /^(\d{1,20})(?:-(\w{1,16})(?:-(\d))?)?$/.exec(text) : null;

@@ -1,8 +1,9 @@
 import { BatchError, BatchNotFoundError } from '../errors.js';
 import type { BatchLife } from '../record/add-members.js';
 import { type MemberRemoved, takeMemberOut } from '../record/remove-member.js';
-import type { BatchContext } from './batch-context.js';
+import { findQueue, type QueueContext } from './batch-context.js';
 import { removeDropped } from './cancel.js';
+import type { QueueLike } from './queue-like.js';
 
 const WHY: Readonly<Record<Exclude<MemberRemoved, 'removed' | 'not found' | 'no member'>, string>> = {
   settled: 'it has settled, and is counted',
@@ -12,17 +13,18 @@ const WHY: Readonly<Record<Exclude<MemberRemoved, 'removed' | 'not found' | 'no 
 
 /** Takes a member that waits out of its batch; returns whether there was such a member. */
 export async function removeMember(
-  context: BatchContext,
+  context: QueueContext,
   batch: BatchLife,
-  member: { readonly queue: string; readonly id: string },
+  { id, queue: given }: { readonly id: string; readonly queue: string | QueueLike | undefined },
 ): Promise<boolean> {
-  if (member.queue === context.batches.name) {
+  if (given === context.batches.name) {
     throw new BatchError(
-      `Batch '${member.id}' is no job: remove it with (await queue.getBatch('${member.id}')).remove({ force: true }).`,
+      `Batch '${id}' is no job: remove it with (await queue.getBatch('${id}')).remove({ force: true }).`,
       { batchId: batch.id },
     );
   }
-  const outcome = await takeMemberOut(context.redis, batch, member);
+  const queue = findQueue('removeMember(): queue', given, context).name;
+  const outcome = await takeMemberOut(context.redis, batch, { queue, id });
   switch (outcome) {
     case 'removed':
       await removeDropped(context);
@@ -33,7 +35,7 @@ export async function removeMember(
       throw new BatchNotFoundError(batch.id);
     default:
       throw new BatchError(
-        `Member '${member.id}' in queue '${member.queue}' was not removed from batch '${batch.id}': ${WHY[outcome]}.`,
+        `Member '${id}' in queue '${queue}' was not removed from batch '${batch.id}': ${WHY[outcome]}.`,
         { batchId: batch.id },
       );
   }

@@ -38,39 +38,10 @@ export async function removeBatch(
 }
 
 /**
- * Continues a removal whose caller has died, for a bounded number of commands. The mark in the batch says what else is
- * to be removed with it. For maintenance.
- *
- * @returns `done` when nothing is left, also when nothing was there; `more` when there is something for the next turn;
- * `held` when a living process removes the batch; `not removed` for a batch that is not being removed.
+ * Removes a batch whose time to be kept has passed ('expire'), or continues a removal whose caller has died, with a
+ * bounded number of commands. The script that marks the batch judges whether its time has passed; the mark says what
+ * else is to be removed with it. For maintenance.
  */
-export async function continueRemoval(context: BatchContext, batchId: string): Promise<TurnOutcome | 'not removed'> {
-  return turnOf(await new Remover(context, SLICES_PER_TURN).remove(batchId, { how: 'continue' })) ?? 'not removed';
-}
-
-/**
- * Removes a batch whose time to be kept has passed, or continues its removal, for a bounded number of commands. The
- * script that marks the batch judges whether the time has passed. For maintenance.
- *
- * @returns as `continueRemoval`; `kept` when the batch stays for now.
- */
-export async function expireBatch(context: BatchContext, batchId: string): Promise<TurnOutcome | 'kept'> {
-  return turnOf(await new Remover(context, SLICES_PER_TURN).remove(batchId, { how: 'expire' })) ?? 'kept';
-}
-
-/** The outcome of a turn of maintenance. */
-type TurnOutcome = 'done' | 'more' | 'held';
-
-/** Returns the outcome of a turn; undefined for a batch that is not being removed. */
-function turnOf(removed: Removed): TurnOutcome | undefined {
-  switch (removed) {
-    case 'done':
-    case 'more':
-    case 'held':
-      return removed;
-    case 'not found':
-      return 'done';
-    default:
-      return undefined;
-  }
+export function removeInTurn(context: BatchContext, batchId: string, how: 'continue' | 'expire'): Promise<Removed> {
+  return new Remover(context, SLICES_PER_TURN).remove(batchId, { how });
 }

@@ -3,8 +3,8 @@ import { BatchError, BatchNotFoundError } from '../errors.js';
 import type { BatchDefinition } from '../model/definition.js';
 import { needMaintenance } from '../record/amend.js';
 import { claimRetry, unclaimRetry } from '../record/climb.js';
-import { lookAtFailed, type Retriable } from '../record/failed-jobs.js';
-import { failedBelow, reopenFlow } from '../record/flow.js';
+import { lookAtFailed, type Retriable, reopenFlow } from '../record/failed-jobs.js';
+import { failedBelow } from '../record/flow.js';
 import { memberName } from '../record/keys.js';
 import { memberPages } from '../record/member-pages.js';
 import { orOutOfMemory } from '../record/out-of-memory.js';
@@ -86,7 +86,7 @@ async function retryMembers(context: BatchContext, batchId: string, retry: Retry
   const failed = memberPages(context.redis, batchId, { which: 'failed', count: PAGE_SIZE, withData: false });
   for await (const members of failed) {
     const keys = members.map(({ key }) => key);
-    const found = await lookAtFailed(context.redis, batchId, keys);
+    const found = await lookAtFailed(context.redis, keys);
     const runAgain = await Promise.all(keys.map((key, i) => retryMember(context, key, found[i] ?? '', retry)));
     retried += runAgain.reduce((sum, count) => sum + count, 0);
     await retry.renew();
@@ -121,15 +121,9 @@ async function retryFlow(context: BatchContext, key: string, stuck: StuckFlow[])
     }
     retried += await retryFlow(context, below, stuck);
   }
-  if (await reopenFlow(context.redis, key)) {
-    return retried + 1;
-  }
-  if ((await failedBelow(context.redis, key)).length > 0) {
-    // The jobs below have failed again already, and so has this job.
-    return retried;
-  }
-  const [found = ''] = await lookAtFailed(context.redis, '', [key]);
-  return retried + (await retryFailedJob(context, key, found));
+  const found = await reopenFlow(context.redis, key);
+  // 'flow': the jobs below have failed again already, and so has this job.
+  return retried + (found === 'reopened' ? 1 : await retryFailedJob(context, key, found));
 }
 
 /** Lets a job run again of which Redis has said that it has failed; returns how many run again. */

@@ -45,7 +45,7 @@ function rowCounts({ total, succeeded, failed, pending, cancelled, missing }: Me
 
 /**
  * Reads the `progress` of a batch job: the counts of all jobs below the batch, or of its members in one without child
- * batches. People can set it to anything, and an earlier version has stored fewer counts.
+ * batches. People can set it to anything.
  */
 function countsIn(progress: string): { readonly members: MemberCounts; readonly jobs: MemberCounts | undefined } {
   const row: Partial<ProgressRow> = Object(parsed(progress));

@@ -5,9 +5,9 @@ import { type MemberName, memberName } from '../record/keys.js';
 import { type MemberPage, memberPages, type PagedMember, readMemberPage } from '../record/member-pages.js';
 import { beginsAgain, SCAN_START, type ScanPlace } from '../record/scan-place.js';
 import { readSnapshot } from '../record/snapshot.js';
-import { checkKeys, checkObject, describe } from '../validation.js';
+import { checkOptions, describe } from '../validation.js';
 import type { BatchContext } from './batch-context.js';
-import { membersAmong, strangersOf } from './members-among.js';
+import { describedMember, isMemberOf, memberFilter } from './members-among.js';
 import { sourceOfResults } from './output.js';
 import { checkCount, DEFAULT_COUNT, readCursor, writeCursor } from './paging.js';
 import type { BatchStatus } from './status.js';
@@ -73,25 +73,20 @@ const MOST_EXAMINED = 1000;
 
 export async function* resultsOf<Result>(context: BatchContext, batchId: string): AsyncGenerator<BatchResult<Result>> {
   const source = await sourceOfResults(context, batchId);
-  for await (const { key, value } of settledMembers(context, source, 'processed')) {
+  for await (const { key, value } of settledMembers(context, source, 'processed', false)) {
     const name = memberName(context.redis.prefix, key);
     yield { ...name, value: returnValueOf(value), isBatch: name.queue === context.batches.name } as BatchResult<Result>;
   }
 }
 
-export async function* failuresOf<Data>(context: BatchContext, batchId: string): AsyncGenerator<BatchFailure<Data>> {
-  for await (const member of settledMembers(context, batchId, 'failed')) {
-    yield failureOf<Data>(context, member);
-  }
-}
-
-/** Yields the failures without reading the jobs of the members, so without their data. */
-export async function* failuresWithoutData(
+/** Yields the failures; without their data, the jobs of the members need not be read. */
+export async function* failuresOf<Data>(
   context: BatchContext,
   batchId: string,
-): AsyncGenerator<BatchFailure<never>> {
-  for await (const member of settledMembers(context, batchId, 'failed', false)) {
-    yield failureOf<never>(context, member);
+  { withData }: { readonly withData: boolean },
+): AsyncGenerator<BatchFailure<Data>, void> {
+  for await (const member of settledMembers(context, batchId, 'failed', withData)) {
+    yield failureOf<Data>(context, member);
   }
 }
 
@@ -104,15 +99,8 @@ export function returnValueOf(stored: string): unknown {
   }
 }
 
-function failureOf<Data>(context: BatchContext, { key, value, data }: PagedMember): BatchFailure<Data> {
-  const name = memberName(context.redis.prefix, key);
-  const isBatch = name.queue === context.batches.name;
-  return {
-    ...name,
-    reason: plainReason(value),
-    ...(data === undefined || isBatch ? {} : { data: JSON.parse(data) }),
-    isBatch,
-  };
+function failureOf<Data>(context: BatchContext, member: PagedMember): BatchFailure<Data> {
+  return { ...describedMember<Data>(context, member), reason: plainReason(member.value) };
 }
 
 /**
@@ -126,15 +114,15 @@ export async function failuresPage<Data>(
 ): Promise<BatchFailuresPage<Data>> {
   const { count, reason, ...from } = checkPageOptions(options);
   const isWanted = ({ value }: PagedMember) => reason === undefined || reasonPattern(value) === reason;
+  const isMember = await memberFilter(context, batchId);
   let examined = 0;
-  const strangers = await strangersOf(context, batchId);
   let place: ScanPlace | undefined = from.place;
   let members: PagedMember[] = [];
   do {
     const left = reason === undefined ? count - members.length : count;
     const wanted = { which: 'failed', count: left, withData: true } as const;
     const page: MemberPage = await readMemberPage(context.redis, batchId, { ...wanted, place });
-    const found = membersAmong(context, batchId, page.members, strangers).filter(isWanted);
+    const found = page.members.filter(isMember).filter(isWanted);
     // A reading that begins again returns the members found so far once more.
     members = beginsAgain(place, page.next) ? [] : [...members, ...found];
     examined += page.members.length;
@@ -151,9 +139,7 @@ function checkPageOptions(options: FailuresPageOptions): {
   count: number;
   reason: string | undefined;
 } {
-  const given: unknown = options;
-  checkObject('The options of failuresPage', given);
-  checkKeys('failuresPage()', given, ['cursor', 'count', 'reason']);
+  checkOptions('failuresPage', options, ['cursor', 'count', 'reason']);
   const { cursor, count = DEFAULT_COUNT, reason } = options;
   const place = cursor === undefined ? SCAN_START : readCursor(cursor);
   if (place === undefined) {
@@ -179,8 +165,8 @@ export async function resultsPage(
 }> {
   const wanted = { which: 'processed', count, withData: false } as const;
   const page = await readMemberPage(context.redis, batchId, { ...wanted, place });
-  const members = membersAmong(context, batchId, page.members, await strangersOf(context, batchId));
-  const results = members.map(({ key, value }) => ({
+  const isMember = await memberFilter(context, batchId);
+  const results = page.members.filter(isMember).map(({ key, value }) => ({
     ...memberName(context.redis.prefix, key),
     value: returnValueOf(value),
   }));
@@ -197,13 +183,12 @@ async function* settledMembers(
   context: BatchContext,
   batchId: string,
   which: 'processed' | 'failed',
-  withData = which === 'failed',
+  withData: boolean,
 ): AsyncGenerator<PagedMember> {
-  const wanted = { which, count: PAGE_SIZE, withData };
   const before = await readSnapshot(context.redis, batchId);
-  const strangers = new Set(before?.strangers);
-  for await (const children of memberPages(context.redis, batchId, wanted)) {
-    yield* membersAmong(context, batchId, children, strangers);
+  const isMember = isMemberOf(context, batchId, before?.strangers);
+  for await (const page of memberPages(context.redis, batchId, { which, count: PAGE_SIZE, withData })) {
+    yield* page.filter(isMember);
   }
   // A removal marks the batch before it takes members away: what is there in the end was there all the time.
   const after = await readSnapshot(context.redis, batchId);

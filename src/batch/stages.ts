@@ -1,10 +1,9 @@
 import type { BatchDefinition } from '../model/definition.js';
-import { progressOf, stateOf } from '../model/rules.js';
 import type { Snapshot } from '../model/snapshot.js';
-import { stageId } from '../model/workflow.js';
+import { type StoredStage, stageId } from '../model/workflow.js';
 import { readSnapshot } from '../record/snapshot.js';
 import type { BatchContext } from './batch-context.js';
-import type { StageStatus } from './status.js';
+import { type StageStatus, statusOf } from './status.js';
 
 /** How many stages below those of a run itself are read with it at most: each stage has a status of its own. */
 const MOST_STAGES = 2000;
@@ -50,28 +49,17 @@ async function readStages(context: BatchContext, { id, run }: BatchDefinition): 
     return undefined;
   }
   const snapshots = await Promise.all(run.stages.map((name) => readSnapshot(context.redis, stageId(id, name))));
-  return snapshots.flatMap((snapshot) =>
-    snapshot === undefined ? [] : stageStatus(snapshot).map((status) => ({ definition: snapshot.definition, status })),
-  );
+  return snapshots.flatMap((snapshot) => {
+    const { definition } = snapshot ?? {};
+    return definition?.stage === undefined || snapshot === undefined
+      ? []
+      : { definition, status: stageStatus(definition.stage, snapshot) };
+  });
 }
 
-function stageStatus(snapshot: Snapshot): StageStatus[] {
-  const { definition, counts, ended, finishedAt, startedAt, failedReason } = snapshot;
-  const { id, stage } = definition;
-  return stage === undefined
-    ? []
-    : [
-        {
-          name: stage.name,
-          id,
-          state: stateOf(snapshot),
-          after: stage.after,
-          when: stage.when,
-          ...counts,
-          progress: progressOf(counts, ended !== undefined),
-          startedAt,
-          finishedAt,
-          failedReason: ended === 'failed' ? failedReason : undefined,
-        },
-      ];
+function stageStatus(stage: StoredStage, snapshot: Snapshot): StageStatus {
+  const { name, after, when } = stage;
+  const { id, state, progress, finishedAt, failedReason } = statusOf(snapshot);
+  const { counts, startedAt } = snapshot;
+  return { name, id, state, after, when, ...counts, progress, startedAt, finishedAt, failedReason };
 }

@@ -1,7 +1,10 @@
+import { BatchNotFoundError } from '../errors.js';
 import type { BatchEvent } from '../model/definition.js';
 import { type BatchState, isGoodEnough, progressOf, stateOf } from '../model/rules.js';
 import type { CallbackState, MemberCounts, Snapshot } from '../model/snapshot.js';
 import type { When } from '../model/workflow.js';
+import { readSnapshot } from '../record/snapshot.js';
+import type { BatchContext } from './batch-context.js';
 import type { TreeJobs } from './jobs-below.js';
 
 /**
@@ -64,20 +67,8 @@ export interface BatchStatus extends MemberCounts {
 
 /** Where one stage of a run stands: a child batch of it. */
 export interface StageStatus
-  extends Pick<
-    BatchStatus,
-    | 'id'
-    | 'state'
-    | 'total'
-    | 'pending'
-    | 'succeeded'
-    | 'failed'
-    | 'cancelled'
-    | 'missing'
-    | 'progress'
-    | 'failedReason'
-    | 'finishedAt'
-  > {
+  extends MemberCounts,
+    Pick<BatchStatus, 'id' | 'state' | 'progress' | 'failedReason' | 'finishedAt'> {
   /** Its name in the workflow. */
   readonly name: string;
   /** The stages that it comes after. */
@@ -104,10 +95,24 @@ export interface CallbackStatus {
   readonly state: CallbackState;
 }
 
-export function statusOf(id: string, snapshot: Snapshot): BatchStatus {
-  const { definition, counts, ended } = snapshot;
+/**
+ * Reads a batch that must be there.
+ *
+ * @throws BatchNotFoundError when there is none with this id.
+ */
+export async function snapshotOf({ redis }: BatchContext, batchId: string): Promise<Snapshot> {
+  const snapshot = await readSnapshot(redis, batchId);
+  if (snapshot === undefined) {
+    throw new BatchNotFoundError(batchId);
+  }
+  return snapshot;
+}
+
+export function statusOf(snapshot: Snapshot): BatchStatus {
+  const { definition, counts, completedCounts, ended } = snapshot;
+  const hadFailed = completedCounts !== undefined && !isGoodEnough(completedCounts, definition.policy);
   return {
-    id,
+    id: definition.id,
     description: definition.description,
     state: stateOf(snapshot),
     sealed: snapshot.sealedAt !== undefined,
@@ -124,12 +129,8 @@ export function statusOf(id: string, snapshot: Snapshot): BatchStatus {
     metadata: definition.metadata,
     tags: definition.tags ?? [],
     cancelReason: snapshot.cancelReason,
-    recovered: ended === 'completed' && hadFailures(snapshot),
+    recovered: ended === 'completed' && hadFailed,
     failedReason: ended === 'failed' ? snapshot.failedReason : undefined,
-    ...(definition.stage === undefined ? {} : { stage: definition.stage.name }),
+    ...(definition.stage && { stage: definition.stage.name }),
   };
-}
-
-function hadFailures({ completedCounts, definition }: Snapshot): boolean {
-  return completedCounts !== undefined && !isGoodEnough(completedCounts, definition.policy);
 }

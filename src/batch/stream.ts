@@ -17,23 +17,18 @@ export async function inChunks<T>(
   { size = CHUNK_SIZE, inFlight = CHUNKS_IN_FLIGHT } = {},
 ): Promise<void> {
   const underWay: Promise<void>[] = [];
-  const failures: unknown[] = [];
+  // Aborted with the first error.
   const failed = new AbortController();
   const start = async (chunk: T[]) => {
-    underWay.push(
-      work(chunk).catch((error) => {
-        failures.push(error);
-        failed.abort();
-      }),
-    );
+    underWay.push(work(chunk).catch((error) => failed.abort(error)));
     if (underWay.length >= inFlight) {
       await underWay.shift();
     }
   };
   try {
     for await (const chunk of Symbol.asyncIterator in source
-      ? chunksOf(until(failed.signal, source), size)
-      : syncChunksOf(source, size)) {
+      ? chunksUntil(failed.signal, source, size)
+      : chunksOf(source, size)) {
       if (!failed.signal.aborted) {
         await start(chunk);
       }
@@ -44,27 +39,10 @@ export async function inChunks<T>(
   } finally {
     await Promise.all(underWay);
   }
-  if (failures.length > 0) {
-    throw failures[0];
-  }
+  failed.signal.throwIfAborted();
 }
 
-async function* chunksOf<T>(source: AsyncIterable<T>, size: number): AsyncGenerator<T[], void> {
-  let chunk: T[] = [];
-  for await (const item of source) {
-    chunk.push(item);
-    if (chunk.length >= size) {
-      yield chunk;
-      chunk = [];
-    }
-  }
-  if (chunk.length > 0) {
-    yield chunk;
-  }
-}
-
-/** As chunksOf(), without waiting for each item. */
-function* syncChunksOf<T>(source: Iterable<T>, size: number): Generator<T[], void> {
+function* chunksOf<T>(source: Iterable<T>, size: number): Generator<T[], void> {
   let chunk: T[] = [];
   for (const item of source) {
     chunk.push(item);
@@ -78,9 +56,10 @@ function* syncChunksOf<T>(source: Iterable<T>, size: number): Generator<T[], voi
   }
 }
 
-/** Yields what the source yields, until the signal. The source may take hours to yield the next item. */
-async function* until<T>(signal: AbortSignal, source: AsyncIterable<T>): AsyncGenerator<T, void> {
+/** As chunksOf(), until the signal: the source may take hours to yield the next item. */
+async function* chunksUntil<T>(signal: AbortSignal, source: AsyncIterable<T>, size: number): AsyncGenerator<T[], void> {
   const iterator = source[Symbol.asyncIterator]();
+  let chunk: T[] = [];
   let isReading = false;
   let isAtEnd = false;
   try {
@@ -96,9 +75,16 @@ async function* until<T>(signal: AbortSignal, source: AsyncIterable<T>): AsyncGe
       isReading = false;
       if (next.done) {
         isAtEnd = true;
-        return;
+        break;
       }
-      yield next.value;
+      chunk.push(next.value);
+      if (chunk.length >= size) {
+        yield chunk;
+        chunk = [];
+      }
+    }
+    if (chunk.length > 0) {
+      yield chunk;
     }
   } finally {
     if (!isAtEnd) {

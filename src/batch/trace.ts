@@ -56,7 +56,6 @@ type Trace = <T>(
  * `traceOf` returns the trace context that jobs of a queue carry.
  */
 export function inProducerSpans<Q extends TracingQueue, T>(
-  queues: readonly Q[],
   jobs: readonly { readonly name: string; readonly queue: Q }[],
   work: (traceOf: (queue: Q) => string | undefined) => Promise<T>,
 ): Promise<T> {
@@ -78,5 +77,5 @@ export function inProducerSpans<Q extends TracingQueue, T>(
       return enter(others);
     }) as Promise<T>;
   };
-  return enter(queues);
+  return enter([...new Set(jobs.map(({ queue }) => queue))]);
 }

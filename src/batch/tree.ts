@@ -9,21 +9,8 @@ import { type BatchStatus, statusOf } from './status.js';
 
 /** A batch with all batches below it. Times are ms since the epoch. */
 export interface BatchTree
-  extends Pick<
-    BatchStatus,
-    | 'id'
-    | 'description'
-    | 'state'
-    | 'sealed'
-    | 'progress'
-    | 'parentId'
-    | 'createdAt'
-    | 'sealedAt'
-    | 'completedAt'
-    | 'finishedAt'
-    | 'failedReason'
-    | 'stage'
-  > {
+  extends Pick<BatchStatus, 'id' | 'description' | 'state' | 'sealed' | 'progress' | 'parentId' | 'stage'>,
+    Pick<BatchStatus, 'createdAt' | 'sealedAt' | 'completedAt' | 'finishedAt' | 'failedReason'> {
   /** The jobs of this batch and of every batch below it, added up. */
   readonly jobs: TreeJobs;
   /** The child batches, oldest first; of a run its stages, in their order. */
@@ -72,9 +59,10 @@ async function readNode(context: BatchContext, id: string): Promise<Node | undef
 }
 
 function treeFrom({ id, snapshot, children }: Node, trees: ReadonlyMap<string, BatchTree>): BatchTree {
-  const { callbacks, ...status } = statusOf(id, snapshot);
+  const { description, state, sealed, progress, parentId, failedReason, stage } = statusOf(snapshot);
+  const { createdAt, sealedAt, completedAt, finishedAt } = snapshot;
   const stages = snapshot.definition.run?.stages ?? [];
-  const rank = ({ stage = '' }: BatchTree) => stages.indexOf(stage);
+  const rank = (child: BatchTree) => stages.indexOf(child.stage ?? '');
   const below = [...children.keys()]
     .flatMap((child) => trees.get(child) ?? [])
     .sort((a, b) => rank(a) - rank(b) || a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1));
@@ -84,18 +72,9 @@ function treeFrom({ id, snapshot, children }: Node, trees: ReadonlyMap<string, B
     below.map(({ jobs }) => jobs),
   );
   return {
-    id,
-    description: status.description,
-    state: status.state,
-    sealed: status.sealed,
-    progress: status.progress,
-    parentId: status.parentId,
-    createdAt: status.createdAt,
-    sealedAt: status.sealedAt,
-    completedAt: status.completedAt,
-    finishedAt: status.finishedAt,
-    failedReason: status.failedReason,
-    ...(status.stage === undefined ? {} : { stage: status.stage }),
+    ...{ id, description, state, sealed, progress, parentId },
+    ...{ createdAt, sealedAt, completedAt, finishedAt, failedReason },
+    ...(stage && { stage }),
     jobs: { ...counts, progress: progressOf(counts, snapshot.ended !== undefined) },
     children: below,
   };

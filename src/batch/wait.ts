@@ -3,14 +3,10 @@ import { BatchTimeoutError } from '../errors.js';
 import { isConnectionError } from '../record/connection-error.js';
 import type { BatchStatus } from './status.js';
 
-/** What is waited for: a batch, or anything with a status. */
+/** What is waited for: a batch, or anything with a status that can say what holds it. */
 interface Watched {
   readonly id: string;
   status(): Promise<BatchStatus>;
-}
-
-/** What is waited for: a batch, or anything with a status that can say what holds it. */
-interface Explained extends Watched {
   explain(): Promise<{ readonly reasons: readonly string[] }>;
 }
 
@@ -22,7 +18,7 @@ const UP_TO_MS = 250;
 const LEAST_LOOK_MS = 1000;
 
 /** The longest delay, in ms, that a timer of Node takes. */
-const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+export const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export async function* watch(batch: Watched): AsyncGenerator<BatchStatus, void> {
   let seen: string | undefined;
@@ -42,7 +38,7 @@ export async function* watch(batch: Watched): AsyncGenerator<BatchStatus, void> 
 }
 
 /** Resolves with the final status, or rejects when the time has passed, also while Redis is out of reach. */
-export async function waitUntilFinished(batch: Explained, ttl = Number.POSITIVE_INFINITY): Promise<BatchStatus> {
+export async function waitUntilFinished(batch: Watched, ttl = Number.POSITIVE_INFINITY): Promise<BatchStatus> {
   const until = performance.now() + ttl;
   let last = 'Redis does not answer';
   for (let wait = FROM_MS; ; wait = Math.min(wait * 1.5, UP_TO_MS)) {
@@ -68,7 +64,7 @@ export async function waitUntilFinished(batch: Explained, ttl = Number.POSITIVE_
 }
 
 /** Returns the most important reason that holds the batch, in a sentence; undefined when it cannot be found out. */
-export async function firstReason(batch: Pick<Explained, 'explain'>): Promise<string | undefined> {
+export async function firstReason(batch: Pick<Watched, 'explain'>): Promise<string | undefined> {
   try {
     return (await batch.explain()).reasons[0];
   } catch {
@@ -88,13 +84,10 @@ async function lookAt(batch: Watched): Promise<BatchStatus | string> {
   }
 }
 
-/** Resolves with the value of the promise, or with undefined after `ms`. */
+/** Resolves with the value of the promise, or with undefined after `ms`, or after what a timer takes at most. */
 async function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
-  if (ms > LONGEST_TIMEOUT_MS) {
-    return promise;
-  }
   const timer = new AbortController();
-  const late = pause(ms, undefined, { signal: timer.signal }).catch(() => undefined);
+  const late = pause(Math.min(ms, LONGEST_TIMER_MS), undefined, { signal: timer.signal }).catch(() => undefined);
   try {
     return await Promise.race([promise, late]);
   } finally {

@@ -14,8 +14,8 @@ export type BatchEvent = (typeof EVENTS)[number];
 export interface StoredCallback {
   readonly queue: string;
   readonly name: string;
-  readonly data?: Readonly<Record<string, unknown>>;
-  readonly opts?: JobsOptions;
+  readonly data?: Readonly<Record<string, unknown>> | undefined;
+  readonly opts?: JobsOptions | undefined;
   /**
    * The token of the `on()` call that registered the callback after the batch was created. A later `createBatch` with
    * this id need not name such callbacks.
@@ -36,27 +36,27 @@ export interface FailurePolicy {
 export interface BatchDefinition {
   /** The id of the batch. In a copy of the batch job, whose id differs, it shows that the copy is not a batch. */
   readonly id: string;
-  readonly description?: string;
-  readonly parentId?: string;
+  readonly description?: string | undefined;
+  readonly parentId?: string | undefined;
   /** The queue that the batch was created from. */
   readonly queue: string;
   readonly on: { readonly [event in BatchEvent]?: readonly StoredCallback[] };
-  readonly jobOptions?: JobsOptions;
-  readonly policy?: FailurePolicy;
+  readonly jobOptions?: JobsOptions | undefined;
+  readonly policy?: FailurePolicy | undefined;
   /** Ms without a sign of life of the producer after which an open batch is abandoned. Default: OPEN_TIMEOUT_MS. */
-  readonly openTimeout?: number;
+  readonly openTimeout?: number | undefined;
   /** How long a finished batch is kept: `age` in seconds, `count` for the latest so many. Default: DEFAULT_KEEP. */
-  readonly keep?: { readonly age?: number; readonly count?: number; readonly members?: boolean };
+  readonly keep?: { readonly age?: number; readonly count?: number; readonly members?: boolean } | undefined;
   /** What its users keep with it; small. */
-  readonly metadata?: Readonly<Record<string, unknown>>;
-  readonly tags?: readonly string[];
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined;
+  readonly tags?: readonly string[] | undefined;
   /** By when it is to have finished, in ms since the epoch by the clock of the process that created it. */
-  readonly deadline?: number;
+  readonly deadline?: number | undefined;
   /** What it is a run of, and which stage of the batch above it is. */
-  readonly run?: StoredRun;
-  readonly stage?: StoredStage;
+  readonly run?: StoredRun | undefined;
+  readonly stage?: StoredStage | undefined;
   /** The trace context in which the batch was created, if there was one. */
-  readonly trace?: string;
+  readonly trace?: string | undefined;
   /** A random text that tells this life of the id from an earlier batch with the same id. */
   readonly nonce: string;
 }
@@ -97,14 +97,9 @@ export function callbacksOf(batchId: string, { on, nonce }: BatchDefinition): Ca
 }
 
 /**
- * Returns what the ids of a batch's callback jobs begin with, by event. The ids of members are refused when they begin
- * so.
+ * Whether a job of the batch is one of its callbacks, also one that was registered after the definition was read. The
+ * ids of members are refused when they begin so.
  */
-export function callbackIdStarts(batchId: string): string[] {
-  return EVENTS.map((event) => `${batchId}~${event}~`);
-}
-
-/** Whether a job of the batch is one of its callbacks, also one that was registered after the definition was read. */
 export function isCallbackId(batchId: string, jobId: string): boolean {
-  return callbackIdStarts(batchId).some((start) => jobId.startsWith(start));
+  return EVENTS.some((event) => jobId.startsWith(`${batchId}~${event}~`));
 }

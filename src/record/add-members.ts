@@ -71,53 +71,47 @@ if request.fresh and (isStored(jobKeyAt(1)) or isLastMember and isStored(jobKeyA
   return { 'known', {}, 'revived', 0, 'failed', 0 }
 end
 local known, taken, wanted, lost, seen = {}, {}, {}, {}, {}
-local isRootKnown = false
+-- What the id of a member belongs to: 'known' to a member, 'lost' to one whose job was deleted, 'taken' to another job.
+local function statusOf(key)
+  if request.fresh then
+    return 'new'
+  elseif seen[key] then
+    return 'known'
+  end
+  seen[key] = true
+  if redis.call('SISMEMBER', KEYS[2], key) == 0 then
+    return isMember(key) and 'known' or redis.call('EXISTS', key) == 1 and 'taken' or 'new'
+  elseif redis.call('EXISTS', key) == 0 then
+    return refusal == 'cancelled' and 'known' or 'lost'
+  end
+  return redis.call('HGET', key, 'parentKey') == KEYS[1] and 'known' or 'taken'
+end
 -- Where the last one is a member, all are: new ones, whose ids nobody else makes.
-local areNew = request.fresh and isLastMember
+local areNew, isRootKnown = request.fresh and isLastMember, false
 if areNew and refusal then
   return { 'refused', refusal }
 end
-for i = 1, areNew and jobCount or 0 do
-  wanted[i] = i
-end
-for i = 1, areNew and 0 or jobCount do
-  local key = jobKeyAt(i)
-  if jobKindAt(i) == 'below' then
+for i = 1, jobCount do
+  if areNew then
+    wanted[i] = i
+  elseif jobKindAt(i) == 'below' then
     if not isRootKnown then
-      if redis.call('EXISTS', key) == 1 then
+      if redis.call('EXISTS', jobKeyAt(i)) == 1 then
         taken[#taken + 1] = i
       end
       wanted[#wanted + 1] = i
     end
   else
-    local isNew = true
-    if not request.fresh then
-      if seen[key] then
-        isNew = false
-      elseif redis.call('SISMEMBER', KEYS[2], key) == 1 then
-        if redis.call('EXISTS', key) == 0 then
-          lost[i] = true
-          isNew = refusal ~= 'cancelled'
-        elseif redis.call('HGET', key, 'parentKey') == KEYS[1] then
-          isNew = false
-        else
-          taken[#taken + 1] = i
-        end
-      elseif isMember(key) then
-        isNew = false
-      elseif redis.call('EXISTS', key) == 1 then
-        taken[#taken + 1] = i
-      end
-      seen[key] = true
-    end
-    isRootKnown = not isNew
-    if isNew then
-      if refusal and not lost[i] then
-        return { 'refused', refusal }
-      end
-      wanted[#wanted + 1] = i
-    else
+    local status = statusOf(jobKeyAt(i))
+    isRootKnown = status == 'known'
+    lost[i] = status == 'lost'
+    if isRootKnown then
       known[#known + 1] = i
+    elseif refusal and not lost[i] then
+      return { 'refused', refusal }
+    else
+      taken[#taken + 1] = status == 'taken' and i or nil
+      wanted[#wanted + 1] = i
     end
   end
 end
@@ -145,7 +139,7 @@ export async function addToBatch(
   const request = { nonce: batch.nonce, fresh, links: flatLinks(links) };
   const keys = [job, dependencies, processed, failed];
   const reply = await whileJudged(
-    async (mayWait) => named(await redis.runAdding(ADD_MEMBERS, jobs, keys, { ...request, mayWait }, jobs)),
+    async (mayWait) => named(await redis.runAdding(ADD_MEMBERS, jobs, keys, { ...request, mayWait })),
     ({ refused }) => refused === 'judged',
   );
   if (reply.refused !== undefined) {

@@ -36,7 +36,7 @@ export type Writer = 'BullMQ' | 'fast';
 /**
  * Lua: the jobs of a request, as `encodeRequest()` has laid them out. ARGV[1] is the request as JSON; then, per shape,
  * which of `request.forms` it has, and the first and last argument of BullMQ's add script; then, per job, its id and
- * its data. `request.runs` says how many jobs in a row have which shape; without it, each job has its own.
+ * its data. `request.runs` says how many jobs in a row have which shape.
  */
 const LUA_JOBS = `
 local request = cjson.decode(ARGV[1])
@@ -45,9 +45,8 @@ local jobCount = (#ARGV - firstJob + 1) / 2
 local shapes, shapeOf = {}, {}
 for i = 1, request.shapes do
   shapes[i] = { form = request.forms[tonumber(ARGV[3 * i - 1])], args = ARGV[3 * i], opts = ARGV[3 * i + 1] }
-  shapeOf[i] = not request.runs and shapes[i] or nil
 end
-local runs = request.runs or {}
+local runs = request.runs
 for i = 1, #runs, 2 do
   for _ = 1, runs[i + 1] do
     shapeOf[#shapeOf + 1] = shapes[runs[i]]
@@ -159,62 +158,48 @@ const TEXT_FROM = 50;
  * sends at two thirds of the cost; the script has to undo what UTF-8 makes of bytes above 127, once for each shape.
  */
 export function encodeRequest(request: object, jobs: readonly NewJob[], writer: Writer): ScriptArgument[] {
-  const isText = jobs.length >= TEXT_FROM * new Set(jobs.map(({ shape }) => shape)).size;
-  const packed = (bytes: string | Buffer | undefined) =>
-    isText ? (bytes as Buffer).toString('latin1') : (bytes as Buffer);
-  const forms = new Forms(writer);
   const shapes = new Map<JobShape, number>();
-  const described: ScriptArgument[] = [];
   const runs: number[] = [];
   const own: string[] = [];
-  let last: JobShape | undefined;
   for (const { id, data, shape } of jobs) {
     own.push(id, data);
-    if (shape === last) {
+    const index = shapes.get(shape) ?? shapes.size + 1;
+    shapes.set(shape, index);
+    if (index === runs.at(-2)) {
       (runs[runs.length - 1] as number)++;
-      continue;
+    } else {
+      runs.push(index, 1);
     }
-    last = shape;
-    let index = shapes.get(shape);
-    if (index === undefined) {
-      index = shapes.size + 1;
-      shapes.set(shape, index);
-      const { args } = shape.command;
-      described.push(forms.indexOf(shape), packed(args.at(-3)), packed(args.at(-1)));
-    }
-    runs.push(index, 1);
   }
-  const head = {
-    ...request,
-    isText,
-    forms: forms.all,
-    shapes: shapes.size,
-    ...(shapes.size < jobs.length ? { runs } : {}),
-  };
+  const isText = jobs.length >= TEXT_FROM * shapes.size;
+  const packed = (bytes: string | Buffer | undefined) =>
+    isText ? (bytes as Buffer).toString('latin1') : (bytes as Buffer);
+  const forms = new Map<string, Form>();
+  const described = [...shapes.keys()].flatMap((shape) => {
+    const { args } = shape.command;
+    return [formIndex(forms, shape, writer), packed(args.at(-3)), packed(args.at(-1))];
+  });
+  const head = { ...request, isText, forms: [...forms.values()], shapes: shapes.size, runs };
   return [JSON.stringify(head), ...described, ...own];
 }
 
 /** What shapes have in common: the same script of BullMQ's, with the same keys. */
-class Forms {
-  readonly all: { name: string; keys: readonly unknown[] | undefined; queue: string; kind: string }[] = [];
-  readonly #known = new Map<string, number>();
-  readonly #writer: Writer;
+interface Form {
+  readonly name: string;
+  readonly keys: readonly unknown[] | undefined;
+  readonly queue: string;
+  readonly kind: string;
+}
 
-  constructor(writer: Writer) {
-    this.#writer = writer;
+/** Returns the position of a shape's form among the forms, from 1 on; a new one goes to the end. */
+function formIndex(forms: Map<string, Form>, { command, queueKey: queue, kind, isPlain }: JobShape, writer: Writer) {
+  const { name, args } = command;
+  const id = `${name} ${kind} ${queue}`;
+  if (!forms.has(id)) {
+    // The fast writer derives the keys from the queue's prefix.
+    forms.set(id, { name, keys: writer === 'fast' && isPlain ? undefined : args.slice(0, -3), queue, kind });
   }
-
-  indexOf({ command: { name, args }, queueKey, kind, isPlain }: JobShape): number {
-    const id = `${name} ${kind} ${queueKey}`;
-    let index = this.#known.get(id);
-    if (index === undefined) {
-      // The fast writer derives the keys from the queue's prefix.
-      const keys = this.#writer === 'fast' && isPlain ? undefined : args.slice(0, -3);
-      index = this.all.push({ name, keys, queue: queueKey, kind });
-      this.#known.set(id, index);
-    }
-    return index;
-  }
+  return [...forms.keys()].indexOf(id) + 1;
 }
 
 const built = new WeakMap<ScriptClient, Map<string, Script>>();

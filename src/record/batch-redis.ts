@@ -22,14 +22,14 @@ export class BatchRedis implements BatchesPlace {
   /**
    * Runs a script that stores jobs, with BullMQ's own scripts or the fast writer inside of it.
    *
-   * @param members those of the jobs that the fast writer may store, if it can store all of them.
+   * @param members those of the jobs that the fast writer may store, if it can store all of them. Default: all.
    */
   runAdding(
     template: Script,
     jobs: readonly NewJob[],
     keys: readonly string[],
     request: object,
-    members: readonly NewJob[] = [],
+    members = jobs,
   ): Promise<unknown> {
     const { writer, pausedList } = writingFor(this.#client, members);
     const script = embedding(template, jobs, this.#client, writer);

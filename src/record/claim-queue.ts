@@ -1,7 +1,7 @@
 import { DEFAULT_BATCHES_QUEUE } from '../model/place.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchesQueueKey, FIELD, leaseKey } from './keys.js';
-import { named, script } from './script.js';
+import { type NamedReply, named, script } from './script.js';
 
 /** The queue that holds the batches of a prefix, and why it still does. */
 export interface KeptElsewhere {
@@ -125,6 +125,6 @@ export async function claimQueue(
 }
 
 /** Parses the answer of LUA_CLAIM. */
-export function keptElsewhere({ keptElsewhere: queue, batch }: ReturnType<typeof named>): KeptElsewhere | undefined {
+export function keptElsewhere({ keptElsewhere: queue, batch }: NamedReply): KeptElsewhere | undefined {
   return queue === undefined ? undefined : { queue: String(queue), batchId: batch === '' ? undefined : String(batch) };
 }

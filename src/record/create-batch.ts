@@ -9,7 +9,7 @@ import { keepField } from './expiry.js';
 import { batchesQueueKey, batchKeys, FIELD, needsKey, planKey } from './keys.js';
 import { LUA_NEED, type Need } from './needs.js';
 import { withWayOut } from './out-of-memory.js';
-import { LUA_NOW, named, script } from './script.js';
+import { LUA_NOW, type NamedReply, named, script } from './script.js';
 import { whileJudged } from './while-judged.js';
 
 /**
@@ -63,8 +63,8 @@ export interface Filled {
  * KEYS: batch job; the parent's job, dependencies, processed, failed (or the batch's own key four times); the index of
  * needs; the name of the batches queue; the batch's plan, if it is a stage.
  * ARGV: the batch job, whose data is the definition, and its members, see encodeRequest(). The request is { id, nonce,
- * openTimeout?, keep?, policy?, needs, prefix, queue (that of the batches), deadlineIn? (ms) or deadline?, parent?:
- * { nonce, links }, fresh (no job can have the id of a member), place?: { roots?, when?, next?, plan? } }.
+ * fields (further ones of the batch), needs, prefix, queue (that of the batches), deadlineIn? (ms) or deadline?,
+ * parent?: { nonce, links }, fresh (no job can have the id of a member), plan? }.
  * Returns definition (as it is stored), revived (the parent, 0 or 1), and of a new one known (how many members had the
  * id of another), failed (position, or 0) and error | taken (positions) | refused (why) | keptElsewhere, … as LUA_CLAIM
  * | error.
@@ -73,15 +73,6 @@ const CREATE_BATCH = script(
   'createBatch',
   8,
   `${LUA_NOW}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}${LUA_CLAIM}${LUA_LIST_CHILD}
-local function placeInRun(place)
-  for field, value in pairs({ ['${FIELD.roots}'] = place.roots, ['${FIELD.when}'] = place.when,
-    ['${FIELD.next}'] = place.next }) do
-    redis.call('HSET', KEYS[1], field, value)
-  end
-  if place.plan then
-    redis.call('RPUSH', KEYS[8], place.plan)
-  end
-end
 local elsewhere = claimQueue(KEYS[7], request.prefix, request.queue)
 if elsewhere then
   return elsewhere
@@ -139,16 +130,15 @@ if failure then
   return { 'error', failure }
 end
 redis.call('HSET', KEYS[1], '${FIELD.nonce}', request.nonce, '${FIELD.definition}', jobDataAt(1))
-for field, value in pairs({ ['${FIELD.openTimeout}'] = request.openTimeout, ['${FIELD.keep}'] = request.keep,
-  ['${FIELD.policy}'] = request.policy }) do
+for field, value in pairs(request.fields) do
   redis.call('HSET', KEYS[1], field, value)
 end
 if request.deadlineIn or request.deadline then
   local deadline = request.deadlineIn and now() + request.deadlineIn or request.deadline
   redis.call('HSET', KEYS[1], '${FIELD.deadline}', string.format('%d', deadline))
 end
-if request.place then
-  placeInRun(request.place)
+if request.plan then
+  redis.call('RPUSH', KEYS[8], request.plan)
 end
 need(KEYS[1], KEYS[6], request.id, needs)
 if parent and not wasLost then
@@ -198,14 +188,12 @@ export async function createBatchJob(
     queue: redis.batchesQueue,
     id,
     nonce,
-    openTimeout: definition.openTimeout?.toString(),
-    keep: definition.keep && keepField(definition.keep),
+    fields: fieldsOf(definition, place),
+    plan: place?.plan,
     deadlineIn,
     deadline: definition.deadline,
-    ...policyField(definition.policy),
     needs: needs.join(' '),
-    ...(place === undefined ? {} : { place: placeFields(place) }),
-    ...(parent === undefined ? {} : { parent: { nonce: parent.nonce, links: flatLinks(parent.links) } }),
+    parent: parent && { nonce: parent.nonce, links: flatLinks(parent.links) },
     fresh: isFresh,
   };
   const allKeys = [...keys, needsKey(redis), batchesQueueKey(redis.prefix), planKey(redis, id)];
@@ -217,7 +205,7 @@ export async function createBatchJob(
   return parse(reply);
 }
 
-function parse(reply: ReturnType<typeof named>): BatchCreated {
+function parse(reply: NamedReply): BatchCreated {
   const elsewhere = keptElsewhere(reply);
   if (elsewhere !== undefined) {
     return { keptElsewhere: elsewhere };
@@ -235,7 +223,7 @@ function parse(reply: ReturnType<typeof named>): BatchCreated {
   return { definition, isParentToBeRevived: reply.revived === 1, filled: filledOf(reply) };
 }
 
-function filledOf({ known, failed, error }: ReturnType<typeof named>): Filled | undefined {
+function filledOf({ known, failed, error }: NamedReply): Filled | undefined {
   if (known === undefined) {
     return undefined;
   }
@@ -243,16 +231,19 @@ function filledOf({ known, failed, error }: ReturnType<typeof named>): Filled | 
   return { known: Number(known), ...failure };
 }
 
-function placeFields({ roots, stage, plan }: PlaceInRun): object {
+/** Returns the fields of a new batch that only some batches have. */
+function fieldsOf({ openTimeout, keep, policy }: BatchDefinition, { roots, stage }: PlaceInRun = {}): object {
   return {
-    ...(roots === undefined ? {} : { roots: roots.join('\n') }),
-    ...(stage === undefined ? {} : { when: `${stage.when} ${stage.awaited}`, next: stage.next.join('\n') }),
-    ...(plan === undefined ? {} : { plan }),
+    [FIELD.openTimeout]: openTimeout?.toString(),
+    [FIELD.keep]: keep && keepField(keep),
+    [FIELD.policy]: policy && policyField(policy),
+    [FIELD.roots]: roots?.join('\n'),
+    [FIELD.when]: stage && `${stage.when} ${stage.awaited}`,
+    [FIELD.next]: stage?.next.join('\n'),
   };
 }
 
 /** Returns the failure policy in the form that maintenance reads: see FIELD.policy. */
-function policyField(policy: FailurePolicy | undefined): { readonly policy?: string } {
-  const { cancelAfter = '', cancelAtPercent = '', succeedIfPercent = '' } = policy ?? {};
-  return policy === undefined ? {} : { policy: `${cancelAfter},${cancelAtPercent},${succeedIfPercent}` };
+function policyField({ cancelAfter, cancelAtPercent, succeedIfPercent }: FailurePolicy): string {
+  return [cancelAfter, cancelAtPercent, succeedIfPercent].join();
 }

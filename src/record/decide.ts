@@ -4,9 +4,9 @@ import type { NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
 import { LUA_ENQUEUE } from './enqueue-callbacks.js';
 import { batchesKey, FIELD } from './keys.js';
-import { LUA_IS_CLOSED, LUA_NOW, LUA_OWN_REASON, named, script } from './script.js';
+import { LUA_IS_CLOSED, LUA_NOW, LUA_OWN_REASON, named, REASON_LENGTH, script } from './script.js';
 import { SEARCHED_AT_ONCE, SEARCHED_EACH_TIME, searchForStrangers } from './search-strangers.js';
-import { LUA_READ_BATCH, parseSnapshot, REASON_LENGTH, readSnapshot, snapshotKeys } from './snapshot.js';
+import { LUA_READ_BATCH, parseSnapshot, readSnapshot, snapshotKeys } from './snapshot.js';
 import { sortCancelled } from './sort-cancelled.js';
 import { FIRST_STAGE, LUA_REPORT, parseStartable, type StartableStages } from './stages.js';
 import { LUA_IS_STRANGER } from './strangers.js';
@@ -45,17 +45,6 @@ const DECIDE = script(
   6,
   `${LUA_NOW}${LUA_READ_BATCH}${LUA_IS_STRANGER}${LUA_IS_CLOSED}${LUA_OWN_REASON}${LUA_ENQUEUE}
 local id, token, prefix, batchesKey = request.id, request.token, request.prefix, request.batchesKey
-local function filledIn(text, number)
-  local parts, from = {}, 1
-  local at, to = string.find(text, request.mark, from, true)
-  while at do
-    parts[#parts + 1] = string.sub(text, from, at - 1)
-    from = to + 1
-    at, to = string.find(text, request.mark, from, true)
-  end
-  parts[#parts + 1] = string.sub(text, from)
-  return table.concat(parts, string.format('%d', number))
-end
 if token ~= '' and redis.call('GET', KEYS[1] .. ':lock') ~= token then
   return redis.call('EXISTS', KEYS[1]) == 1 and 'lock lost' or nil
 end
@@ -153,7 +142,8 @@ if jobCount > 0 and isFlawless and batch.completedCounts == cjson.encode(batch.c
   and redis.sha1hex(batch.definition) == request.definition then
   local wanted = {}
   for i = 1, jobCount do
-    ARGV[firstJob + 2 * i - 1] = filledIn(jobDataAt(i), batch.total)
+    -- The mark has no character that is special in a pattern.
+    ARGV[firstJob + 2 * i - 1] = string.gsub(jobDataAt(i), request.mark, string.format('%d', batch.total))
     wanted[i] = i
   end
   -- What could not be stored is still due: the caller enqueues it in its next turn, or reports the error.
@@ -224,10 +214,10 @@ function runDecide(
   redis: BatchRedis,
   id: string,
   token: string,
-  { jobs, ...madeFrom }: Partial<PreparedCallbacks> = {},
+  { jobs = [], ...madeFrom }: Partial<PreparedCallbacks> = {},
 ): Promise<unknown> {
   const request = { id, token, prefix: redis.prefix, batchesKey: batchesKey(redis, ''), ...madeFrom };
-  return redis.runAdding(DECIDE, jobs ?? [], snapshotKeys(redis, id), request, jobs);
+  return redis.runAdding(DECIDE, jobs, snapshotKeys(redis, id), request);
 }
 
 /** Runs the decide step without the lock, for a batch that does not wake because callbacks of it are still running. */

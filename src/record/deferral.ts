@@ -35,7 +35,7 @@ end
  * job in a list, and detaches it from its parent: whichever process meets it in the list removes it.
  * noteDropped(registryKey) must be called at the end.
  */
-export const LUA_DEFER = `${LUA_DEFERRAL}
+const LUA_DEFER = `${LUA_DEFERRAL}
 local dropped = {}
 -- The worker that takes the job fails it, and BullMQ removes it then.
 local function defer(key, deferral, opts, ...)
@@ -69,23 +69,11 @@ end
  * - nil: it is not a job of this owner, or it has finished, or is gone; a repair settles it.
  */
 export const LUA_CANCEL_JOB = `${LUA_SPLIT_KEY}${LUA_LISTED_AS_ACTIVE}${LUA_UNLINK_JOB}${LUA_DEFER}
-local sets = {}
-local function setsOf(queueKey)
-  if not sets[queueKey] then
-    sets[queueKey] = {}
-    for _, state in ipairs({ 'delayed', 'prioritized', 'waiting-children' }) do
-      if redis.call('EXISTS', queueKey .. state) == 1 then
-        table.insert(sets[queueKey], queueKey .. state)
-      end
-    end
-  end
-  return sets[queueKey]
-end
 -- The set of its queue that it is in; nil for a job in a list, or in none.
 local function setOf(queueKey, id)
-  for _, set in ipairs(setsOf(queueKey)) do
-    if redis.call('ZSCORE', set, id) then
-      return set
+  for _, state in ipairs({ 'delayed', 'prioritized', 'waiting-children' }) do
+    if redis.call('ZSCORE', queueKey .. state, id) then
+      return queueKey .. state
     end
   end
 end

@@ -122,6 +122,6 @@ export async function enqueueInBatch(
   const { job, dependencies, processed, failed } = batchKeys(redis, id);
   const keys = [job, dependencies, processed, failed];
   const request = { nonce, token, version, prefix: redis.prefix };
-  const { state, error } = named(await redis.runAdding(ENQUEUE_CALLBACKS, jobs, keys, request, jobs));
+  const { state, error } = named(await redis.runAdding(ENQUEUE_CALLBACKS, jobs, keys, request));
   return state === 'failed' ? { error: String(error) } : (state as Exclude<Enqueued, object>);
 }

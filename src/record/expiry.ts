@@ -1,7 +1,8 @@
 import { type BatchDefinition, DEFAULT_KEEP } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD } from './keys.js';
-import { LUA_FREES_MEMORY, LUA_NOW, named, script } from './script.js';
+import { type Look, LUA_NEXT_RANK, type Page, parseLook, ranksOf } from './look.js';
+import { LUA_FREES_MEMORY, LUA_LOOK_AT, LUA_NOW, named, script } from './script.js';
 
 /** Returns how long a finished batch is kept, in the form that expiry reads: see FIELD.keep. */
 export function keepField({ age, count, members }: NonNullable<BatchDefinition['keep']>): string {
@@ -50,35 +51,33 @@ end
  *
  * KEYS: the batches queue's completed, failed. ARGV: from, to (ranks in both, oldest first), key prefix of the batches
  * queue.
- * Returns listed (how many batches the page has), due (ids of those that are to go).
+ * Returns cursor, due (ids of those that are to go), broken (ids, each with what is wrong).
  */
 const EXPIRED = script(
   'expired',
   2,
-  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_EXPIRED}
+  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_EXPIRED}${LUA_LOOK_AT}${LUA_NEXT_RANK}
 local ids = redis.call('ZRANGE', KEYS[1], ARGV[1], ARGV[2])
 for _, id in ipairs(redis.call('ZRANGE', KEYS[2], ARGV[1], ARGV[2])) do
   ids[#ids + 1] = id
 end
 local due = {}
-for _, id in ipairs(ids) do
+local function look(id)
   if isExpired(ARGV[3] .. id, id, KEYS[1], KEYS[2]) then
     due[#due + 1] = id
   end
 end
-return { 'listed', #ids, 'due', due }`,
+for _, id in ipairs(ids) do
+  lookAt(look, id)
+end
+return { 'cursor', nextRank(ARGV[2], #ids), 'due', due, 'broken', broken }`,
 );
 
 /**
- * Returns the batches of a page of finished ones, by rank, that are to be removed; `listed` is 0 past the last page.
- * The script that marks a batch decides again.
+ * Reads a page of the finished batches, by rank, and returns those that are to be removed. The script that marks a
+ * batch decides again.
  */
-export async function expiredBatches(
-  redis: BatchRedis,
-  from: number,
-  to: number,
-): Promise<{ readonly listed: number; readonly due: readonly string[] }> {
+export async function expiredBatches(redis: BatchRedis, page: Page): Promise<Look> {
   const ended = [batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
-  const { listed, due } = named(await redis.run(EXPIRED, [...ended, from, to, batchesKey(redis, '')]));
-  return { listed: Number(listed), due: due as string[] };
+  return parseLook(named(await redis.run(EXPIRED, [...ended, ...ranksOf(page), batchesKey(redis, '')])));
 }

@@ -1,6 +1,6 @@
 import type { BatchRedis } from './batch-redis.js';
-import { batchKeys, EARLIER_FAILURES_FIELD } from './keys.js';
-import { LUA_SPLIT_KEY, script } from './script.js';
+import { batchesKey, EARLIER_FAILURES_FIELD } from './keys.js';
+import { LUA_NOW, LUA_SPLIT_KEY, script } from './script.js';
 
 /*
  * How often a job had failed before its attempts were reset. The ids of what a running job adds depend on how often it
@@ -11,15 +11,18 @@ import { LUA_SPLIT_KEY, script } from './script.js';
  * Looks at jobs that are about to be retried with their attempts reset. Of those that keep only some of their stack
  * traces it notes the failures, as '<how many>@<starts until then>'. Sent again, it changes nothing.
  *
- * KEYS: a key of the batch, which only says where in a cluster the jobs are.
- * ARGV: key prefix of all queues, keys of the jobs.
- * Returns for each job 'flow' if there are, or were, jobs below it; else 'failed'; 'failed lifo' if it has failed and
- * goes to the other end of its queue; '' when it has not failed, or is gone.
+ * A failed job of a flow, for which the jobs below it were retried, is put back to waiting for them. BullMQ's own retry
+ * would run it at once. As BullMQ does, the script puts the job back into the dependencies of the job above it.
+ *
+ * KEYS: a key of the batches queue, which only says where in a cluster the jobs are.
+ * ARGV: key prefix of all queues, '1' to put jobs of flows back, keys of the jobs.
+ * Returns for each job 'reopened' if it waits for jobs below it again; 'flow' if there are, or were, jobs below it; else
+ * 'failed'; 'failed lifo' if it has failed and goes to the other end of its queue; '' when it has not failed, or is gone.
  */
 const LOOK = script(
   'lookAtFailed',
   1,
-  `${LUA_SPLIT_KEY}
+  `${LUA_NOW}${LUA_SPLIT_KEY}
 local function noteFailures(key)
   local starts, failures, before = unpack(redis.call('HMGET', key, 'ats', 'atm', '${EARLIER_FAILURES_FIELD}'))
   local sum, at = string.match(before or '', '^(%d+)@(%d+)$')
@@ -28,12 +31,31 @@ local function noteFailures(key)
     redis.call('HSET', key, '${EARLIER_FAILURES_FIELD}', all .. '@' .. starts)
   end
 end
+local function reopen(key, queueKey, id)
+  if redis.call('SCARD', key .. ':dependencies') == 0 or redis.call('ZREM', queueKey .. 'failed', id) == 0 then
+    return false
+  end
+  redis.call('HDEL', key, 'finishedOn', 'processedOn', 'failedReason', 'defa', 'atm')
+  local failedAgain = redis.call('ZRANGE', key .. ':unsuccessful', 0, 0)[1]
+  if failedAgain then
+    -- As BullMQ has it: the worker fails the job for this reason, and does not run it.
+    redis.call('HSET', key, 'defa', 'child ' .. failedAgain .. ' failed')
+  end
+  redis.call('ZADD', queueKey .. 'waiting-children', now(), id)
+  local above = redis.call('HGET', key, 'parentKey')
+  if above and redis.call('EXISTS', above) == 1 then
+    if redis.call('ZREM', above .. ':unsuccessful', key) == 1 or redis.call('HDEL', above .. ':failed', key) == 1 then
+      redis.call('SADD', above .. ':dependencies', key)
+    end
+  end
+  return true
+end
 local function look(key)
   local queueKey, id = splitKey(key, ARGV[1])
   if not queueKey then
     return ''
   elseif redis.call('EXISTS', key .. ':unsuccessful', key .. ':dependencies') > 0 then
-    return 'flow'
+    return ARGV[2] == '1' and reopen(key, queueKey, id) and 'reopened' or 'flow'
   elseif not redis.call('ZSCORE', queueKey .. 'failed', id) or redis.call('HEXISTS', key, 'timestamp') == 0 then
     return ''
   end
@@ -44,7 +66,7 @@ local function look(key)
   return string.find(opts, '"lifo":true', 1, true) and 'failed lifo' or 'failed'
 end
 local found = {}
-for i = 2, #ARGV do
+for i = 3, #ARGV do
   found[#found + 1] = look(ARGV[i])
 end
 return found`,
@@ -54,12 +76,21 @@ return found`,
 export type Retriable = 'failed' | 'failed lifo' | 'flow' | '';
 
 /** Looks at jobs that are about to be retried, and notes how often they have failed; returns what each is. */
-export async function lookAtFailed(
-  redis: BatchRedis,
-  batchId: string,
-  keys: readonly string[],
-): Promise<readonly Retriable[]> {
-  return (await redis.run(LOOK, [batchKeys(redis, batchId).job, redis.prefix, ...keys])) as Retriable[];
+export async function lookAtFailed(redis: BatchRedis, keys: readonly string[]): Promise<readonly Retriable[]> {
+  return look<Retriable>(redis, keys, '');
+}
+
+/**
+ * Puts a failed job of a flow back to waiting for the jobs below it. Returns 'reopened', or what the job is when there
+ * is nothing that it could wait for.
+ */
+export async function reopenFlow(redis: BatchRedis, key: string): Promise<Retriable | 'reopened'> {
+  const [found = ''] = await look<Retriable | 'reopened'>(redis, [key], '1');
+  return found;
+}
+
+async function look<Found>(redis: BatchRedis, keys: readonly string[], reopens: '' | '1'): Promise<readonly Found[]> {
+  return (await redis.run(LOOK, [batchesKey(redis, ''), redis.prefix, reopens, ...keys])) as Found[];
 }
 
 /**

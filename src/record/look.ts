@@ -1,33 +1,42 @@
-import { named } from './script.js';
+import { type NamedReply, named } from './script.js';
 
-/** A page of a list of batches: its first and its last rank, and the number of the round. */
-export interface Ranks {
-  readonly from: number;
-  readonly to: number;
+/** A page of a list of batches. */
+export interface Page {
+  /** Where it begins; '0' for the first one. */
+  readonly cursor: string;
+  /** How many batches it has at most. */
+  readonly count: number;
+  /** The number of the round through the list. */
   readonly round: number;
 }
 
 /** What a page of batches was found to need. */
-export interface Look {
+export interface Look<T = string> {
   /** Where the next page begins; '0' after the last one. */
   readonly cursor: string;
-  /** The ids of the batches that need a step now. */
-  readonly due: readonly string[];
+  /** The batches that need a step now, mostly their ids. */
+  readonly due: readonly T[];
   /** The ids of the batches that could not be looked at, each with its error message. */
   readonly broken: ReadonlyMap<string, string>;
 }
 
-/** Parses the reply of a script that looks at a page of batches. */
-export function parseLook(reply: unknown): Look {
-  const { cursor, due, broken } = named(reply);
+/** Returns the first and the last rank of a page of a list that is read by rank. */
+export function ranksOf({ cursor, count }: Page): [from: number, to: number] {
+  return [Number(cursor), Number(cursor) + count - 1];
+}
+
+/** Lua: after a page of a list that is read by rank, returns where the next one begins. A page without any is the end. */
+export const LUA_NEXT_RANK = `
+local function nextRank(to, listed)
+  return listed > 0 and string.format('%d', to + 1) or '0'
+end
+`;
+
+/** Parses what a script has found that uses LUA_LOOK_AT. */
+export function parseLook({ cursor, due, broken }: NamedReply): Look {
   return {
     cursor: String(cursor),
     due: due as string[],
-    broken: parseBroken(broken),
+    broken: new Map(Object.entries(named(broken)).map(([id, problem]) => [id, String(problem)])),
   };
-}
-
-/** Parses what LUA_LOOK_AT notes of the batches that could not be looked at. */
-export function parseBroken(flat: unknown): ReadonlyMap<string, string> {
-  return new Map(Object.entries(named(flat)).map(([id, problem]) => [id, String(problem)]));
 }

@@ -75,7 +75,7 @@ export async function readMemberPage(
   const found = rowsOf(flat, 2).map(([key = '', value = '']) => ({ key, value }));
   // The data of a child batch is its definition.
   const jobs = found.flatMap(({ key }) => (memberName(redis.prefix, key).queue === redis.batchesQueue ? [] : key));
-  const data = withData ? await jobData(redis, collection, jobs) : undefined;
+  const data = withData ? await jobData(redis, batchId, jobs) : undefined;
   return {
     members: found.map((member) => ({ ...member, data: data?.get(member.key) || undefined })),
     next: nextPlace(place, { cursor: String(cursor), server: String(server) }),

@@ -1,8 +1,8 @@
 import type { BatchEvent, FailurePolicy } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD, needsKey } from './keys.js';
-import { type Look, parseLook } from './look.js';
-import { LUA_LOOK_AT, LUA_NOW, script } from './script.js';
+import { type Look, type Page, parseLook } from './look.js';
+import { LUA_LOOK_AT, LUA_NOW, named, script } from './script.js';
 
 /*
  * What a batch needs from maintenance while nothing wakes its batch job is a list of words in a field of its hash,
@@ -233,11 +233,11 @@ export type NeedAskedFor = Exclude<Need, 'death' | 'policy'> | 'failures';
 export async function batchesNeeding(
   redis: BatchRedis,
   what: NeedAskedFor,
-  { cursor, count, round = 0 }: { readonly cursor: string; readonly count: number; readonly round?: number },
+  { cursor, count, round }: Page,
 ): Promise<Look> {
   const ended = [batchesKey(redis, 'completed'), batchesKey(redis, 'failed')];
   const keys = [needIndexKey(redis, indexOf(what)), ...ended];
-  return parseLook(await redis.run(NEEDING, [...keys, cursor, count, batchesKey(redis, ''), what, round]));
+  return parseLook(named(await redis.run(NEEDING, [...keys, cursor, count, batchesKey(redis, ''), what, round])));
 }
 
 /** Returns the set in which the batches with this need are. */

@@ -31,13 +31,8 @@ local function readRemoval(jobKey)
     return nil
   end
   local holder, ends, what = string.match(mark, '^(%S+) (%d+)(.*)$')
-  what = (what or ' force') .. ' '
-  return {
-    holder = holder,
-    ends = tonumber(ends or 0),
-    members = string.find(what, ' members ', 1, true) ~= nil,
-    force = string.find(what, ' force ', 1, true) ~= nil,
-  }
+  local members, force = string.find(what, ' members', 1, true), string.find(what, ' force', 1, true)
+  return { holder = holder, ends = tonumber(ends), members = members ~= nil, force = force ~= nil }
 end
 local function writeRemoval(jobKey, removal)
   local mark = removal.holder .. ' ' .. removal.ends
@@ -166,6 +161,7 @@ export interface ChildOf {
 export type Removal = { readonly holder: string } & (
   | { readonly how: 'remove'; readonly nonce: string; readonly extent: Extent }
   | { readonly how: 'expire' | 'continue' }
+  | { readonly how: 'renew' | 'release'; readonly nonce: string }
   | { readonly how: 'child'; readonly of: ChildOf }
 );
 
@@ -179,9 +175,9 @@ export type Begun =
   | { readonly outcome: 'not found' | 'not finished' | 'not removed' | 'held' | 'lost' };
 
 export async function beginRemoval(redis: BatchRedis, batchId: string, removal: Removal): Promise<Begun> {
-  const reply = named(
-    await redis.run(BEGIN, [...beginKeys(redis, batchId), batchId, ...beginArguments(redis, removal)]),
-  );
+  const { job, dependencies } = batchKeys(redis, batchId);
+  const keys = [job, dependencies, batchesKey(redis, 'completed'), batchesKey(redis, 'failed'), needsKey(redis)];
+  const reply = named(await redis.run(BEGIN, [...keys, batchId, ...beginArguments(redis, removal)]));
   if (reply.outcome !== 'marked') {
     return { outcome: reply.outcome as Exclude<Begun['outcome'], 'marked'> };
   }
@@ -191,11 +187,6 @@ export async function beginRemoval(redis: BatchRedis, batchId: string, removal: 
     definition: JSON.parse(reply.definition as string),
     outstanding: reply.outstanding as number,
   };
-}
-
-function beginKeys(redis: BatchRedis, batchId: string): string[] {
-  const { job, dependencies } = batchKeys(redis, batchId);
-  return [job, dependencies, batchesKey(redis, 'completed'), batchesKey(redis, 'failed'), needsKey(redis)];
 }
 
 function beginArguments(redis: BatchRedis, removal: Removal): string[] {
@@ -209,17 +200,20 @@ function beginArguments(redis: BatchRedis, removal: Removal): string[] {
       const { above, ownerKey } = removal.of;
       return ['', how, holder, '0', ownerKey, batchKeys(redis, above.batchId).job, above.nonce, above.holder];
     }
+    case 'renew':
+    case 'release':
+      return [removal.nonce, how, holder];
     default:
       return ['', how, holder, '0'];
   }
 }
 
 /** Renews the lease of a removal while its holder works on batches further down. */
-export async function renewRemoval(redis: BatchRedis, hold: Hold): Promise<void> {
-  await redis.run(BEGIN, [...beginKeys(redis, hold.batchId), hold.batchId, hold.nonce, 'renew', hold.holder]);
+export async function renewRemoval(redis: BatchRedis, { batchId, ...hold }: Hold): Promise<void> {
+  await beginRemoval(redis, batchId, { how: 'renew', ...hold });
 }
 
 /** Releases a removal: the next process that comes to it continues. */
-export async function releaseRemoval(redis: BatchRedis, hold: Hold): Promise<void> {
-  await redis.run(BEGIN, [...beginKeys(redis, hold.batchId), hold.batchId, hold.nonce, 'release', hold.holder]);
+export async function releaseRemoval(redis: BatchRedis, { batchId, ...hold }: Hold): Promise<void> {
+  await beginRemoval(redis, batchId, { how: 'release', ...hold });
 }

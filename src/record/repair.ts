@@ -1,7 +1,6 @@
-import { callbackIdStarts } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD, jobKey, memberName } from './keys.js';
-import { LUA_IS_CLOSED, LUA_NOW, LUA_SPLIT_KEY, LUA_WAKE, luaIsCallback, named, script } from './script.js';
+import { LUA_IS_CLOSED, LUA_IS_OWN_CALLBACK, LUA_NOW, LUA_SPLIT_KEY, LUA_WAKE, named, script } from './script.js';
 
 /** What one slice of a repair has found and mended. */
 export interface Repair {
@@ -41,22 +40,22 @@ export interface Repair {
  *
  * KEYS: the job, its dependencies, processed, failed.
  * ARGV: its id, key prefix of its queue, that of the batches queue, that of all queues, 'dependencies' or 'failed',
- * cursor, how many to look at, ms for which a dependency of a batch may be without a job, then what the ids of the
- * batch's own callbacks begin with.
+ * cursor, how many to look at, ms for which a dependency of a batch may be without a job.
  * Returns cursor, missing, settled, woken, flows (the keys of their roots), bytes.
  */
 const REPAIR = script(
   'repair',
   4,
-  `${LUA_NOW}${LUA_WAKE}${LUA_SPLIT_KEY}${LUA_IS_CLOSED}${luaIsCallback(9)}
+  `${LUA_NOW}${LUA_WAKE}${LUA_SPLIT_KEY}${LUA_IS_CLOSED}${LUA_IS_OWN_CALLBACK}
 local id, queueKey, batchesQueue, prefix, collection = unpack(ARGV)
 local isBatch = queueKey == batchesQueue
 local missing, settled, bytes, flows = 0, 0, 0, {}
 local function answer(cursor, woken)
   return { 'cursor', cursor, 'missing', missing, 'settled', settled, 'woken', woken, 'flows', flows, 'bytes', bytes }
 end
-local registeredAt, sealedAt, cancelledAt, isRemoved, timestamp = unpack(redis.call('HMGET', KEYS[1],
-  '${FIELD.registeredAt}', '${FIELD.sealedAt}', '${FIELD.cancelledAt}', '${FIELD.removal}', 'timestamp'))
+local registeredAt, sealedAt, cancelledAt, isRemoved, timestamp, nonce = unpack(redis.call('HMGET', KEYS[1],
+  '${FIELD.registeredAt}', '${FIELD.sealedAt}', '${FIELD.cancelledAt}', '${FIELD.removal}', 'timestamp',
+  '${FIELD.nonce}'))
 if not timestamp or isRemoved or isBatch and collection == 'dependencies' and not isClosed(KEYS[1]) then
   return answer('0', 0)
 end
@@ -93,7 +92,7 @@ local function release(key, memberId)
   local removed = redis.call('SREM', KEYS[2], key)
   -- A callback that is gone is enqueued again: it is due. A member that was never added to a cancelled batch is no
   -- loss.
-  if isBatch and memberId and isCallback(memberId) then
+  if isBatch and nonce and isOwnCallback(memberId, id, nonce) then
     return
   elseif isBatch and cancelledAt then
     redis.call('HINCRBY', KEYS[1], '${FIELD.cancelled}', removed)
@@ -136,8 +135,6 @@ return answer(page[1], wakeIfIdle(queueKey, KEYS[1], id, KEYS[2]))`,
 
 /** The children of one job that a repair is to look at. */
 export interface RepairPage {
-  /** The batch, whose own callbacks are no members. */
-  readonly batchId: string;
   /** The key of the batch job, or of a job of a flow in the batch. */
   readonly key: string;
   readonly collection: 'dependencies' | 'failed';
@@ -152,7 +149,7 @@ export interface RepairPage {
  */
 export async function repairSlice(
   redis: BatchRedis,
-  { batchId, key, collection, cursor, count }: RepairPage,
+  { key, collection, cursor, count }: RepairPage,
   graceMs: number,
 ): Promise<Repair> {
   const { queue, id } = memberName(redis.prefix, key);
@@ -160,7 +157,7 @@ export async function repairSlice(
   const found = named(
     await redis.run(REPAIR, [
       ...[key, `${key}:dependencies`, `${key}:processed`, `${key}:failed`],
-      ...[...place, collection, cursor, count, graceMs, ...callbackIdStarts(batchId)],
+      ...[...place, collection, cursor, count, graceMs],
     ]),
   );
   return {

@@ -97,6 +97,9 @@ local function hashSlice(key, cursor, count, bytes)
 end
 `;
 
+/** How many bytes of a failure reason are read for people; a reason is as long as an error's message. */
+export const REASON_LENGTH = 1000;
+
 /** Lua: beginning(text, length) returns at most `length` bytes of a text, without a part of a character at its end. */
 export const LUA_BEGINNING = `
 local function beginning(text, length)
@@ -153,21 +156,6 @@ export const LUA_IS_CLOSED = `
 local function isClosed(jobKey)
   local batch = redis.call('HMGET', jobKey, '${FIELD.sealedAt}', '${FIELD.abandonedAt}', '${FIELD.cancelledAt}')
   return (batch[1] or batch[2] or batch[3]) and true or false
-end
-`;
-
-/**
- * Lua: isCallback(id): whether an id begins like those of the batch's own callbacks. The beginnings are the arguments
- * from `firstArgument` on.
- */
-export const luaIsCallback = (firstArgument: number) => `
-local function isCallback(id)
-  for i = ${firstArgument}, #ARGV do
-    if string.sub(id, 1, #ARGV[i]) == ARGV[i] then
-      return true
-    end
-  end
-  return false
 end
 `;
 

@@ -9,10 +9,7 @@ import {
 } from '../model/snapshot.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, batchKeys, FIELD, jobKey } from './keys.js';
-import { LUA_BEGINNING, LUA_VERSION, type NamedReply, named, script } from './script.js';
-
-/** How many bytes of a failure reason are read. */
-export const REASON_LENGTH = 1000;
+import { LUA_BEGINNING, LUA_VERSION, type NamedReply, named, REASON_LENGTH, rowsOf, script } from './script.js';
 
 /** The fields that readBatch() reads, by the names that they get there. */
 const FIELDS = {
@@ -179,7 +176,7 @@ export function parseSnapshot({ prefix }: BatchRedis, reply: NamedReply): Snapsh
     counts,
     childCount: Number(reply.childCount ?? 0),
     progress: text('progress'),
-    callbacks: parseCallbacks(prefix, definition, reply.callbacks as readonly string[]),
+    callbacks: parseCallbacks(prefix, definition, reply.callbacks),
     strangers: (text('strangers') ?? '').split('\n').filter((key) => key !== ''),
     version: String(reply.version),
   };
@@ -189,16 +186,13 @@ export function parseSnapshot({ prefix }: BatchRedis, reply: NamedReply): Snapsh
  * Returns all callbacks of the definition with their state. The script reports the state of those that were enqueued;
  * the others are pending.
  */
-function parseCallbacks(prefix: string, definition: BatchDefinition, flat: readonly string[]): CallbackSnapshot[] {
-  const enqueued = new Map<string, { readonly state: CallbackState; readonly reason: string }>();
-  for (let i = 0; i + 2 < flat.length; i += 3) {
-    enqueued.set(flat[i] ?? '', { state: flat[i + 1] as CallbackState, reason: flat[i + 2] ?? '' });
-  }
+function parseCallbacks(prefix: string, definition: BatchDefinition, reply: unknown): CallbackSnapshot[] {
+  const enqueued = new Map(rowsOf(reply, 3).map(([key, state, reason]) => [key, { state, reason }]));
   return pendingCallbacks(definition).map((callback) => {
-    const found = enqueued.get(jobKey(prefix, callback.queue, callback.jobId));
-    return found === undefined
+    const { state, reason } = enqueued.get(jobKey(prefix, callback.queue, callback.jobId)) ?? {};
+    return state === undefined
       ? callback
-      : { ...callback, state: found.state, failedReason: found.reason === '' ? undefined : plainReason(found.reason) };
+      : { ...callback, state: state as CallbackState, failedReason: reason ? plainReason(reason) : undefined };
   });
 }
 

@@ -25,30 +25,6 @@ const MOST_FAILED_BELOW = 1000;
 /** The longest list that is searched for one job: Redis looks at 100,000 entries in about a millisecond. */
 const SEARCHABLE = 200_000;
 
-/** Lua: whether jobs have, or had, jobs below them; and the removal of many jobs that have not. */
-const LUA_JOBS_BELOW = `
-local BELOW = { ':dependencies', ':processed', ':failed', ':unsuccessful' }
-local function haveJobsBelow(jobs)
-  local keys = {}
-  for _, key in ipairs(jobs) do
-    for _, name in ipairs(BELOW) do
-      keys[#keys + 1] = key .. name
-    end
-  end
-  return #keys > 0 and redis.call('EXISTS', unpack(keys)) > 0
-end
--- For jobs that have no jobs below them.
-local function unlinkLeaves(jobs)
-  local keys = {}
-  for _, key in ipairs(jobs) do
-    keys[#keys + 1] = key
-    keys[#keys + 1] = key .. ':logs'
-    keys[#keys + 1] = key .. ':lock'
-  end
-  redis.call('UNLINK', unpack(keys))
-end
-`;
-
 /**
  * Removes one slice, of bounded cost, of a batch that is being removed: its members, with or without their jobs, and at
  * last the batch job. Each part that is removed is forgotten at once, so that the removal can be cut short anywhere and
@@ -74,8 +50,7 @@ end
 const TAKE_APART = script(
   'takeApart',
   3,
-  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_WAKE}${LUA_REMOVAL}${LUA_JOBS_BELOW}${LUA_FORGET_NEEDS}
-${LUA_CANCEL_JOB}
+  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_WAKE}${LUA_REMOVAL}${LUA_FORGET_NEEDS}${LUA_CANCEL_JOB}
 local batchKey, batchId, batchesQueue, prefix = KEYS[1], ARGV[1], ARGV[4], ARGV[5]
 local removal = holdRemoval(batchKey, ARGV[2], ARGV[3])
 if not removal then
@@ -87,15 +62,11 @@ local isCallback = {}
 for i = 8, #ARGV do
   isCallback[ARGV[i]] = true
 end
-local children, known = {}, {}
+local children = {}
 local clear
 
--- A queue whose prefix only begins like ours is left out: in which states its jobs are is not known.
-local function isQueue(queueKey)
-  if known[queueKey] == nil then
-    known[queueKey] = redis.call('EXISTS', queueKey .. 'meta') == 1
-  end
-  return known[queueKey]
+local function hasJobsBelow(key)
+  return redis.call('EXISTS', key .. ':dependencies', key .. ':processed', key .. ':failed', key .. ':unsuccessful') > 0
 end
 
 local function leaveSets(queueKey, id)
@@ -105,15 +76,6 @@ local function leaveSets(queueKey, id)
     end
   end
   return false
-end
-
--- Takes settled jobs of a queue, most of which are in one state, out of their states.
-local function leaveStates(queueKey, state, ids)
-  if redis.call('ZREM', queueKey .. state, unpack(ids)) < #ids then
-    for _, id in ipairs(ids) do
-      leaveSets(queueKey, id)
-    end
-  end
 end
 
 -- Takes a job out of the state that it is in, even if it runs. Returns false for one in a list that is too long.
@@ -134,25 +96,6 @@ local function leaveState(queueKey, id)
   return true
 end
 
--- Removes the keys of jobs that are in no state any more, with what is below them; returns those of which nothing is
--- left.
-local function removeKeys(jobs)
-  if #jobs == 0 then
-    return jobs
-  elseif not haveJobsBelow(jobs) then
-    unlinkLeaves(jobs)
-    return jobs
-  end
-  local gone = {}
-  for _, key in ipairs(jobs) do
-    if not haveJobsBelow({ key }) or clear(key) then
-      unlinkJob(key)
-      gone[#gone + 1] = key
-    end
-  end
-  return gone
-end
-
 -- Cancels what is pending below a job that has failed, and stays itself; returns whether all of it has gone.
 local function clearWaiting(key)
   if not clear(key, 'dependencies') then
@@ -160,7 +103,7 @@ local function clearWaiting(key)
   end
   for _, failed in ipairs(redis.call('ZRANGE', key .. ':unsuccessful', 0, ${MOST_FAILED_BELOW - 1})) do
     budget = budget - 1
-    if budget <= 0 or haveJobsBelow({ failed }) and not clearWaiting(failed) then
+    if budget <= 0 or hasJobsBelow(failed) and not clearWaiting(failed) then
       return false
     end
   end
@@ -178,7 +121,7 @@ end
 -- Cancels or removes an outstanding job. Returns whether its owner may forget it.
 local function takePending(owner, key, queueKey, id)
   budget = budget - ${COST_OF_A_PENDING_JOB}
-  if takesPending and haveJobsBelow({ key }) and not isJobRunning(key, queueKey, id) then
+  if takesPending and hasJobsBelow(key) and not isJobRunning(key, queueKey, id) then
     if redis.call('SCARD', key .. ':dependencies') > 0 then
       -- Should those below it end before all of them are gone, it fails without being run.
       cancelJob(key, queueKey, id, owner, deferral)
@@ -193,8 +136,21 @@ local function takePending(owner, key, queueKey, id)
   return true
 end
 
--- Removes, or leaves, one child. Returns 'forget' when its owner may forget it, 'remove' when it is a settled
--- job that is to go, or 'stays'.
+-- Removes a settled job with what is below it. Returns whether all of it has gone.
+local function takeSettled(key, queueKey, id, deduplication)
+  budget = budget - ${COST_OF_A_JOB}
+  if deduplication and redis.call('GET', queueKey .. 'de:' .. deduplication) == id then
+    redis.call('DEL', queueKey .. 'de:' .. deduplication)
+  end
+  leaveSets(queueKey, id)
+  if hasJobsBelow(key) and not clear(key) then
+    return false
+  end
+  unlinkJob(key)
+  return true
+end
+
+-- Removes, or leaves, one child. Returns whether its owner may forget it.
 local function takeChild(owner, key, collection)
   budget = budget - 1
   local isPending = collection == 'dependencies'
@@ -202,15 +158,16 @@ local function takeChild(owner, key, collection)
   local isInBatches = string.find(key, batchesQueue, 1, true) == 1
   local mayHaveWaiting = removal.force and collection ~= 'processed'
   if not isPending and not takesSettled and not callback and not isInBatches and not mayHaveWaiting then
-    return 'forget'
+    return true
   end
   local queueKey, id = splitKey(key, prefix)
-  if not queueKey or not isQueue(queueKey) then
-    return 'forget'
+  -- A queue whose prefix only begins like ours is left out: in which states its jobs are is not known.
+  if not queueKey or redis.call('EXISTS', queueKey .. 'meta') == 0 then
+    return true
   end
   local parentKey, finishedOn, deduplication = unpack(redis.call('HMGET', key, 'parentKey', 'finishedOn', 'deid'))
   if parentKey ~= owner then
-    return 'forget'
+    return true
   end
   if isInBatches and nonceOf(key) then
     children[#children + 1] = id
@@ -218,70 +175,46 @@ local function takeChild(owner, key, collection)
     if #children >= ${2 * MOST_CHILDREN} then
       budget = 0
     end
-    return 'stays'
+    return false
   end
   if callback then
     removeCallback(key, queueKey, id)
-    return 'forget'
+    return true
   end
   if isPending and not finishedOn then
-    return takePending(owner, key, queueKey, id) and 'forget' or 'stays'
+    return takePending(owner, key, queueKey, id)
+  elseif takesSettled then
+    return takeSettled(key, queueKey, id, deduplication)
   end
-  if takesSettled then
-    budget = budget - ${COST_OF_A_JOB}
-    if deduplication and redis.call('GET', queueKey .. 'de:' .. deduplication) == id then
-      redis.call('DEL', queueKey .. 'de:' .. deduplication)
-    end
-    return 'remove', queueKey, id
-  end
-  if mayHaveWaiting and haveJobsBelow({ key }) and not clearWaiting(key) then
-    return 'stays'
-  end
-  return 'forget'
+  return not mayHaveWaiting or not hasJobsBelow(key) or clearWaiting(key)
 end
 
 local SCANS = { dependencies = 'SSCAN', processed = 'HSCAN', failed = 'HSCAN', unsuccessful = 'ZSCAN' }
 local FORGETS = { dependencies = 'SREM', processed = 'HDEL', failed = 'HDEL', unsuccessful = 'ZREM' }
 
-local function forgetAll(owner, collection, keys)
-  if #keys > 0 then
-    redis.call(FORGETS[collection], owner .. ':' .. collection, unpack(keys))
-  end
-end
-
 -- A page of one collection. Returns where to go on, or nil if not all is done, and how many to read then.
 local function clearPage(owner, collection, cursor, count)
   local page = redis.call(SCANS[collection], owner .. ':' .. collection, cursor, 'COUNT', count)
   local step = collection == 'dependencies' and 1 or 2
-  local removed, forgotten, ids, size, isWhole = {}, {}, {}, 0, true
+  local forgotten, size, isWhole = {}, 0, true
   for i = 1, #page[2], step do
     if budget <= 0 then
       isWhole = false
       break
     end
-    local key = page[2][i]
     size = size + (step == 2 and #page[2][i + 1] or 0)
-    local verdict, queueKey, id = takeChild(owner, key, collection)
-    if verdict == 'remove' then
-      removed[#removed + 1] = key
-      ids[queueKey] = ids[queueKey] or {}
-      table.insert(ids[queueKey], id)
-    elseif verdict == 'forget' then
-      forgotten[#forgotten + 1] = key
+    if takeChild(owner, page[2][i], collection) then
+      forgotten[#forgotten + 1] = page[2][i]
     else
       isWhole = false
     end
   end
-  for queueKey, some in pairs(ids) do
-    leaveStates(queueKey, collection == 'processed' and 'completed' or 'failed', some)
+  if #forgotten > 0 then
+    redis.call(FORGETS[collection], owner .. ':' .. collection, unpack(forgotten))
   end
-  local gone = removeKeys(removed)
-  forgetAll(owner, collection, forgotten)
-  forgetAll(owner, collection, gone)
   budget = budget - math.floor(size / ${BYTES_PER_ENTRY})
   local affordable = math.floor(count * ${BYTES_AT_ONCE} / (size + 1))
-  return isWhole and #gone == #removed and page[1] or nil,
-    math.max(1, math.min(count * 4, affordable, ${PAGE_SIZE}, budget))
+  return isWhole and page[1] or nil, math.max(1, math.min(count * 4, affordable, ${PAGE_SIZE}, budget))
 end
 
 -- What is below a job, or one collection of it; returns whether nothing is left there.
@@ -297,7 +230,7 @@ function clear(owner, only)
       until cursor == '0'
     end
   end
-  return only and redis.call('SCARD', owner .. ':dependencies') == 0 or not only and not haveJobsBelow({ owner })
+  return only and redis.call('SCARD', owner .. ':dependencies') == 0 or not only and not hasJobsBelow(owner)
 end
 
 local function ending(outcome, ...)
@@ -329,7 +262,7 @@ for key in pairs(isCallback) do
     removeCallback(key, splitKey(key, prefix))
   end
 end
-if haveJobsBelow({ batchKey }) then
+if hasJobsBelow(batchKey) then
   return again(1, '0')
 end
 if redis.call('EXISTS', batchKey .. ':lock') == 1 then

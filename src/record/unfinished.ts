@@ -1,14 +1,12 @@
 import { OPEN_TIMEOUT_MS } from '../model/definition.js';
 import type { BatchRedis } from './batch-redis.js';
 import { batchesKey, FIELD, needsKey } from './keys.js';
-import { parseBroken, type Ranks } from './look.js';
+import { type Look, LUA_NEXT_RANK, type Page, parseLook, ranksOf } from './look.js';
 import { LUA_NEED } from './needs.js';
 import { LUA_LOOK_AT, LUA_NOW, LUA_WAKE, named, rowsOf, script } from './script.js';
 
 /** The longest delay, in ms, that a closed batch job can have because of the backoff of a failed step. */
 const LONGEST_BACKOFF_MS = 60_000;
-/** How many batches one command asks together whether anything has failed in them. */
-const ASKED_TOGETHER = 100;
 /** After how many rounds each batch in need has been put back into its sets, in case it was missing there. */
 const ROUNDS_TO_COME_BACK = 8;
 
@@ -36,14 +34,14 @@ export interface UnfinishedBatch {
  * KEYS: the batches queue's delayed, waiting-children, what the keys of the sets begin with.
  * ARGV: from, to (ranks over both, delayed first), key prefix of the batches queue, number of the round, which says
  * whose turn it is to come back into the sets.
- * Returns listed (how many batches the page has), batches (id, outstanding, and the sum of 1 when it is closed, 2 when
- * any has failed, 4 when it was woken, of each), broken (ids, each with what is wrong).
+ * Returns cursor, due (of each id, how many are outstanding, and '1' or '' for whether
+ * it is closed, any has failed, and it was woken), broken (ids, each with what is wrong).
  */
 const UNFINISHED = script(
   'unfinished',
   3,
-  `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_LOOK_AT}
-local batches = {}
+  `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_LOOK_AT}${LUA_NEXT_RANK}
+local due = {}
 local function isOverdue(key, registeredAt)
   if not registeredAt then
     -- Nothing was added yet, and the creation was timed by a clock that is not Redis's: its time begins now.
@@ -54,7 +52,7 @@ local function isOverdue(key, registeredAt)
   return nonce and now() - tonumber(registeredAt) >= tonumber(openTimeout or ${OPEN_TIMEOUT_MS})
 end
 local at = now()
-local function look(id, score, isIndexed, hasFailures)
+local function look(id, score, isIndexed)
   local key = ARGV[3] .. id
   local isRemoved, needs, sealedAt, abandonedAt, cancelledAt, registeredAt = unpack(redis.call('HMGET', key,
     '${FIELD.removal}', '${FIELD.needs}', '${FIELD.sealedAt}', '${FIELD.abandonedAt}', '${FIELD.cancelledAt}',
@@ -71,14 +69,15 @@ local function look(id, score, isIndexed, hasFailures)
     redis.call('HSET', key, '${FIELD.abandonedAt}', at)
     isClosed = true
   end
-  local outstanding, woken = redis.call('SCARD', key .. ':dependencies'), 0
+  local outstanding, woken = redis.call('SCARD', key .. ':dependencies'), false
   local isLate = score and (isGivenUp or score / 4096 > at + ${LONGEST_BACKOFF_MS})
   if isClosed and (isLate or not score and outstanding == 0) then
-    woken = wake(ARGV[3], key, id)
+    woken = wake(ARGV[3], key, id) == 1
   end
-  batches[#batches + 1] = id
-  batches[#batches + 1] = outstanding
-  batches[#batches + 1] = (isClosed and 1 or 0) + (hasFailures and 2 or 0) + 4 * woken
+  local hasFailures = redis.call('EXISTS', key .. ':failed') == 1
+  for _, value in ipairs({ id, outstanding, isClosed and '1' or '', hasFailures and '1' or '', woken and '1' or '' }) do
+    due[#due + 1] = value
+  end
 end
 local from, to = tonumber(ARGV[1]), tonumber(ARGV[2])
 local delayed = redis.call('ZCARD', KEYS[1])
@@ -93,51 +92,28 @@ if to >= delayed then
     ids[#ids + 1] = id
   end
 end
-for first = 1, #ids, ${ASKED_TOGETHER} do
-  local last, keys = math.min(first + ${ASKED_TOGETHER - 1}, #ids), {}
-  for i = first, last do
-    keys[#keys + 1] = ARGV[3] .. ids[i] .. ':failed'
-  end
-  local someFailed = redis.call('EXISTS', unpack(keys)) > 0
-  for i = first, last do
-    lookAt(function(id)
-      local hasFailures = someFailed and redis.call('EXISTS', keys[i - first + 1]) == 1
-      look(id, scores[i], (i + ARGV[4]) % ${ROUNDS_TO_COME_BACK} == 0, hasFailures)
-    end, ids[i])
-  end
+for i, id in ipairs(ids) do
+  lookAt(function()
+    look(id, scores[i], (i + ARGV[4]) % ${ROUNDS_TO_COME_BACK} == 0)
+  end, id)
 end
-return { 'listed', #ids, 'batches', batches, 'broken', broken }`,
+return { 'cursor', nextRank(to, #ids), 'due', due, 'broken', broken }`,
 );
 
-/** Reads a page of the unfinished batches, by rank; `listed` is 0 past the last one. */
-export async function unfinishedBatches(
-  redis: BatchRedis,
-  { from, to, round }: Ranks,
-): Promise<{
-  readonly listed: number;
-  readonly due: readonly UnfinishedBatch[];
-  readonly broken: ReadonlyMap<string, string>;
-}> {
+/** Reads a page of the unfinished batches, by rank. */
+export async function unfinishedBatches(redis: BatchRedis, page: Page): Promise<Look<UnfinishedBatch>> {
   const keys = [batchesKey(redis, 'delayed'), batchesKey(redis, 'waiting-children'), needsKey(redis)];
-  const { listed, batches, broken } = named(
-    await redis.run(UNFINISHED, [...keys, from, to, batchesKey(redis, ''), round]),
-  );
-  return {
-    listed: Number(listed),
-    due: parseBatches(batches),
-    broken: parseBroken(broken),
-  };
+  const args = [...keys, ...ranksOf(page), batchesKey(redis, ''), page.round];
+  const reply = named(await redis.run(UNFINISHED, args));
+  return { ...parseLook(reply), due: parseBatches(reply.due) };
 }
 
-function parseBatches(reply: unknown): UnfinishedBatch[] {
-  return rowsOf(reply, 3).map(([batchId = '', outstanding, sum]) => {
-    const facts = Number(sum);
-    return {
-      batchId,
-      outstanding: Number(outstanding),
-      isClosed: (facts & 1) > 0,
-      hasFailures: (facts & 2) > 0,
-      woken: (facts & 4) > 0,
-    };
-  });
+function parseBatches(due: unknown): UnfinishedBatch[] {
+  return rowsOf(due, 5).map(([batchId = '', outstanding, isClosed, hasFailures, woken]) => ({
+    batchId,
+    outstanding: Number(outstanding),
+    isClosed: isClosed === '1',
+    hasFailures: hasFailures === '1',
+    woken: woken === '1',
+  }));
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { debuglog } from 'node:util';
-import type { JobShape, NewJob, Writer } from './adding-lua.js';
+import type { NewJob, Writer } from './adding-lua.js';
 import { bullmqScript } from './bullmq-commands.js';
 import type { ScriptClient } from './client.js';
 import { PROVED } from './proved-scripts.js';
@@ -31,22 +31,10 @@ const debug = debuglog('bullmq-batches');
  * the installed BullMQ's scripts do, or else with those scripts.
  */
 export function writingFor(client: ScriptClient, jobs: readonly NewJob[]): Writing {
-  let pausedList: Writing['pausedList'];
-  if (jobs.length === 0) {
-    return OWN;
-  }
-  let last: JobShape | undefined;
-  for (const { shape } of jobs) {
-    if (shape !== last) {
-      last = shape;
-      const writing = shape.isPlain ? writingOf(client, shape.command.name) : OWN;
-      if (writing.writer !== 'fast') {
-        return OWN;
-      }
-      pausedList ??= writing.pausedList;
-    }
-  }
-  return { writer: 'fast', pausedList };
+  const shapes = [...new Set(jobs.map(({ shape }) => shape))];
+  const writings = shapes.map(({ isPlain, command }) => (isPlain ? writingOf(client, command.name) : OWN));
+  const [first = OWN] = writings;
+  return writings.every(({ writer }) => writer === 'fast') ? first : OWN;
 }
 
 const known = new WeakMap<ScriptClient, Map<string, Writing>>();

@@ -69,7 +69,7 @@ export async function runBatchJob(context: BatchContext, job: Job, token: string
         }
         const finished = ended(snapshot, 'completed');
         await writeLastRow(context, finished, token);
-        return statusOf(batchId, finished);
+        return statusOf(finished);
       }
       case 'fail':
         if (!(await release(context, job, decision, 'failed', token))) {

@@ -71,7 +71,7 @@ export async function fill(context: BatchContext, batchId: string): Promise<'don
 async function add(context: BatchContext, definition: BatchDefinition, members: readonly Member[]): Promise<boolean> {
   try {
     await inTrace(context.telemetry, definition.trace, () =>
-      countMembers(context, { batch: definition, links: [] }, members, false),
+      countMembers(context, { batch: definition, links: [] }, members),
     );
     return true;
   } catch (error) {

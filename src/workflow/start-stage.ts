@@ -30,11 +30,9 @@ function start(context: BatchContext, { definition, plan }: StartableStage): Pro
     return startStage(context.redis, definition, { how: 'fill' });
   }
   const members = plan === undefined ? [] : plannedMembers(context, definition, JSON.parse(plan));
-  const queues = [...new Set(members.map(({ queue }) => queue))];
   return inTrace(context.telemetry, definition.trace, () =>
-    inProducerSpans(queues, members, async (traceOf) => {
-      const adding = { batchId: definition.id, jobIds: members.map(({ id }) => id) };
-      const jobs = memberEntries(context, definition, members, traceOf, adding);
+    inProducerSpans(members, async (traceOf) => {
+      const jobs = memberEntries(context, definition, members, traceOf);
       return startStage(context.redis, definition, { how: 'whole', jobs });
     }),
   );
@@ -50,5 +48,5 @@ export function plannedMembers(
 }
 
 export function stageMember(context: BatchContext, { queue, name, data, opts = {} }: StoredJob, id: string): Member {
-  return { queue: context.queueNamed(queue), name, data, opts, id, isNamed: false };
+  return { queue: context.queueNamed(queue), name, data, opts, id, isFresh: false };
 }

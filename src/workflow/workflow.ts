@@ -141,7 +141,7 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
       const what = run === undefined ? 'a batch without a workflow' : `a run of '${run.workflow}'`;
       throw new BatchNotFoundError(id, `Workflow '${this.name}' has no run '${id}': there is ${what} with this id.`);
     }
-    return new WorkflowRun({ id, context, definition });
+    return new WorkflowRun({ context, definition });
   }
 
   /**
@@ -214,7 +214,7 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
     return {
       input: definition.run?.input as Input,
       stage: below?.definition.stage?.name,
-      run: new WorkflowRun({ id, context, definition }),
+      run: new WorkflowRun({ context, definition }),
       batch,
       async *results(stage) {
         checkKnown('results()', stage, names);

@@ -45,15 +45,15 @@ const due = (event: 'complete' | 'success'): CallbackSnapshot => ({
 });
 
 test('complete is told the counts of when it became due, whoever enqueues it and whatever was retried since', () => {
-  expect(callbackJob('b', snapshot, due('complete')).data).toEqual({
+  expect(callbackJob(snapshot, due('complete')).data).toEqual({
     org: 7,
-    batch: { id: 'b', event: 'complete', total: 3, pending: 0, succeeded: 1, failed: 1, cancelled: 0, missing: 1 },
+    batch: { id: 'b1', event: 'complete', total: 3, pending: 0, succeeded: 1, failed: 1, cancelled: 0, missing: 1 },
   });
 });
 
 test('success is told the counts of now', () => {
-  expect(callbackJob('b', snapshot, due('success')).data).toEqual({
-    batch: { id: 'b', event: 'success', total: 3, pending: 0, succeeded: 3, failed: 0, cancelled: 0, missing: 0 },
+  expect(callbackJob(snapshot, due('success')).data).toEqual({
+    batch: { id: 'b1', event: 'success', total: 3, pending: 0, succeeded: 3, failed: 0, cancelled: 0, missing: 0 },
   });
 });
 

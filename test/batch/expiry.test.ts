@@ -1,5 +1,5 @@
 import { contextOf } from '../../src/batch/batch-context.js';
-import { continueRemoval, expireBatch } from '../../src/batch/remove.js';
+import { removeInTurn } from '../../src/batch/remove.js';
 import { Remover } from '../../src/batch/remover.js';
 import { type Batch, BatchNotFoundError } from '../../src/index.js';
 import { expiredBatches } from '../../src/record/expiry.js';
@@ -80,7 +80,7 @@ test('what expiry reads of a batch does not grow with its definition', async ({ 
   const finished = () => users.getBatchCounts().then(({ succeeded }) => succeeded === 12);
   await eventually(finished);
   const calls = await monitor(testbed);
-  expect((await expiredBatches(redis, 0, 99)).due).toEqual([]);
+  expect((await expiredBatches(redis, { cursor: '0', count: 100, round: 1 })).due).toEqual([]);
   const looks = await calls();
   expect(looks.length).toBeGreaterThan(12);
   expect(looks.filter((call) => /"(b:definition|data)"/.test(call))).toEqual([]);
@@ -127,10 +127,10 @@ describe('maintenance', () => {
     // A leader that is frozen in the middle of its next turn, and the one who has taken the lead.
     held.countFrom();
     held.holdBefore(5);
-    const turn = continueRemoval(heldContext, 'large');
+    const turn = removeInTurn(heldContext, 'large', 'continue');
     await held.heldOrEnded(turn);
     const before = await testbed.redis.hlen(`${testbed.prefix}:batches:large:processed`);
-    expect(await continueRemoval(context, 'large')).toBe('held');
+    expect(await removeInTurn(context, 'large', 'continue')).toBe('held');
     expect(await testbed.redis.hlen(`${testbed.prefix}:batches:large:processed`)).toBe(before);
     // When its lease has ended, and another one holds the removal, it does nothing more, whatever it had begun.
     const key = `${testbed.prefix}:batches:large`;
@@ -144,9 +144,10 @@ describe('maintenance', () => {
     const hold = { batchId: 'large', nonce: 'another', holder: 'other' };
     expect(await takeApart(context.redis, hold, FIRST_PLACE, [])).toMatchObject({ outcome: 'lost' });
     await releaseRemoval(context.redis, { ...hold, nonce: 'nonce' in begun ? begun.nonce : '' });
-    await eventually(async () => (await continueRemoval(context, 'large')) === 'done');
+    const isGone = async () => ['done', 'not found'].includes(await removeInTurn(context, 'large', 'continue'));
+    await eventually(isGone);
     expect((await keysOf(testbed.redis, testbed.prefix)).filter((key) => key.includes(':large'))).toEqual([]);
-    expect(await continueRemoval(context, 'large')).toBe('done');
+    expect(await removeInTurn(context, 'large', 'continue')).toBe('not found');
   });
 
   test('of batches that expire at the same time, a large one does not keep the others waiting', async ({ testbed }) => {
@@ -156,7 +157,7 @@ describe('maintenance', () => {
     const small = await testbed.queue('users').addBatch({ keep: { age: 0 } }, []);
     await small.waitUntilFinished(10_000);
     await worker.close();
-    const { due: ids } = await expiredBatches(context.redis, 0, 99);
+    const { due: ids } = await expiredBatches(context.redis, { cursor: '0', count: 100, round: 1 });
     expect(ids).toEqual(['large', small.id]);
     const ended = [];
     for (const id of ids ?? []) ended.push(await new Remover(context, 5).remove(id, { how: 'expire' }));
@@ -166,8 +167,8 @@ describe('maintenance', () => {
   test('finds batches whose removal was cut short in the index of what batches need', async ({ testbed }) => {
     const context = await contextOf(testbed.queue('users'));
     const batch = await testbed.queue('users').createBatch();
-    expect(await continueRemoval(context, batch.id)).toBe('not removed');
-    expect(await expireBatch(context, batch.id)).toBe('kept');
+    expect(await removeInTurn(context, batch.id, 'continue')).toBe('not removed');
+    expect(await removeInTurn(context, batch.id, 'expire')).toBe('not finished');
     const held = await testbed.heldConnection();
     const actors = await testbed.queue('users', { connection: held.connection }).getBatch(batch.id);
     await held.idle();
@@ -202,12 +203,12 @@ test('a batch that is retried does not expire, and is not removed without force,
   held.holdBefore(3);
   const retrying = actors.retry();
   await held.heldOrEnded(retrying);
-  expect(await expireBatch(context, batch.id)).toBe('kept');
+  expect(await removeInTurn(context, batch.id, 'expire')).toBe('not finished');
   await expect(batch.remove()).rejects.toThrow('has not finished');
   // A minute later.
   const claim = (await testbed.redis.hget(`${testbed.prefix}:batches:${batch.id}`, 'b:retrying')) ?? '';
   await testbed.redis.hset(`${testbed.prefix}:batches:${batch.id}`, 'b:retrying', `${claim.split(' ')[0]} 0`);
-  expect(await expireBatch(context, batch.id)).toBe('done');
+  expect(await removeInTurn(context, batch.id, 'expire')).toBe('done');
   held.release();
   await expect(retrying).rejects.toThrow(BatchNotFoundError);
 });

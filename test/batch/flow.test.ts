@@ -369,7 +369,11 @@ describe('addFlow refuses, and writes nothing:', () => {
     ['a child that is no object', below('a'), "flow.children[1] must be an object, not 'a'"],
     ['a gap in the children', { ...root, children: new Array(1) }, 'flow.children[0] must be an object, not undefined'],
     ['an unknown key below', below({ ...ok, queue: 'files' }), "has no option 'queue'"],
-    ['the queue of the batches', below({ ...ok, queueName: 'batches' }), 'the queue of the batches themselves'],
+    [
+      'the queue of the batches',
+      below({ ...ok, queueName: 'batches' }),
+      "The queue 'batches' holds the batches themselves",
+    ],
     ['a colon in a queue', below({ ...ok, queueName: 'a:b' }), "flow.children[1].queueName must not contain ':'"],
     ['another prefix', below({ ...ok, prefix: 'other' }), "flow.children[1] has the prefix 'other'"],
     ['data that is not JSON', below({ ...ok, data: 1n }), 'The data of flow.children[1] is not JSON'],

@@ -1,5 +1,5 @@
 import { contextOf } from '../../src/batch/batch-context.js';
-import { expireBatch } from '../../src/batch/remove.js';
+import { removeInTurn } from '../../src/batch/remove.js';
 import { Remover } from '../../src/batch/remover.js';
 import { type Batch, BatchError, BatchNotFoundError } from '../../src/index.js';
 import type { HeldConnection } from '../support/held-connection.js';
@@ -240,7 +240,8 @@ describe('expiry', () => {
         await testbed.redis.hset(`${testbed.prefix}:batches:nightly`, 'b:keep', '0,');
         return story;
       },
-      actor: ({ contexts: [context] }) => eventually(async () => (await expireBatch(context, 'nightly')) !== 'more'),
+      actor: ({ contexts: [context] }) =>
+        eventually(async () => (await removeInTurn(context, 'nightly', 'expire')) !== 'more'),
       async other(story) {
         // Its callbacks and child batches go, its members' jobs are left to the user.
         await endLeases(story.testbed, IDS);
@@ -272,7 +273,7 @@ describe('expiry', () => {
           if (position !== undefined && position > 2) expect(actor.status).toBe('fulfilled');
           if (actor.status === 'rejected') {
             await expect(story.others.status()).rejects.toThrow(BatchNotFoundError);
-          } else if (other.status === 'rejected' || other.value === 'kept') {
+          } else if (other.status === 'rejected' || other.value === 'not finished') {
             expect(actor.value).toEqual({ retried: 2 });
             await expectEnd(story, story.others, { state: 'succeeded', recovered: true }, RETRIED);
           } else {
@@ -318,7 +319,7 @@ describe('expiry', () => {
           await expect(story.others.status()).rejects.toThrow(BatchNotFoundError);
         } else {
           // After the retry the batch may have finished again, and had its time.
-          if (position !== undefined) expect(other).toEqual({ status: 'fulfilled', value: 'kept' });
+          if (position !== undefined) expect(other).toEqual({ status: 'fulfilled', value: 'not finished' });
           expect(actor.value).toEqual({ retried: 1 });
           await eventually(() => story.ran.includes('child success'));
         }
@@ -389,9 +390,9 @@ async function failedOnce(testbed: Testbed, held: HeldConnection) {
   };
 }
 
-async function expireAll(context: Parameters<typeof expireBatch>[0]): Promise<unknown> {
+async function expireAll(context: Parameters<typeof removeInTurn>[0]): Promise<unknown> {
   for (;;) {
-    const ended = await expireBatch(context, 'nightly');
+    const ended = await removeInTurn(context, 'nightly', 'expire');
     if (ended !== 'more') return ended;
   }
 }

@@ -58,6 +58,8 @@ test('a batch that was added in one step keeps few and small fields when it has 
   );
 });
 
+const FIRST_PAGE = { cursor: '0', count: 11, round: 1 };
+
 describe('the defaults, which are not stored', () => {
   test('a batch is kept for 7 days', async ({ testbed }) => {
     const users = testbed.queue('users');
@@ -72,9 +74,9 @@ describe('the defaults, which are not stored', () => {
       await testbed.redis.hset(key, 'b:finishedAt', `${finishedOn}:${(await redisTime(testbed)) - ms}`);
     };
     await seen(7 * A_DAY - A_MINUTE);
-    expect(await expiredBatches(redis, 0, 10)).toEqual({ listed: 1, due: [] });
+    expect((await expiredBatches(redis, FIRST_PAGE)).due).toEqual([]);
     await seen(7 * A_DAY + A_MINUTE);
-    expect(await expiredBatches(redis, 0, 10)).toEqual({ listed: 1, due: [batch.id] });
+    expect((await expiredBatches(redis, FIRST_PAGE)).due).toEqual([batch.id]);
   });
 
   test('an open batch is abandoned after 24 hours, and a job that is no batch never', async ({ testbed }) => {
@@ -86,7 +88,7 @@ describe('the defaults, which are not stored', () => {
       for (const id of [batch.id, 'copy']) {
         await testbed.redis.hset(`${testbed.prefix}:batches:${id}`, 'b:registeredAt', (await redisTime(testbed)) - ms);
       }
-      const { due } = await unfinishedBatches(redis, { from: 0, to: 10, round: 1 });
+      const { due } = await unfinishedBatches(redis, FIRST_PAGE);
       return due.filter(({ isClosed }) => isClosed).map(({ batchId }) => batchId);
     };
     expect(await abandoned(A_DAY - A_MINUTE)).toEqual([]);
@@ -122,7 +124,7 @@ test('of a batch that was added in one step, the seal is the sign of life of its
   expect((await batch.explain()).lastSignOfLifeAt).toBe(sealedAt);
   const [member = ''] = await testbed.redis.smembers(`${key}:dependencies`);
   await testbed.redis.del(member);
-  const page = { batchId: batch.id, key, collection: 'dependencies', cursor: '0', count: 10 } as const;
+  const page = { key, collection: 'dependencies', cursor: '0', count: 10 } as const;
   expect((await repairSlice(redis, page, 10 * A_MINUTE)).missing).toBe(0);
   await testbed.redis.hset(key, 'b:sealedAt', Number(sealedAt) - 11 * A_MINUTE);
   expect((await repairSlice(redis, page, 10 * A_MINUTE)).missing).toBe(1);

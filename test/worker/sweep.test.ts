@@ -155,7 +155,7 @@ describe('what a batch needs', () => {
     await needMaintenance(redis, id, ['callbacks']);
     return {
       ...{ id, life, redis },
-      dueNow: async () => (await batchesNeeding(redis, 'callbacks', { cursor: '0', count: 10 })).due,
+      dueNow: async () => (await batchesNeeding(redis, 'callbacks', { cursor: '0', count: 10, round: 1 })).due,
       needs: () => testbed.redis.hget(key, 'b:needs'),
     };
   }

@@ -1,7 +1,7 @@
 import type { BatchContext } from '../../batch/batch-context.js';
-import { expireBatch } from '../../batch/remove.js';
+import { removeInTurn } from '../../batch/remove.js';
 import { expiredBatches } from '../../record/expiry.js';
-import { roundByRank } from './round.js';
+import { roundThrough } from './round.js';
 import type { Service } from './service.js';
 
 const BATCHES_PER_PAGE = 100;
@@ -11,14 +11,14 @@ const BATCHES_PER_PAGE = 100;
  * is found in the next round.
  */
 export function expiry(context: BatchContext, intervalMs: number): Service {
-  return roundByRank(({ from, to }) => expiredBatches(context.redis, from, to), {
+  return roundThrough((page) => expiredBatches(context.redis, page), {
     count: BATCHES_PER_PAGE,
     intervalMs,
     pace: { share: 0.2 },
     atOnce: 2,
     async attend(batchId) {
       // The script that marks a batch for removal decides again whether it goes: it may be running again by now.
-      await expireBatch(context, batchId);
+      await removeInTurn(context, batchId, 'expire');
     },
   });
 }

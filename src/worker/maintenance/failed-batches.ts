@@ -3,14 +3,14 @@ import { revive } from '../../batch/retry.js';
 import { isToBeRevived } from '../../model/rules.js';
 import { failedBatches as failedBatchesPage } from '../../record/failed-batches.js';
 import { readSnapshot } from '../../record/snapshot.js';
-import { roundByRank } from './round.js';
+import { roundThrough } from './round.js';
 import type { Service, Turn } from './service.js';
 
 const BATCHES_PER_PAGE = 500;
 
 /** Lets failed batches run again that would not fail now, because their members were retried by hand. */
 export function failedBatches(context: BatchContext, intervalMs: number): Service {
-  return roundByRank((ranks) => failedBatchesPage(context.redis, ranks), {
+  return roundThrough((page) => failedBatchesPage(context.redis, page), {
     count: BATCHES_PER_PAGE,
     intervalMs,
     pace: { share: 0.2 },

@@ -1,5 +1,5 @@
 import type { BatchContext } from '../../batch/batch-context.js';
-import { continueRemoval } from '../../batch/remove.js';
+import { removeInTurn } from '../../batch/remove.js';
 import { roundOfNeed } from './round.js';
 import type { Service } from './service.js';
 
@@ -12,7 +12,7 @@ export function removals(context: BatchContext, intervalMs: number): Service {
     async attend(batchId) {
       // What is left after this step, or is in the hands of a caller that is alive, is looked at again in the next
       // round.
-      await continueRemoval(context, batchId);
+      await removeInTurn(context, batchId, 'continue');
     },
   });
 }

@@ -13,6 +13,7 @@ const LONG_REASONS_BYTES = 256 * 1024;
 
 /** A slice of the children of a batch job, or of a job of a flow in the batch. */
 export interface RepairTask extends RepairPage {
+  readonly batchId: string;
   /**
    * The jobs of this flow that were looked at already. Jobs that were attached by hand may be children of each other.
    */

@@ -1,8 +1,8 @@
 import type { BatchContext } from '../../batch/batch-context.js';
-import type { Ranks } from '../../record/look.js';
+import type { Page } from '../../record/look.js';
 import { type UnfinishedBatch, unfinishedBatches as unfinishedBatchesPage } from '../../record/unfinished.js';
 import type { LostMembers } from './lost-members.js';
-import { roundByRank } from './round.js';
+import { roundThrough, START } from './round.js';
 import type { Service } from './service.js';
 
 const BATCHES_PER_PAGE = 200;
@@ -14,13 +14,13 @@ const BATCHES_PER_PAGE = 200;
 export function unfinishedBatches(context: BatchContext, intervalMs: number, lostMembers: LostMembers): Service {
   /** How each batch stood in the last round and in this one: its number of dependencies, and whether it was closed. */
   let [before, now] = [new Map<string, string>(), new Map<string, string>()];
-  const readPage = (ranks: Ranks) => {
-    if (ranks.from === 0) {
+  const readPage = (page: Page) => {
+    if (page.cursor === START) {
       [before, now] = [now, new Map()];
     }
-    return unfinishedBatchesPage(context.redis, ranks);
+    return unfinishedBatchesPage(context.redis, page);
   };
-  return roundByRank<UnfinishedBatch>(readPage, {
+  return roundThrough<UnfinishedBatch>(readPage, {
     intervalMs,
     count: BATCHES_PER_PAGE,
     pace: { share: 0.1 },
