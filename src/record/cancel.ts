@@ -4,16 +4,7 @@ import type { BatchRedis } from './batch-redis.js';
 import { LUA_CHILDREN_ON } from './children.js';
 import { batchesKey, batchKeys, FIELD, needsKey } from './keys.js';
 import { LUA_NEED } from './needs.js';
-import {
-  LUA_FREES_MEMORY,
-  LUA_IS_OWN_CALLBACK,
-  LUA_NONCE,
-  LUA_NOW,
-  LUA_WAKE,
-  named,
-  rowsOf,
-  script,
-} from './script.js';
+import { LUA_FREES_MEMORY, LUA_IS_OWN_CALLBACK, LUA_NOW, LUA_WAKE, named, rowsOf, script } from './script.js';
 import { LUA_IS_STRANGER } from './strangers.js';
 
 /** One life of a cancelled batch. */
@@ -61,13 +52,13 @@ const COST_OF_A_CHILD = 8;
 const MARK_CANCELLED = script(
   'markCancelled',
   2,
-  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_NONCE}${LUA_HAS_NO_MEMBERS}${LUA_CHILDREN_ON}
+  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_HAS_NO_MEMBERS}${LUA_CHILDREN_ON}
 local queueKey, prefix, needsKey = ARGV[1], ARGV[2], KEYS[2]
 local function mark(id, nonce, reason)
   local key = queueKey .. id
-  local batch = redis.call('HMGET', key, 'timestamp', '${FIELD.removal}', '${FIELD.cancelledAt}',
+  local batch = redis.call('HMGET', key, '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.cancelledAt}',
     '${FIELD.completed}')
-  local own = batch[1] and not batch[2] and nonceOf(key)
+  local own = not batch[2] and batch[1]
   if not own or nonce ~= '' and nonce ~= own then
     return 'not found'
   elseif batch[3] then

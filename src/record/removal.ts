@@ -3,7 +3,7 @@ import type { BatchRedis } from './batch-redis.js';
 import { LUA_EXPIRED } from './expiry.js';
 import { batchesKey, batchKeys, FIELD, needsKey } from './keys.js';
 import { LUA_FORGET_NEEDS, LUA_NEED } from './needs.js';
-import { LUA_FREES_MEMORY, LUA_NONCE, LUA_NOW, named, script } from './script.js';
+import { LUA_FREES_MEMORY, LUA_NOW, named, script } from './script.js';
 
 /**
  * After how many ms without a sign of life of its holder a removal may be taken over. Each step of the holder is one.
@@ -70,7 +70,7 @@ end
 const BEGIN = script(
   'beginRemoval',
   5,
-  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_NEED}${LUA_FORGET_NEEDS}${LUA_REMOVAL}${LUA_EXPIRED}
+  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NEED}${LUA_FORGET_NEEDS}${LUA_REMOVAL}${LUA_EXPIRED}
 local id, how = ARGV[1], ARGV[3]
 if how == 'renew' or how == 'release' then
   local own = holdRemoval(KEYS[1], ARGV[2], ARGV[4])
@@ -91,7 +91,7 @@ if how == 'child' then
     return { 'outcome', 'not found' }
   end
 end
-local nonce = nonceOf(KEYS[1])
+local nonce = redis.call('HGET', KEYS[1], '${FIELD.nonce}')
 if not nonce or ARGV[2] ~= '' and ARGV[2] ~= nonce then
   if redis.call('EXISTS', KEYS[1]) == 0 then
     forgetNeeds(KEYS[5], id)

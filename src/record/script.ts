@@ -176,16 +176,6 @@ end
 `;
 
 /**
- * Lua: nonceOf(jobKey) returns the nonce of the batch with this batch job; nil when there is none, and for a job that
- * is not a batch.
- */
-export const LUA_NONCE = `
-local function nonceOf(jobKey)
-  return redis.call('HGET', jobKey, '${FIELD.nonce}') or nil
-end
-`;
-
-/**
  * Lua: wake(queueKey, jobKey, id) makes a batch job run now, from 'delayed' (an open batch) or 'waiting-children'. The
  * job goes through 'delayed' with a score that is due by every clock: BullMQ then moves it on itself, in the same way
  * in versions 5 and 6, whether the queue is paused or not.

@@ -124,5 +124,5 @@ export async function startStage(
   const keys = [job, dependencies, processed, failed, planKey(redis, id), needsKey(redis)];
   const after = (stage?.after ?? []).map((name) => stageId(parentId, name));
   const request = { id, nonce, how, after, queueKey: batchesKey(redis, '') };
-  return named(await redis.runAdding(START_STAGE, jobs, keys, request, jobs)) as unknown as StageStarted;
+  return named(await redis.runAdding(START_STAGE, jobs, keys, request)) as unknown as StageStarted;
 }

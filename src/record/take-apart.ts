@@ -3,7 +3,7 @@ import { LUA_CANCEL_JOB } from './deferral.js';
 import { batchesKey, batchKeys, DROPPED_FIELD, droppedKey, FIELD, needsKey, PLAN_END } from './keys.js';
 import { LUA_FORGET_NEEDS } from './needs.js';
 import { type Hold, LUA_REMOVAL } from './removal.js';
-import { LUA_FREES_MEMORY, LUA_NONCE, LUA_NOW, LUA_WAKE, named, rowsOf, script } from './script.js';
+import { LUA_FREES_MEMORY, LUA_NOW, LUA_WAKE, named, rowsOf, script } from './script.js';
 
 /** What one slice may cost, in entries that it looks at: about 2 ms of Redis's time. */
 const BUDGET = 1000;
@@ -50,7 +50,7 @@ const SEARCHABLE = 200_000;
 const TAKE_APART = script(
   'takeApart',
   3,
-  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_NONCE}${LUA_WAKE}${LUA_REMOVAL}${LUA_FORGET_NEEDS}${LUA_CANCEL_JOB}
+  `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_WAKE}${LUA_REMOVAL}${LUA_FORGET_NEEDS}${LUA_CANCEL_JOB}
 local batchKey, batchId, batchesQueue, prefix = KEYS[1], ARGV[1], ARGV[4], ARGV[5]
 local removal = holdRemoval(batchKey, ARGV[2], ARGV[3])
 if not removal then
@@ -169,7 +169,7 @@ local function takeChild(owner, key, collection)
   if parentKey ~= owner then
     return true
   end
-  if isInBatches and nonceOf(key) then
+  if isInBatches and redis.call('HEXISTS', key, '${FIELD.nonce}') == 1 then
     children[#children + 1] = id
     children[#children + 1] = owner
     if #children >= ${2 * MOST_CHILDREN} then
