@@ -58,7 +58,7 @@ describe('explain() says', () => {
     await held.idle();
     held.countFrom();
     const { members, children, sampled, reasons } = await batch.explain();
-    expect(held.commands.filter((name) => name === 'jobs').length).toBeLessThan(12);
+    expect(held.commands.filter((name) => name === 'outstanding').length).toBeLessThan(12);
     expect(sampled).toBeGreaterThanOrEqual(2000);
     expect(children).toMatchObject([
       { state: 'open', count: 2 },
