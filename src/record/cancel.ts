@@ -40,13 +40,13 @@ const COST_OF_A_CHILD = 8;
  * Marks a batch as cancelled; then the child batches of cancelled batches, one bounded part. From then on nothing can
  * be added to it, and `success` cannot fire. A batch that is marked needs maintenance until its pending members are
  * gone, so that a crash of the caller does no harm. An open batch is closed by it. With a nonce, only that life of the
- * batch is marked.
+ * batch is marked; if it is to be overdue, only one whose deadline has passed.
  *
  * KEYS: a batch job, which only says where in a cluster the others are; what the keys of the sets of needs begin with.
  * ARGV: key prefix of the batches queue, key prefix of all queues; of the batch to be marked id or '', nonce or '',
- * reason or ''; then per cancelled batch id, nonce, and the page in the list of its children.
+ * reason or '', '1' if it is to be overdue; then per cancelled batch id, nonce, and the page in the list of its children.
  * Returns outcome and nonce of the batch that was to be marked: 'cancelled', 'cancelled before', 'finished' when there
- * is nothing left to cancel, or 'not found'; cursors, of as many of the others as it came to; children: ids and nonces,
+ * is nothing left to cancel, 'not due', or 'not found'; cursors, of as many of the others as it came to; children: ids and nonces,
  * of those too that were cancelled before.
  */
 const MARK_CANCELLED = script(
@@ -54,7 +54,7 @@ const MARK_CANCELLED = script(
   2,
   `${LUA_FREES_MEMORY}${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_HAS_NO_MEMBERS}${LUA_CHILDREN_ON}
 local queueKey, prefix, needsKey = ARGV[1], ARGV[2], KEYS[2]
-local function mark(id, nonce, reason)
+local function mark(id, nonce, reason, isOverdue)
   local key = queueKey .. id
   local batch = redis.call('HMGET', key, '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.cancelledAt}',
     '${FIELD.completed}')
@@ -63,6 +63,8 @@ local function mark(id, nonce, reason)
     return 'not found'
   elseif batch[3] then
     return 'cancelled before', own
+  elseif isOverdue and now() < tonumber(redis.call('HGET', key, '${FIELD.deadline}') or math.huge) then
+    return 'not due', own
   end
   if redis.call('ZSCORE', queueKey .. 'completed', id) or redis.call('ZSCORE', queueKey .. 'failed', id)
     -- Its members have been settled before: unless some have been retried, all that is outstanding are a few callbacks.
@@ -78,7 +80,7 @@ local function mark(id, nonce, reason)
 end
 local outcome, own
 if ARGV[3] ~= '' then
-  outcome, own = mark(ARGV[3], ARGV[4], ARGV[5])
+  outcome, own = mark(ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1')
 end
 local used, cursors, children = 0, {}, {}
 local function markPage(batchKey, cursor, reason)
@@ -96,7 +98,7 @@ local function markPage(batchKey, cursor, reason)
   end
   return following
 end
-for i = 6, #ARGV, 3 do
+for i = 7, #ARGV, 3 do
   if used >= ${TREE_BUDGET} then
     break
   end
@@ -116,19 +118,26 @@ return { 'outcome', outcome or '', 'nonce', own or '', 'cursors', cursors, 'chil
 );
 
 export interface Marked {
-  readonly outcome: 'cancelled' | 'cancelled before' | 'finished' | 'not found';
+  readonly outcome: 'cancelled' | 'cancelled before' | 'finished' | 'not due' | 'not found';
   /** The nonce of the batch; '' when there is no such batch. */
   readonly nonce: string;
 }
 
-/** Marks a batch as cancelled: the given life of it or, without a nonce, the one that exists. */
+/**
+ * Marks a batch as cancelled: the given life of it or, without a nonce, the one that exists; if it is to be overdue,
+ * only once its deadline has passed by Redis's clock.
+ */
 export async function markCancelled(
   redis: BatchRedis,
   batchId: string,
-  { reason = '', nonce = '' }: { readonly reason?: string | undefined; readonly nonce?: string | undefined },
+  {
+    reason = '',
+    nonce = '',
+    isOverdue = false,
+  }: { readonly reason?: string | undefined; readonly nonce?: string; readonly isOverdue?: boolean },
 ): Promise<Marked> {
   const keys = [batchKeys(redis, batchId).job, needsKey(redis)];
-  const args = [batchesKey(redis, ''), redis.prefix, batchId, nonce, reason];
+  const args = [batchesKey(redis, ''), redis.prefix, batchId, nonce, reason, isOverdue ? '1' : ''];
   return named(await redis.run(MARK_CANCELLED, [...keys, ...args])) as unknown as Marked;
 }
 
@@ -151,7 +160,7 @@ export async function markChildren(
 ): Promise<Advance<TreePage, CancelledBatch>> {
   const reply = await redis.run(MARK_CANCELLED, [
     ...[batchKeys(redis, pages[0]?.batchId ?? '').job, needsKey(redis)],
-    ...[batchesKey(redis, ''), redis.prefix, '', '', ''],
+    ...[batchesKey(redis, ''), redis.prefix, '', '', '', ''],
     ...pages.flatMap(({ batchId, nonce, cursor }) => [batchId, nonce, cursor]),
   ]);
   const { cursors = [], children = [] } = named(reply) as Record<string, readonly string[]>;

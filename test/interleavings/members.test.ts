@@ -91,3 +91,33 @@ test('a BatchWorker that is frozen while it keeps a deadline leaves its batch to
     },
   });
 });
+
+test('a BatchWorker that is frozen while it keeps a deadline does not cancel a later batch under the id', {
+  timeout: 60_000,
+}, async ({ testbed }) => {
+  await interleave(testbed, {
+    async setup(testbed, held) {
+      const story = tell(testbed, held);
+      const batch = await story.users.addBatch({ id: 'nightly', deadline: 1 }, [member('old', { delay: AN_HOUR })]);
+      return { ...story, batch };
+    },
+    async actor({ testbed, held, batch }) {
+      testbed.batchWorker({ connection: held.connection, sweepInterval: 20 }).on('error', () => {});
+      await eventually(() => batch.isCancelled().catch(() => true));
+    },
+    async other({ users, batch }) {
+      await batch.remove({ force: true, members: true });
+      await users.addBatch({ id: 'nightly', deadline: AN_HOUR }, [member('new', { delay: AN_HOUR })]);
+    },
+    async verdict({ users, gate }) {
+      gate.open();
+      const next = await users.addBatch({ deadline: 1 }, [member('next', { delay: AN_HOUR })]);
+      await eventually(() => next.isCancelled());
+      expect(await (await users.getBatch('nightly')).status()).toMatchObject({
+        total: 1,
+        pending: 1,
+        state: 'running',
+      });
+    },
+  });
+});

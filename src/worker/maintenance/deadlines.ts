@@ -18,7 +18,8 @@ export function deadlines(context: BatchContext, intervalMs: number): Service {
       if (definition?.deadline !== undefined) {
         const by = new Date(definition.deadline).toISOString();
         const reason = `deadline: it was to finish by ${by}`;
-        await markCancelled(context.redis, batchId, { reason, nonce: definition.nonce });
+        // A new batch may have been created under this id since the page was read.
+        await markCancelled(context.redis, batchId, { reason, nonce: definition.nonce, isOverdue: true });
       }
     },
   });
