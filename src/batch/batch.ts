@@ -7,7 +7,7 @@ import type { Snapshot } from '../model/snapshot.js';
 import type { AttachmentLink } from '../record/add-members.js';
 import { isCancelled } from '../record/climb.js';
 import { batchKeys } from '../record/keys.js';
-import { sealBatch, touchBatch } from '../record/seal.js';
+import { touchBatch } from '../record/seal.js';
 import {
   checkName,
   checkObject,
@@ -38,8 +38,9 @@ import type { DataOf, JobOf, NamedQueue, NameOf, QueueLike, ResultOf } from './q
 import { removeBatch } from './remove.js';
 import { removeMember } from './remove-member.js';
 import type { Repetition } from './repetition.js';
-import { retryFailed, revive } from './retry.js';
+import { retryFailed } from './retry.js';
 import { jobsInRow } from './row.js';
+import { sealAndRevive } from './seal.js';
 import {
   type BatchFailure,
   type BatchFailuresPage,
@@ -387,13 +388,8 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
    * await batch.seal();
    */
   async seal(): Promise<void> {
-    const context = this.#context;
-    const sealed = await sealBatch(context.redis, this.#definition);
-    if (sealed === 'not found') {
+    if (!(await sealAndRevive(this.#context, this.#definition))) {
       throw new BatchNotFoundError(this.id);
-    }
-    if (sealed === 'to be revived') {
-      await revive(context, this.id);
     }
   }
 
