@@ -205,7 +205,7 @@ function inQueue(what: string, { name, workers, paused }: OutstandingQueue, star
 
 function ofSeal(
   { sealed, createdAt, lastSignOfLifeAt }: Held,
-  { ended, abandonedAt, cancelledAt, cancelReason }: Snapshot,
+  { ended, abandonedAt, cancelledAt, cancelReason, definition }: Snapshot,
 ): Reason[] {
   if (cancelledAt !== undefined && ended === undefined) {
     const why = cancelReason === undefined ? '' : ` (${cancelReason})`;
@@ -222,13 +222,22 @@ function ofSeal(
     return say(
       'not sealed',
       `It was abandoned at ${iso(abandonedAt)}: it was never sealed, and its producer gave no sign of life. It ` +
-        'fails when its callbacks have run; adding to it, or seal(), revives it.',
+        (definition.run === undefined
+          ? 'fails when its callbacks have run; adding to it, or seal(), revives it.'
+          : 'fails when its stages have been skipped and its callbacks have run.'),
     );
   }
   const sign =
     lastSignOfLifeAt === undefined
       ? 'nothing was added'
       : `its producer's last sign of life was at ${iso(lastSignOfLifeAt)}`;
+  if (definition.run !== undefined) {
+    return say(
+      'not sealed',
+      `It has not begun: it has been open since ${iso(createdAt)}, and ${sign}. If start() is not running any more, ` +
+        `call start() again with the id '${definition.id}'.`,
+    );
+  }
   return say(
     'not sealed',
     `It is not sealed: it has been open since ${iso(createdAt)}, and ${sign}. Call seal() when everything has ` +

@@ -55,12 +55,8 @@ if isSealing and not roots and redis.call('SCARD', KEYS[2]) > 0 then
 elseif isClosed(KEYS[1]) and redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1]) then
   wake(ARGV[2], KEYS[1], ARGV[1])
 end
-if not hasFailed or not abandonedAt and (sealedAt or cancelledAt) then
-  return 'sealed'
-end
--- If the process dies before it revives the batch, maintenance judges it afresh.
-redis.call('HDEL', KEYS[1], '${FIELD.judged}')
-return 'to be revived'`,
+local isToBeRevived = hasFailed and (abandonedAt or not sealedAt and not cancelledAt)
+return isToBeRevived and 'to be revived' or 'sealed'`,
 );
 
 export type Sealed = 'not found' | 'sealed' | 'to be revived' | 'being abandoned';
