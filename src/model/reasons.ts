@@ -87,7 +87,14 @@ function ofOpenStage({ definition, startedAt }: Snapshot, stages: readonly Stage
   if (startedAt !== undefined) {
     return say('goes on', 'A BatchWorker is adding its members.');
   }
-  return own === undefined ? [] : say('goes on', reasonOfStage(own, stages));
+  if (own === undefined) {
+    return say(
+      'goes wrong',
+      `Its run '${definition.parentId}' is gone: it was removed, or its data was deleted or evicted for want of ` +
+        'memory. This stage never starts: call remove({ force: true }).',
+    );
+  }
+  return say('goes on', reasonOfStage(own, stages));
 }
 
 export function reasonsOfFinished(state: BatchState, snapshot: Snapshot, stages: readonly StageFacts[] = []): string[] {

@@ -232,6 +232,20 @@ describe('a run', () => {
     expect(ran).toEqual(['a', 'b']);
   });
 
+  test('whose data is evicted leaves stages that say so', async ({ testbed }) => {
+    const { queue } = tell(testbed);
+    const inner = defineWorkflow('inner', { x: { queue, name: 'x' }, y: { after: 'x', queue, name: 'y' } });
+    await defineWorkflow('w', { inner: { workflow: inner } }).start({}, { id: 'run' });
+    await testbed.redis.del(`${testbed.prefix}:batches:run.inner`);
+    const stage = await queue.getBatch('run.inner.y');
+    expect((await stage.explain()).reasons).toContain(
+      "Its run 'run.inner' is gone: it was removed, or its data was deleted or evicted for want of memory. This stage " +
+        'never starts: call remove({ force: true }).',
+    );
+    await stage.remove({ force: true });
+    await expect(queue.getBatch('run.inner.y')).rejects.toThrow(BatchNotFoundError);
+  });
+
   test('leaves no key when it is removed, whatever its stages have come to', async ({ testbed }) => {
     const { queue } = tell(testbed, { bad: fail });
     const batchWorker = testbed.batchWorker();
