@@ -114,34 +114,29 @@ function runPart(id: string, { blueprint, input }: PlannedRun): WorkflowPart & {
  */
 async function createStages(context: BatchContext, run: BatchDefinition, { stages }: PlannedRun): Promise<void> {
   const byName = new Map(stages.map((planned) => [planned.stage.name, planned]));
-  const created = new Map<string, Promise<void>>();
-  const below: Promise<void>[] = [];
+  const created = new Map<string, Promise<DefinedBatch>>();
   const createInOrder = async (planned: PlannedStage) => {
-    await Promise.all(planned.stage.after.map(create));
-    const plan = planOf(planned, 0);
-    const stage = await createStage(context, run, planned, plan);
-    below.push(completeStage(context, stage, planned, plan));
+    await Promise.all(planned.stage.after.map((name) => create(byName.get(name) as PlannedStage)));
+    return createStage(context, run, planned);
   };
-  const create = (name: string): Promise<void> => {
-    const planned = byName.get(name);
-    const creating = created.get(name) ?? (planned && createInOrder(planned)) ?? Promise.resolve();
+  const create = (planned: PlannedStage): Promise<DefinedBatch> => {
+    const { name } = planned.stage;
+    const creating = created.get(name) ?? createInOrder(planned);
     created.set(name, creating);
     return creating;
   };
-  const ends = await Promise.allSettled([...byName.keys()].map(create));
-  for (const end of [...ends, ...(await Promise.allSettled(below))]) {
-    if (end.status === 'rejected') {
-      throw end.reason;
-    }
-  }
+  await Promise.all(
+    stages.map(async (planned) => {
+      const stage = await create(planned);
+      await completePlan(context, stage, planned);
+      if (planned.run !== undefined) {
+        await createStages(context, stage.definition, planned.run);
+      }
+    }),
+  );
 }
 
-function createStage(
-  context: BatchContext,
-  run: BatchDefinition,
-  planned: PlannedStage,
-  plan: readonly StoredSlice[],
-): Promise<DefinedBatch> {
+function createStage(context: BatchContext, run: BatchDefinition, planned: PlannedStage): Promise<DefinedBatch> {
   const { spec, name } = planned.stage;
   const { description = name, on, jobOptions, onFailure } = spec;
   return defineBatch(
@@ -156,20 +151,8 @@ function createStage(
     },
     { batch: run, links: [] },
     undefined,
-    stagePart(run.id, planned, plan),
+    stagePart(run.id, planned, planOf(planned, 0)),
   );
-}
-
-async function completeStage(
-  context: BatchContext,
-  stage: DefinedBatch,
-  planned: PlannedStage,
-  plan: readonly StoredSlice[],
-): Promise<void> {
-  await completePlan(context, stage, planned, plan);
-  if (planned.run !== undefined) {
-    await createStages(context, stage.definition, planned.run);
-  }
 }
 
 /**
@@ -181,14 +164,13 @@ async function completePlan(
   context: BatchContext,
   { definition, created }: DefinedBatch,
   planned: PlannedStage,
-  plan: readonly StoredSlice[],
 ): Promise<void> {
   const { planned: length } = definition.stage ?? {};
   if (length === undefined) {
     return;
   }
   const fromItsEnd = async () => planOf(planned, await readPlanEnd(context.redis, definition.id), length);
-  let rest = created ? plan.slice(1) : await fromItsEnd();
+  let rest = created ? planOf(planned, 0).slice(1) : await fromItsEnd();
   for (let slice = rest.shift(); slice !== undefined; slice = rest.shift()) {
     const { from } = slice;
     if (!(await extendPlan(context.redis, definition, slice))) {
