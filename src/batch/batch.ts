@@ -379,9 +379,11 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
 
   /**
    * Says that everything has been added: from now on the batch can finish. Sealing again does nothing. An empty sealed
-   * batch calls back at once. A batch that was abandoned is revived.
+   * batch calls back at once. A batch that was abandoned is revived; a run of a workflow when it has failed because of
+   * that, for which this waits.
    *
-   * @throws BatchNotFoundError when the batch has been removed.
+   * @throws BatchNotFoundError when the batch has been removed; BatchError for a run that was abandoned, when no
+   * BatchWorker ends it within half a minute.
    *
    * @example
    * await batch.addBulk(rows);
