@@ -63,13 +63,14 @@ export class BatchSealedError extends BatchError {
   }
 }
 
-/** Thrown when something is added to a batch that has finished or was cancelled. Nothing was added. */
+/** Thrown when something is added to a batch that has finished or was cancelled, or to an abandoned run of a workflow.
+ * Nothing was added. */
 export class BatchFinishedError extends BatchError {
   override readonly name = 'BatchFinishedError';
 
-  constructor(batchId: string, why: 'finished' | 'cancelled' = 'finished') {
+  constructor(batchId: string, why: 'finished' | 'cancelled' | 'abandoned' = 'finished') {
     super(
-      `Batch '${batchId}' ${why === 'finished' ? 'has finished' : 'was cancelled'}: nothing can be added to it. ` +
+      `Batch '${batchId}' ${why === 'finished' ? 'has finished' : `was ${why}`}: nothing can be added to it. ` +
         'Follow-up work goes into its parent, from a callback, with (await batchOf(job)).parent(), or into a new ' +
         'batch.',
       { batchId },

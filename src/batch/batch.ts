@@ -7,7 +7,7 @@ import type { Snapshot } from '../model/snapshot.js';
 import type { AttachmentLink } from '../record/add-members.js';
 import { isCancelled } from '../record/climb.js';
 import { batchKeys } from '../record/keys.js';
-import { sealBatch, touchBatch } from '../record/seal.js';
+import { touchBatch } from '../record/seal.js';
 import {
   checkName,
   checkObject,
@@ -38,8 +38,9 @@ import type { DataOf, JobOf, NamedQueue, NameOf, QueueLike, ResultOf } from './q
 import { removeBatch } from './remove.js';
 import { removeMember } from './remove-member.js';
 import type { Repetition } from './repetition.js';
-import { retryFailed, revive } from './retry.js';
+import { retryFailed } from './retry.js';
 import { jobsInRow } from './row.js';
+import { sealAndRevive } from './seal.js';
 import {
   type BatchFailure,
   type BatchFailuresPage,
@@ -378,22 +379,19 @@ export class Batch<Q extends QueueLike = QueueLike, Names extends string = strin
 
   /**
    * Says that everything has been added: from now on the batch can finish. Sealing again does nothing. An empty sealed
-   * batch calls back at once. A batch that was abandoned is revived.
+   * batch calls back at once. A batch that was abandoned is revived; a run of a workflow when it has failed because of
+   * that, for which this waits.
    *
-   * @throws BatchNotFoundError when the batch has been removed.
+   * @throws BatchNotFoundError when the batch has been removed; BatchError for a run that was abandoned, when no
+   * BatchWorker ends it within half a minute.
    *
    * @example
    * await batch.addBulk(rows);
    * await batch.seal();
    */
   async seal(): Promise<void> {
-    const context = this.#context;
-    const sealed = await sealBatch(context.redis, this.#definition);
-    if (sealed === 'not found') {
+    if (!(await sealAndRevive(this.#context, this.#definition))) {
       throw new BatchNotFoundError(this.id);
-    }
-    if (sealed === 'to be revived') {
-      await revive(context, this.id);
     }
   }
 

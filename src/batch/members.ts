@@ -192,6 +192,7 @@ export function refusal(batchId: string, refused: Refusal): BatchError {
       return new BatchSealedError(batchId);
     case 'finished':
     case 'cancelled':
+    case 'abandoned':
       return new BatchFinishedError(batchId, refused);
   }
 }

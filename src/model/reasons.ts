@@ -87,7 +87,14 @@ function ofOpenStage({ definition, startedAt }: Snapshot, stages: readonly Stage
   if (startedAt !== undefined) {
     return say('goes on', 'A BatchWorker is adding its members.');
   }
-  return own === undefined ? [] : say('goes on', reasonOfStage(own, stages));
+  if (own === undefined) {
+    return say(
+      'goes wrong',
+      `Its run '${definition.parentId}' is gone: it was removed, or its data was deleted or evicted for want of ` +
+        'memory. This stage never starts: call remove({ force: true }).',
+    );
+  }
+  return say('goes on', reasonOfStage(own, stages));
 }
 
 export function reasonsOfFinished(state: BatchState, snapshot: Snapshot, stages: readonly StageFacts[] = []): string[] {
@@ -205,7 +212,7 @@ function inQueue(what: string, { name, workers, paused }: OutstandingQueue, star
 
 function ofSeal(
   { sealed, createdAt, lastSignOfLifeAt }: Held,
-  { ended, abandonedAt, cancelledAt, cancelReason }: Snapshot,
+  { ended, abandonedAt, cancelledAt, cancelReason, definition }: Snapshot,
 ): Reason[] {
   if (cancelledAt !== undefined && ended === undefined) {
     const why = cancelReason === undefined ? '' : ` (${cancelReason})`;
@@ -222,13 +229,22 @@ function ofSeal(
     return say(
       'not sealed',
       `It was abandoned at ${iso(abandonedAt)}: it was never sealed, and its producer gave no sign of life. It ` +
-        'fails when its callbacks have run; adding to it, or seal(), revives it.',
+        (definition.run === undefined
+          ? 'fails when its callbacks have run; adding to it, or seal(), revives it.'
+          : 'fails when its stages have been skipped and its callbacks have run.'),
     );
   }
   const sign =
     lastSignOfLifeAt === undefined
       ? 'nothing was added'
       : `its producer's last sign of life was at ${iso(lastSignOfLifeAt)}`;
+  if (definition.run !== undefined) {
+    return say(
+      'not sealed',
+      `It has not begun: it has been open since ${iso(createdAt)}, and ${sign}. If start() is not running any more, ` +
+        `call start() again with the id '${definition.id}'.`,
+    );
+  }
   return say(
     'not sealed',
     `It is not sealed: it has been open since ${iso(createdAt)}, and ${sign}. Call seal() when everything has ` +

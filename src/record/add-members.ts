@@ -15,7 +15,7 @@ export interface AttachmentLink {
 }
 
 /** Why nothing may be added to a batch. */
-export type Refusal = 'not found' | 'sealed' | 'finished' | 'cancelled';
+export type Refusal = 'not found' | 'sealed' | 'finished' | 'cancelled' | 'abandoned';
 
 /** One life of a batch. */
 export interface BatchLife {

@@ -115,9 +115,13 @@ end
 export const LUA_REFUSAL = `${LUA_IS_JUDGED}
 local function refusalOf(batchKey, nonce, links)
   local batch = redis.call('HMGET', batchKey, '${FIELD.nonce}', '${FIELD.sealedAt}', 'finishedOn',
-    '${FIELD.cancelledAt}', '${FIELD.removal}')
+    '${FIELD.cancelledAt}', '${FIELD.removal}', '${FIELD.abandonedAt}', '${FIELD.roots}')
   if batch[1] ~= nonce or batch[5] then
     return 'not found'
+  end
+  -- The stages of this run are being skipped: a new one would never be told.
+  if batch[6] and batch[7] and not batch[2] and not batch[4] then
+    return 'abandoned'
   end
   if request.mayWait and not batch[4] and isJudged(batchKey, batch[2]) then
     return 'judged'

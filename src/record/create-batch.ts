@@ -10,6 +10,7 @@ import { batchesQueueKey, batchKeys, FIELD, needsKey, planKey } from './keys.js'
 import { LUA_NEED, type Need } from './needs.js';
 import { withWayOut } from './out-of-memory.js';
 import { LUA_NOW, type NamedReply, named, script } from './script.js';
+import { LUA_COUNT_OUTCOME } from './take-back.js';
 import { whileJudged } from './while-judged.js';
 
 /**
@@ -23,8 +24,8 @@ export interface ParentOfBatch extends BatchLife {
 export interface PlaceInRun {
   /** Of a run: the ids of its first stages. */
   readonly roots?: readonly string[];
-  /** Of a stage: when it starts, how many it waits for, and the ids of those that wait for it. */
-  readonly stage?: { readonly when: When; readonly awaited: number; readonly next: readonly string[] };
+  /** Of a stage: when it starts, and the ids of those that it waits for, and of those that wait for it. */
+  readonly stage?: { readonly when: When; readonly after: readonly string[]; readonly next: readonly string[] };
   /** The first slice of the stage's plan, as JSON; see record/plan.ts. */
   readonly plan?: string | undefined;
 }
@@ -64,7 +65,8 @@ export interface Filled {
  * needs; the name of the batches queue; the batch's plan, if it is a stage.
  * ARGV: the batch job, whose data is the definition, and its members, see encodeRequest(). The request is { id, nonce,
  * fields (further ones of the batch), needs, prefix, queue (that of the batches), deadlineIn? (ms) or deadline?,
- * parent?: { nonce, links }, fresh (no job can have the id of a member), plan? }.
+ * parent?: { nonce, links }, fresh (no job can have the id of a member), plan?, after (keys of the stages that a stage
+ * comes after) }.
  * Returns definition (as it is stored), revived (the parent, 0 or 1), and of a new one known (how many members had the
  * id of another), failed (position, or 0) and error | taken (positions) | refused (why) | keptElsewhere, … as LUA_CLAIM
  * | error.
@@ -72,7 +74,7 @@ export interface Filled {
 const CREATE_BATCH = script(
   'createBatch',
   8,
-  `${LUA_NOW}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}${LUA_CLAIM}${LUA_LIST_CHILD}
+  `${LUA_NOW}${LUA_REFUSAL}${LUA_COUNT_MEMBERS}${LUA_NEED}${LUA_CLAIM}${LUA_LIST_CHILD}${LUA_COUNT_OUTCOME}
 local elsewhere = claimQueue(KEYS[7], request.prefix, request.queue)
 if elsewhere then
   return elsewhere
@@ -140,6 +142,10 @@ end
 if request.plan then
   redis.call('RPUSH', KEYS[8], request.plan)
 end
+-- A stage that was cancelled before the run has begun may have reported its outcome before this one was created.
+for _, before in ipairs(request.after) do
+  count(KEYS[1], redis.call('HGET', before, '${FIELD.outcome}'), 1)
+end
 need(KEYS[1], KEYS[6], request.id, needs)
 if parent and not wasLost then
   listChild(KEYS[2], request.id)
@@ -190,6 +196,7 @@ export async function createBatchJob(
     nonce,
     fields: fieldsOf(definition, place),
     plan: place?.plan,
+    after: (place?.stage?.after ?? []).map((before) => batchKeys(redis, before).job),
     deadlineIn,
     deadline: definition.deadline,
     needs: needs.join(' '),
@@ -238,7 +245,7 @@ function fieldsOf({ openTimeout, keep, policy }: BatchDefinition, { roots, stage
     [FIELD.keep]: keep && keepField(keep),
     [FIELD.policy]: policy && policyField(policy),
     [FIELD.roots]: roots?.join('\n'),
-    [FIELD.when]: stage && `${stage.when} ${stage.awaited}`,
+    [FIELD.when]: stage && `${stage.when} ${stage.after.length}`,
     [FIELD.next]: stage?.next.join('\n'),
   };
 }

@@ -12,15 +12,17 @@ import { LUA_IS_JUDGED, whileJudged } from './while-judged.js';
  * BatchWorker has put back to 'delayed' meanwhile.
  *
  * A batch that was abandoned, and that a BatchWorker is just judging, would fail although it was sealed: the caller
- * has to ask again until the BatchWorker has released it.
+ * has to ask again until the BatchWorker has released it. A run that was abandoned ends first: if it went on while
+ * stages of it are still ending as skipped, what comes after one of them would start before that has run.
  *
  * Without a nonce nothing is sealed: the script only moves a batch job that was put back to 'delayed', if the batch was
  * sealed, abandoned or cancelled.
  *
  * KEYS: batch job, its dependencies.
  * ARGV: batch id, key prefix of the batches queue, nonce or '', '1' to seal also a batch that is being judged.
- * Returns 'not found' without this life of the batch, 'judged' while it is judged as abandoned, 'to be revived' for one
- * that has failed without a seal, as only an abandoned batch does, otherwise 'sealed'.
+ * Returns 'not found' without this life of the batch, 'judged' while it is judged as abandoned, 'being abandoned' for a
+ * run until it has failed because of that, 'to be revived' for a batch that has failed without a seal, as only an
+ * abandoned one does, otherwise 'sealed'.
  */
 const SEAL = script(
   'seal',
@@ -36,6 +38,10 @@ end
 if isSealing and ARGV[4] ~= '1' and isJudged(KEYS[1], sealedAt) then
   return 'judged'
 end
+local hasFailed = redis.call('ZSCORE', ARGV[2] .. 'failed', ARGV[1])
+if isSealing and roots and abandonedAt and not sealedAt and not cancelledAt and not hasFailed then
+  return 'being abandoned'
+end
 if isSealing then
   redis.call('HSETNX', KEYS[1], '${FIELD.sealedAt}', now())
   redis.call('HDEL', KEYS[1], '${FIELD.abandonedAt}')
@@ -49,19 +55,18 @@ if isSealing and not roots and redis.call('SCARD', KEYS[2]) > 0 then
 elseif isClosed(KEYS[1]) and redis.call('ZSCORE', ARGV[2] .. 'delayed', ARGV[1]) then
   wake(ARGV[2], KEYS[1], ARGV[1])
 end
-local isToBeRevived = (abandonedAt or not sealedAt and not cancelledAt)
-  and redis.call('ZSCORE', ARGV[2] .. 'failed', ARGV[1])
+local isToBeRevived = hasFailed and (abandonedAt or not sealedAt and not cancelledAt)
 return isToBeRevived and 'to be revived' or 'sealed'`,
 );
 
-export type Sealed = 'not found' | 'sealed' | 'to be revived';
+export type Sealed = 'not found' | 'sealed' | 'to be revived' | 'being abandoned';
 
-/** Seals a batch; waits, for half a minute at most, while a BatchWorker judges it as abandoned. */
+/** Seals a batch; waits, for half a minute at most, while a BatchWorker judges it as abandoned, or ends such a run. */
 export async function sealBatch(redis: BatchRedis, { id, nonce }: BatchLife): Promise<Sealed> {
   const { job, dependencies } = batchKeys(redis, id);
   const reply = await whileJudged(
     (mayWait) => redis.run(SEAL, [job, dependencies, id, batchesKey(redis, ''), nonce, mayWait ? '' : '1']),
-    (answer) => answer === 'judged',
+    (answer) => answer === 'judged' || answer === 'being abandoned',
   );
   return reply as Sealed;
 }

@@ -169,7 +169,12 @@ end
 local sealedAt, roots, registeredAt, openTimeout = unpack(redis.call('HMGET', KEYS[1], '${FIELD.sealedAt}',
   '${FIELD.roots}', '${FIELD.registeredAt}', '${FIELD.openTimeout}'))
 if not sealedAt and not abandonedAt then
-  local left = tonumber(openTimeout or ${OPEN_TIMEOUT_MS}) - (now() - tonumber(registeredAt or now()))
+  if not registeredAt then
+    -- No stage was created yet, and the creation was timed by a clock that is not Redis's: its time begins now.
+    registeredAt = now()
+    redis.call('HSET', KEYS[1], '${FIELD.registeredAt}', registeredAt)
+  end
+  local left = tonumber(openTimeout or ${OPEN_TIMEOUT_MS}) - (now() - tonumber(registeredAt))
   if left > 0 then
     return { 'state', 'open', 'openFor', left }
   end

@@ -23,6 +23,17 @@ const TAKEN_BACK_AT_ONCE = 200;
  */
 const RECALLING = 'recalling';
 
+/** Lua: count(key, outcome, by) counts, in a stage, an outcome of one that it comes after, if that has one. */
+export const LUA_COUNT_OUTCOME = `
+local AFTER = { succeeded = '${FIELD.after.succeeded}', failed = '${FIELD.after.failed}',
+  skipped = '${FIELD.after.skipped}' }
+local function count(key, outcome, by)
+  if AFTER[outcome] then
+    redis.call('HINCRBY', key, AFTER[outcome], by)
+  end
+end
+`;
+
 /**
  * Lua, after LUA_NOW:
  * - verdictOf(key, rule) says what is to become of a stage that has not started: 'start', 'skip' or 'wait'. `rule` is
@@ -37,9 +48,7 @@ const RECALLING = 'recalling';
  * - leaveEnd(queueKey, key, id, state) takes a stage that has ended, 'completed' or 'failed', back into what its run
  *   waits for; returns false for one that is not in that state.
  */
-export const LUA_TAKE_BACK = `
-local AFTER = { succeeded = '${FIELD.after.succeeded}', failed = '${FIELD.after.failed}',
-  skipped = '${FIELD.after.skipped}' }
+export const LUA_TAKE_BACK = `${LUA_COUNT_OUTCOME}
 local function verdictOf(key, rule)
   local when, awaited = string.match(rule, '^(%a+) (%d+)$')
   local counts = redis.call('HMGET', key, AFTER.succeeded, AFTER.failed, AFTER.skipped)
@@ -57,11 +66,6 @@ local function idsOf(lines)
     ids[#ids + 1] = id
   end
   return ids
-end
-local function count(key, outcome, by)
-  if AFTER[outcome] then
-    redis.call('HINCRBY', key, AFTER[outcome], by)
-  end
 end
 local function tell(queueKey, key, outcome)
   local before, following = unpack(redis.call('HMGET', key, '${FIELD.outcome}', '${FIELD.next}'))

@@ -10,13 +10,19 @@ import { type DefinedBatch, defineBatch, type WorkflowPart } from '../batch/crea
 import { newBatchId } from '../batch/ids.js';
 import { type BatchAccess, isElsewhere } from '../batch/members.js';
 import { removeBatch } from '../batch/remove.js';
-import { revive } from '../batch/retry.js';
-import { BatchOptionsError } from '../errors.js';
+import { sealAndRevive } from '../batch/seal.js';
+import {
+  BatchConflictError,
+  type BatchError,
+  BatchFinishedError,
+  BatchNotFoundError,
+  BatchOptionsError,
+  BatchSealedError,
+} from '../errors.js';
 import type { BatchDefinition } from '../model/definition.js';
 import { isFilledInSlices, type StoredRun, type StoredStage, stageId } from '../model/workflow.js';
 import { extendPlan, PLAN_SLICE, readPlanEnd, type StoredSlice, storedSlice } from '../record/plan.js';
 import { BYTES_PER_COMMAND } from '../record/script.js';
-import { sealBatch } from '../record/seal.js';
 import { readSnapshot } from '../record/snapshot.js';
 import { escapedId } from '../validation.js';
 import type { Blueprint } from './blueprint.js';
@@ -57,11 +63,35 @@ export async function startRun(
   await refuseElsewhere(context, run, planned);
   // Whatever the producer that created the run has given it, all of its stages are made of.
   const stored = run.created ? planned : planRun(context, blueprint, run.definition.run?.input);
-  await createStages(context, run.definition, stored);
-  if ((await sealBatch(context.redis, run.definition)) === 'to be revived') {
-    await revive(context, id);
-  }
+  await createStages(context, run.definition, stored).catch(async (error: unknown) => {
+    throw isRefused(error) ? await notResumed(context, run.definition) : error;
+  });
+  await sealAndRevive(context, run.definition);
   return run;
+}
+
+/** Nothing can be added to the run, or to a stage that is a workflow. */
+function isRefused(error: unknown): boolean {
+  return error instanceof BatchSealedError || error instanceof BatchFinishedError;
+}
+
+/** Says what to do with a run that cannot have all of its stages any more. */
+async function notResumed(context: BatchContext, { id, parentId }: BatchDefinition): Promise<BatchError> {
+  const snapshot = await readSnapshot(context.redis, id);
+  if (snapshot === undefined) {
+    return new BatchNotFoundError(id);
+  }
+  const { cancelledAt, abandonedAt } = snapshot;
+  const what = cancelledAt !== undefined ? 'was cancelled' : abandonedAt !== undefined ? 'was abandoned' : undefined;
+  const wayOut =
+    parentId === undefined
+      ? `Remove it, (await workflow.getRun('${id}')).remove({ force: true }), and start it again, or use another id.`
+      : 'Start it with another id.';
+  return new BatchConflictError(
+    `Run '${id}' ${what ?? 'had a stage cancelled'} before all of its stages were created: none of them has started, ` +
+      `and none will. ${wayOut}`,
+    { batchId: id },
+  );
 }
 
 function runPart(id: string, { blueprint, input }: PlannedRun): WorkflowPart & { readonly run: StoredRun } {
@@ -78,34 +108,50 @@ function runPart(id: string, { blueprint, input }: PlannedRun): WorkflowPart & {
   };
 }
 
-/** Creates the stages of a run, and of those that are workflows themselves. */
+/**
+ * Creates the stages of a run, and of those that are workflows themselves, each one after those that it comes after:
+ * whenever the run is abandoned, each stage that exists can be reached, and is skipped, from one that comes first.
+ */
 async function createStages(context: BatchContext, run: BatchDefinition, { stages }: PlannedRun): Promise<void> {
-  const parent = { batch: run, links: [] };
+  const byName = new Map(stages.map((planned) => [planned.stage.name, planned]));
+  const created = new Map<string, Promise<DefinedBatch>>();
+  const createInOrder = async (planned: PlannedStage) => {
+    await Promise.all(planned.stage.after.map((name) => create(byName.get(name) as PlannedStage)));
+    return createStage(context, run, planned);
+  };
+  const create = (planned: PlannedStage): Promise<DefinedBatch> => {
+    const { name } = planned.stage;
+    const creating = created.get(name) ?? createInOrder(planned);
+    created.set(name, creating);
+    return creating;
+  };
   await Promise.all(
     stages.map(async (planned) => {
-      const { spec, name } = planned.stage;
-      const { description = name, on, jobOptions, onFailure } = spec;
-      const id = stageId(run.id, name);
-      const plan = planOf(planned, 0);
-      const stage = await defineBatch(
-        { ...context, own: planned.own },
-        {
-          id,
-          description,
-          openTimeout: STAGE_OPEN_TIMEOUT_MS,
-          ...(on === undefined ? {} : { on }),
-          ...(jobOptions === undefined ? {} : { jobOptions }),
-          ...(onFailure === undefined ? {} : { onFailure }),
-        },
-        parent,
-        undefined,
-        stagePart(run.id, planned, plan),
-      );
-      await completePlan(context, stage, planned, plan);
+      const stage = await create(planned);
+      await completePlan(context, stage, planned);
       if (planned.run !== undefined) {
         await createStages(context, stage.definition, planned.run);
       }
     }),
+  );
+}
+
+function createStage(context: BatchContext, run: BatchDefinition, planned: PlannedStage): Promise<DefinedBatch> {
+  const { spec, name } = planned.stage;
+  const { description = name, on, jobOptions, onFailure } = spec;
+  return defineBatch(
+    { ...context, own: planned.own },
+    {
+      id: stageId(run.id, name),
+      description,
+      openTimeout: STAGE_OPEN_TIMEOUT_MS,
+      ...(on === undefined ? {} : { on }),
+      ...(jobOptions === undefined ? {} : { jobOptions }),
+      ...(onFailure === undefined ? {} : { onFailure }),
+    },
+    { batch: run, links: [] },
+    undefined,
+    stagePart(run.id, planned, planOf(planned, 0)),
   );
 }
 
@@ -118,14 +164,13 @@ async function completePlan(
   context: BatchContext,
   { definition, created }: DefinedBatch,
   planned: PlannedStage,
-  plan: readonly StoredSlice[],
 ): Promise<void> {
   const { planned: length } = definition.stage ?? {};
   if (length === undefined) {
     return;
   }
   const fromItsEnd = async () => planOf(planned, await readPlanEnd(context.redis, definition.id), length);
-  let rest = created ? plan.slice(1) : await fromItsEnd();
+  let rest = created ? planOf(planned, 0).slice(1) : await fromItsEnd();
   for (let slice = rest.shift(); slice !== undefined; slice = rest.shift()) {
     const { from } = slice;
     if (!(await extendPlan(context.redis, definition, slice))) {
@@ -149,7 +194,11 @@ function stagePart(runId: string, { stage, jobs, run }: PlannedStage, plan: read
     stage: stored,
     place: {
       ...below?.place,
-      stage: { when, awaited: after.length, next: next.map((one) => stageId(runId, one)) },
+      stage: {
+        when,
+        after: after.map((one) => stageId(runId, one)),
+        next: next.map((one) => stageId(runId, one)),
+      },
       plan: plan[0]?.json,
     },
     preparation: below?.preparation ?? (isFilledInSlices(stored) ? 'fill' : undefined),

@@ -96,7 +96,8 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
    * @param input what the run is about; processors find it with `of(job)`. It is kept in the run: pass what is large as
    * a reference.
    * @throws BatchOptionsError for input that JSON cannot carry, and for jobs that could not be added.
-   * @throws BatchConflictError when the id is that of another batch.
+   * @throws BatchConflictError when the id is that of another batch, or of a run that was abandoned or cancelled before
+   * it had all of its stages.
    *
    * @example
    * const run = await importCustomers.start({ file: 'customers.csv' }, { id: 'upload-7' });

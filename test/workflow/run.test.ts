@@ -153,6 +153,99 @@ describe('a run', () => {
     expect(ran).toEqual(['a', 'b']);
   });
 
+  test('that was abandoned goes on although its producer, which has sealed it at last, dies before it revives it', async ({
+    testbed,
+  }) => {
+    const held = await testbed.heldConnection();
+    const { ran } = tell(testbed);
+    const queue = testbed.queue('work', { connection: held.connection, skipMetasUpdate: true });
+    const workflow = defineWorkflow('w', { a: { queue, name: 'a' }, b: { after: 'a', queue, name: 'b' } });
+    held.countFrom();
+    held.holdBefore(4);
+    const starting = workflow.start({}, { id: 'run', openTimeout: 300 });
+    expect((await held.heldOrEnded(starting))?.name).toBe('seal');
+    testbed.batchWorker({ reconcileInterval: 50 });
+    const run = await testbed.queue('work').getBatch('run');
+    await run.waitUntilFinished(10_000);
+    const judged = () => testbed.redis.hget(`${testbed.prefix}:batches:run`, 'b:judged');
+    await eventually(async () => (await judged()) === '0');
+    held.holdBefore(5);
+    expect((await held.heldOrEnded(starting))?.position).toBe(5);
+    await eventually(async () => (await run.status()).state === 'succeeded');
+    expect(ran).toEqual(['a', 'b']);
+  });
+
+  test('with a stage that was cancelled before the next ones were created tells them', async ({ testbed }) => {
+    const held = await testbed.heldConnection();
+    const { ran } = tell(testbed);
+    const queue = testbed.queue('work', { connection: held.connection, skipMetasUpdate: true });
+    const workflow = defineWorkflow('w', {
+      a: { queue, name: 'a' },
+      b: { after: 'a', queue, name: 'b' },
+      rescue: { after: ['a', 'b'], when: 'failure', queue, name: 'rescue' },
+    });
+    testbed.batchWorker();
+    held.countFrom();
+    // After the run and its first stage.
+    held.holdBefore(3);
+    const starting = workflow.start({}, { id: 'run' });
+    expect((await held.heldOrEnded(starting))?.name).toBe('createBatch');
+    const stage = await testbed.queue('work').getBatch('run.a');
+    await stage.cancel();
+    await stage.waitUntilFinished(10_000);
+    held.release();
+    const status = await (await starting).waitUntilFinished(10_000);
+    expect(statesOf(status)).toEqual({ a: 'cancelled', b: 'skipped', rescue: 'succeeded' });
+    expect(ran).toEqual(['rescue']);
+  });
+
+  test('whose producer has died says that it is to be started again, and once it is abandoned that it is over', async ({
+    testbed,
+  }) => {
+    const held = await testbed.heldConnection();
+    const { ran } = tell(testbed);
+    const queue = testbed.queue('work', { connection: held.connection, skipMetasUpdate: true });
+    const stages = { a: { queue, name: 'a' }, b: { after: 'a', queue, name: 'b' } } as const;
+    held.countFrom();
+    held.holdBefore(3);
+    const starting = defineWorkflow('w', stages).start({}, { id: 'run', openTimeout: 1000 });
+    await held.heldOrEnded(starting);
+    const users = testbed.queue('work');
+    const workflow = defineWorkflow('w', { a: { ...stages.a, queue: users }, b: { ...stages.b, queue: users } });
+    const run = await workflow.getRun('run');
+    expect((await run.explain()).reasons.join(' ')).toContain("call start() again with the id 'run'");
+    testbed.batchWorker();
+    expect(await run.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', abandoned: true });
+    const refused = expect(workflow.start({}, { id: 'run' })).rejects;
+    await refused.toThrow(
+      "Run 'run' was abandoned before all of its stages were created: none of them has started, and none will. Remove " +
+        "it, (await workflow.getRun('run')).remove({ force: true }), and start it again, or use another id.",
+    );
+    await expect((await users.getBatch('run')).add('late', {})).rejects.toThrow(
+      "Batch 'run' was abandoned: nothing can be added",
+    );
+    await run.remove({ force: true });
+    const again = await workflow.start({}, { id: 'run' });
+    expect((await again.waitUntilFinished(10_000)).state).toBe('succeeded');
+    held.release();
+    await starting;
+    expect(ran).toEqual(['a', 'b']);
+  });
+
+  test('whose data is evicted leaves stages that say so', async ({ testbed }) => {
+    const { queue } = tell(testbed);
+    const inner = defineWorkflow('inner', { x: { queue, name: 'x' }, y: { after: 'x', queue, name: 'y' } });
+    await defineWorkflow('w', { inner: { workflow: inner } }).start({}, { id: 'run' });
+    await testbed.redis.del(`${testbed.prefix}:batches:run.inner`);
+    const stage = await queue.getBatch('run.inner.y');
+    expect((await stage.explain()).reasons).toContain(
+      "Its run 'run.inner' is gone: it was removed, or its data was deleted or evicted for want of memory. This stage " +
+        'never starts: call remove({ force: true }).',
+    );
+    await stage.remove({ force: true });
+    await expect(queue.getBatch('run.inner.y')).rejects.toThrow(BatchNotFoundError);
+  });
+
   test('leaves no key when it is removed, whatever its stages have come to', async ({ testbed }) => {
     const { queue } = tell(testbed, { bad: fail });
     const batchWorker = testbed.batchWorker();

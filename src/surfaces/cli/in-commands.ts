@@ -4,6 +4,7 @@ const COMMANDS: readonly (readonly [method: RegExp, command: string])[] = [
   [/\(await queue\.getBatch\('[^']*'\)\)\.explain\(\)/g, "'bullmq-batches explain'"],
   [/\bbatch\.(failures|results|retry|seal|cancel|explain|tree|remove)\(\)/g, "'bullmq-batches $1'"],
   [/(?<![.\w])seal\(\)/g, "'bullmq-batches seal'"],
+  [/(?<![.\w])remove\(\{ force: true \}\)/g, "'bullmq-batches remove --force'"],
   [/\bCall (?='bullmq-batches )/g, 'Run '],
   [/\bcall (?='bullmq-batches )/g, 'run '],
 ];

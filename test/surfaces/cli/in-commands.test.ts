@@ -3,6 +3,10 @@ import { expect, test } from '../../support/test.js';
 
 test.for([
   ['Call seal() when everything has been added.', "Run 'bullmq-batches seal' when everything has been added."],
+  [
+    'This stage never starts: call remove({ force: true }).',
+    "This stage never starts: run 'bullmq-batches remove --force'.",
+  ],
   ['Adding to it, or seal(), revives it.', "Adding to it, or 'bullmq-batches seal', revives it."],
   [
     'Call seal() on every batch to which everything has been added.',
