@@ -1,6 +1,13 @@
 import { Queue } from 'bullmq';
 import { Cluster } from 'ioredis';
-import { BatchConflictError, BatchError, BatchNotFoundError, BatchOptionsError, withBatches } from '../src/index.js';
+import {
+  BatchConflictError,
+  BatchError,
+  BatchNotFoundError,
+  BatchOptionsError,
+  defineWorkflow,
+  withBatches,
+} from '../src/index.js';
 import { describe, eventually, expect, test } from './support/test.js';
 
 describe('withBatches', () => {
@@ -257,6 +264,20 @@ describe('a callback whose queue is in another database', () => {
     const batch = await users.createBatch({ on: { complete: { name: 'fine', queue: near } } });
     await expect(batch.on('success', { name: 'report', queue: lost })).rejects.toThrow(BatchOptionsError);
     expect((await batch.status()).callbacks).toMatchObject([{ queue: 'near', name: 'fine' }]);
+  });
+
+  test('is refused in a stage of a workflow, before anything of the run is created', async ({ testbed }) => {
+    const queue = testbed.queue('users');
+    const { host, port, db = 0 } = testbed.redis.options;
+    const connection = { host, port, db: db + 1 } as typeof testbed.connection;
+    const lost = testbed.plainQueue('lost', { connection });
+    const inner = defineWorkflow('inner', { only: { queue, name: 'a', on: { success: { name: 'b', queue: lost } } } });
+    const workflow = defineWorkflow('outer', {
+      first: { queue, name: 'a' },
+      inner: { after: 'first', workflow: inner },
+    });
+    await expect(workflow.start()).rejects.toThrow("The queue 'lost' of a callback is in another Redis than the batch");
+    expect(await queue.getBatchCounts()).toMatchObject({ open: 0, running: 0 });
   });
 });
 

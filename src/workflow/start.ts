@@ -6,6 +6,7 @@ import {
   type QueueContext,
 } from '../batch/batch-context.js';
 import type { BatchOptions } from '../batch/batch-options.js';
+import { refuseCallbacksElsewhere } from '../batch/callbacks-elsewhere.js';
 import { type DefinedBatch, defineBatch, type WorkflowPart } from '../batch/create.js';
 import { newBatchId } from '../batch/ids.js';
 import { type BatchAccess, isElsewhere } from '../batch/members.js';
@@ -56,6 +57,7 @@ export async function startRun(
   const { description = blueprint.description ?? blueprint.name } = options;
   const id = options.id === undefined ? newBatchId() : escapedId(options.id);
   const part = runPart(id, planned);
+  await refuseCallbacksElsewhere(context, callbacksOf(planned));
   const run = await defineBatch(context, { ...options, id, description }, parent, undefined, part);
   if (!run.created && (await readSnapshot(context.redis, id))?.sealedAt !== undefined) {
     return run;
@@ -247,4 +249,12 @@ async function refuseElsewhere(
 
 function queuesOf({ stages }: PlannedRun): Set<MemberQueue> {
   return new Set(stages.flatMap(({ own, run }) => [own, ...(run === undefined ? [] : queuesOf(run))]));
+}
+
+/** The callbacks of all stages, as they were given. */
+function callbacksOf({ stages }: PlannedRun): unknown[] {
+  return stages.flatMap(({ stage, run }) => [
+    ...Object.values(stage.spec.on ?? {}).flat(),
+    ...(run === undefined ? [] : callbacksOf(run)),
+  ]);
 }
