@@ -34,6 +34,9 @@ export class BatchCard {
 
   /** Takes over what the page knows of the past: other people may have looked at the batch before. */
   read(): void {
+    if (this.#latest?.state !== this.#element?.dataset.state) {
+      this.#latest = undefined;
+    }
     const { samples = '[]', now } = this.#element?.dataset ?? {};
     this.#skew = now === undefined ? 0 : Date.now() - Number(now);
     const known = (JSON.parse(samples) as [number, number, number, number][]).map(
@@ -45,7 +48,16 @@ export class BatchCard {
     this.#render();
   }
 
-  show(status: BatchStatus): void {
+  /**
+   * Shows a status, but for one in another state than the page: the page is fetched then, so that "succeeded" is never
+   * seen beside the numbers of before. Those of the jobs below a batch come with the page only.
+   *
+   * @returns whether it is shown.
+   */
+  show(status: BatchStatus): boolean {
+    if (status.state !== this.state) {
+      return false;
+    }
     this.#latest = status;
     if (this.#jobs === undefined) {
       const { succeeded, failed, pending } = status;
@@ -53,6 +65,7 @@ export class BatchCard {
     }
     this.#render();
     this.#sayAloud(status);
+    return true;
   }
 
   get #now(): number {

@@ -20,7 +20,6 @@ export class LivePage {
   readonly #pageUrl: string;
   readonly #statusUrl: string;
   readonly #card = new BatchCard();
-  #state = this.#card.state;
   #pageAt = Date.now();
   #pageTook = 0;
   #failures = 0;
@@ -85,14 +84,12 @@ export class LivePage {
 
   async #lookAtBatch(): Promise<void> {
     const status = await fetchJson<BatchStatus>(this.#statusUrl);
-    const isNews = this.#state !== undefined && status.state !== this.#state;
-    this.#state = status.state;
-    this.#card.show(status);
+    const isNews = !this.#card.show(status);
     localizeTimes();
     const pause = isIncomplete() ? INCOMPLETE_PAGE_MS : this.#pagePause;
     if (this.#card.isFinished || isNews || Date.now() - this.#pageAt > pause) {
       await this.#refreshPage();
-      this.#isOver = this.#isSettled();
+      this.#isOver = this.#card.show(status) && this.#isSettled();
     }
   }
 
