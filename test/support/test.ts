@@ -177,7 +177,7 @@ export async function keysOf(redis: Redis, prefix: string): Promise<string[]> {
  * Polls until `probe` stops throwing and returns something truthy; the last error says what was missing. The longer it
  * has waited, the longer are its pauses: a wait ends late by a tenth at most, and looks rarely.
  */
-export async function eventually<T>(probe: () => Promise<T> | T, timeoutMs = 15_000): Promise<NonNullable<T>> {
+export async function eventually<T>(probe: () => Promise<T> | T, timeoutMs = 25_000): Promise<NonNullable<T>> {
   const began = Date.now();
   for (;;) {
     const waitedMs = Date.now() - began;

@@ -2,7 +2,7 @@ import { describe, eventually, expect, type Testbed, test } from '../../support/
 
 const AN_HOUR = 3_600_000;
 
-/** So many batches as this one, which has failed: each with one failed member. */
+/** As many batches like this one, which has failed: each with one failed member. */
 async function likeIt(testbed: Testbed, batchId: string, count: number): Promise<void> {
   const batches = `${testbed.prefix}:batches`;
   const job = await testbed.redis.hgetall(`${batches}:${batchId}`);
@@ -41,7 +41,7 @@ describe('a batch whose failed member is retried by hand', () => {
       await parent.seal();
       await parent.waitUntilFinished(15_000);
       await first.close();
-      await likeIt(testbed, batch.id, 4000);
+      await likeIt(testbed, batch.id, 1200);
       isMended = true;
       const failed = await users.getFailed(0, retried - 1);
       for (const job of failed) await job.retry();
