@@ -52,16 +52,23 @@ export class BatchCard {
    * Shows a status, but for one in another state than the page: the page is fetched then, so that "succeeded" is never
    * seen beside the numbers of before. Those of the jobs below a batch come with the page only.
    *
+   * @param cameAt when it came, by this machine's clock. It may be older than the page: its numbers then say nothing
+   * about the throughput.
    * @returns whether it is shown.
    */
-  show(status: BatchStatus): boolean {
+  show(status: BatchStatus, cameAt: number): boolean {
     if (status.state !== this.state) {
       return false;
     }
     this.#latest = status;
     if (this.#jobs === undefined) {
       const { succeeded, failed, pending } = status;
-      this.#samples = withSample(this.#samples, { at: this.#now, settled: succeeded + failed, failed, pending });
+      this.#samples = withSample(this.#samples, {
+        at: cameAt - this.#skew,
+        settled: succeeded + failed,
+        failed,
+        pending,
+      });
     }
     this.#render();
     this.#sayAloud(status);
