@@ -20,7 +20,10 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     testbed,
     browser: { page, picture, elsewhere, errors },
   }) => {
-    const { users, origin } = await serveUsers(testbed);
+    const users = testbed.queue('users');
+    const origin = await serve(testbed, users);
+    // A BatchWorker adds up the jobs below a batch after each of its intervals.
+    testbed.batchWorker({ reconcileInterval: 500 });
     const steps = [gate(), gate()];
     testbed.worker('users', async (job) => (job.name === 'import-user' ? steps[job.data.n % 2]?.opened : undefined), {
       concurrency: 100,
@@ -49,7 +52,8 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     await picture('page-nested');
 
     await page.goto(`${origin}/queues/queue/batches?status=waiting-children`);
-    await page.getByText('50%').nth(1).waitFor();
+    // Of the import, and of both batches below it.
+    await page.getByText('50%').nth(2).waitFor();
     await page.setViewportSize({ width: 1280, height: 1180 });
     await picture('board-batches');
     await page.setViewportSize({ width: 1280, height: 860 });
