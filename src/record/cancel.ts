@@ -218,13 +218,17 @@ export async function noteEmptied(redis: BatchRedis, batches: readonly EmptiedBa
   await amendAll(redis, changes);
 }
 
-/** Counts a cancelled child batch on its parent, once, so that its failure there is not taken for a death. */
+/**
+ * Counts a cancelled child batch on its parent, once, so that its failure there is not taken for a death. Returns false
+ * when the child is gone, or is being removed.
+ */
 export async function reportCancelToParent(
   redis: BatchRedis,
   { id, nonce }: BatchLife,
   parentId: string,
-): Promise<void> {
+): Promise<boolean> {
   const { cancelReported, cancelledChildren } = FIELD;
   const increment = { of: parentId, field: cancelledChildren };
-  await amend(redis, { id, nonce, expect: { [cancelReported]: '' }, set: { [cancelReported]: '1' }, increment });
+  const change = { id, nonce, expect: { [cancelReported]: '' }, set: { [cancelReported]: '1' }, increment };
+  return (await amend(redis, change)) !== 'gone';
 }
