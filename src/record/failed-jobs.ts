@@ -16,8 +16,9 @@ import { LUA_NOW, LUA_SPLIT_KEY, script } from './script.js';
  *
  * KEYS: a key of the batches queue, which only says where in a cluster the jobs are.
  * ARGV: key prefix of all queues, '1' to put jobs of flows back, keys of the jobs.
- * Returns for each job 'reopened' if it waits for jobs below it again; 'flow' if there are, or were, jobs below it; else
- * 'failed'; 'failed lifo' if it has failed and goes to the other end of its queue; '' when it has not failed, or is gone.
+ * Returns for each job 'reopened' if it waits for jobs below it again; 'flow' if there are, or were, jobs below it;
+ * else 'failed'; 'failed lifo' if it has failed and goes to the other end of its queue; '' when it has not failed, or
+ * is gone.
  */
 const LOOK = script(
   'lookAtFailed',
@@ -52,11 +53,12 @@ local function reopen(key, queueKey, id)
 end
 local function look(key)
   local queueKey, id = splitKey(key, ARGV[1])
-  if not queueKey then
+  -- What is left of a job whose hash was evicted must not become a job without name and data.
+  if not queueKey or redis.call('HEXISTS', key, 'timestamp') == 0 then
     return ''
   elseif redis.call('EXISTS', key .. ':unsuccessful', key .. ':dependencies') > 0 then
     return ARGV[2] == '1' and reopen(key, queueKey, id) and 'reopened' or 'flow'
-  elseif not redis.call('ZSCORE', queueKey .. 'failed', id) or redis.call('HEXISTS', key, 'timestamp') == 0 then
+  elseif not redis.call('ZSCORE', queueKey .. 'failed', id) then
     return ''
   end
   local opts = redis.call('HGET', key, 'opts') or ''

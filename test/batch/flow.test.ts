@@ -571,3 +571,20 @@ test('retry() of a flow whose failed leaf was removed says so, and what to do', 
   await expect(batch.retry()).rejects.toThrow('Add the flow again, to a new batch.');
   await eventually(async () => (await batch.status()).state === 'failed');
 });
+
+test('retry() makes no job of what is left of a flow whose root was evicted', async ({ testbed }) => {
+  const { users, work, mended } = setUp(testbed);
+  const batch = await users.createBatch();
+  const children = [leaf('bad leaf'), leaf('later', { delay: 3_600_000 })];
+  const { job } = await batch.addFlow({ name: 'root', queueName: 'users', children });
+  await batch.seal();
+  work();
+  expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed' });
+  const root = jobKey(testbed.prefix, 'users', job.id ?? '');
+  await testbed.redis.del(root);
+  mended.add('bad leaf');
+  expect(await batch.retry()).toEqual({ retried: 0 });
+  expect(await testbed.redis.exists(root)).toBe(0);
+  expect(await users.getJobCountByTypes('waiting-children')).toBe(0);
+  expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', failed: 1 });
+});
