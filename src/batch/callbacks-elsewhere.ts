@@ -4,6 +4,7 @@ import { isOtherRedis } from '../record/is-other-redis.js';
 import { contextOf, isQueue, type QueueContext } from './batch-context.js';
 import { newNonce } from './ids.js';
 import type { QueueLike } from './queue-like.js';
+import { within } from './wait.js';
 
 /** The queues that were found to be in the Redis of the batches that they were given to. */
 const sharing = new WeakMap<BatchRedis, WeakSet<QueueLike>>();
@@ -27,20 +28,27 @@ export async function refuseCallbacksElsewhere(context: QueueContext, callbacks:
   }
 }
 
+/** For how many ms the connection of a callback's queue is waited for: the batch itself does not need it. */
+const PATIENCE_MS = 3000;
+
+/** Whether a queue is known to be elsewhere. What cannot be found out now is asked again by the next call. */
 async function isElsewhere(context: QueueContext, queue: QueueLike): Promise<boolean> {
   const known = sharing.get(context.redis) ?? new WeakSet();
   if (known.has(queue)) {
     return false;
   }
-  try {
-    const { redis } = await contextOf(queue, context.redis.batchesQueue);
-    if (redis !== context.redis && (await isOtherRedis(context.redis, redis, newNonce()))) {
-      return true;
-    }
-  } catch {
-    // Not known now, as when Redis is full or the queue was closed: what follows has better words for it.
-    return false;
+  // Nor is an error reported, as when Redis is full or the queue was closed: what follows has better words for it.
+  const isOther = await within(
+    PATIENCE_MS,
+    askRedis(context, queue).catch(() => undefined),
+  );
+  if (isOther === false) {
+    sharing.set(context.redis, known.add(queue));
   }
-  sharing.set(context.redis, known.add(queue));
-  return false;
+  return isOther === true;
+}
+
+async function askRedis(context: QueueContext, queue: QueueLike): Promise<boolean> {
+  const { redis } = await contextOf(queue, context.redis.batchesQueue);
+  return redis !== context.redis && isOtherRedis(context.redis, redis, newNonce());
 }
