@@ -291,9 +291,10 @@ test('a callback whose queue has a connection that does not answer keeps no batc
   await held.idle();
   held.countFrom();
   held.holdBefore(1);
-  const creating = users.createBatch({ on: { complete: { name: 'report', queue: slow } } });
+  const report = { name: 'report', queue: slow };
+  const creating = users.createBatch({ on: { complete: report, success: [report, report] } });
   expect(await held.heldOrEnded(creating)).toMatchObject({ position: 1 });
-  expect((await (await creating).status()).callbacks).toMatchObject([{ queue: 'slow', name: 'report' }]);
+  expect((await (await creating).status()).callbacks).toHaveLength(3);
 });
 
 describe('looking batches up', () => {

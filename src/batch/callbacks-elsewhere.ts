@@ -9,6 +9,9 @@ import { within } from './wait.js';
 /** The queues that were found to be in the Redis of the batches that they were given to. */
 const sharing = new WeakMap<BatchRedis, WeakSet<QueueLike>>();
 
+/** For how many ms the connection of a callback's queue is waited for: the batch itself does not need it. */
+const PATIENCE_MS = 3000;
+
 /**
  * Refuses callbacks for a queue in another Redis, or in another database. Callbacks are stored in the Redis of their
  * batch, where the workers of such a queue would never see them: the batch would wait for ever. Redis is asked once per
@@ -17,33 +20,30 @@ const sharing = new WeakMap<BatchRedis, WeakSet<QueueLike>>();
  * @param callbacks what was given, checked.
  */
 export async function refuseCallbacksElsewhere(context: QueueContext, callbacks: readonly unknown[]): Promise<void> {
-  for (const callback of callbacks) {
-    const queue = (callback as { readonly queue?: unknown } | undefined)?.queue;
-    if (isQueue(queue) && queue !== context.own.queue && (await isElsewhere(context, queue))) {
-      throw new BatchOptionsError(
-        `The queue '${queue.name}' of a callback is in another Redis than the batch, or in another database of it. A ` +
-          'batch and its callbacks share one.',
-      );
-    }
+  const given = callbacks.map((callback) => (callback as { readonly queue?: unknown } | undefined)?.queue);
+  const others = [...new Set(given)].filter(isQueue).filter((queue) => queue !== context.own.queue);
+  const areElsewhere = await Promise.all(others.map((queue) => isElsewhere(context, queue)));
+  const elsewhere = others.find((_, i) => areElsewhere[i]);
+  if (elsewhere !== undefined) {
+    throw new BatchOptionsError(
+      `The queue '${elsewhere.name}' of a callback is in another Redis than the batch, or in another database of it. ` +
+        'A batch and its callbacks share one.',
+    );
   }
 }
-
-/** For how many ms the connection of a callback's queue is waited for: the batch itself does not need it. */
-const PATIENCE_MS = 3000;
 
 /** Whether a queue is known to be elsewhere. What cannot be found out now is asked again by the next call. */
 async function isElsewhere(context: QueueContext, queue: QueueLike): Promise<boolean> {
   const known = sharing.get(context.redis) ?? new WeakSet();
+  sharing.set(context.redis, known);
   if (known.has(queue)) {
     return false;
   }
   // Nor is an error reported, as when Redis is full or the queue was closed: what follows has better words for it.
-  const isOther = await within(
-    PATIENCE_MS,
-    askRedis(context, queue).catch(() => undefined),
-  );
+  const asked = askRedis(context, queue).catch(() => undefined);
+  const isOther = await within(PATIENCE_MS, asked);
   if (isOther === false) {
-    sharing.set(context.redis, known.add(queue));
+    known.add(queue);
   }
   return isOther === true;
 }
