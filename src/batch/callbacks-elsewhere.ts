@@ -32,14 +32,16 @@ export async function refuseCallbacksElsewhere(context: QueueContext, callbacks:
   }
 }
 
-/** Whether a queue is known to be elsewhere. What cannot be found out now is asked again by the next call. */
+/**
+ * Whether a queue is known to be elsewhere. Where that cannot be found out now, as when Redis is full or the queue was
+ * closed, it is not refused: what goes wrong then is reported by what follows, and the next call asks again.
+ */
 async function isElsewhere(context: QueueContext, queue: QueueLike): Promise<boolean> {
   const known = sharing.get(context.redis) ?? new WeakSet();
   sharing.set(context.redis, known);
   if (known.has(queue)) {
     return false;
   }
-  // Nor is an error reported, as when Redis is full or the queue was closed: what follows has better words for it.
   const asked = askRedis(context, queue).catch(() => undefined);
   const isOther = await within(PATIENCE_MS, asked);
   if (isOther === false) {

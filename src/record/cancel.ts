@@ -44,10 +44,11 @@ const COST_OF_A_CHILD = 8;
  *
  * KEYS: a batch job, which only says where in a cluster the others are; what the keys of the sets of needs begin with.
  * ARGV: key prefix of the batches queue, key prefix of all queues; of the batch to be marked id or '', nonce or '',
- * reason or '', '1' if it is to be overdue; then per cancelled batch id, nonce, and the page in the list of its children.
+ * reason or '', '1' if it is to be overdue; then per cancelled batch id, nonce, and the page in the list of its
+ * children.
  * Returns outcome and nonce of the batch that was to be marked: 'cancelled', 'cancelled before', 'finished' when there
- * is nothing left to cancel, 'not due', or 'not found'; cursors, of as many of the others as it came to; children: ids and nonces,
- * of those too that were cancelled before.
+ * is nothing left to cancel, 'not due', or 'not found'; cursors, of as many of the others as it came to; children: ids
+ * and nonces, of those too that were cancelled before.
  */
 const MARK_CANCELLED = script(
   'markCancelled',
