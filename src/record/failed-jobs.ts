@@ -7,6 +7,9 @@ import { LUA_NOW, LUA_SPLIT_KEY, script } from './script.js';
  * has failed, which BullMQ's own fields do not show once a job that keeps only some of its stack traces was retried.
  */
 
+/** How many failed jobs below one job a command looks at: a flow that is added as one has fewer. */
+const MOST_FAILED_BELOW = 500;
+
 /**
  * Looks at jobs that are about to be retried with their attempts reset. Of those that keep only some of their stack
  * traces it notes the failures, as '<how many>@<starts until then>'. Sent again, it changes nothing.
@@ -30,6 +33,21 @@ local function noteFailures(key)
   if starts and at ~= starts then
     local all = tonumber(sum or 0) + tonumber(failures or 0)
     redis.call('HSET', key, '${EARLIER_FAILURES_FIELD}', all .. '@' .. starts)
+  end
+end
+-- What queue.retryJobs() of BullMQ 5 retries stays among the failed jobs of the job above: it is put where it belongs.
+local function noteRetriedBelow(key)
+  for _, below in ipairs(redis.call('ZRANGE', key .. ':unsuccessful', 0, ${MOST_FAILED_BELOW - 1})) do
+    local queueKey, id = splitKey(below, ARGV[1])
+    if queueKey and redis.call('HGET', below, 'parentKey') == key
+      and not redis.call('ZSCORE', queueKey .. 'failed', id) then
+      redis.call('ZREM', key .. ':unsuccessful', below)
+      if redis.call('ZSCORE', queueKey .. 'completed', id) then
+        redis.call('HSET', key .. ':processed', below, redis.call('HGET', below, 'returnvalue') or 'null')
+      else
+        redis.call('SADD', key .. ':dependencies', below)
+      end
+    end
   end
 end
 local function reopen(key, queueKey, id)
@@ -56,7 +74,11 @@ local function look(key)
   -- What is left of a job whose hash was evicted must not become a job without name and data.
   if not queueKey or redis.call('HEXISTS', key, 'timestamp') == 0 then
     return ''
-  elseif redis.call('EXISTS', key .. ':unsuccessful', key .. ':dependencies') > 0 then
+  end
+  if ARGV[2] == '1' and redis.call('ZSCORE', queueKey .. 'failed', id) then
+    noteRetriedBelow(key)
+  end
+  if redis.call('EXISTS', key .. ':unsuccessful', key .. ':dependencies') > 0 then
     return ARGV[2] == '1' and reopen(key, queueKey, id) and 'reopened' or 'flow'
   elseif not redis.call('ZSCORE', queueKey .. 'failed', id) then
     return ''

@@ -588,3 +588,19 @@ test('retry() makes no job of what is left of a flow whose root was evicted', as
   expect(await users.getJobCountByTypes('waiting-children')).toBe(0);
   expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', failed: 1 });
 });
+
+test('retry() of a flow heals it when jobs below its root were retried with queue.retryJobs()', async ({ testbed }) => {
+  const { users, files, ran, work, mended } = setUp(testbed);
+  const batch = await users.createBatch();
+  await batch.addFlow(tree(leaf('bad leaf')));
+  await batch.seal();
+  work();
+  await batch.waitUntilFinished(10_000);
+  ran.length = 0;
+  mended.add('bad leaf');
+  await files.retryJobs({ state: 'failed' });
+  await eventually(async () => (await files.getCompletedCount()) === 1);
+  await batch.retry();
+  await eventually(async () => (await batch.status()).state === 'succeeded');
+  expect(ran).toEqual(['bad leaf', 'middle', 'root']);
+});
