@@ -181,7 +181,8 @@ local function takeChild(owner, key, collection)
     removeCallback(key, queueKey, id)
     return true
   end
-  if isPending and not finishedOn then
+  -- A settled one may run again: queue.retryJobs() of BullMQ 5 does not put it back into the dependencies.
+  if not finishedOn and (isPending or takesSettled) then
     return takePending(owner, key, queueKey, id)
   elseif takesSettled then
     return takeSettled(key, queueKey, id, deduplication)
