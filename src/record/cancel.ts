@@ -44,10 +44,11 @@ const COST_OF_A_CHILD = 8;
  *
  * KEYS: a batch job, which only says where in a cluster the others are; what the keys of the sets of needs begin with.
  * ARGV: key prefix of the batches queue, key prefix of all queues; of the batch to be marked id or '', nonce or '',
- * reason or '', '1' if it is to be overdue; then per cancelled batch id, nonce, and the page in the list of its children.
+ * reason or '', '1' if it is to be overdue; then per cancelled batch id, nonce, and the page in the list of its
+ * children.
  * Returns outcome and nonce of the batch that was to be marked: 'cancelled', 'cancelled before', 'finished' when there
- * is nothing left to cancel, 'not due', or 'not found'; cursors, of as many of the others as it came to; children: ids and nonces,
- * of those too that were cancelled before.
+ * is nothing left to cancel, 'not due', or 'not found'; cursors, of as many of the others as it came to; children: ids
+ * and nonces, of those too that were cancelled before.
  */
 const MARK_CANCELLED = script(
   'markCancelled',
@@ -57,7 +58,7 @@ local queueKey, prefix, needsKey = ARGV[1], ARGV[2], KEYS[2]
 local function mark(id, nonce, reason, isOverdue)
   local key = queueKey .. id
   local batch = redis.call('HMGET', key, '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.cancelledAt}',
-    '${FIELD.completed}')
+    '${FIELD.completed}', '${FIELD.outcome}')
   local own = not batch[2] and batch[1]
   if not own or nonce ~= '' and nonce ~= own then
     return 'not found'
@@ -68,7 +69,9 @@ local function mark(id, nonce, reason, isOverdue)
   end
   if redis.call('ZSCORE', queueKey .. 'completed', id) or redis.call('ZSCORE', queueKey .. 'failed', id)
     -- Its members have been settled before: unless some have been retried, all that is outstanding are a few callbacks.
-    or batch[4] and hasNoMembers(key .. ':dependencies', id, own, prefix, queueKey) then
+    or batch[4] and hasNoMembers(key .. ':dependencies', id, own, prefix, queueKey)
+    -- A stage that has told those after it that it is skipped is about to end so.
+    or batch[5] == 'skipped' then
     return 'finished', own
   end
   redis.call('HSET', key, '${FIELD.cancelledAt}', now(), '${FIELD.cancelReason}', reason)

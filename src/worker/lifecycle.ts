@@ -218,9 +218,9 @@ class NoBatchError extends UnrecoverableError {
 }
 
 /**
- * Ends the run; the batch job of an open batch is put back to waiting for its seal. A producer that seals or cancels between the look
- * at the batch and this move finds the batch job active, and does not wake it. Therefore the batch is looked at once
- * more after the move.
+ * Ends the run; the batch job of an open batch is put back to waiting for its seal. A producer that seals or cancels
+ * between the look at the batch and this move finds the batch job active, and does not wake it. Therefore the batch is
+ * looked at once more after the move.
  */
 async function backToOpen(context: BatchContext, job: Job, token: string, openFor: number): Promise<never> {
   await job.moveToDelayed(Date.now() + openFor, token);
