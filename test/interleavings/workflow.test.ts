@@ -270,8 +270,8 @@ describe('a run that is cancelled while a stage of a workflow in it ends', () =>
       actor: ({ actors }) => actors.cancel('enough'),
       async other({ users, gate }) {
         gate.open();
-        const stage = await users.getBatch('run.inner.held');
-        await eventually(async () => (await stage.status()).finishedAt);
+        const workflow = await users.getBatch('run.inner');
+        await eventually(async () => (await workflow.status()).finishedAt);
       },
       async verdict({ run, ran }) {
         const status = await run.waitUntilFinished(10_000);
