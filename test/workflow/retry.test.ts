@@ -145,6 +145,35 @@ describe('run.retry()', () => {
     expect([...ran].sort()).toEqual(['report', 'sick', 'sick', 'slow']);
   });
 
+  test('by hand, in a workflow that had failed before the run around it was cancelled, makes it no success', async ({
+    testbed,
+  }) => {
+    const sick = healing();
+    const slow = gateOf(testbed);
+    const { queue, ran } = tell(testbed, { sick: sick.handler, slow: () => slow.opened });
+    testbed.batchWorker({ reconcileInterval: 100 });
+    const inner = defineWorkflow('inner', {
+      sick: { queue, name: 'sick' },
+      next: { after: 'sick', queue, name: 'next' },
+    });
+    const workflow = defineWorkflow('outer', {
+      inner: { workflow: inner, on: { success: { name: 'inner success' } } },
+      slow: { queue, name: 'slow' },
+    });
+    const run = await workflow.start({}, { id: 'run' });
+    await eventually(async () => statesOf(await run.status()).inner === 'failed');
+    await run.cancel();
+    sick.heal();
+    const [failed] = await queue.getFailed();
+    await failed?.retry();
+    const next = await queue.getBatch('run.inner.next');
+    await eventually(async () => (await next.status()).state === 'cancelled');
+    await eventually(async () => statesOf(await run.status()).inner === 'failed');
+    slow.open();
+    expect((await run.waitUntilFinished(10_000)).state).toBe('cancelled');
+    expect([...ran].sort()).toEqual(['sick', 'sick', 'slow']);
+  });
+
   test('goes on at a stage that comes after two, when both have healed', async ({ testbed }) => {
     const [one, other] = [healing(), healing()];
     const { queue, ran } = tell(testbed, { one: one.handler, other: other.handler });
