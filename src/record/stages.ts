@@ -111,8 +111,9 @@ local function addRoots(runKey, ids)
 end
 local function reportOutcome(queueKey, key, outcome, from)
   local ids = tell(queueKey, key, outcome)
+  -- None for a stage that was detached from its run by hand, with BullMQ's removeChildDependency().
   local runKey = redis.call('HGET', key, 'parentKey')
-  local skips, waits = isSkipping(runKey), not hasBegun(runKey)
+  local skips, waits = runKey and isSkipping(runKey), runKey and not hasBegun(runKey)
   -- A stage of a run that waits was cancelled by hand, or skipped just before the run was to wait again.
   if waits and not (skips and outcome == 'skipped') then
     addRoots(runKey, ids)

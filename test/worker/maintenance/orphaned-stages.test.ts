@@ -50,6 +50,28 @@ describe('a stage that was removed by hand while it ran', () => {
   });
 });
 
+describe('a stage that was detached from its run by hand while it ran', () => {
+  test('is missing in its run, and what comes after it starts when it has ended', async ({ testbed }) => {
+    const gate = gateOf(testbed);
+    const { queue, ran } = tell(testbed, { held: () => gate.opened });
+    const errors: unknown[] = [];
+    testbed.batchWorker().on('error', (error) => errors.push(error));
+    const workflow = defineWorkflow('detached', {
+      held: { queue, name: 'held' },
+      next: { after: 'held', queue, name: 'next' },
+    });
+    const run = await workflow.start({}, { id: 'run' });
+    await eventually(() => ran.includes('held'));
+    const stage = await testbed.plainQueue('batches').getJob('run.held');
+    expect(await stage?.removeChildDependency()).toBe(true);
+    gate.open();
+    const status = await run.waitUntilFinished(10_000);
+    expect(status).toMatchObject({ state: 'failed', missing: 1, succeeded: 1 });
+    expect(statesOf(status)).toEqual({ held: 'succeeded', next: 'succeeded' });
+    expect(errors).toEqual([]);
+  });
+});
+
 describe('a stage whose data had vanished when a BatchWorker took it', () => {
   test('is missing in its run, and what comes after it is skipped', async ({ testbed }) => {
     const gate = gateOf(testbed);
