@@ -269,7 +269,9 @@ describe('run.retry()', () => {
     let isHealed = false;
     const { queue, ran } = tell(testbed, { 'stage-0': () => (isHealed ? again.opened : fail()) });
     const names = Array.from({ length: 60 }, (_, n) => `stage-${n}`);
-    const stages: Stages = Object.fromEntries(names.map((name, n) => [name, { after: names.slice(0, n), queue, name }]));
+    const stages: Stages = Object.fromEntries(
+      names.map((name, n) => [name, { after: names.slice(0, n), queue, name }]),
+    );
     const before = testbed.batchWorker();
     const run = await defineWorkflow('dense', stages).start();
     await run.waitUntilFinished(10_000);
