@@ -15,8 +15,8 @@ const NEVER = 'never';
 export const NEVER_RULE = `${NEVER} 0`;
 
 /** How many stages one command looks at, about, to take something back; to open one again costs as much as some looks. */
-const LOOKS_AT_ONCE = 600;
-const LOOKS_PER_OPENED = 3;
+const LOOKS_AT_ONCE = 1000;
+const LOOKS_PER_OPENED = 4;
 
 /**
  * The outcome of a stage whose report is being taken back: it stands until all stages that were skipped because of the
@@ -89,9 +89,10 @@ local function tookBackAll()
   return steps == 0 or looks < ${LOOKS_AT_ONCE}
 end
 local function recall(queueKey, key)
-  if redis.call('HEXISTS', key, '${FIELD.outcome}') == 1 then
+  local before = redis.call('HGET', key, '${FIELD.outcome}')
+  if before then
     local ids = tell(queueKey, key, '${RECALLING}')
-    looks = looks + #ids
+    looks = looks + (before == '${RECALLING}' and 0 or #ids)
     takeBack(queueKey, ids, 1, #ids)
     if tookBackAll() then
       redis.call('HDEL', key, '${FIELD.outcome}')
