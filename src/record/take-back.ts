@@ -15,8 +15,8 @@ const NEVER = 'never';
 export const NEVER_RULE = `${NEVER} 0`;
 
 /** How many stages one command looks at, about, to take something back; to open one again costs as much as some looks. */
-const LOOKS_AT_ONCE = 1000;
-const LOOKS_PER_OPENED = 4;
+const LOOKS_AT_ONCE = 600;
+const LOOKS_PER_OPENED = 2;
 
 /**
  * The outcome of a stage whose report is being taken back: it stands until all stages that were skipped because of the
