@@ -58,7 +58,7 @@ local queueKey, prefix, needsKey = ARGV[1], ARGV[2], KEYS[2]
 local function mark(id, nonce, reason, isOverdue)
   local key = queueKey .. id
   local batch = redis.call('HMGET', key, '${FIELD.nonce}', '${FIELD.removal}', '${FIELD.cancelledAt}',
-    '${FIELD.completed}')
+    '${FIELD.completed}', '${FIELD.outcome}')
   local own = not batch[2] and batch[1]
   if not own or nonce ~= '' and nonce ~= own then
     return 'not found'
@@ -69,7 +69,9 @@ local function mark(id, nonce, reason, isOverdue)
   end
   if redis.call('ZSCORE', queueKey .. 'completed', id) or redis.call('ZSCORE', queueKey .. 'failed', id)
     -- Its members have been settled before: unless some have been retried, all that is outstanding are a few callbacks.
-    or batch[4] and hasNoMembers(key .. ':dependencies', id, own, prefix, queueKey) then
+    or batch[4] and hasNoMembers(key .. ':dependencies', id, own, prefix, queueKey)
+    -- A stage that has told those after it that it is skipped is about to end so.
+    or batch[5] == 'skipped' then
     return 'finished', own
   end
   redis.call('HSET', key, '${FIELD.cancelledAt}', now(), '${FIELD.cancelReason}', reason)

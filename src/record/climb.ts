@@ -6,6 +6,27 @@ import { LUA_NOW, script } from './script.js';
 const MOST_LEVELS = 1000;
 
 /**
+ * Lua: cancelAbove(queueKey, key) returns the reason for which the nearest batch above one was cancelled, '' without a
+ * reason; nil when none of them was.
+ */
+export const LUA_CANCEL_ABOVE = `
+local function cancelAbove(queueKey, key)
+  local above = redis.call('HGET', key, 'parentKey')
+  for _ = 1, ${MOST_LEVELS} do
+    if not above or string.sub(above, 1, #queueKey) ~= queueKey then
+      return nil
+    end
+    local cancelledAt, reason, parentKey = unpack(redis.call('HMGET', above, '${FIELD.cancelledAt}',
+      '${FIELD.cancelReason}', 'parentKey'))
+    if cancelledAt then
+      return reason or ''
+    end
+    above = parentKey
+  end
+end
+`;
+
+/**
  * Climbs from a batch to those above it, in one step however deep it is; the climb ends at a parent that is not a
  * batch or is kept elsewhere. With a claim, each of them notes, or forgets again, that it is being retried.
  *

@@ -18,7 +18,8 @@ export const leaseKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:l
  */
 export const batchesQueueKey = (prefix: string) => jobKey(prefix, DEFAULT_BATCHES_QUEUE, 'reconciler:queue');
 /** The beginning of the keys of the sets of batches that need something from maintenance; see record/needs.ts. */
-export const needsKey = (place: BatchesPlace) => batchesKey(place, 'reconciler:needs');
+export const NEEDS = 'reconciler:needs';
+export const needsKey = (place: BatchesPlace) => batchesKey(place, NEEDS);
 
 /**
  * A hash: how many dropped jobs are still in the lists of a queue, by the key prefix of the queue; see

@@ -1,7 +1,9 @@
 import { type BatchDefinition, OPEN_TIMEOUT_MS } from '../model/definition.js';
 import type { Outcome } from '../model/workflow.js';
 import type { BatchRedis } from './batch-redis.js';
-import { batchesKey, batchKeys, FIELD, PLAN_END } from './keys.js';
+import { LUA_CANCEL_ABOVE } from './climb.js';
+import { batchesKey, batchKeys, FIELD, NEEDS, PLAN_END } from './keys.js';
+import { LUA_NEED } from './needs.js';
 import { BYTES_PER_COMMAND, LUA_NOW, LUA_VERSION, LUA_WAKE, type NamedReply, named, script } from './script.js';
 import { LUA_TAKE_BACK } from './take-back.js';
 
@@ -18,9 +20,6 @@ export const FIRST_STAGE = 1;
 
 /** How many stages that can start one command returns; the caller starts them, and asks again. */
 const STARTED_AT_ONCE = 20;
-
-/** How many levels are climbed at most: parents that were set by hand may form a circle. */
-const MOST_LEVELS = 1000;
 
 /** How many stages one command looks at, to let them start, wait or be skipped; the caller asks for the next ones. */
 const LOOKED_AT_ONCE = 100;
@@ -43,26 +42,16 @@ export interface StartableStages {
 /**
  * Lua:
  * - look(queueKey, ids, from, isSkipping) looks at some of these stages, from this position on: those that were skipped
- *   and may start after all wait again; those that can never start, or are in a run that was cancelled before they
- *   could, are skipped: sealed as they are, empty. Returns those that can start and have not, and the position of the
- *   next one to look at, 0 after the last one.
+ *   and may start after all wait again; those that can never start are skipped: sealed as they are, empty; those that
+ *   could start, but something above them was cancelled, are cancelled, as the cancel itself would do later: a run must
+ *   not succeed without them. Returns those that can start and have not, and the position of the next one to look at, 0
+ *   after the last one.
  * - isSkipping(runKey) tells whether nothing starts any more in a run.
  * - reportOutcome(queueKey, key, outcome, from) reports the outcome of a stage to those after it, and looks at them.
  */
-export const LUA_REPORT = `${LUA_NOW}${LUA_WAKE}${LUA_TAKE_BACK}
--- Whether a stage, the run that it is in, or a batch above that one, was cancelled.
-local function isCancelledAbove(queueKey, key)
-  for _ = 1, ${MOST_LEVELS} do
-    local cancelledAt, above = unpack(redis.call('HMGET', key, '${FIELD.cancelledAt}', 'parentKey'))
-    if cancelledAt or not above or string.sub(above, 1, #queueKey) ~= queueKey then
-      return cancelledAt ~= false
-    end
-    key = above
-  end
-  return false
-end
+export const LUA_REPORT = `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_TAKE_BACK}${LUA_CANCEL_ABOVE}
 local function look(queueKey, ids, from, isSkipping)
-  local isInCancelled
+  local hasClimbed, cancelReason = false, nil
   local startable, bytes, last = {}, 0, math.min(#ids, from + ${LOOKED_AT_ONCE - 1})
   if not isSkipping then
     takeBack(queueKey, ids, from, last)
@@ -79,14 +68,15 @@ local function look(queueKey, ids, from, isSkipping)
       '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', '${FIELD.skippedAt}'))
     if rule and not (isRemoved or isStarted or isCancelled) then
       local verdict = isSkipping and 'skip' or verdictOf(key, rule)
-      if verdict == 'start' then
-        if isInCancelled == nil then
-          isInCancelled = isCancelledAbove(queueKey, key)
-        end
-        verdict = isInCancelled and 'skip' or 'start'
+      if verdict == 'start' and not hasClimbed then
+        hasClimbed, cancelReason = true, cancelAbove(queueKey, key)
       end
       if verdict == 'skip' and not isSkipped then
         redis.call('HSET', key, '${FIELD.skippedAt}', now(), '${FIELD.sealedAt}', now())
+        wake(queueKey, key, ids[i])
+      elseif verdict == 'start' and cancelReason and not isSkipped then
+        redis.call('HSET', key, '${FIELD.cancelledAt}', now(), '${FIELD.cancelReason}', cancelReason)
+        need(key, queueKey .. '${NEEDS}', ids[i], 'cancel')
         wake(queueKey, key, ids[i])
       elseif verdict == 'start' then
         local plan = key .. '${PLAN_END}'
@@ -110,18 +100,20 @@ local function hasBegun(runKey)
 end
 -- Lets a run look at these stages, too, when it begins.
 local function addRoots(runKey, ids)
-  local roots = redis.call('HGET', runKey, '${FIELD.roots}') or ''
-  for _, id in ipairs(ids) do
-    if not string.find('\\n' .. roots .. '\\n', '\\n' .. id .. '\\n', 1, true) then
-      roots = roots == '' and id or roots .. '\\n' .. id
-    end
+  local roots, known = idsOf(redis.call('HGET', runKey, '${FIELD.roots}')), {}
+  for _, id in ipairs(roots) do
+    known[id] = true
   end
-  redis.call('HSET', runKey, '${FIELD.roots}', roots)
+  for _, id in ipairs(ids) do
+    roots[#roots + 1] = not known[id] and id or nil
+  end
+  redis.call('HSET', runKey, '${FIELD.roots}', table.concat(roots, '\\n'))
 end
 local function reportOutcome(queueKey, key, outcome, from)
   local ids = tell(queueKey, key, outcome)
+  -- None for a stage that was detached from its run by hand, with BullMQ's removeChildDependency().
   local runKey = redis.call('HGET', key, 'parentKey')
-  local skips, waits = isSkipping(runKey), not hasBegun(runKey)
+  local skips, waits = runKey and isSkipping(runKey), runKey and not hasBegun(runKey)
   -- A stage of a run that waits was cancelled by hand, or skipped just before the run was to wait again.
   if waits and not (skips and outcome == 'skipped') then
     addRoots(runKey, ids)
@@ -136,8 +128,8 @@ end
 /**
  * Lets stages start, for the holder of a batch job: those after a stage, which reports what it has come to, if the
  * batch is as the snapshot has seen it; or the first ones of a run that was sealed. If the run is skipped or was
- * abandoned, they are skipped. An open run whose producer has given no sign of life for its openTimeout is abandoned: as
- * its stages are outstanding, nothing else would end it.
+ * abandoned, they are skipped. An open run whose producer has given no sign of life for its openTimeout is abandoned:
+ * as its stages are outstanding, nothing else would end it.
  *
  * KEYS: batch job, its dependencies, processed, failed. ARGV: lock token, key prefix of the batches queue, position of
  * the first stage to look at; of a stage also outcome and version of the snapshot.

@@ -2,6 +2,7 @@ import type { BatchDefinition } from '../model/definition.js';
 import { stageId } from '../model/workflow.js';
 import type { NewJob } from './adding-lua.js';
 import type { BatchRedis } from './batch-redis.js';
+import { LUA_CANCEL_ABOVE } from './climb.js';
 import { batchesKey, batchKeys, FIELD, needsKey, planKey } from './keys.js';
 import { LUA_NEED } from './needs.js';
 import { LUA_NOW, LUA_WAKE, named, script } from './script.js';
@@ -20,13 +21,13 @@ import { LUA_TAKE_BACK } from './take-back.js';
  * ARGV: the jobs, see encodeRequest(). The request is { id, nonce, queueKey (key prefix of the batches queue), how,
  * after (ids of the stages that it comes after) }.
  * Returns state: 'started' | 'past' (it was started before, cancelled, is gone, or waits again for one that was
- * retried) | 'busy' (its batch job runs, because it was skipped, or that of one that was retried: try again in a
- * moment) | 'failed', and then error.
+ * retried) | 'busy' (its batch job runs, because it was skipped, or that of one that was retried; or its run was
+ * cancelled since it was found that it can start: look again in a moment) | 'failed', and then error.
  */
 const START_STAGE = script(
   'startStage',
   6,
-  `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_TAKE_BACK}
+  `${LUA_NOW}${LUA_WAKE}${LUA_NEED}${LUA_TAKE_BACK}${LUA_CANCEL_ABOVE}
 local key, id, queueKey = KEYS[1], request.id, request.queueKey
 local nonce, isRemoved, isCancelled, isStarted, rule = unpack(redis.call('HMGET', key, '${FIELD.nonce}',
   '${FIELD.removal}', '${FIELD.cancelledAt}', '${FIELD.startedAt}', '${FIELD.when}'))
@@ -36,6 +37,10 @@ end
 -- One that it comes after was retried since it was found that it can start: that one will start it.
 if rule and verdictOf(key, rule) ~= 'start' then
   return { 'state', 'past' }
+end
+-- Nothing starts in a run that was cancelled since. The next look finds this stage cancelled, or cancels it.
+if cancelAbove(queueKey, key) then
+  return { 'state', 'busy' }
 end
 local function isIn(state, batchId)
   return redis.call('ZSCORE', queueKey .. state, batchId) ~= false

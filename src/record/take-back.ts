@@ -14,8 +14,9 @@ import { FIELD } from './keys.js';
 const NEVER = 'never';
 export const NEVER_RULE = `${NEVER} 0`;
 
-/** How many skipped stages one command opens again at most. */
-const TAKEN_BACK_AT_ONCE = 200;
+/** How many stages one command looks at, about, to take something back; to open one again costs as much as some looks. */
+const LOOKS_AT_ONCE = 600;
+const LOOKS_PER_OPENED = 2;
 
 /**
  * The outcome of a stage whose report is being taken back: it stands until all stages that were skipped because of the
@@ -82,16 +83,20 @@ local function tell(queueKey, key, outcome)
   return ids
 end
 local takeBack
-local takenBack = 0
+local looks, steps = 0, 0
+-- Each command takes at least one step, so that the next one has less to do.
 local function tookBackAll()
-  return takenBack < ${TAKEN_BACK_AT_ONCE}
+  return steps == 0 or looks < ${LOOKS_AT_ONCE}
 end
 local function recall(queueKey, key)
-  if redis.call('HEXISTS', key, '${FIELD.outcome}') == 1 then
+  local before = redis.call('HGET', key, '${FIELD.outcome}')
+  if before then
     local ids = tell(queueKey, key, '${RECALLING}')
+    looks = looks + (before == '${RECALLING}' and 0 or #ids)
     takeBack(queueKey, ids, 1, #ids)
     if tookBackAll() then
       redis.call('HDEL', key, '${FIELD.outcome}')
+      steps = steps + 1
     end
   end
 end
@@ -120,6 +125,7 @@ takeBack = function(queueKey, ids, from, to)
     if not tookBackAll() then
       return
     end
+    looks = looks + 1
     local id = ids[i]
     local key = queueKey .. id
     local rule, isSkipped, isStarted, isRemoved, isCancelled, outcome = unpack(redis.call('HMGET', key,
@@ -130,7 +136,7 @@ takeBack = function(queueKey, ids, from, to)
     if not isOut and not isSkipped and outcome == '${RECALLING}' then
       recall(queueKey, key)
     elseif not isOut and isSkipped and not isEnding and verdictOf(key, rule) ~= 'skip' then
-      takenBack = takenBack + 1
+      steps, looks = steps + 1, looks + ${LOOKS_PER_OPENED}
       reopen(queueKey, key, id)
       recall(queueKey, key)
     end

@@ -322,13 +322,14 @@ describe('a stage that is retried, and fails again, while a BatchWorker skips wh
 });
 
 /** Stops the held BatchWorker before its first command of this name. */
-async function stopBefore(held: HeldConnection, name: string, begin: () => unknown): Promise<void> {
+async function stopBefore<T>(held: HeldConnection, name: string, begin: () => T): Promise<Awaited<T>> {
   held.countFrom();
   held.holdBefore(1);
-  await begin();
+  const begun = await begin();
   for (let position = 2; (await held.heldOrEnded(new Promise(() => {})))?.name !== name; position++) {
     held.holdBefore(position);
   }
+  return begun;
 }
 
 /**
@@ -437,6 +438,45 @@ describe('a stage that is retried between the end of the one beside it and the s
     expect(await testbed.plainQueue('batches').getJobState('run.sick')).toBe('failed');
     held.release();
     await expectWaitedFor();
+  });
+});
+
+describe('a run that is cancelled between the end of a retried stage and the start of what was skipped after it', () => {
+  test('starts it no more', async ({ testbed }) => {
+    const [first, second] = [await testbed.heldConnection(), await testbed.heldConnection()];
+    const slow = gateOf(testbed);
+    const ran: string[] = [];
+    const { heal, processor } = sickness(ran);
+    const process = async (job: { readonly name: string }) => {
+      await processor(job);
+      if (job.name === 'slow') await slow.opened;
+    };
+    testbed.worker('work', process, { concurrency: 10 });
+    const queue = testbed.queue('work');
+    const workflow = defineWorkflow('late', {
+      slow: { queue, name: 'slow' },
+      sick: { queue, name: 'sick' },
+      next: { after: 'sick', queue, name: 'next' },
+    });
+    await heldBatchWorker(testbed, first);
+    const run = await stopBefore(first, 'release', () => workflow.start({}, { id: 'run' }));
+    await stopBefore(first, 'release', () => {});
+    // It has told the stage after the one that has failed; now it is about to end that one as skipped.
+    await stopBefore(first, 'release', () => {});
+    await stopBefore(first, 'moveToFinished', () => {});
+    expect(await testbed.redis.hget(`${testbed.prefix}:batches:run.next`, 'b:outcome')).toBe('skipped');
+    heal();
+    await heldBatchWorker(testbed, second);
+    await stopBefore(second, 'startStage', () => run.retry());
+    first.release();
+    await eventually(async () => (await run.status()).stages[2]?.finishedAt);
+    await run.cancel();
+    second.release();
+    await second.idle();
+    slow.open();
+    const status = await run.waitUntilFinished(10_000);
+    expect([status.state, statesOf(status).next]).toEqual(['cancelled', 'cancelled']);
+    expect([...ran].sort()).toEqual(['sick', 'sick', 'slow']);
   });
 });
 

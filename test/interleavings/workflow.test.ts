@@ -3,7 +3,7 @@ import type { HeldConnection } from '../support/held-connection.js';
 import { heldBatchWorker, interleave } from '../support/interleave.js';
 import { describe, eventually, expect, type Testbed, test } from '../support/test.js';
 import { statesOf } from '../workflow/story.js';
-import { AN_HOUR, loseLock, takeOver, tell } from './story.js';
+import { AN_HOUR, inBothHands, loseLock, takeOver, tell } from './story.js';
 
 /** Two stages, one that comes after both, and one after that: the jobs of the two wait until they are let go. */
 function meeting(testbed: Testbed, held: HeldConnection, other = 'other') {
@@ -196,7 +196,7 @@ describe('a stage that has failed', () => {
 });
 
 describe('a stage', () => {
-  test('is cancelled at any step of the BatchWorker that skips it: it is one of the two, and complete tells', {
+  test('is cancelled at any step of the BatchWorker that skips it, or cancel() is refused and a retry can start it', {
     timeout: 240_000,
   }, async ({ testbed }) => {
     const ends = new Set<string>();
@@ -228,14 +228,61 @@ describe('a stage', () => {
         testbed.batchWorker();
       },
       refusals: { other: [BatchError] },
-      async verdict({ run, ran }) {
+      async verdict({ testbed, run, ran, mend }, { other }) {
         const { state, stages } = await run.waitUntilFinished(10_000);
-        const end = String(stages[1]?.state);
+        const end = other.status === 'fulfilled' ? 'cancelled' : 'skipped';
         ends.add(end);
-        expect([state, end]).toEqual(['failed', expect.stringMatching(/^(cancelled|skipped)$/)]);
+        expect([state, stages[1]?.state]).toEqual(['failed', end]);
         expect(ran).toEqual(end === 'cancelled' ? ['bad', 'complete'] : ['bad']);
+        mend();
+        testbed.batchWorker();
+        await run.retry();
+        expect((await run.waitUntilFinished(10_000)).state).toBe(end === 'cancelled' ? 'failed' : 'succeeded');
+        expect(ran).toEqual(end === 'cancelled' ? ['bad', 'complete', 'bad'] : ['bad', 'bad', 'after', 'complete']);
       },
     });
     expect([...ends].sort()).toEqual(['cancelled', 'skipped']);
+  });
+});
+
+describe('a run that is cancelled while a stage of a workflow in it ends', () => {
+  test('starts nothing after that stage, and the workflow does not succeed without what comes after it', {
+    timeout: 120_000,
+  }, async ({ testbed }) => {
+    const ends = new Set<string | undefined>();
+    await interleave(testbed, {
+      async setup(testbed, held) {
+        const story = tell(testbed, held);
+        const queue = story.users;
+        const inner = defineWorkflow('inner', {
+          held: { queue, name: 'held' },
+          after: { after: 'held', queue, name: 'after' },
+        });
+        const workflow = defineWorkflow('outer', {
+          inner: { workflow: inner, on: { success: { name: 'inner success' } } },
+          beside: { queue, name: 'beside', opts: { delay: AN_HOUR } },
+        });
+        testbed.batchWorker();
+        const run = await workflow.start({}, { id: 'run' });
+        await eventually(() => story.ran.includes('held'));
+        return { ...(await inBothHands(story, run)), run };
+      },
+      actor: ({ actors }) => actors.cancel('enough'),
+      async other({ users, gate }) {
+        gate.open();
+        const workflow = await users.getBatch('run.inner');
+        await eventually(async () => (await workflow.status()).finishedAt);
+      },
+      async verdict({ run, ran }) {
+        const status = await run.waitUntilFinished(10_000);
+        expect(status.state).toBe('cancelled');
+        if (!ran.includes('after')) {
+          ends.add(statesOf(status).inner);
+          expect(ran).toEqual(['held']);
+        }
+      },
+    });
+    expect([...ends].filter((end) => end !== 'cancelled' && end !== 'failed')).toEqual([]);
+    expect(ends.size).toBeGreaterThan(0);
   });
 });

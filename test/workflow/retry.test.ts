@@ -1,5 +1,6 @@
 import { defineWorkflow, type Stages } from '../../src/index.js';
 import { gateOf } from '../conformance/script.js';
+import { heldBatchWorker } from '../support/interleave.js';
 import { describe, eventually, expect, test } from '../support/test.js';
 import { fail, healing, statesOf, tell } from './story.js';
 
@@ -140,9 +141,38 @@ describe('run.retry()', () => {
     const status = await run.waitUntilFinished(10_000);
     expect([status.state, statesOf(status)]).toEqual([
       'cancelled',
-      { sick: 'succeeded', slow: 'cancelled', next: 'skipped', report: 'succeeded' },
+      { sick: 'succeeded', slow: 'cancelled', next: 'cancelled', report: 'succeeded' },
     ]);
     expect([...ran].sort()).toEqual(['report', 'sick', 'sick', 'slow']);
+  });
+
+  test('by hand, in a workflow that had failed before the run around it was cancelled, makes it no success', async ({
+    testbed,
+  }) => {
+    const sick = healing();
+    const slow = gateOf(testbed);
+    const { queue, ran } = tell(testbed, { sick: sick.handler, slow: () => slow.opened });
+    testbed.batchWorker({ reconcileInterval: 100 });
+    const inner = defineWorkflow('inner', {
+      sick: { queue, name: 'sick' },
+      next: { after: 'sick', queue, name: 'next' },
+    });
+    const workflow = defineWorkflow('outer', {
+      inner: { workflow: inner, on: { success: { name: 'inner success' } } },
+      slow: { queue, name: 'slow' },
+    });
+    const run = await workflow.start({}, { id: 'run' });
+    await eventually(async () => statesOf(await run.status()).inner === 'failed');
+    await run.cancel();
+    sick.heal();
+    const [failed] = await queue.getFailed();
+    await failed?.retry();
+    const next = await queue.getBatch('run.inner.next');
+    await eventually(async () => (await next.status()).state === 'cancelled');
+    await eventually(async () => statesOf(await run.status()).inner === 'failed');
+    slow.open();
+    expect((await run.waitUntilFinished(10_000)).state).toBe('cancelled');
+    expect([...ran].sort()).toEqual(['sick', 'sick', 'slow']);
   });
 
   test('goes on at a stage that comes after two, when both have healed', async ({ testbed }) => {
@@ -230,6 +260,33 @@ describe('run.retry()', () => {
     slow.open();
     await eventually(async () => (await run.status()).state === 'failed');
     expect(ran.filter((name) => name !== 'sick').slice(-2)).toEqual(['second', 'rescue']);
+  });
+
+  test('lets stages wait again that come after each other in many ways, a part of them with each command', async ({
+    testbed,
+  }) => {
+    const again = gateOf(testbed);
+    let isHealed = false;
+    const { queue, ran } = tell(testbed, { 'stage-0': () => (isHealed ? again.opened : fail()) });
+    const names = Array.from({ length: 60 }, (_, n) => `stage-${n}`);
+    const stages: Stages = Object.fromEntries(
+      names.map((name, n) => [name, { after: names.slice(0, n), queue, name }]),
+    );
+    const before = testbed.batchWorker();
+    const run = await defineWorkflow('dense', stages).start();
+    await run.waitUntilFinished(10_000);
+    await before.close();
+    const held = await testbed.heldConnection();
+    await heldBatchWorker(testbed, held);
+    held.countFrom();
+    isHealed = true;
+    await run.retry();
+    await eventually(async () => (await run.status()).stages.every(({ state }) => /waiting|running/.test(state)));
+    // 1,770 pairs of them.
+    expect(held.commands.filter((name) => name === 'decide').length).toBeGreaterThan(2);
+    again.open();
+    await eventually(async () => (await run.status()).state === 'succeeded');
+    expect(ran).toEqual(['stage-0', ...names]);
   });
 
   test('lets any number of skipped stages wait again, and those of a chain in one go', async ({ testbed }) => {

@@ -50,6 +50,28 @@ describe('a stage that was removed by hand while it ran', () => {
   });
 });
 
+describe('a stage that was detached from its run by hand while it ran', () => {
+  test('is missing in its run, and what comes after it starts when it has ended', async ({ testbed }) => {
+    const gate = gateOf(testbed);
+    const { queue, ran } = tell(testbed, { held: () => gate.opened });
+    const errors: unknown[] = [];
+    testbed.batchWorker().on('error', (error) => errors.push(error));
+    const workflow = defineWorkflow('detached', {
+      held: { queue, name: 'held' },
+      next: { after: 'held', queue, name: 'next' },
+    });
+    const run = await workflow.start({}, { id: 'run' });
+    await eventually(() => ran.includes('held'));
+    const stage = await testbed.plainQueue('batches').getJob('run.held');
+    expect(await stage?.removeChildDependency()).toBe(true);
+    gate.open();
+    const status = await run.waitUntilFinished(10_000);
+    expect(status).toMatchObject({ state: 'failed', missing: 1, succeeded: 1 });
+    expect(statesOf(status)).toEqual({ held: 'succeeded', next: 'succeeded' });
+    expect(errors).toEqual([]);
+  });
+});
+
 describe('a stage whose data had vanished when a BatchWorker took it', () => {
   test('is missing in its run, and what comes after it is skipped', async ({ testbed }) => {
     const gate = gateOf(testbed);
@@ -74,27 +96,31 @@ describe('a stage whose data had vanished when a BatchWorker took it', () => {
   });
 });
 
-describe('a stage that is not there yet, because its run is still being created', () => {
-  test('is waited for, as soon as the run is complete', async ({ testbed }) => {
+describe('a stage that was removed by hand from a run that is still being created', () => {
+  test('can be created again: what comes after it waits until the run is complete', async ({ testbed }) => {
     const held = await testbed.heldConnection();
     const { queue, ran } = tell(testbed);
     const twoStages = (name: string, on: typeof queue) =>
-      defineWorkflow(name, { next: { after: 'first', queue: on, name: 'next' }, first: { queue: on, name: 'first' } });
+      defineWorkflow(name, { first: { queue: on, name: 'first' }, next: { after: 'first', queue: on, name: 'next' } });
     const startersQueue = testbed.queue('work', { connection: held.connection, skipMetasUpdate: true });
     await twoStages('other', startersQueue).start();
     await held.idle();
     held.countFrom();
-    held.holdBefore(3);
+    held.holdBefore(4);
     const starting = twoStages('slow', startersQueue).start({}, { id: 'a-slow' });
-    expect(await held.heldOrEnded(starting)).toMatchObject({ name: 'createBatch' });
-    expect(held.commands).toEqual(['createBatch', 'createBatch']);
+    expect(await held.heldOrEnded(starting)).toMatchObject({ name: 'seal' });
+    await (await queue.getBatch('a-slow.first')).remove({ force: true });
     // A stage of this run is gone for good. When it has been repaired, both runs have been looked at.
     const orphaned = await twoStages('orphaned', queue).start({}, { id: 'b-orphaned' });
     await (await queue.getBatch('b-orphaned.first')).remove({ force: true });
     const batchWorker = testbed.batchWorker({ reconcileInterval: 20, missingAfter: 100 });
     await orphaned.waitUntilFinished(10_000);
+    const slow = await twoStages('slow', queue).start({}, { id: 'a-slow' });
+    const status = await slow.waitUntilFinished(10_000);
+    expect(statesOf(status)).toEqual({ first: 'succeeded', next: 'succeeded' });
+    expect(status).toMatchObject({ state: 'failed', succeeded: 2, missing: 1 });
     held.release();
-    expect(await (await starting).waitUntilFinished(10_000)).toMatchObject({ state: 'succeeded', missing: 0 });
+    await starting;
     expect(ran.sort()).toEqual(['first', 'first', 'next', 'next']);
     await batchWorker.close();
   });
