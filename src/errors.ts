@@ -63,8 +63,10 @@ export class BatchSealedError extends BatchError {
   }
 }
 
-/** Thrown when something is added to a batch that has finished or was cancelled, or to an abandoned run of a workflow.
- * Nothing was added. */
+/**
+ * Thrown when something is added to a batch that has finished or was cancelled, or to an abandoned run of a workflow.
+ * Nothing was added.
+ */
 export class BatchFinishedError extends BatchError {
   override readonly name = 'BatchFinishedError';
 

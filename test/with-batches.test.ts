@@ -281,6 +281,22 @@ describe('a callback whose queue is in another database', () => {
   });
 });
 
+test('a callback whose queue has a connection that does not answer keeps no batch from being created', async ({
+  testbed,
+}) => {
+  const users = testbed.queue('users');
+  const held = await testbed.heldConnection();
+  const slow = testbed.plainQueue('slow', { connection: held.connection });
+  await slow.waitUntilReady();
+  await held.idle();
+  held.countFrom();
+  held.holdBefore(1);
+  const report = { name: 'report', queue: slow };
+  const creating = users.createBatch({ on: { complete: report, success: [report, report] } });
+  expect(await held.heldOrEnded(creating)).toMatchObject({ position: 1 });
+  expect((await (await creating).status()).callbacks).toHaveLength(3);
+});
+
 describe('looking batches up', () => {
   test('lists and counts them by state', async ({ testbed }) => {
     const users = testbed.queue('users');

@@ -8,6 +8,7 @@ import type { AttachmentLink } from '../record/add-members.js';
 import { isCancelled } from '../record/climb.js';
 import { batchKeys } from '../record/keys.js';
 import { touchBatch } from '../record/seal.js';
+import { readSnapshot } from '../record/snapshot.js';
 import {
   checkName,
   checkObject,
@@ -804,9 +805,9 @@ export async function loadBatch<Q extends QueueLike>(
   rights?: AddRights,
 ): Promise<Batch<Q>> {
   const batchId = escapedId(id);
-  if (!mayBeBatchId(batchId)) {
+  const snapshot = mayBeBatchId(batchId) ? await readSnapshot(context.redis, batchId) : undefined;
+  if (snapshot === undefined) {
     throw new BatchNotFoundError(id);
   }
-  const { definition } = await snapshotOf(context, batchId);
-  return new Batch<Q>({ context, definition, rights });
+  return new Batch<Q>({ context, definition: snapshot.definition, rights });
 }

@@ -81,9 +81,9 @@ export async function removeDroppedSlice(context: BatchContext, state?: DroppedS
 /**
  * Reports to the parent that this batch fails because of a cancel, so that the failure does not count as a death there.
  * To be called before the batch job ends.
+ *
+ * @returns false when the batch is being removed: it must not fail in its parent any more.
  */
-export async function reportCancel(context: BatchContext, batch: BatchDefinition): Promise<void> {
-  if (batch.parentId !== undefined) {
-    await reportCancelToParent(context.redis, batch, batch.parentId);
-  }
+export async function reportCancel(context: BatchContext, batch: BatchDefinition): Promise<boolean> {
+  return batch.parentId === undefined || reportCancelToParent(context.redis, batch, batch.parentId);
 }

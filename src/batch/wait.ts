@@ -85,7 +85,7 @@ async function lookAt(batch: Watched): Promise<BatchStatus | string> {
 }
 
 /** Resolves with the value of the promise, or with undefined after `ms`, or after what a timer takes at most. */
-async function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
+export async function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
   const timer = new AbortController();
   const late = pause(Math.min(ms, LONGEST_TIMER_MS), undefined, { signal: timer.signal }).catch(() => undefined);
   try {

@@ -83,7 +83,7 @@ export function eventsOf(on: BatchDefinition['on']): BatchEvent[] {
 
 /**
  * Returns the callbacks with the ids of their jobs. These are deterministic, so that a callback is enqueued once,
- * whichever process does it. The Lua of record/snapshot.ts builds the same ids.
+ * whichever process does it. isOwnCallback() in record/script.ts recognizes them.
  */
 export function callbacksOf(batchId: string, { on, nonce }: BatchDefinition): CallbackName[] {
   return EVENTS.flatMap((event) =>

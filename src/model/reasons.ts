@@ -108,9 +108,16 @@ export function reasonsOfFinished(state: BatchState, snapshot: Snapshot, stages:
     ...(ended === 'failed' && cancelledAt === undefined ? whatToRetry(snapshot) : []),
     ...(counts.missing > 0 ? ['Missing members cannot be retried: add them to a new batch.'] : []),
     ...(sealedAt === undefined && abandonedAt !== undefined && cancelledAt === undefined
-      ? ['Adding to it, or seal(), revives it.']
+      ? [whatRevives(snapshot.definition)]
       : []),
   ];
+}
+
+/** Nothing can be added to an abandoned run, and it goes on only if it has all of its stages. */
+function whatRevives({ id, run }: Snapshot['definition']): string {
+  return run === undefined
+    ? 'Adding to it, or seal(), revives it.'
+    : `Call start() again with the id '${id}': the run goes on if all of its stages were created.`;
 }
 
 function whatToRetry({ counts, callbacks }: Snapshot): string[] {

@@ -44,10 +44,11 @@ const COST_OF_A_CHILD = 8;
  *
  * KEYS: a batch job, which only says where in a cluster the others are; what the keys of the sets of needs begin with.
  * ARGV: key prefix of the batches queue, key prefix of all queues; of the batch to be marked id or '', nonce or '',
- * reason or '', '1' if it is to be overdue; then per cancelled batch id, nonce, and the page in the list of its children.
+ * reason or '', '1' if it is to be overdue; then per cancelled batch id, nonce, and the page in the list of its
+ * children.
  * Returns outcome and nonce of the batch that was to be marked: 'cancelled', 'cancelled before', 'finished' when there
- * is nothing left to cancel, 'not due', or 'not found'; cursors, of as many of the others as it came to; children: ids and nonces,
- * of those too that were cancelled before.
+ * is nothing left to cancel, 'not due', or 'not found'; cursors, of as many of the others as it came to; children: ids
+ * and nonces, of those too that were cancelled before.
  */
 const MARK_CANCELLED = script(
   'markCancelled',
@@ -218,13 +219,17 @@ export async function noteEmptied(redis: BatchRedis, batches: readonly EmptiedBa
   await amendAll(redis, changes);
 }
 
-/** Counts a cancelled child batch on its parent, once, so that its failure there is not taken for a death. */
+/**
+ * Counts a cancelled child batch on its parent, once, so that its failure there is not taken for a death. Returns false
+ * when the child is gone, or is being removed.
+ */
 export async function reportCancelToParent(
   redis: BatchRedis,
   { id, nonce }: BatchLife,
   parentId: string,
-): Promise<void> {
+): Promise<boolean> {
   const { cancelReported, cancelledChildren } = FIELD;
   const increment = { of: parentId, field: cancelledChildren };
-  await amend(redis, { id, nonce, expect: { [cancelReported]: '' }, set: { [cancelReported]: '1' }, increment });
+  const change = { id, nonce, expect: { [cancelReported]: '' }, set: { [cancelReported]: '1' }, increment };
+  return (await amend(redis, change)) !== 'gone';
 }

@@ -13,7 +13,8 @@ const MOST_LEVELS = 1000;
  * ARGV: key prefix of the batches queue, nonce or '', token of the claim or '', for how many ms it holds (0 ends it);
  *       for a running job, the key of its lock or '', and its token or ''.
  * Returns 'ended' when the job's lock is not held, or not with its token; 'gone' without this life of the batch, or
- *       when it or one above it is being removed; otherwise 'cancelled' if any of them is, or 'not cancelled'.
+ *       when it or one above it is being removed; otherwise 'cancelled' if any of them is, or 'not cancelled'. Removing
+ *       an unfinished batch cancels it: without a claim, that is 'cancelled' until the batch is gone.
  */
 const CLIMB = script(
   'climb',
@@ -30,7 +31,8 @@ local keys, key, isCancelled = {}, KEYS[1], false
 while key and #keys < ${MOST_LEVELS} and string.sub(key, 1, #queueKey) == queueKey do
   local own, isRemoved, cancelledAt, above = unpack(redis.call('HMGET', key, '${FIELD.nonce}', '${FIELD.removal}',
     '${FIELD.cancelledAt}', 'parentKey'))
-  if isRemoved or key == KEYS[1] and (not own or nonce ~= '' and nonce ~= own) then
+  if key == KEYS[1] and (not own or nonce ~= '' and nonce ~= own)
+    or isRemoved and (claimToken ~= '' or not cancelledAt) then
     return 'gone'
   elseif not own then
     break

@@ -41,8 +41,8 @@ const SEARCHED_IN_LISTS = 300_000;
 /**
  * Enqueues callbacks as further children of the batch job and records so in the batch, in one step. The record stays
  * when the job is trimmed by its queue after it has run. A recorded callback is enqueued again only if it vanished
- * before it ran: then neither a trace in the batch nor a job is left. Its id is taken off the lists where it may be left:
- * a worker would run the new job once for each time that the id is there.
+ * before it ran: then neither a trace in the batch nor a job is left. Its id is taken off the lists where it may be
+ * left: a worker would run the new job once for each time that the id is there.
  *
  * KEYS: batch job, its dependencies, processed, failed.
  * ARGV: the jobs, see encodeRequest(); the request is { nonce, token, version, prefix }. The kind of a job is 'firm'

@@ -7,6 +7,9 @@ import { LUA_NOW, LUA_SPLIT_KEY, script } from './script.js';
  * has failed, which BullMQ's own fields do not show once a job that keeps only some of its stack traces was retried.
  */
 
+/** How many failed jobs below one job a command looks at: a flow that is added as one has fewer. */
+const MOST_FAILED_BELOW = 500;
+
 /**
  * Looks at jobs that are about to be retried with their attempts reset. Of those that keep only some of their stack
  * traces it notes the failures, as '<how many>@<starts until then>'. Sent again, it changes nothing.
@@ -16,8 +19,9 @@ import { LUA_NOW, LUA_SPLIT_KEY, script } from './script.js';
  *
  * KEYS: a key of the batches queue, which only says where in a cluster the jobs are.
  * ARGV: key prefix of all queues, '1' to put jobs of flows back, keys of the jobs.
- * Returns for each job 'reopened' if it waits for jobs below it again; 'flow' if there are, or were, jobs below it; else
- * 'failed'; 'failed lifo' if it has failed and goes to the other end of its queue; '' when it has not failed, or is gone.
+ * Returns for each job 'reopened' if it waits for jobs below it again; 'flow' if there are, or were, jobs below it;
+ * else 'failed'; 'failed lifo' if it has failed and goes to the other end of its queue; '' when it has not failed, or
+ * is gone.
  */
 const LOOK = script(
   'lookAtFailed',
@@ -29,6 +33,21 @@ local function noteFailures(key)
   if starts and at ~= starts then
     local all = tonumber(sum or 0) + tonumber(failures or 0)
     redis.call('HSET', key, '${EARLIER_FAILURES_FIELD}', all .. '@' .. starts)
+  end
+end
+-- What queue.retryJobs() of BullMQ 5 retries stays among the failed jobs of the job above: it is put where it belongs.
+local function noteRetriedBelow(key)
+  for _, below in ipairs(redis.call('ZRANGE', key .. ':unsuccessful', 0, ${MOST_FAILED_BELOW - 1})) do
+    local queueKey, id = splitKey(below, ARGV[1])
+    if queueKey and redis.call('HGET', below, 'parentKey') == key
+      and not redis.call('ZSCORE', queueKey .. 'failed', id) then
+      redis.call('ZREM', key .. ':unsuccessful', below)
+      if redis.call('ZSCORE', queueKey .. 'completed', id) then
+        redis.call('HSET', key .. ':processed', below, redis.call('HGET', below, 'returnvalue') or 'null')
+      else
+        redis.call('SADD', key .. ':dependencies', below)
+      end
+    end
   end
 end
 local function reopen(key, queueKey, id)
@@ -52,11 +71,16 @@ local function reopen(key, queueKey, id)
 end
 local function look(key)
   local queueKey, id = splitKey(key, ARGV[1])
-  if not queueKey then
+  -- What is left of a job whose hash was evicted must not become a job without name and data.
+  if not queueKey or redis.call('HEXISTS', key, 'timestamp') == 0 then
     return ''
-  elseif redis.call('EXISTS', key .. ':unsuccessful', key .. ':dependencies') > 0 then
+  end
+  if ARGV[2] == '1' and redis.call('ZSCORE', queueKey .. 'failed', id) then
+    noteRetriedBelow(key)
+  end
+  if redis.call('EXISTS', key .. ':unsuccessful', key .. ':dependencies') > 0 then
     return ARGV[2] == '1' and reopen(key, queueKey, id) and 'reopened' or 'flow'
-  elseif not redis.call('ZSCORE', queueKey .. 'failed', id) or redis.call('HEXISTS', key, 'timestamp') == 0 then
+  elseif not redis.call('ZSCORE', queueKey .. 'failed', id) then
     return ''
   end
   local opts = redis.call('HGET', key, 'opts') or ''

@@ -25,7 +25,7 @@ export function ranksOf({ cursor, count }: Page): [from: number, to: number] {
   return [Number(cursor), Number(cursor) + count - 1];
 }
 
-/** Lua: after a page of a list that is read by rank, returns where the next one begins. A page without any is the end. */
+/** Lua: returns where the page after one that was read by rank begins; an empty page is the end of the list. */
 export const LUA_NEXT_RANK = `
 local function nextRank(to, listed)
   return listed > 0 and string.format('%d', to + 1) or '0'

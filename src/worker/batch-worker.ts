@@ -131,7 +131,7 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
     super();
     checkOptions(options);
     const { connection, prefix = DEFAULT_PREFIX, batchesQueue = DEFAULT_BATCHES_QUEUE, telemetry } = options;
-    const { concurrency, lockDuration, stalledInterval, ...maintenance } = { ...DEFAULTS, ...options };
+    const { concurrency, lockDuration, stalledInterval, ...maintenance } = numbersOf(options);
     const shared = {
       connection,
       prefix,
@@ -291,6 +291,12 @@ export class BatchWorker extends EventEmitter<BatchWorkerEvents> {
       console.error('bullmq-batches: BatchWorker:', reported);
     }
   }
+}
+
+/** An option that is undefined, as one from a configuration may be, has its default. */
+function numbersOf(options: BatchWorkerOptions): typeof DEFAULTS {
+  const names = Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[];
+  return Object.fromEntries(names.map((name) => [name, options[name] ?? DEFAULTS[name]])) as typeof DEFAULTS;
 }
 
 function checkOptions(options: BatchWorkerOptions): void {

@@ -75,8 +75,8 @@ export async function runBatchJob(context: BatchContext, job: Job, token: string
         if (!(await release(context, job, decision, 'failed', token))) {
           break;
         }
-        if (isFailedByCancel(snapshot)) {
-          await reportCancel(context, snapshot.definition);
+        if (isFailedByCancel(snapshot) && !(await reportCancel(context, snapshot.definition))) {
+          throw new RemovedMeanwhileError(batchId);
         }
         await writeLastRow(context, { ...ended(snapshot, 'failed'), failedReason: step.reason }, token);
         throw new BatchFailedError(step.reason);
@@ -177,9 +177,7 @@ async function decideHeld(
         { batchId },
       );
     case undefined:
-      throw new RemovedMeanwhileError(`Batch '${batchId}' is being removed: there is nothing left to do for it.`, {
-        batchId,
-      });
+      throw new RemovedMeanwhileError(batchId);
     default:
       return decision;
   }
@@ -197,7 +195,11 @@ export class BatchFailedError extends UnrecoverableError {
 }
 
 /** Releases the batch job's lock so that the removal can go on. Not reported as an error. */
-export class RemovedMeanwhileError extends BatchError {}
+export class RemovedMeanwhileError extends BatchError {
+  constructor(batchId: string) {
+    super(`Batch '${batchId}' is being removed: there is nothing left to do for it.`, { batchId });
+  }
+}
 
 /**
  * Fails a job that is a copy of a batch job, or what is left of one, which would otherwise be tried for ever. BullMQ
@@ -218,9 +220,9 @@ class NoBatchError extends UnrecoverableError {
 }
 
 /**
- * Ends the run; the batch job of an open batch is put back to waiting for its seal. A producer that seals or cancels between the look
- * at the batch and this move finds the batch job active, and does not wake it. Therefore the batch is looked at once
- * more after the move.
+ * Ends the run; the batch job of an open batch is put back to waiting for its seal. A producer that seals or cancels
+ * between the look at the batch and this move finds the batch job active, and does not wake it. Therefore the batch is
+ * looked at once more after the move.
  */
 async function backToOpen(context: BatchContext, job: Job, token: string, openFor: number): Promise<never> {
   await job.moveToDelayed(Date.now() + openFor, token);

@@ -135,12 +135,13 @@ export class Workflow<Input, All extends Stages, Output extends string = never> 
     const context = await queueContextOf(this.#blueprint);
     const definition = await readDefinition(context.redis, id);
     if (definition === undefined) {
-      throw new BatchNotFoundError(id);
+      throw new BatchNotFoundError(wanted);
     }
     const { run } = definition;
     if (run?.workflow !== this.name) {
       const what = run === undefined ? 'a batch without a workflow' : `a run of '${run.workflow}'`;
-      throw new BatchNotFoundError(id, `Workflow '${this.name}' has no run '${id}': there is ${what} with this id.`);
+      const message = `Workflow '${this.name}' has no run '${wanted}': there is ${what} with this id.`;
+      throw new BatchNotFoundError(wanted, message);
     }
     return new WorkflowRun({ context, definition });
   }

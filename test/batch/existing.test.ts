@@ -1,4 +1,4 @@
-import { BatchConflictError, BatchNotFoundError, BatchOptionsError } from '../../src/index.js';
+import { BatchConflictError, BatchNotFoundError, BatchOptionsError, defineWorkflow } from '../../src/index.js';
 import { type AnyJob, describe, eventually, expect, gate, test } from '../support/test.js';
 
 const rows = [1, 2, 3].map((row) => ({ name: 'row', data: { row } }));
@@ -96,6 +96,16 @@ test("a batch's id may have the separators ':' and '~', as ids of scheduled jobs
   expect((await users.getBatch(batch.id)).id).toBe(batch.id);
   expect((await users.createBatch({ id, on: { complete: { name: 'done' } } })).created).toBe(false);
   expect(await batch.waitUntilFinished(20_000)).toMatchObject({ id: batch.id, state: 'succeeded', total: 3 });
+});
+
+test('a batch, or a run, that is not there is named in the error as it was asked for', async ({ testbed }) => {
+  const users = testbed.queue('users');
+  const error = { batchId: 'import:7', message: expect.stringContaining("There is no batch 'import:7':") };
+  await expect(users.getBatch('import:7')).rejects.toMatchObject(error);
+  const workflow = defineWorkflow('w', { a: { queue: users, name: 'a' } });
+  await expect(workflow.getRun('import:7')).rejects.toMatchObject(error);
+  await users.createBatch({ id: 'import:7' });
+  await expect(workflow.getRun('import:7')).rejects.toThrow("Workflow 'w' has no run 'import:7': there is a batch");
 });
 
 test("a batch's id, and that of one above it, may have several lines, as text from a file has", async ({ testbed }) => {

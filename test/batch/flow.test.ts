@@ -571,3 +571,36 @@ test('retry() of a flow whose failed leaf was removed says so, and what to do', 
   await expect(batch.retry()).rejects.toThrow('Add the flow again, to a new batch.');
   await eventually(async () => (await batch.status()).state === 'failed');
 });
+
+test('retry() makes no job of what is left of a flow whose root was evicted', async ({ testbed }) => {
+  const { users, work, mended } = setUp(testbed);
+  const batch = await users.createBatch();
+  const children = [leaf('bad leaf'), leaf('later', { delay: 3_600_000 })];
+  const { job } = await batch.addFlow({ name: 'root', queueName: 'users', children });
+  await batch.seal();
+  work();
+  expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed' });
+  const root = jobKey(testbed.prefix, 'users', job.id ?? '');
+  await testbed.redis.del(root);
+  mended.add('bad leaf');
+  expect(await batch.retry()).toEqual({ retried: 0 });
+  expect(await testbed.redis.exists(root)).toBe(0);
+  expect(await users.getJobCountByTypes('waiting-children')).toBe(0);
+  expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', failed: 1 });
+});
+
+test('retry() of a flow heals it when jobs below its root were retried with queue.retryJobs()', async ({ testbed }) => {
+  const { users, files, ran, work, mended } = setUp(testbed);
+  const batch = await users.createBatch();
+  await batch.addFlow(tree(leaf('bad leaf')));
+  await batch.seal();
+  work();
+  await batch.waitUntilFinished(10_000);
+  ran.length = 0;
+  mended.add('bad leaf');
+  await files.retryJobs({ state: 'failed' });
+  await eventually(async () => (await files.getCompletedCount()) === 1);
+  await batch.retry();
+  await eventually(async () => (await batch.status()).state === 'succeeded');
+  expect(ran).toEqual(['bad leaf', 'middle', 'root']);
+});

@@ -2,6 +2,7 @@ import type { FlowJob } from 'bullmq';
 import { contextOf } from '../../src/batch/batch-context.js';
 import { removeDropped } from '../../src/batch/cancel.js';
 import { Remover } from '../../src/batch/remover.js';
+import { BatchNotFoundError } from '../../src/index.js';
 import { beginRemoval } from '../../src/record/removal.js';
 import { heldBatchWorker } from '../support/interleave.js';
 import { jobKeys } from '../support/job-keys.js';
@@ -321,6 +322,21 @@ test('what is attached by hand while a removal waits for a BatchWorker goes with
   await testbed.redis.del(lock);
   await removing;
   expect(await keysLeft(testbed)).toEqual([]);
+});
+
+test('isCancelled() says so to what runs below a batch while that is removed', async ({ testbed }) => {
+  const { users } = setUp(testbed);
+  const batch = await users.createBatch();
+  const child = await batch.createBatch();
+  const lock = `${testbed.prefix}:batches:${child.id}:lock`;
+  await testbed.redis.set(lock, 'of a BatchWorker');
+  const removing = batch.remove({ force: true });
+  await eventually(() => testbed.redis.hexists(`${testbed.prefix}:batches:${child.id}`, 'b:removal'));
+  expect(await batch.isCancelled()).toBe(true);
+  expect(await child.isCancelled()).toBe(true);
+  await testbed.redis.del(lock);
+  await removing;
+  await expect(child.isCancelled()).rejects.toThrow(BatchNotFoundError);
 });
 
 test('a BatchWorker whose batch is removed meanwhile lets go of it without an error', async ({ testbed }) => {

@@ -73,6 +73,42 @@ test('remove() refuses a failed batch of which a member is retried by hand, unti
   await expect(batch.status()).rejects.toThrow(BatchNotFoundError);
 });
 
+test('remove({ members: true }) leaves no id of a member in a list that was to run again outside of the batch', async ({
+  testbed,
+}) => {
+  const users = testbed.queue('users');
+  const maintained = testbed.batchWorker();
+  const failing = testbed.worker('users', async () => {
+    throw new Error('no');
+  });
+  const row = { name: 'row', data: {}, opts: { attempts: 2 } };
+  const batch = await users.addBatch({}, [row, row]);
+  await batch.waitUntilFinished(10_000);
+  await Promise.all([maintained.close(), failing.close()]);
+  const key = `${testbed.prefix}:batches:${batch.id}`;
+  for (const member of await users.getFailed()) {
+    await member.retry('failed', { resetAttemptsMade: true });
+    // What queue.retryJobs() does on BullMQ 5: the member stays among the failed ones.
+    await testbed.redis.srem(`${key}:dependencies`, `${testbed.prefix}:users:${member.id}`);
+    await testbed.redis.hset(`${key}:failed`, `${testbed.prefix}:users:${member.id}`, 'no');
+  }
+  const ran: string[] = [];
+  const held = gate();
+  testbed.use({ close: async () => held.open() });
+  testbed.worker('users', async ({ name }) => {
+    ran.push(name);
+    await held.opened;
+    throw new Error('no');
+  });
+  await eventually(() => ran.length === 1);
+  await batch.remove({ members: true });
+  held.open();
+  await users.add('last', {});
+  await eventually(() => ran.length === 2);
+  expect(ran).toEqual(['row', 'last']);
+  expect(await users.getJobCountByTypes('waiting', 'delayed', 'completed')).toBe(0);
+});
+
 test('a batch of many thousand members is removed', async ({ testbed }) => {
   const users = testbed.queue('users');
   testbed.batchWorker();

@@ -194,4 +194,56 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     await picture('page-chart-phone');
     await eventually(async () => errors.length === 0);
   });
+
+  test('the throughput stays when a page takes long to read, and its numbers are newer than the last status', async ({
+    testbed,
+    browser: { page },
+  }) => {
+    const held = await testbed.heldConnection();
+    const users = testbed.queue('users');
+    const served = testbed.queue('users', { connection: held.connection, skipMetasUpdate: true });
+    const origin = await serve(testbed, served);
+    testbed.batchWorker();
+    const steps = Array.from({ length: 5 }, gate);
+    testbed.worker('users', async (job) => steps[Math.floor(job.data.row / 10)]?.opened, { concurrency: 50 });
+    const batch = await users.createBatch({ id: 'mailing' });
+    await batch.addBulk(Array.from({ length: 50 }, (_, row) => ({ name: 'mail', data: { row } })));
+    await batch.seal();
+    await page.goto(`${origin}/batches/mailing`);
+    const progress = page.getByRole('progressbar', { name: 'Progress', exact: true });
+    const settled = (count: number) => progress.and(page.locator(`[aria-valuetext*="${count} of 50 settled"]`));
+    for (const [i, step] of steps.slice(0, 3).entries()) {
+      step.open();
+      await settled(10 * (i + 1)).waitFor();
+    }
+    const chart = page.getByRole('img', { name: /Throughput over time/ });
+    await chart.waitFor();
+    await page.route(
+      '**/batches/mailing',
+      async (route) => {
+        steps[3]?.open();
+        await eventually(async () => (await batch.status()).pending === 10);
+        // What is read within half a second is one look.
+        await halfASecond();
+        await held.idle();
+        held.countFrom();
+        // After the batch and its status, before what holds it.
+        held.holdBefore(3);
+        const fetched = route.fetch();
+        await held.heldOrEnded(fetched);
+        await halfASecond();
+        held.release();
+        await route.fulfill({ response: await fetched });
+      },
+      { times: 1 },
+    );
+    await settled(40).waitFor();
+    expect(await chart.count()).toBe(1);
+    for (const step of steps) step.open();
+  });
 });
+
+async function halfASecond(): Promise<void> {
+  const from = performance.now();
+  await eventually(() => performance.now() - from > 600);
+}

@@ -20,7 +20,10 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     testbed,
     browser: { page, picture, elsewhere, errors },
   }) => {
-    const { users, origin } = await serveUsers(testbed);
+    const users = testbed.queue('users');
+    const origin = await serve(testbed, users);
+    // A BatchWorker adds up the jobs below a batch after each of its intervals.
+    testbed.batchWorker({ reconcileInterval: 500 });
     const steps = [gate(), gate()];
     testbed.worker('users', async (job) => (job.name === 'import-user' ? steps[job.data.n % 2]?.opened : undefined), {
       concurrency: 100,
@@ -49,7 +52,8 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     await picture('page-nested');
 
     await page.goto(`${origin}/queues/queue/batches?status=waiting-children`);
-    await page.getByText('50%').nth(1).waitFor();
+    // Of the import, and of both batches below it.
+    await page.getByText('50%').nth(2).waitFor();
     await page.setViewportSize({ width: 1280, height: 1180 });
     await picture('board-batches');
     await page.setViewportSize({ width: 1280, height: 860 });
@@ -128,6 +132,58 @@ describe.skipIf(chromiumPath === undefined)('in a browser (needs Chromium; with 
     await page.getByText('Recovered:').waitFor();
     expect(await batch.status()).toMatchObject({ state: 'succeeded', recovered: true });
     expect(errors).toEqual([]);
+  });
+
+  test('a page that is not up to date says why, and what to do', async ({ testbed, browser: { page } }) => {
+    const { users, origin } = await serveUsers(testbed);
+    const held = gate();
+    testbed.worker('users', async () => held.opened);
+    await users.addBatch({ id: 'upload' }, rows(1));
+    await page.goto(`${origin}/batches/upload`);
+    const [warning, state] = [page.locator('#stale'), page.locator('.facts [data-badge]')];
+    // It has succeeded, and the page that says so does not come: the state that is seen is that of the numbers.
+    await page.route('**/batches/upload', (route) => route.fulfill({ status: 503 }), { times: 2 });
+    held.open();
+    await warning.getByText('the server does not answer. Trying again.').waitFor();
+    expect(await state.textContent()).not.toContain('succeeded');
+    await state.getByText('succeeded').waitFor({ timeout: 60_000 });
+    expect(await warning.isVisible()).toBe(false);
+
+    const batch = await users.createBatch({ id: 'mailing' });
+    await page.goto(`${origin}/batches/mailing`);
+    await page.route('**/batches/mailing.json', (route) => route.fulfill({ status: 401 }), { times: 1 });
+    await warning.getByText('reload it, you may have to sign in again').waitFor();
+    await page.reload();
+    await batch.remove({ force: true });
+    await warning.getByText('This batch has been removed.').waitFor();
+  });
+
+  test('a batch that changes its state again before its page has come is followed to its end', async ({
+    testbed,
+    browser: { page },
+  }) => {
+    const { users, origin } = await serveUsers(testbed);
+    const held = gate();
+    testbed.worker('mail', async () => held.opened);
+    testbed.worker('users', async () => {});
+    const batch = await users.createBatch({ id: 'upload', on: { complete: { name: 'report', queue: 'mail' } } });
+    await page.goto(`${origin}/batches/upload`);
+    const state = page.locator('.facts [data-badge]');
+    // The page is asked for because the batch is finishing, and shows that it has succeeded.
+    await page.route(
+      '**/batches/upload',
+      async (route) => {
+        held.open();
+        await batch.waitUntilFinished(10_000);
+        await route.continue();
+      },
+      { times: 1 },
+    );
+    await batch.add('import-user', {});
+    await batch.seal();
+    await state.getByText('succeeded').waitFor({ timeout: 60_000 });
+    await page.locator('#said').getByText('succeeded, 100 %').waitFor({ state: 'attached' });
+    expect(await page.title()).toMatch(/^upload/);
   });
 
   test('Retry all in Bull Board runs a failed batch again', async ({ testbed, browser: { page, picture } }) => {

@@ -1,6 +1,11 @@
-import { interleave } from '../support/interleave.js';
+import { contextOf } from '../../src/batch/batch-context.js';
+import { BatchNotFoundError } from '../../src/index.js';
+import { readDefinition } from '../../src/record/change-definition.js';
+import { beginRemoval } from '../../src/record/removal.js';
+import { heldBatchWorker, interleave } from '../support/interleave.js';
+import { endLeases } from '../support/leases.js';
 import { eventually, expect, test } from '../support/test.js';
-import { member, type Story, tell } from './story.js';
+import { AN_HOUR, member, type Story, tell } from './story.js';
 
 /** Told by the failure of one member, while another one runs: the batches themselves do not wake. */
 const allAreTold = ({ told }: Story) =>
@@ -41,4 +46,46 @@ test('a BatchWorker that is frozen while it tells a death leaves nobody untold, 
       expect([...ran].sort()).toEqual(['bad', 'held', 'leaf death', 'middle death', 'top death']);
     },
   });
+});
+
+test('a cancelled child whose removal begins while a BatchWorker ends it is no death of the batch above', async ({
+  testbed,
+}) => {
+  const { commands } = await interleave(testbed, {
+    async setup(testbed, held) {
+      const story = tell(testbed, held);
+      await heldBatchWorker(testbed, held);
+      const parent = await story.users.createBatch({
+        on: { death: { name: 'death' }, complete: { name: 'complete' } },
+      });
+      const child = await parent.createBatch();
+      await child.add('later', {}, { delay: AN_HOUR });
+      const { redis } = await contextOf(story.users);
+      const { nonce = '' } = (await readDefinition(redis, child.id)) ?? {};
+      return { ...story, parent, child, redis, nonce };
+    },
+    async actor({ child }) {
+      await child.cancel();
+      await eventually(() =>
+        child.status().then(
+          ({ finishedAt }) => finishedAt !== undefined,
+          () => true,
+        ),
+      );
+    },
+    async other({ redis, child, nonce }) {
+      // As a remove() leaves it whose process dies then.
+      const extent = { members: false, force: true };
+      await beginRemoval(redis, child.id, { how: 'remove', nonce, holder: 'dead', extent });
+    },
+    async verdict({ testbed, held, parent, child, ran }) {
+      await held.idle();
+      await endLeases(testbed, [child.id]);
+      await child.remove({ force: true }).catch((error) => expect(error).toBeInstanceOf(BatchNotFoundError));
+      await parent.seal();
+      expect(await parent.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', total: 1 });
+      expect(ran).toEqual(['complete']);
+    },
+  });
+  expect(commands).toContain('amend');
 });

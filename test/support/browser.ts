@@ -86,7 +86,7 @@ export const test = base.extend<{ browser: Browser }>({
       page,
       elsewhere,
       errors,
-      picture: async (name) => void (await page.screenshot({ path: pictureNamed(name) })),
+      picture: async (name) => void (await page.screenshot({ path: pictureNamed(name), animations: 'disabled' })),
     });
     await context.close();
     await rm(profile, { recursive: true, force: true });

@@ -150,6 +150,31 @@ describe('BatchWorker', () => {
     expect(() => new BatchWorker({ connection: testbed.connection, ...options } as never)).toThrow(message);
   });
 
+  test('options that are undefined, as from a configuration, have their defaults', async ({ testbed }) => {
+    const users = testbed.queue('users');
+    const ran: string[] = [];
+    testbed.worker('users', async ({ name }) => {
+      ran.push(name);
+      if (name === 'bad') throw new Error('bad');
+    });
+    const none = undefined as never;
+    const errors: Error[] = [];
+    const batchWorker = new BatchWorker({
+      connection: testbed.connection,
+      prefix: testbed.prefix,
+      ...{ batchesQueue: none, callbacks: none, telemetry: none, concurrency: none, lockDuration: none },
+      ...{ stalledInterval: none, reconcileInterval: none, sweepInterval: none, missingAfter: none },
+    });
+    testbed.use(batchWorker).on('error', (error) => errors.push(error));
+    await batchWorker.waitUntilReady();
+    const batch = await users.createBatch({ on: { death: { name: 'death' } } });
+    await batch.add('bad', {});
+    await eventually(() => ran.includes('death'));
+    await batch.seal();
+    expect(await batch.waitUntilFinished(10_000)).toMatchObject({ state: 'failed' });
+    expect(errors).toEqual([]);
+  });
+
   test('says how it is made when it is given the name of a queue first, as a Worker', () => {
     expect(() => new BatchWorker('users' as never)).toThrow(
       "The options of BatchWorker must be an object, not 'users'. Example: new BatchWorker({ connection }).",

@@ -67,7 +67,7 @@ describe('death', () => {
     testbed.batchWorker();
     const top = await users.createBatch({ on: { death: { name: 'top' } } });
     const batch = await top.createBatch({ on: { death: { name: 'death' } } });
-    await batch.addBulk(Array.from({ length: 10_000 }, () => job('bad')));
+    await batch.addBulk(Array.from({ length: 4000 }, () => job('bad')));
     await batch.seal();
     await top.seal();
     expect(await top.waitUntilFinished(20_000)).toMatchObject({ state: 'failed' });

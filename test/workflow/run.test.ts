@@ -216,6 +216,10 @@ describe('a run', () => {
     expect((await run.explain()).reasons.join(' ')).toContain("call start() again with the id 'run'");
     testbed.batchWorker();
     expect(await run.waitUntilFinished(10_000)).toMatchObject({ state: 'failed', abandoned: true });
+    expect((await run.explain()).reasons.slice(1)).toEqual([
+      "stage 'a' was skipped.",
+      "Call start() again with the id 'run': the run goes on if all of its stages were created.",
+    ]);
     const refused = expect(workflow.start({}, { id: 'run' })).rejects;
     await refused.toThrow(
       "Run 'run' was abandoned before all of its stages were created: none of them has started, and none will. Remove " +

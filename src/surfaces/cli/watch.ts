@@ -24,7 +24,8 @@ export const watchCommand: Command = {
   summary: 'Follows a batch until it has finished: progress bars, or a line for each change where there is no terminal',
   details: [
     'With child batches, the numbers are those of the jobs below, added up. With --json each change is a line with ' +
-      'the status of the batch itself. Ends with 0 when the batch has succeeded, with 4 when it has failed or was cancelled.',
+      'the status of the batch itself. Ends with 0 when the batch has succeeded, with 4 when it has failed or was ' +
+      'cancelled.',
   ],
   options: JSON_OPTION,
   async run(call) {

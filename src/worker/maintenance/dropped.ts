@@ -15,5 +15,8 @@ export function dropped(context: BatchContext, intervalMs: number): Service {
       state = await removeDroppedSlice(context, state === 'done' ? undefined : state);
       return state === 'done';
     },
+    reset() {
+      state = 'done';
+    },
   };
 }

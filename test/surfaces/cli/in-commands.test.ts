@@ -21,6 +21,7 @@ test.for([
     "Retry its job 'x' in that queue, or run 'bullmq-batches retry'.",
   ],
   ["Ask (await queue.getBatch('a:b')).explain() what holds it.", "Ask 'bullmq-batches explain' what holds it."],
+  ["Ask (await queue.getBatch('O'Brien')).explain() what holds it.", "Ask 'bullmq-batches explain' what holds it."],
   // No command does these.
   ['The queue is paused, too: call queue.resume().', 'The queue is paused, too: call queue.resume().'],
   ['add jobs with batch.add()', 'add jobs with batch.add()'],

@@ -13,10 +13,13 @@ export class BatchCard {
   #latest: BatchStatus | undefined;
   /** How far the clock of this machine is ahead of the server's. */
   #skew = 0;
-  #said: { readonly at: number; readonly state: BatchState; readonly progress: number } | undefined;
+  /** What was said aloud last; at first what the page has when it is opened. */
+  #said: { readonly at: number; readonly state: BatchState | undefined; readonly progress: number };
 
   constructor() {
     this.read();
+    const progress = this.#element?.querySelector('[role=progressbar]')?.getAttribute('aria-valuenow');
+    this.#said = { at: Date.now(), state: this.state, progress: Number(progress) };
   }
 
   get #element(): HTMLElement | null {
@@ -52,16 +55,23 @@ export class BatchCard {
    * Shows a status, but for one in another state than the page: the page is fetched then, so that "succeeded" is never
    * seen beside the numbers of before. Those of the jobs below a batch come with the page only.
    *
+   * @param cameAt when it came, by this machine's clock. It may be older than the page: its numbers then say nothing
+   * about the throughput.
    * @returns whether it is shown.
    */
-  show(status: BatchStatus): boolean {
+  show(status: BatchStatus, cameAt: number): boolean {
     if (status.state !== this.state) {
       return false;
     }
     this.#latest = status;
     if (this.#jobs === undefined) {
       const { succeeded, failed, pending } = status;
-      this.#samples = withSample(this.#samples, { at: this.#now, settled: succeeded + failed, failed, pending });
+      this.#samples = withSample(this.#samples, {
+        at: cameAt - this.#skew,
+        settled: succeeded + failed,
+        failed,
+        pending,
+      });
     }
     this.#render();
     this.#sayAloud(status);
@@ -99,12 +109,10 @@ export class BatchCard {
     const { state } = status;
     const numbers = this.#jobs ?? status;
     const { progress } = numbers;
-    const [said, at] = [this.#said, Date.now()];
-    const hasMoved = said !== undefined && progress !== said.progress && at - said.at > SAY_MS;
-    if (said === undefined || state !== said.state || hasMoved) {
+    const at = Date.now();
+    const hasMoved = progress !== this.#said.progress && at - this.#said.at > SAY_MS;
+    if (state !== this.#said.state || hasMoved) {
       this.#said = { at, state, progress };
-    }
-    if (said !== undefined && (state !== said.state || hasMoved)) {
       sayAloud(`${state}, ${progress} %, ${settledOf(numbers)}`);
     }
   }

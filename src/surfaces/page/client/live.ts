@@ -84,12 +84,13 @@ export class LivePage {
 
   async #lookAtBatch(): Promise<void> {
     const status = await fetchJson<BatchStatus>(this.#statusUrl);
-    const isNews = !this.#card.show(status);
+    const cameAt = Date.now();
+    const isNews = !this.#card.show(status, cameAt);
     localizeTimes();
     const pause = isIncomplete() ? INCOMPLETE_PAGE_MS : this.#pagePause;
     if (this.#card.isFinished || isNews || Date.now() - this.#pageAt > pause) {
       await this.#refreshPage();
-      this.#isOver = this.#card.show(status) && this.#isSettled();
+      this.#isOver = this.#card.show(status, cameAt) && this.#isSettled();
     }
   }
 
