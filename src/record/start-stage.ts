@@ -76,6 +76,11 @@ end
 if not isIn('delayed', id) and not isIn('waiting-children', id) and not isIn('completed', id) then
   return { 'state', 'busy' }
 end
+-- Those that were skipped because it was wait again before it starts, however many commands that takes.
+recall(queueKey, key)
+if not tookBackAll() then
+  return { 'state', 'busy' }
+end
 local function isThere(member)
   return redis.call('SISMEMBER', KEYS[2], member) == 1 or redis.call('HEXISTS', KEYS[3], member) == 1
     or redis.call('HEXISTS', KEYS[4], member) == 1
@@ -95,7 +100,6 @@ if #wanted > 0 then
 end
 redis.call('HSET', key, '${FIELD.startedAt}', now(), '${FIELD.registeredAt}', now())
 redis.call('HDEL', key, '${FIELD.skippedAt}')
-recall(queueKey, key)
 need(key, KEYS[6], id, '')
 if request.how == 'fill' then
   redis.call('HDEL', key, '${FIELD.sealedAt}')

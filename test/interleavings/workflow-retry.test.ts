@@ -480,6 +480,56 @@ describe('a run that is cancelled between the end of a retried stage and the sta
   });
 });
 
+describe('a stage that was skipped, with hundreds of stages after it, and is started as it ends', () => {
+  test('starts when all of those wait again: none after them, in any way, starts before them', async ({ testbed }) => {
+    const [first, second] = [await testbed.heldConnection(), await testbed.heldConnection()];
+    const [slow, next] = [gateOf(testbed), gateOf(testbed)];
+    const ran: string[] = [];
+    const { heal, processor } = sickness(ran);
+    const process = async (job: { readonly name: string }) => {
+      await processor(job);
+      if (job.name === 'slow') await slow.opened;
+      if (job.name === 'next') await next.opened;
+    };
+    testbed.worker('work', process, { concurrency: 10 });
+    const queue = testbed.queue('work');
+    const leaves = Array.from({ length: 300 }, (_, i) => `leaf-${i}`);
+    const workflow = defineWorkflow('wide', {
+      slow: { queue, name: 'slow' },
+      sick: { queue, name: 'sick' },
+      next: { after: 'sick', queue, name: 'next' },
+      ...Object.fromEntries(leaves.map((name) => [name, { after: 'next', queue, name }])),
+      last: { after: 'next', queue, name: 'last' },
+      sum: { after: ['slow', 'last'], when: 'complete', queue, name: 'sum' },
+    });
+    await heldBatchWorker(testbed, first);
+    const run = await stopBefore(first, 'release', () => workflow.start({}, { id: 'run' }));
+    await stopBefore(first, 'release', () => {});
+    // It has told the stages after the one that has failed; now it has told those after that one, and is about to end it.
+    await stopBefore(first, 'release', () => {});
+    await stopBefore(first, 'moveToFinished', () => {});
+    const batches = `${testbed.prefix}:batches`;
+    expect(await testbed.redis.hget(`${batches}:run.next`, 'b:outcome')).toBe('skipped');
+    const hasEnded = async (stage: string) =>
+      (await testbed.redis.zscore(`${batches}:completed`, `run.${stage}`)) !== null;
+    const other = testbed.batchWorker();
+    await eventually(() => hasEnded('last'));
+    await other.close();
+    heal();
+    await heldBatchWorker(testbed, second);
+    await stopBefore(second, 'startStage', () => run.retry());
+    first.release();
+    await eventually(() => hasEnded('next'));
+    second.release();
+    await eventually(() => ran.includes('next'));
+    slow.open();
+    await eventually(() => hasEnded('slow'));
+    next.open();
+    expect((await run.waitUntilFinished(20_000)).state).toBe('succeeded');
+    expect(ran.indexOf('sum')).toBeGreaterThan(ran.indexOf('last'));
+  });
+});
+
 describe('a stage that is removed while a BatchWorker takes it up again', () => {
   test('is gone, and its run ends', async ({ testbed }) => {
     const held = await testbed.heldConnection();
