@@ -14,7 +14,7 @@ import { FIELD } from './keys.js';
 const NEVER = 'never';
 export const NEVER_RULE = `${NEVER} 0`;
 
-/** How many stages one command looks at, about, to take something back; to open one again costs as much as some looks. */
+/** About how many stages one command looks at to take something back. To open one again costs as much as some looks. */
 const LOOKS_AT_ONCE = 600;
 const LOOKS_PER_OPENED = 2;
 

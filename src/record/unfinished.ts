@@ -34,8 +34,8 @@ export interface UnfinishedBatch {
  * KEYS: the batches queue's delayed, waiting-children, what the keys of the sets begin with.
  * ARGV: from, to (ranks over both, delayed first), key prefix of the batches queue, number of the round, which says
  * whose turn it is to come back into the sets.
- * Returns cursor, due (of each id, how many are outstanding, and '1' or '' for whether it is closed, any has failed, and
- * it was woken), broken (ids, each with what is wrong).
+ * Returns cursor, due (of each id, how many are outstanding, and '1' or '' for whether it is closed, any has failed,
+ * and it was woken), broken (ids, each with what is wrong).
  */
 const UNFINISHED = script(
   'unfinished',

@@ -158,8 +158,8 @@ function createStage(context: BatchContext, run: BatchDefinition, planned: Plann
 }
 
 /**
- * Stores the rest of the plan of a stage. A plan that another producer has begun goes on where it ends: this one may cut
- * it into other slices, because its functions can return other jobs now. There are as many jobs in the end as the
+ * Stores the rest of the plan of a stage. A plan that another producer has begun goes on where it ends: this one may
+ * cut it into other slices, because its functions can return other jobs now. There are as many jobs in the end as the
  * producer meant to store that has created the stage.
  */
 async function completePlan(
