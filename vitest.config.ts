@@ -80,8 +80,9 @@ class LongestFirst extends BaseSequencer {
 }
 
 const VERSIONS = [
-  { name: 'bullmq 6', bullmq: 'bullmq', exclude: [] },
-  { name: 'bullmq 5', bullmq: 'bullmq5', exclude: ONCE },
+  // An empty list would make what the command line excludes ineffective: see test:quick in package.json.
+  { name: 'bullmq 6', bullmq: 'bullmq', excluding: {} },
+  { name: 'bullmq 5', bullmq: 'bullmq5', excluding: { exclude: ONCE } },
 ];
 
 const aliasOf = (bullmq: string) => [{ find: /^bullmq$/, replacement: bullmq }];
@@ -106,10 +107,10 @@ export default defineConfig({
     maxWorkers: availableParallelism() + 2,
     sequence: { sequencer: LongestFirst },
     projects: [
-      ...VERSIONS.flatMap(({ name, bullmq, exclude }) => [
+      ...VERSIONS.flatMap(({ name, bullmq, excluding }) => [
         {
           resolve: { alias: aliasOf(bullmq) },
-          test: { ...shared, name, include: ['test/**/*.test.ts'], exclude, env: { BULLMQ: bullmq } },
+          test: { ...shared, ...excluding, name, include: ['test/**/*.test.ts'], env: { BULLMQ: bullmq } },
         },
         {
           resolve: { alias: aliasOf(bullmq) },
