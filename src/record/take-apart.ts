@@ -6,7 +6,7 @@ import { type Hold, LUA_REMOVAL } from './removal.js';
 import { LUA_FREES_MEMORY, LUA_NOW, LUA_WAKE, named, rowsOf, script } from './script.js';
 
 /** What one slice may cost, in entries that it looks at: about 1.5 ms of Redis's time. */
-const BUDGET = 600;
+const BUDGET = 500;
 /** What the removal of a settled job, and of a pending one, costs in entries. */
 const COST_OF_A_JOB = 3;
 const COST_OF_A_PENDING_JOB = 5;
