@@ -61,6 +61,15 @@ async function startAgain(workflow: ReturnType<typeof flat> | ReturnType<typeof 
   }
 }
 
+/** A workflow in the hands of the actor and of all others, beside a BatchWorker. */
+function workflowInBothHands(kind: keyof typeof WORKFLOWS) {
+  return async (testbed: Testbed, held: HeldConnection) => {
+    const story = tell(testbed, held);
+    testbed.batchWorker();
+    return { ...story, actors: WORKFLOWS[kind](story.actorsUsers), others: WORKFLOWS[kind](story.users) };
+  };
+}
+
 describe('a run that is abandoned while its producer is frozen at any step of start()', () => {
   test.for([
     ['flat', 'when it has ended'],
@@ -72,11 +81,7 @@ describe('a run that is abandoned while its producer is frozen at any step of st
     { timeout: 240_000 },
     async ([kind, when], { testbed }) => {
       await interleave(testbed, {
-        async setup(testbed, held) {
-          const story = tell(testbed, held);
-          testbed.batchWorker();
-          return { ...story, actors: WORKFLOWS[kind](story.actorsUsers), others: WORKFLOWS[kind](story.users) };
-        },
+        setup: workflowInBothHands(kind),
         actor: ({ actors }) => actors.start({}, { id: 'run', openTimeout: 200 }),
         async other({ others, ran }) {
           const run = await others.getRun('run').catch(() => undefined);
@@ -105,11 +110,7 @@ describe('a run that is abandoned while its producer is frozen at any step of st
     },
     async (kind, { testbed }) => {
       await interleave(testbed, {
-        async setup(testbed, held) {
-          const story = tell(testbed, held);
-          testbed.batchWorker();
-          return { ...story, actors: WORKFLOWS[kind](story.actorsUsers), others: WORKFLOWS[kind](story.users) };
-        },
+        setup: workflowInBothHands(kind),
         actor: ({ actors }) => actors.start({}, { id: 'run', openTimeout: 200 }),
         async other({ others, ran }) {
           const run = await others.getRun('run').catch(() => undefined);

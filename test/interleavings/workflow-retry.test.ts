@@ -441,9 +441,24 @@ describe('a stage that is retried between the end of the one beside it and the s
   });
 });
 
+/**
+ * Starts a run in which the stage 'sick' fails, and freezes its BatchWorker when the stage 'next' after it has told
+ * those after it that it is skipped, and is about to end so.
+ */
+async function startUntilSkippedEnds<Run>(testbed: Testbed, start: () => Promise<Run>) {
+  const held = await testbed.heldConnection();
+  await heldBatchWorker(testbed, held);
+  const run = await stopBefore(held, 'release', start);
+  await stopBefore(held, 'release', () => {});
+  await stopBefore(held, 'release', () => {});
+  await stopBefore(held, 'moveToFinished', () => {});
+  expect(await testbed.redis.hget(`${testbed.prefix}:batches:run.next`, 'b:outcome')).toBe('skipped');
+  return { run, first: held };
+}
+
 describe('a run that is cancelled between the end of a retried stage and the start of what was skipped after it', () => {
   test('starts it no more', async ({ testbed }) => {
-    const [first, second] = [await testbed.heldConnection(), await testbed.heldConnection()];
+    const second = await testbed.heldConnection();
     const slow = gateOf(testbed);
     const ran: string[] = [];
     const { heal, processor } = sickness(ran);
@@ -458,13 +473,7 @@ describe('a run that is cancelled between the end of a retried stage and the sta
       sick: { queue, name: 'sick' },
       next: { after: 'sick', queue, name: 'next' },
     });
-    await heldBatchWorker(testbed, first);
-    const run = await stopBefore(first, 'release', () => workflow.start({}, { id: 'run' }));
-    await stopBefore(first, 'release', () => {});
-    // It has told the stage after the one that has failed; now it is about to end that one as skipped.
-    await stopBefore(first, 'release', () => {});
-    await stopBefore(first, 'moveToFinished', () => {});
-    expect(await testbed.redis.hget(`${testbed.prefix}:batches:run.next`, 'b:outcome')).toBe('skipped');
+    const { run, first } = await startUntilSkippedEnds(testbed, () => workflow.start({}, { id: 'run' }));
     heal();
     await heldBatchWorker(testbed, second);
     await stopBefore(second, 'startStage', () => run.retry());
@@ -482,7 +491,7 @@ describe('a run that is cancelled between the end of a retried stage and the sta
 
 describe('a stage that was skipped, with hundreds of stages after it, and is started as it ends', () => {
   test('starts when all of those wait again: none after them, in any way, starts before them', async ({ testbed }) => {
-    const [first, second] = [await testbed.heldConnection(), await testbed.heldConnection()];
+    const second = await testbed.heldConnection();
     const [slow, next] = [gateOf(testbed), gateOf(testbed)];
     const ran: string[] = [];
     const { heal, processor } = sickness(ran);
@@ -502,16 +511,9 @@ describe('a stage that was skipped, with hundreds of stages after it, and is sta
       last: { after: 'next', queue, name: 'last' },
       sum: { after: ['slow', 'last'], when: 'complete', queue, name: 'sum' },
     });
-    await heldBatchWorker(testbed, first);
-    const run = await stopBefore(first, 'release', () => workflow.start({}, { id: 'run' }));
-    await stopBefore(first, 'release', () => {});
-    // It has told the stages after the one that has failed; now it has told those after that one, and is about to end it.
-    await stopBefore(first, 'release', () => {});
-    await stopBefore(first, 'moveToFinished', () => {});
-    const batches = `${testbed.prefix}:batches`;
-    expect(await testbed.redis.hget(`${batches}:run.next`, 'b:outcome')).toBe('skipped');
+    const { run, first } = await startUntilSkippedEnds(testbed, () => workflow.start({}, { id: 'run' }));
     const hasEnded = async (stage: string) =>
-      (await testbed.redis.zscore(`${batches}:completed`, `run.${stage}`)) !== null;
+      (await testbed.redis.zscore(`${testbed.prefix}:batches:completed`, `run.${stage}`)) !== null;
     const other = testbed.batchWorker();
     await eventually(() => hasEnded('last'));
     await other.close();
