@@ -75,12 +75,13 @@ local function look(key)
   if not queueKey or redis.call('HEXISTS', key, 'timestamp') == 0 then
     return ''
   end
-  if ARGV[2] == '1' and redis.call('ZSCORE', queueKey .. 'failed', id) then
+  local hasFailed = redis.call('ZSCORE', queueKey .. 'failed', id)
+  if hasFailed and ARGV[2] == '1' then
     noteRetriedBelow(key)
   end
   if redis.call('EXISTS', key .. ':unsuccessful', key .. ':dependencies') > 0 then
     return ARGV[2] == '1' and reopen(key, queueKey, id) and 'reopened' or 'flow'
-  elseif not redis.call('ZSCORE', queueKey .. 'failed', id) then
+  elseif not hasFailed then
     return ''
   end
   local opts = redis.call('HGET', key, 'opts') or ''
